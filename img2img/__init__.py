@@ -1,0 +1,28 @@
+"""img2img: convert, train and measure image-to-image models over folders of images.
+
+The names below load on first use, so that `import img2img` stays instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from img2img.inference import Translator as Translator
+    from img2img.inference import load_model as load_model
+
+__version__ = "0.1.0"
+__all__ = ["Translator", "__version__", "load_model"]
+
+_HOMES = {"Translator": "img2img.inference", "load_model": "img2img.inference"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,83 @@
+"""What the file boundary and the batch engine hand around."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace as _replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[Any]
+DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """One picture with everything that has to survive the way through a folder.
+
+    Attributes:
+        pixels: (H, W, C) with C >= 1, in RGB order; uint8 (0 to 255), uint16 (0 to 65535) or float32
+            (0 to 1 is black to white; values outside are kept). H and W are at least 1.
+        alpha: (H, W) of the dtype of `pixels`, straight (not premultiplied), or None when there is none.
+        icc: The bytes of the ICC profile, or None.
+        exif: The bytes of the EXIF block, starting with the TIFF header ("II" or "MM"), or None.
+            The pixels already stand upright, and the orientation tag in it says so.
+        warnings: Sentences about what could not be kept, for the report.
+
+    Raises:
+        ValueError: A shape or dtype breaks the contract above.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    icc: bytes | None = None
+    exif: bytes | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or 0 in self.pixels.shape:
+            raise ValueError(f"pixels must be (H, W, C) with no empty side, not {self.pixels.shape}")
+        if self.pixels.dtype not in DTYPES:
+            raise ValueError(f"pixels must be uint8, uint16 or float32, not {self.pixels.dtype}")
+        if self.alpha is not None and (
+            self.alpha.shape != self.pixels.shape[:2] or self.alpha.dtype != self.pixels.dtype
+        ):
+            raise ValueError(
+                f"alpha must be {self.pixels.shape[:2]} {self.pixels.dtype} like the pixels, "
+                f"not {self.alpha.shape} {self.alpha.dtype}"
+            )
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def channels(self) -> int:
+        """Colour channels, alpha not counted."""
+        return int(self.pixels.shape[2])
+
+    @property
+    def white(self) -> float:
+        """The value that stands for white (and for opaque) in this dtype: 255, 65535 or 1."""
+        return white_of(self.pixels.dtype)
+
+    def replace(self, **changes: Any) -> Image:
+        """Returns a copy with some attributes exchanged."""
+        return _replace(self, **changes)
+
+    def warn(self, *sentences: str) -> Image:
+        """Returns a copy with `sentences` added to the warnings."""
+        return _replace(self, warnings=(*self.warnings, *sentences))
+
+
+def white_of(dtype: np.dtype[Any]) -> float:
+    """Returns what stands for white in `dtype`: 255, 65535 or 1.0."""
+    return 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
