@@ -6,10 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import nn
 
+from img2img.errors import ConfigError
 from img2img.registry import Registry
 from img2img.types import UNIT, ValueRange
 
@@ -30,19 +31,22 @@ class Generator(nn.Module):
     A subclass is one file in this package: the class, `@generators.register("name")`, one import line in
     `models/__init__.py`. Its constructor takes JSON-serialisable keyword arguments only; they are its
     configuration schema and are recorded in `spec`. `forward` takes (N, in_channels, H, W) in `input_range`,
-    with H and W multiples of `multiple_of`, and returns (N, out_channels, H*scale, W*scale) in `output_range`,
-    not clamped.
+    with H and W multiples of `multiple_of`, and returns (N, out_channels, H*scale, W*scale) in
+    `output_range`, not clamped.
 
     Attributes:
         in_channels, out_channels: Channels of the input and of the output.
         scale: Output pixels per input pixel along one side.
         multiple_of: H and W must be multiples of this; the caller pads and crops.
+        minimum_size: H and W must not be smaller than this; the caller pads and crops.
         input_range, output_range: What stands for black and white; separate facts.
-        receptive_field: Radius in input pixels that one output pixel can see; for tiling.
+        receptive_field: How many input pixels beyond its own cell of `multiple_of` x `multiple_of` an output
+            pixel can see; for tiles, which start at multiples of `multiple_of`.
         tiling: "local": tiles with a halo of `receptive_field` equal the whole. "global_statistics":
             layers normalise over the image. "none": not tileable.
-        live_features: Peak number of activation values alive at once per input pixel in a forward pass without
-            gradients; with the element size it gives the memory that a tile needs.
+        live_features: Peak number of activation values alive at once per input pixel in a forward pass
+            without gradients, input and output included; with the element size it gives the memory of a tile.
+        output_layers: Names of the submodules that make the output, in half precision kept in fp32.
         conditions: Names of further inputs that `forward(x, **conditions)` needs.
         tiny: The smallest sensible arguments, for tests that walk the registry.
         spec: Name and arguments of this instance.
@@ -52,11 +56,13 @@ class Generator(nn.Module):
     out_channels: int
     scale: int = 1
     multiple_of: int = 1
+    minimum_size: int = 1
     input_range: ValueRange = UNIT
     output_range: ValueRange = UNIT
     receptive_field: int
     tiling: Tiling = "local"
     live_features: int
+    output_layers: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
     tiny: ClassVar[dict[str, Any]] = {}
     name: ClassVar[str]
@@ -84,15 +90,20 @@ def _recording(init: Callable[..., None]) -> Callable[..., None]:
     return wrapper
 
 
-class _Generators(Registry[type[Generator]]):
-    """The registry of generators; it also tells each class its name."""
+G = TypeVar("G", bound=Generator)
 
-    def register(self, name: str) -> Callable[[type[Generator]], type[Generator]]:  # type: ignore[override]
+
+class _Generators(Registry[type[Generator]]):
+    """The registry of generators; it also tells each class its name, and returns it as the type it is."""
+
+    def register(self, name: str) -> Callable[[type[G]], type[G]]:
+        """Returns a decorator that files a generator class under `name`."""
         file = super().register(name)
 
-        def decorate(cls: type[Generator]) -> type[Generator]:
+        def decorate(cls: type[G]) -> type[G]:
             cls.name = name
-            return file(cls)
+            file(cls)
+            return cls
 
         return decorate
 
@@ -106,12 +117,11 @@ def build(spec: ArchSpec) -> Generator:
     Raises:
         ConfigError: The name is not registered, or the arguments do not fit its constructor.
     """
-    from img2img.errors import ConfigError
-
     cls = generators[spec.name]
+    signature = inspect.signature(cls)
     try:
-        inspect.signature(cls).bind(**spec.arguments)
+        signature.bind(**spec.arguments)
     except TypeError as error:
-        allowed = ", ".join(inspect.signature(cls).parameters)
-        raise ConfigError(f"the generator {spec.name!r} {error}; its arguments are: {allowed}.") from None
+        allowed = ", ".join(signature.parameters)
+        raise ConfigError(f"the generator {spec.name!r}: {error}; its arguments are: {allowed}.") from None
     return cls(**spec.arguments)

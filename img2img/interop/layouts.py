@@ -1,0 +1,36 @@
+"""The frame for other people's checkpoints: a layout recognises a state dict by its keys and shapes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from img2img.checkpoint import ModelInfo
+from img2img.models import ArchSpec
+from img2img.registry import Registry
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a layout made of a state dict.
+
+    Attributes:
+        spec: The architecture with its arguments.
+        state: The same tensors under our names. Reading checks that they fill the network exactly, in
+            names and in shapes, and converts half precision; a layout leaves nothing out silently.
+        layout: What it is, for people: "ESRGAN, old layout, x4".
+        info: What the model file will say.
+    """
+
+    spec: ArchSpec
+    state: dict[str, Tensor]
+    layout: str
+    info: ModelInfo = field(default_factory=ModelInfo)
+
+
+Layout = Callable[[Mapping[str, Tensor]], Recognised | None]
+"""Returns None for what it does not know; raises ModelError (a sentence) for what it knows and cannot use."""
+
+layouts: Registry[Layout] = Registry("layout")

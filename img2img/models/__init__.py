@@ -1,0 +1,8 @@
+"""Generators: one architecture a file; importing this package fills the registry."""
+
+from img2img.models.base import ArchSpec as ArchSpec
+from img2img.models.base import Generator as Generator
+from img2img.models.base import build as build
+from img2img.models.base import generators as generators
+from img2img.models.compact import Compact as Compact
+from img2img.models.rrdbnet import RRDBNet as RRDBNet

@@ -1,0 +1,168 @@
+"""RRDBNet: residual-in-residual dense blocks, the generator of ESRGAN and Real-ESRGAN.
+
+References:
+    Wang et al., ESRGAN (arXiv 1809.00219): the network, without normalisation.
+    Wang et al., Real-ESRGAN (arXiv 2107.10833): pixel unshuffle in front for x2 and x1.
+    Rakotonirina and Rasoanaivo, ESRGAN+ (arXiv 2001.08073): the extra 1x1 path (without its noise).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from img2img.errors import ConfigError
+from img2img.models.base import Generator, generators
+
+
+def _conv(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+def _lrelu(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2, inplace=True)
+
+
+class DenseBlock(nn.Module):
+    """Five 3x3 convolutions, each of which sees the block's input and everything made before it.
+
+    Args:
+        features: Channels in and out.
+        growth: Channels that each of the first four convolutions adds.
+        plus: ESRGAN+: the second result gains a 1x1 convolution of the input, the fourth gains the second.
+    """
+
+    def __init__(self, features: int, growth: int, plus: bool) -> None:
+        super().__init__()
+        self.conv1 = _conv(features, growth)
+        self.conv2 = _conv(features + growth, growth)
+        self.conv3 = _conv(features + 2 * growth, growth)
+        self.conv4 = _conv(features + 3 * growth, growth)
+        self.conv5 = _conv(features + 4 * growth, features)
+        self.conv1x1 = nn.Conv2d(features, growth, 1, bias=False) if plus else None
+        with torch.no_grad():
+            for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
+                nn.init.kaiming_normal_(conv.weight)
+                conv.weight.mul_(0.1)
+                if conv.bias is not None:
+                    conv.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, features, H, W) to the same shape."""
+        seen = torch.cat((x, _lrelu(self.conv1(x))), 1)
+        second = _lrelu(self.conv2(seen))
+        if self.conv1x1 is not None:
+            second = second + self.conv1x1(x)
+        seen = torch.cat((seen, second), 1)
+        seen = torch.cat((seen, _lrelu(self.conv3(seen))), 1)
+        fourth = _lrelu(self.conv4(seen))
+        if self.conv1x1 is not None:
+            fourth = fourth + second
+        del second
+        seen = torch.cat((seen, fourth), 1)
+        del fourth
+        return torch.add(x, self.conv5(seen), alpha=0.2)
+
+
+class ResidualBlock(nn.Module):
+    """Three dense blocks with a residual around them (an RRDB)."""
+
+    def __init__(self, features: int, growth: int, plus: bool) -> None:
+        super().__init__()
+        self.rdb1 = DenseBlock(features, growth, plus)
+        self.rdb2 = DenseBlock(features, growth, plus)
+        self.rdb3 = DenseBlock(features, growth, plus)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (N, features, H, W) to the same shape."""
+        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=0.2)
+
+
+@generators.register("rrdbnet")
+class RRDBNet(Generator):
+    """The generator of ESRGAN and Real-ESRGAN, in (0, 1) without an output activation.
+
+    Parameters with the published 64 features, 23 blocks and growth 32: 16,697,987 (x4), 16,703,171 (x2 with
+    `unshuffle=2`), 16,723,907 (x1 with `unshuffle=4`); 4,467,779 with 6 blocks (anime_6B). Real-ESRGAN's x2
+    and x1 run the x4 network on an unshuffled input; ESRGAN's own x1, x2, x8 and x16 have as many upsampling
+    steps as the scale needs, and `unshuffle=1`.
+
+    Args:
+        in_channels, out_channels: Channels of the image.
+        scale: 1, 2, 4, 8 or 16.
+        features: Width of the trunk.
+        blocks: Number of residual-in-residual dense blocks.
+        growth: Channels that a convolution of a dense block adds.
+        unshuffle: 1, 2 or 4: the input is folded into unshuffle^2 times the channels first.
+        plus: With the 1x1 paths of ESRGAN+.
+
+    Raises:
+        ConfigError: An argument is outside of what is allowed.
+    """
+
+    output_layers = ("conv_last",)
+    tiny: ClassVar[dict[str, Any]] = {"features": 8, "blocks": 1, "growth": 4, "scale": 2}
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        scale: int = 4,
+        features: int = 64,
+        blocks: int = 23,
+        growth: int = 32,
+        unshuffle: int = 1,
+        plus: bool = False,
+    ) -> None:
+        super().__init__()
+        if min(in_channels, out_channels, features, blocks, growth) < 1:
+            raise ConfigError("RRDBNet needs channels, features, blocks and growth of 1 or more.")
+        if scale not in (1, 2, 4, 8, 16) or unshuffle not in (1, 2, 4):
+            raise ConfigError(
+                f"RRDBNet has scale 1, 2, 4, 8 or 16 and unshuffle 1, 2 or 4, not {scale} and {unshuffle}."
+            )
+        self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
+        self.multiple_of = self.unshuffle = unshuffle
+        self.upsamplings = int(math.log2(scale * unshuffle))
+        # conv_first, three times five convolutions a block, conv_body, and two pixels for the whole tail
+        self.receptive_field = unshuffle * (15 * blocks + 4)
+
+        self.conv_first = _conv(in_channels * unshuffle**2, features)
+        self.body = nn.Sequential(*(ResidualBlock(features, growth, plus) for _ in range(blocks)))
+        self.conv_body = _conv(features, features)
+        for step in range(1, self.upsamplings + 1):
+            self.add_module(f"conv_up{step}", _conv(features, features))
+        self.conv_hr = _conv(features, features)
+        self.conv_last = _conv(features, out_channels)
+
+        # trunk: three residual inputs, the dense block's last two concatenations and what was added last;
+        # tail: a quarter-size map, its enlargement and the convolution's result
+        final = 4**self.upsamplings
+        trunk = 3 * features + 2 * (features + 4 * growth)
+        tail = features * (2 * final + final // 4) if self.upsamplings else 3 * features
+        image = in_channels * unshuffle**2 + out_channels * final
+        self.live_features = math.ceil((image + max(trunk, tail)) / unshuffle**2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarges (N, in_channels, H, W) to (N, out_channels, H*scale, W*scale)."""
+        return self.tail(self.trunk(x))
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """Returns the features (N, features, H/unshuffle, W/unshuffle) that the tail enlarges."""
+        if self.unshuffle > 1:
+            x = F.pixel_unshuffle(x, self.unshuffle)
+        first: Tensor = self.conv_first(x)
+        residual: Tensor = self.conv_body(self.body(first))
+        return first + residual
+
+    def tail(self, features: Tensor) -> Tensor:
+        """Turns the trunk's features into the image; a strip of it sees 2 rows of them beyond its own."""
+        for step in range(1, self.upsamplings + 1):
+            features = F.interpolate(features, scale_factor=2, mode="nearest")
+            features = _lrelu(self.get_submodule(f"conv_up{step}")(features))
+        image: Tensor = self.conv_last(_lrelu(self.conv_hr(features)))
+        return image
