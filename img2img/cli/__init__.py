@@ -1,0 +1,1 @@
+"""The command line: parse, call, print, exit code. The work itself is in the packages below."""

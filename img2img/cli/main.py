@@ -1,0 +1,105 @@
+"""The `img2img` command: finds the sub-command, turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from img2img import __version__
+from img2img.errors import Img2ImgError, ModelError, UsageError
+
+# name: (module under img2img.cli, attribute, summary). The modules load only when their command runs.
+COMMANDS = {
+    "upscale": ("upscale", "upscale", "Enlarge images with a super-resolution model."),
+    "process": ("process", "process", "Run OpenCV operations over folders of images (alias: enhance)."),
+    "model": ("model", "model", "Look into, import and list models."),
+    "demo": ("demo", "demo", "See it work on three photographs that ship with the package."),
+    "doctor": ("doctor", "doctor", "Check this installation and machine."),
+    "completion": ("completion", "completion", "Print the shell's completion script."),
+}
+ALIASES = {"enhance": "process"}
+
+
+class App(click.Group):
+    """A group whose sub-commands load on use, and whose failures are sentences."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns the names in the order of the help page."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Imports and returns the command called `name` or by an alias of it."""
+        entry = COMMANDS.get(ALIASES.get(name, name))
+        if entry is None:
+            return None
+        command = getattr(import_module(f"img2img.cli.{entry[0]}"), entry[1])
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command, and offers the nearest name when there is none."""
+        if args and not args[0].startswith("-") and args[0] not in (*COMMANDS, *ALIASES):
+            from img2img.registry import unknown
+
+            raise click.UsageError(unknown("command", args[0], (*COMMANDS, *ALIASES)), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, _, summary) in COMMANDS.items()])
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+        """Runs the command and exits with its code.
+
+        0: all done or skipped. 1: some failed. 2: wrong usage, nothing was started. 3: stopped by
+        --max-failures. 4: nothing matched. 130, 143: interrupted.
+        """
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(args, prog_name or "img2img", **extra)
+        except click.exceptions.Abort:
+            code = 130
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except BrokenPipeError:
+            # The reader of our output is gone; keep the interpreter from complaining at shutdown.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        except Img2ImgError as error:
+            from img2img.cli.render import say_error
+
+            say_error(str(error))
+            code = 2 if isinstance(error, UsageError | ModelError) else 1
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(
+    cls=App,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "IMG2IMG",
+        "max_content_width": 100,
+    },
+    epilog="Each command explains itself: img2img COMMAND --help",
+)
+@click.version_option(__version__, prog_name="img2img")
+def cli() -> None:
+    """Convert folders of images with trained models or OpenCV operations.
+
+    Nothing is overwritten, bad files are reported and survived, and the same command again does only what is
+    missing.
+    """
+
+
+def main() -> None:
+    """The console entry point."""
+    cli.main()

@@ -1,0 +1,304 @@
+"""The options that all folder commands share, in groups: a dozen in --help, everything in --help-all."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+from img2img.cli.render import ProgressStyle
+
+if TYPE_CHECKING:
+    from img2img.batch import Rules
+    from img2img.image import EncodeOptions, Limits
+
+F = TypeVar("F", bound=Callable[..., Any])
+FILES, OUTPUT, LIMITS, SPEED, MESSAGES = "Which files", "What is written", "Limits", "Speed", "Messages"
+
+
+class GroupedOption(click.Option):
+    """An option that only --help-all shows, under the heading `group`."""
+
+    def __init__(self, *args: Any, group: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose plain --help stays short."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Adds --help-all beside --help."""
+        return [*super().get_params(ctx), _HELP_ALL]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the ungrouped options, then either the groups or how to see them."""
+        groups: dict[str | None, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "group", None), []).append(record)
+        for heading, records in groups.items():
+            if heading is None or ctx.meta.get("help_all"):
+                with formatter.section(heading or "Options"):
+                    formatter.write_dl(records)
+        if not ctx.meta.get("help_all") and len(groups) > 1:
+            names = ", ".join(name.lower() for name in groups if name)
+            formatter.write_paragraph()
+            formatter.write_text(f"More with --help-all: {names}.")
+
+
+def _show_all(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        ctx.meta["help_all"] = True
+        click.echo(ctx.get_help())
+        ctx.exit()
+
+
+_HELP_ALL = click.Option(
+    ["--help-all"],
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_show_all,
+    help="Show every option, in groups.",
+)
+
+
+class Size(click.ParamType):
+    """A number of bytes: "512M", "2GiB", "1500000"."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns bytes."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", str(value).strip().lower())
+        if match is None or float(match[1]) == 0:
+            self.fail(
+                f"{value!r} is not a size; write bytes or a number with K, M, G or T: 512M.", param, ctx
+            )
+        return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
+
+
+class Count(click.ParamType):
+    """A number of things: "100M" pixels, "250000"; thousands, not 1024."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Returns the count."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:p|px|pixels)?", str(value).strip().lower())
+        if match is None or float(match[1]) == 0:
+            self.fail(f"{value!r} is not a count; write a number, or one with K, M or G: 200M.", param, ctx)
+        return int(float(match[1]) * 1000 ** " kmg".index(match[2] or " "))
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """The values of the options that `batch_options` adds; the fields carry the options' names."""
+
+    output: str
+    suffix: str
+    ext: str | None
+    overwrite: bool
+    dry_run: bool
+    report: Path | None
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    recursive: bool
+    follow_symlinks: bool
+    shard: str | None
+    checksum: bool
+    quality: int
+    png_level: int
+    strip_metadata: bool
+    strip_gps: bool
+    as_json: bool
+    max_pixels: int
+    max_file_size: int
+    max_failures: int | None
+    jobs: int | None
+    batch: int | None
+    progress: ProgressStyle
+    verbose: bool
+    quiet: bool
+
+    def rules(self) -> Rules:
+        """Returns which files are taken and how outputs are named."""
+        from img2img.batch import Rules, Shard, shard_from_environment
+
+        shard = Shard.parse(self.shard) if self.shard else shard_from_environment()
+        return Rules(
+            include=self.include,
+            exclude=self.exclude,
+            recursive=self.recursive,
+            follow_symlinks=self.follow_symlinks,
+            suffix=self.suffix,
+            extension=self.ext,
+            shard=shard,
+        )
+
+    def limits(self) -> Limits:
+        """Returns what is refused before it is decoded."""
+        from img2img.image import Limits
+
+        return Limits(max_pixels=self.max_pixels, max_file_size=self.max_file_size)
+
+    def encoding(self) -> EncodeOptions:
+        """Returns how pictures are stored."""
+        from img2img.image import EncodeOptions
+
+        return EncodeOptions(
+            quality=self.quality,
+            png_level=self.png_level,
+            strip_metadata=self.strip_metadata,
+            strip_gps=self.strip_gps,
+        )
+
+
+def option(*declarations: str, group: str | None = None, **attributes: Any) -> Callable[[F], F]:
+    """Like `click.option`, with the heading under which --help-all shows it."""
+    return click.option(*declarations, cls=GroupedOption, group=group, **attributes)
+
+
+def batch_options(command: F) -> F:
+    """Adds the shared options to a command, which receives them as one `BatchOptions` named `options`.
+
+    It stands directly above the function; what other decorators add comes first on the help page.
+    """
+
+    @functools.wraps(command)
+    def packed(**values: Any) -> Any:
+        own = {f.name: values.pop(f.name) for f in fields(BatchOptions)}
+        if own["ext"] is not None:
+            own["ext"] = _extension(own["ext"])
+        return command(options=BatchOptions(**own), **values)
+
+    for add in reversed(_BATCH_OPTIONS):
+        add(packed)
+    return cast(F, packed)
+
+
+def _extension(text: str) -> str | None:
+    """Returns ".png" for "png" or ".png"; None for "auto" and "keep"."""
+    text = text.lower().lstrip(".")
+    return None if text in ("auto", "keep") else f".{text}"
+
+
+_BATCH_OPTIONS: list[Callable[[Any], Any]] = [
+    option("-o", "--output", required=True, metavar="DIR|FILE|-", help="Where results go; - is stdout."),
+    option("--suffix", default="", help="Text before the extension of every output name: _x4."),
+    option(
+        "--ext",
+        metavar="FORMAT",
+        help="Format of the outputs: png, jpg, webp, tif, ... [default: as the input]",
+    ),
+    option("--overwrite", is_flag=True, help="Replace files that are there already."),
+    option("--dry-run", is_flag=True, help="Print what would be done and stop."),
+    option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Write one JSON line per file."),
+    option(
+        "--include", multiple=True, metavar="GLOB", group=FILES, help="Only files that match; repeatable."
+    ),
+    option("--exclude", multiple=True, metavar="GLOB", group=FILES, help="No files that match; repeatable."),
+    option(
+        "--recursive/--no-recursive",
+        default=True,
+        show_default=True,
+        group=FILES,
+        help="Descend into folders.",
+    ),
+    option("--follow-symlinks", is_flag=True, group=FILES, help="Follow symbolic links."),
+    option(
+        "--shard",
+        metavar="I/N",
+        group=FILES,
+        help="Only this share of the files. [default: from torchrun or SLURM]",
+    ),
+    option(
+        "--checksum",
+        is_flag=True,
+        group=FILES,
+        help="Tell changed inputs by content instead of size and time.",
+    ),
+    option(
+        "--quality",
+        type=click.IntRange(1, 100),
+        default=95,
+        show_default=True,
+        group=OUTPUT,
+        help="Of JPEG, WebP and AVIF.",
+    ),
+    option(
+        "--png-level",
+        type=click.IntRange(0, 9),
+        default=1,
+        show_default=True,
+        group=OUTPUT,
+        help="Compression of PNG: 0 fast, 9 small.",
+    ),
+    option("--strip-metadata", is_flag=True, group=OUTPUT, help="Write no EXIF and no ICC profile."),
+    option("--strip-gps", is_flag=True, group=OUTPUT, help="Write EXIF without the place."),
+    option("--json", "as_json", is_flag=True, group=OUTPUT, help="Print the summary as JSON on stdout."),
+    option(
+        "--max-pixels",
+        type=Count(),
+        default="200M",
+        show_default=True,
+        group=LIMITS,
+        help="Refuse larger inputs before decoding.",
+    ),
+    option(
+        "--max-file-size",
+        type=Size(),
+        default="1G",
+        show_default=True,
+        group=LIMITS,
+        help="Refuse larger input files.",
+    ),
+    option("--max-failures", type=click.IntRange(1), group=LIMITS, help="Stop after this many failed files."),
+    option(
+        "--jobs",
+        type=click.IntRange(1),
+        group=SPEED,
+        help="Threads that decode and that encode. [default: cores]",
+    ),
+    option(
+        "--batch", type=click.IntRange(1), group=SPEED, help="Same-shape images per call. [default: chosen]"
+    ),
+    option(
+        "--progress",
+        type=click.Choice(["auto", "rich", "plain", "none"]),
+        default="auto",
+        show_default=True,
+        group=MESSAGES,
+        help="How progress is shown on stderr.",
+    ),
+    option(
+        "-v",
+        "--verbose",
+        is_flag=True,
+        group=MESSAGES,
+        help="One line per file, and details of unexpected errors.",
+    ),
+    option("-q", "--quiet", is_flag=True, group=MESSAGES, help="Only failures."),
+]
+
+INPUTS = click.argument(
+    "inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path)
+)
+
+
+def finite(value: float | None, name: str, low: float, high: float = math.inf) -> None:
+    """Raises a usage error unless `value` is None or in [low, high]."""
+    if value is not None and not low <= value <= high:
+        raise click.UsageError(f"--{name} is {value}; it must be from {low:g} to {high:g}.")

@@ -1,0 +1,124 @@
+"""Everything that the user sees while something runs. People read stderr; stdout carries only data."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from functools import cache
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+
+ProgressStyle = Literal["auto", "rich", "plain", "none"]
+
+
+@cache
+def _console(stream: object) -> Console:
+    return Console(file=stream, highlight=False, soft_wrap=True)  # type: ignore[arg-type]
+
+
+def stderr() -> Console:
+    """Returns the console for people; it follows a `sys.stderr` that tests replace."""
+    return _console(sys.stderr)
+
+
+def say(text: str, style: str = "") -> None:
+    """Prints one line for people. `text` is shown as it is: no markup is read from file names."""
+    stderr().print(Text(text, style=style))
+
+
+def say_error(text: str) -> None:
+    """Prints one red line."""
+    say(f"Error: {text}", "red")
+
+
+def say_warning(text: str) -> None:
+    """Prints one yellow line."""
+    say(f"Warning: {text}", "yellow")
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()
+) -> None:
+    """Prints a table on stdout; the columns named in `numbers` are set flush right."""
+    table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column in numbers else "left")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    _console(sys.stdout).print(table)
+
+
+def duration(seconds: float) -> str:
+    """Returns a time for people: "0.8 s", "42 s", "3:05", "2:03:40"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Progress:
+    """Shows how far a long job is, with an estimate: a bar on a terminal, else a line now and then.
+
+    Args:
+        total: How many steps there are.
+        unit: What a step is, plural: "images".
+        style: "auto" takes a bar on a terminal and plain lines elsewhere.
+        every: Seconds between two plain lines.
+    """
+
+    def __init__(self, total: int, unit: str, style: ProgressStyle = "auto", every: float = 10.0) -> None:
+        if style == "auto":
+            style = "rich" if stderr().is_terminal else "plain"
+        self.total, self.unit, self.style, self.every = total, unit, style, every
+        self.done = self.failed = 0
+        self._started = self._printed = time.monotonic()
+        self._bar: RichProgress | None = None
+
+    def __enter__(self) -> Progress:
+        if self.style == "rich":
+            from rich import progress
+
+            self._bar = progress.Progress(
+                progress.BarColumn(),
+                progress.MofNCompleteColumn(),
+                progress.TextColumn(self.unit + "{task.fields[note]}"),
+                progress.TextColumn("{task.fields[rate]}"),
+                progress.TimeRemainingColumn(compact=True),
+                console=stderr(),
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=self.total, note="", rate="")
+            self._bar.start()
+        return self
+
+    def advance(self, failed: bool = False) -> None:
+        """Counts one more step."""
+        self.done += 1
+        self.failed += failed
+        note = f", {self.failed} failed" if self.failed else ""
+        now = time.monotonic()
+        elapsed = max(now - self._started, 1e-6)
+        rate = self.done / elapsed
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, note=note, rate=f"{rate:.1f}/s")
+        elif self.style == "plain" and now - self._printed >= self.every:
+            self._printed = now
+            left = duration((self.total - self.done) / rate)
+            say(f"{self.done} of {self.total} {self.unit}{note}, {rate:.2f}/s, {left} left")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,70 @@
+"""Labelled contact sheets: results that people would rather look at than read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL import ImageDraw, ImageFont
+
+from img2img.image.image import Image, white_of
+
+GAP = 6
+CAPTION = 22
+
+
+def sheet(rows: Sequence[Sequence[tuple[Image, str]]], cell_width: int = 480) -> Image:
+    """Lays pictures out in rows, each over its caption.
+
+    Args:
+        rows: Pictures with captions; a row may be shorter than the others. Pictures of any size, depth and
+            number of channels; alpha is shown over white, and of more than three channels the first three.
+        cell_width: Width of one picture on the sheet in pixels. Larger pictures are reduced to it, smaller
+            ones are enlarged by whole factors with nearest neighbour, so that single pixels stay visible.
+
+    Returns:
+        An 8-bit RGB picture.
+
+    Raises:
+        ValueError: There is no picture at all.
+    """
+    cells = [[(_fit(_displayable(image), cell_width), caption) for image, caption in row] for row in rows]
+    if not any(cells):
+        raise ValueError("a contact sheet needs at least one picture")
+    heights = [max((picture.height for picture, _ in row), default=0) for row in cells]
+    width = max(len(row) for row in cells) * (cell_width + GAP) + GAP
+    height = sum(heights) + len(rows) * (CAPTION + GAP) + GAP
+    canvas = PIL.Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=14)
+    top = GAP
+    for row, row_height in zip(cells, heights, strict=True):
+        for column, (picture, caption) in enumerate(row):
+            left = GAP + column * (cell_width + GAP)
+            canvas.paste(picture, (left + (cell_width - picture.width) // 2, top))
+            draw.text((left, top + row_height + 2), caption, fill="black", font=font)
+        top += row_height + CAPTION + GAP
+    return Image(np.asarray(canvas))
+
+
+def _displayable(image: Image) -> PIL.Image.Image:
+    """Returns `image` as 8-bit RGB over white."""
+    unit = np.clip(image.pixels[..., :3].astype(np.float32) / white_of(image.pixels.dtype), 0, 1)
+    if unit.shape[2] != 3:
+        unit = np.repeat(unit[..., :1], 3, axis=2)
+    if image.alpha is not None:
+        alpha = image.alpha[..., None].astype(np.float32) / white_of(image.alpha.dtype)
+        unit = unit * alpha + (1 - alpha)
+    eight_bit: NDArray[np.uint8] = np.rint(unit * 255).astype(np.uint8)
+    return PIL.Image.fromarray(eight_bit)
+
+
+def _fit(picture: PIL.Image.Image, width: int) -> PIL.Image.Image:
+    factor = width / picture.width
+    if factor < 1:
+        size = (width, max(1, round(picture.height * factor)))
+        return picture.resize(size, PIL.Image.Resampling.LANCZOS)
+    times = int(factor)
+    return picture.resize((picture.width * times, picture.height * times), PIL.Image.Resampling.NEAREST)

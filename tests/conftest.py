@@ -1,0 +1,25 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with large test data, or a skip with the reason."""
+    folder = os.environ.get("IMG2IMG_TEST_DATA")
+    if not folder:
+        pytest.skip("IMG2IMG_TEST_DATA is not set: tests on large data are left out")
+    return Path(folder)
+
+
+@pytest.fixture
+def sample() -> Path:
+    """The folder of photographs that ship with the package."""
+    return ROOT / "datasets" / "sample"

@@ -1,0 +1,113 @@
+"""Imports run downward, and heavy or outside packages stay in their places (see CONTRIBUTING.md)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "img2img"
+
+# Top to bottom. A module may import from the lines below its own, and from its own part.
+LAYERS = [
+    ["cli"],
+    ["training", "evaluation"],
+    ["methods", "data", "inference", "batch"],
+    ["interop"],
+    ["checkpoint", "weights"],
+    ["models", "losses", "metrics", "processors"],
+    ["image"],
+    ["registry", "config"],
+    ["errors", "types"],
+]
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+ONLY_IN = {
+    "click": ("cli",),
+    "rich": ("cli",),
+    "cv2": ("image", "processors", "data/degrade.py"),
+    "yaml": ("config.py",),
+    "albumentations": ("data/augment.py",),
+    "lightning_fabric": ("training/runtime.py",),
+    "lightning": (),
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> list[tuple[str, int]]:
+    """Returns every imported dotted name in the file with its line, wherever in the file it stands."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            if node.module == "img2img":
+                found += [(f"img2img.{alias.name}", node.lineno) for alias in node.names]
+            else:
+                found.append((node.module or "", node.lineno))
+    return found
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downward(path: Path) -> None:
+    own = part_of(path)
+    if own in ("__init__", "__main__"):  # the public names and the command reach everything, lazily
+        return
+    assert own in LEVEL, f"{own} has no place in the layers"
+    for name, line in imports(path):
+        parts = name.split(".")
+        if parts[0] != "img2img" or len(parts) == 1 or parts[1] == "__version__" or parts[1] == own:
+            continue
+        assert parts[1] in LEVEL, f"{path}:{line}: {name} has no place in the layers"
+        assert LEVEL[parts[1]] > LEVEL[own], f"{path}:{line}: {own} may not import {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_outside_packages_stay_in_their_places(path: Path) -> None:
+    relative = path.relative_to(PACKAGE).as_posix()
+    for name, line in imports(path):
+        places = ONLY_IN.get(name.split(".")[0])
+        if places is not None:
+            allowed = any(relative == place or relative.startswith(f"{place}/") for place in places)
+            assert allowed, f"{path}:{line}: {name} may only be imported in {places}"
+
+
+def test_the_walk_sees_an_upward_arrow(tmp_path: Path) -> None:
+    file = tmp_path / "x.py"
+    file.write_text("def f():\n    from img2img.cli import render\n    import img2img.batch.run\n")
+    assert imports(file) == [("img2img.cli", 2), ("img2img.batch.run", 3)]
+
+
+def loaded_after(code: str) -> set[str]:
+    """Returns the top-level modules that a fresh interpreter has loaded after `code`."""
+    script = f"import sys\n{code}\nprint(' '.join(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(run.stdout.split("\n")[-2].split())
+
+
+HEAVY = {"torch", "cv2", "albumentations", "torchvision", "PIL", "numpy"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import img2img",
+        "from img2img.cli.main import cli\ntry:\n    cli.main(['--help'])\nexcept SystemExit:\n    pass",
+        "from img2img.cli.main import cli\ntry:\n    cli.main(['--version'])\nexcept SystemExit:\n    pass",
+    ],
+)
+def test_help_and_import_load_nothing_heavy(code: str) -> None:
+    assert not loaded_after(code) & HEAVY
+
+
+@pytest.mark.parametrize("module", ["img2img.batch", "img2img.image", "img2img.processors"])
+def test_folders_and_operations_do_without_torch(module: str) -> None:
+    assert "torch" not in loaded_after(f"import {module}")

@@ -1,0 +1,78 @@
+"""What an installed user gets: looked up in a wheel and in an editable install."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the source tree, because building writes beside the sources."""
+    target = tmp_path_factory.mktemp("checkout") / "img2img"
+    ignored = shutil.ignore_patterns(".git", "*.egg-info", "build", "__pycache__", ".*_cache", "runs")
+    shutil.copytree(ROOT, target, ignore=ignored)
+    return target
+
+
+def build(checkout: Path, hook: str, into: Path) -> Path:
+    """Calls a build hook of setuptools as pip does, but needs no network."""
+    into.mkdir(exist_ok=True)
+    code = f"import setuptools.build_meta as b; b.{hook}({str(into)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True, capture_output=True)
+    (wheel,) = into.glob("*.whl")
+    return wheel
+
+
+def test_the_wheel_holds_configs_and_recipes_inside_the_package(checkout: Path, tmp_path: Path) -> None:
+    names = zipfile.ZipFile(build(checkout, "build_wheel", tmp_path / "wheel")).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"img2img"}
+    assert "img2img/py.typed" in names
+    assert "img2img/recipes/__init__.py" in names
+    for folder, package in (("configs", "configs"), ("datasets", "recipes")):
+        for file in (ROOT / folder).rglob("*"):
+            if file.is_file() and "__pycache__" not in file.parts:
+                assert f"img2img/{package}/{file.relative_to(ROOT / folder).as_posix()}" in names
+    sources = [p.relative_to(ROOT).as_posix() for p in (ROOT / "img2img").rglob("*.py")]
+    assert set(sources) <= set(names), "a package is missing in setup.cfg"
+
+
+def test_an_editable_install_finds_them_too(checkout: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    zipfile.ZipFile(build(checkout, "build_editable", tmp_path / "wheel")).extractall(site)
+    code = f"""
+import importlib.util, site, sys
+site.addsitedir({str(site)!r})
+from importlib.resources import files
+import img2img, img2img.configs, img2img.recipes
+print(files("img2img.recipes").joinpath("sample", "SOURCES.md").is_file())
+print(img2img.__file__.startswith({str(checkout)!r}), img2img.recipes.__file__.startswith({str(checkout)!r}))
+print(importlib.util.find_spec("datasets"), importlib.util.find_spec("configs"))
+"""
+    isolated = {**os.environ, "PYTHONPATH": ""}
+    run = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=tmp_path,
+        env=isolated,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.split() == ["True", "True", "True", "None", "None"]
+
+
+def test_both_opencv_distributions_keep_one_version_range() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lines = config["options"]["install_requires"].split("\n")
+    ranges = {line.replace("-headless", "") for line in lines if line.startswith("opencv-python")}
+    assert len(ranges) == 1
