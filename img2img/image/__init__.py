@@ -1,0 +1,28 @@
+"""The file boundary: the only part that knows image files.
+
+Tensors are in `img2img.image.tensor`, which imports torch; nothing else here does.
+"""
+
+from img2img.image.codec import READABLE, WRITABLE, EncodeOptions, decode, encode, fit_reason
+from img2img.image.discovery import Found, discover
+from img2img.image.files import read_image, sweep_parts, write_bytes, write_image
+from img2img.image.image import Image, white_of
+from img2img.image.limits import Limits
+
+__all__ = [
+    "READABLE",
+    "WRITABLE",
+    "EncodeOptions",
+    "Found",
+    "Image",
+    "Limits",
+    "decode",
+    "discover",
+    "encode",
+    "fit_reason",
+    "read_image",
+    "sweep_parts",
+    "white_of",
+    "write_bytes",
+    "write_image",
+]

@@ -1,0 +1,168 @@
+"""Image files on disk: reading one, and writing one so that it is complete or absent."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import itertools
+import os
+import re
+import socket
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from img2img.errors import ImageLimitError, ImageReadError, ImageWriteError
+from img2img.image.codec import EncodeOptions, decode, encode
+from img2img.image.image import Image
+from img2img.image.limits import Limits
+
+_HOST = hashlib.sha256(socket.gethostname().encode("utf-8", "replace")).hexdigest()[:8]
+_PART = re.compile(r"\.img2img-([0-9a-f]{8})-([0-9]+)-[0-9]+\.part")
+_ELSEWHERE_IS_DEAD_AFTER = 24 * 3600.0  # seconds; a process of another machine cannot be asked
+_counter = itertools.count()
+
+DEFAULT_LIMITS = Limits()
+DEFAULT_OPTIONS = EncodeOptions()
+
+
+def read_image(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Image:
+    """Returns the picture in the file `path`, upright, with its depth, alpha and metadata.
+
+    Raises:
+        ImageFormatError: It is a kind of file that is not read.
+        ImageLimitError: It is larger than `limits`; nothing was decoded.
+        ImageReadError: It is no regular file, cannot be opened, or is broken or truncated.
+    """
+    path = Path(path)
+    return decode(read_bytes(path, limits), limits, path)
+
+
+def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Returns the content of a regular file that is not larger than `limits.max_file_size`.
+
+    Raises:
+        ImageReadError: See `read_image`.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+            raise ImageReadError(f"this is {kind}, not an image file", path)
+        if status.st_size > limits.max_file_size:
+            raise ImageLimitError(_too_large(status.st_size, limits), path)
+        with path.open("rb") as file:
+            data = file.read(limits.max_file_size + 1)
+    except OSError as error:
+        raise ImageReadError(f"the file cannot be opened: {_why(error)}", path) from error
+    if len(data) > limits.max_file_size:  # it grew since it was measured
+        raise ImageLimitError(_too_large(len(data), limits), path)
+    return data
+
+
+def write_image(image: Image, path: str | os.PathLike[str], options: EncodeOptions = DEFAULT_OPTIONS) -> None:
+    """Encodes `image` in the format that the extension of `path` names, and stores it there atomically.
+
+    Raises:
+        ImageFitError: The format cannot hold this depth, alpha or number of channels.
+        ImageWriteError: Encoding or storing failed; what stood at `path` before stands there still.
+    """
+    path = Path(path)
+    try:
+        data = encode(image, path.suffix, options)
+    except ImageWriteError as error:
+        raise type(error)(error.reason, path) from error
+    write_bytes(data, path)
+
+
+def write_bytes(
+    data: bytes, path: str | os.PathLike[str], *, before_replace: Callable[[], None] | None = None
+) -> None:
+    """Stores `data` as the file `path`, completely or not at all.
+
+    The bytes go to a part file in the same folder, to the disk, and then under the final name in one
+    step. The part file has a short name of its own, so that a name of 255 bytes works.
+
+    Args:
+        data: What the file shall hold.
+        path: The final name. Its folder must exist; a file that stands there is replaced.
+        before_replace: Called when the part file is complete, just before it takes the final name.
+            An exception from it leaves everything as it was.
+
+    Raises:
+        ImageWriteError: It could not be stored; the part file is gone, and so is nothing else.
+    """
+    path = Path(path)
+    part = path.with_name(f".img2img-{_HOST}-{os.getpid()}-{next(_counter)}.part")
+    try:
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            if before_replace is not None:
+                before_replace()
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise ImageWriteError(f"the file cannot be written: {_why(error)}", path) from error
+
+
+def is_part(name: str) -> bool:
+    """Returns whether `name` is that of one of our part files, finished or not."""
+    return _PART.fullmatch(name) is not None
+
+
+def sweep_parts(folder: Path) -> int:
+    """Removes part files in `folder` (not below it) that no living process will finish.
+
+    A part file of this machine is dead when its process is; one of another machine that shares the
+    folder when it has not been touched for a day.
+
+    Returns:
+        How many were removed.
+    """
+    removed = 0
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return 0
+    for entry in entries:
+        match = _PART.fullmatch(entry.name)
+        if match is None:
+            continue
+        try:
+            if match[1] == _HOST:
+                dead = not _is_alive(int(match[2]))
+            else:
+                dead = time.time() - entry.stat(follow_symlinks=False).st_mtime > _ELSEWHERE_IS_DEAD_AFTER
+            if dead:
+                Path(entry.path).unlink()
+                removed += 1
+        except OSError:
+            continue  # another process swept it first, or it is not ours to remove
+    return removed
+
+
+def _is_alive(pid: int) -> bool:
+    """Returns whether a process `pid` exists on this machine; yes when that cannot be told."""
+    import psutil
+
+    return psutil.pid_exists(pid)
+
+
+def _too_large(size: int, limits: Limits) -> str:
+    return (
+        f"the file has {size:,} bytes; at most {limits.max_file_size:,} are read, "
+        "raise max_file_size if you trust it"
+    )
+
+
+def _why(error: OSError) -> str:
+    """Returns the reason in words that do not repeat the path."""
+    if error.errno == errno.ENOSPC:
+        return "no space is left on the disk"
+    return error.strerror or type(error).__name__
