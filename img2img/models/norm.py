@@ -1,0 +1,151 @@
+"""Normalisation layers, and the choice of the statistics that batch norm uses in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from img2img.errors import ConfigError
+from img2img.models.base import Generator
+from img2img.registry import unknown
+
+NormKind = Literal["batch", "instance", "none"]
+NormStats = Literal["running", "image"]
+
+
+class Statistics(NamedTuple):
+    """Mean and biased variance of each channel of each image, both (N, C) or (1, C)."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def instance_norm(
+    x: Tensor,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    statistics: Statistics | None = None,
+) -> Tensor:
+    """Normalises each channel of each image by its own mean and variance.
+
+    This is `group_norm` with one group per channel: the same function, with a kernel for channels_last, and
+    with the right gradient, while torch's own `instance_norm` on the CPU (2.13, 2.15) returns a wrong one for
+    a single image in channels_last. Never call that one.
+
+    Args:
+        x: (N, C, H, W).
+        weight, bias: (C,) each, applied after normalising.
+        eps: Added to the variance.
+        statistics: Used in place of those of `x`, for parts of an image too large to be normalised at once.
+    """
+    if statistics is None:
+        return F.group_norm(x, x.shape[1], weight, bias, eps)
+    scale = torch.rsqrt(statistics.variance + eps)
+    if weight is not None:
+        scale = scale * weight
+    shift = -statistics.mean * scale
+    if bias is not None:
+        shift = shift + bias
+    return (x * scale[..., None, None] + shift[..., None, None]).to(x.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Normalises each image by its own statistics, without weights, as the original translation networks do.
+
+    Attributes:
+        statistics: When set, used in place of those of the input.
+
+    References:
+        Ulyanov et al., Instance Normalization (arXiv:1607.08022).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.channels, self.eps = channels, eps
+        self.statistics: Statistics | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return instance_norm(x, eps=self.eps, statistics=self.statistics)
+
+    def extra_repr(self) -> str:
+        """What `print(module)` shows."""
+        return f"{self.channels}, eps={self.eps}"
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that can normalise each image by itself in evaluation.
+
+    Trained with one image per batch, as pix2pix is, batch norm has only ever seen the statistics of single
+    images; the paper therefore tests with them too. Per image, batch norm is instance norm with its weight
+    and bias, which does not depend on the other images of the batch. In training mode nothing changes.
+
+    Args:
+        channels: C.
+        stats: What evaluation uses: the "running" averages of the training, or those of each "image".
+
+    Attributes:
+        stats: As above; `set_norm_stats` changes it for a whole network. Not part of the weights.
+        statistics: When set and `stats` is "image", used in place of those of the input.
+
+    References:
+        Ioffe and Szegedy, Batch Normalization (arXiv:1502.03167); Isola et al. (arXiv:1611.07004), 3.4.
+    """
+
+    def __init__(self, channels: int, stats: NormStats = "running") -> None:
+        super().__init__(channels)
+        self.stats: NormStats = stats
+        self.statistics: Statistics | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        if self.training or self.stats == "running":
+            return super().forward(x)
+        return instance_norm(x, self.weight, self.bias, self.eps, self.statistics)
+
+
+def make_norm(kind: NormKind, channels: int, stats: NormStats = "running") -> nn.Module:
+    """Returns the layer called `kind` for `channels` channels; "none" is the identity.
+
+    Raises:
+        ConfigError: There is no such kind.
+    """
+    if kind == "batch":
+        return BatchNorm(channels, stats)
+    if kind == "instance":
+        return InstanceNorm(channels)
+    if kind == "none":
+        return nn.Identity()
+    raise ConfigError(unknown("norm", kind, get_args(NormKind)))
+
+
+def set_norm_stats(generator: Generator, stats: NormStats) -> None:
+    """Chooses what every batch norm of `generator` normalises by in evaluation; without any it does nothing.
+
+    `generator.tiling` follows, because statistics of an image are not those of its tiles.
+
+    Raises:
+        ConfigError: `stats` is neither "running" nor "image".
+    """
+    if stats not in get_args(NormStats):
+        raise ConfigError(unknown("choice of norm statistics", stats, get_args(NormStats)))
+    layers = list(batch_norms(generator))
+    for layer in layers:
+        layer.stats = stats
+    if layers and generator.tiling != "none":
+        generator.tiling = "global_statistics" if stats == "image" else "local"
+
+
+def get_norm_stats(generator: Generator) -> NormStats | None:
+    """Returns what the batch norms of `generator` normalise by in evaluation; None if it has none."""
+    return next((layer.stats for layer in batch_norms(generator)), None)
+
+
+def batch_norms(module: nn.Module) -> Iterator[BatchNorm]:
+    """Yields every batch norm inside `module`."""
+    return (layer for layer in module.modules() if isinstance(layer, BatchNorm))

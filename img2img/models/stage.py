@@ -1,0 +1,57 @@
+"""The steps that translation networks are made of: named layers in a row, and ways to double a resolution."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Literal, get_args
+
+from torch import nn
+
+from img2img.errors import ConfigError
+from img2img.registry import unknown
+
+Upsampling = Literal["deconv", "resize"]
+
+
+def stage(**layers: nn.Module) -> nn.Sequential:
+    """Returns the layers in a row, each under its name: `stage(conv=..., norm=...)` has `conv` and `norm`."""
+    return nn.Sequential(OrderedDict(layers))
+
+
+def reflect_conv(in_channels: int, out_channels: int, kernel: int, bias: bool = True) -> nn.Conv2d:
+    """Returns a convolution that keeps H and W by reflecting the border."""
+    return nn.Conv2d(
+        in_channels, out_channels, kernel, padding=kernel // 2, bias=bias, padding_mode="reflect"
+    )
+
+
+def upsampling(
+    kind: Upsampling, in_channels: int, out_channels: int, kernel: Literal[3, 4], bias: bool
+) -> dict[str, nn.Module]:
+    """Returns the layers for a `stage` that double H and W.
+
+    Args:
+        kind: "deconv" is a transposed convolution. "resize" is a nearest-neighbour enlargement and a 3x3
+            convolution: the same number of inputs reaches every output pixel, so no checkerboard appears.
+        in_channels, out_channels: Channels before and after.
+        kernel: Side length of the transposed kernel.
+        bias: Whether a constant is added to each output channel.
+
+    Raises:
+        ConfigError: There is no such kind.
+
+    References:
+        Odena et al., Deconvolution and Checkerboard Artifacts (doi:10.23915/distill.00003).
+    """
+    if kind == "deconv":
+        return {
+            "conv": nn.ConvTranspose2d(
+                in_channels, out_channels, kernel, stride=2, padding=1, output_padding=4 - kernel, bias=bias
+            )
+        }
+    if kind == "resize":
+        return {
+            "enlarge": nn.Upsample(scale_factor=2, mode="nearest"),
+            "conv": reflect_conv(in_channels, out_channels, 3, bias),
+        }
+    raise ConfigError(unknown("upsampling", kind, get_args(Upsampling)))
