@@ -102,6 +102,7 @@ class CutResnet(Resnet):
             activation=nn.ReLU(inplace=True),
         )
 
-    def _radius(self, blocks: int, downs: int) -> int:
-        rims = (1 << downs) - 1
-        return super()._radius(blocks, downs) + rims * (self.blur_down + self.blur_up)
+    def _radius(self, blocks: int, downs: int, upsample: Upsampling) -> int:
+        cell = 1 << downs
+        radius = super()._radius(blocks, downs, upsample)
+        return radius + self.blur_down * (cell - 1) + self.blur_up * (2 * cell - 1)

@@ -12,8 +12,8 @@ class Dropout(nn.Module):
 
     In training mode the masks come from torch's global generator. In evaluation it does nothing until
     `set_dropout` gives a seed. Then the mask depends on the seed, the place of the layer in the network and
-    the shape of one image alone, and all images of a batch share it: an image comes out the same in any batch,
-    in any order and on any device.
+    the shape of one image alone, and all images of a batch share it: an image comes out the same in any
+    batch, in any order and on any device.
 
     Args:
         p: Probability of zero.

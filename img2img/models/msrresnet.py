@@ -1,7 +1,7 @@
 """SRResNet without batch norm (MSRResNet), with which the authors of ESRGAN start their training.
 
-Wang et al.: ESRGAN, Enhanced Super-Resolution Generative Adversarial Networks (arXiv:1809.00219), section 3.1,
-on the harm of batch norm; the network itself is that of the authors' code.
+Wang et al.: ESRGAN, Enhanced Super-Resolution Generative Adversarial Networks (arXiv:1809.00219), section
+3.1, on the harm of batch norm; the network itself is that of the authors' code.
 """
 
 from __future__ import annotations
@@ -67,14 +67,14 @@ class MSRResNet(Generator):
             raise ConfigError(f"MSRResNet enlarges by {', '.join(map(str, STEPS))}; the scale is {scale}.")
         if in_channels != out_channels and 1 not in (in_channels, out_channels):
             raise ConfigError(
-                f"MSRResNet adds its input to its output: {in_channels} channels in and {out_channels} out do "
-                "not fit; take equal numbers, or 1 on one side."
+                f"MSRResNet adds its input to its output: {in_channels} channels in and {out_channels} out "
+                "do not fit; take equal numbers, or 1 on one side."
             )
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
         self.receptive_field = 2 * blocks + 3
-        self.live_features = (
-            max(3 * features, 2 * features * scale**2) + in_channels + out_channels * scale**2
-        )
+        # at the last shuffle: its input and output, and the features that the convolution before it read
+        wide = features * (2 * scale**2 + (scale // STEPS[scale][-1]) ** 2) if scale > 1 else 3 * features
+        self.live_features = wide + in_channels
 
         self.first = nn.Conv2d(in_channels, features, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))

@@ -93,7 +93,7 @@ class Resnet(Generator):
         self.multiple_of = 2**downs
         self.minimum_size = 2 ** (downs + 1)  # a reflected border needs two pixels at the lowest resolution
         self.tiling = "local" if norm == "none" else "global_statistics"
-        self.receptive_field = self._radius(blocks, downs)
+        self.receptive_field = self._radius(blocks, downs, upsample)
         self.live_features = (6 if upsample == "resize" else 3) * features + in_channels + out_channels
 
         widths = [features * 2**level for level in range(downs + 1)]
@@ -132,10 +132,11 @@ class Resnet(Generator):
             activation=nn.ReLU(inplace=True),
         )
 
-    def _radius(self, blocks: int, downs: int) -> int:
+    def _radius(self, blocks: int, downs: int, upsample: Upsampling) -> int:
         """Returns the receptive radius in input pixels.
 
-        A 7x7 convolution sees 3 pixels; every other one sees one pixel of the level that it reads.
+        Into the lowest level: 3 pixels and one of each level. There one of `cell` pixels per convolution. From
+        there up, together with the last 3: measured, the transposed convolution reads least.
         """
-        step = 1 << downs
-        return 3 + (step - 1) + 2 * step * blocks + 2 * (step - 1) + 3
+        cell = 1 << downs
+        return 3 + (cell - 1) + 2 * cell * blocks + (cell + 1 if upsample == "deconv" else 2 * cell)

@@ -91,9 +91,9 @@ class SRResNet(Generator):
         self.input_range, self.output_range = UNIT, SYMMETRIC if output == "tanh" else UNIT
         # 9x9, two 3x3 a block, 3x3, and never more than three pixels for the upsampling and the last 9x9
         self.receptive_field = 2 * blocks + (8 if scale > 1 else 9)
-        self.live_features = (
-            max(3 * features, 2 * features * scale**2) + in_channels + out_channels * scale**2
-        )
+        # at the last shuffle: its input and output, the input of its stage and that of all stages
+        wide = features * (2 * scale**2 + (scale // STEPS[scale][-1]) ** 2 + 1) if scale > 1 else 5 * features
+        self.live_features = wide + in_channels
 
         self.first = stage(conv=nn.Conv2d(in_channels, features, 9, padding=4), activation=nn.PReLU())
         self.blocks = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))

@@ -61,7 +61,7 @@ class UNet(Generator):
         self.in_channels, self.out_channels = in_channels, out_channels
         self.input_range = self.output_range = SYMMETRIC
         self.multiple_of = 2**downs
-        self.receptive_field = 4 * (2**downs - 1)
+        self.receptive_field = 2 ** (downs + 1) - 1
         self.tiling = "none"
         self.live_features = (
             (5 * features if upsample == "resize" else features * 3 // 2) + in_channels + out_channels
