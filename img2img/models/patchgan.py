@@ -1,0 +1,93 @@
+"""The discriminators of pix2pix and CycleGAN: PatchGAN, and PixelGAN as its smallest case.
+
+Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial Networks (arXiv:1611.07004).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from img2img.errors import ConfigError
+from img2img.models.discriminators import Discriminator, discriminators
+from img2img.models.norm import NormKind, make_norm
+from img2img.models.stage import stage
+
+
+@discriminators.register("patchgan")
+class PatchGAN(Discriminator):
+    """Judges overlapping patches: 70x70 pixels with 3 layers, 30x30 of them on a 256x256 image.
+
+    Patches have 16, 34, 70, 142, 286 and 574 pixels with 1 to 6 layers. For 6 input channels 2,768,705
+    parameters with batch norm, for 3 and instance norm 2,764,737.
+
+    Args:
+        in_channels: Those of the image, plus those of the condition if there is one.
+        features: Channels after the first convolution; they double up to 8 times as many.
+        layers: Convolutions of stride 2, at least 1.
+        norm: "batch", "instance" or "none".
+
+    Raises:
+        ConfigError: A value that is not allowed.
+    """
+
+    def __init__(
+        self, in_channels: int = 3, features: int = 64, layers: int = 3, norm: NormKind = "batch"
+    ) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ConfigError(f"a PatchGAN has at least one layer; layers is {layers}.")
+        self.in_channels = in_channels
+        bias = norm == "instance"
+        widths = [features * min(2**layer, 8) for layer in range(layers + 1)]
+        stages = [stage(conv=nn.Conv2d(in_channels, features, 4, 2, 1), activation=_leaky())]
+        for layer in range(1, layers + 1):
+            stride = 2 if layer < layers else 1
+            stages.append(
+                stage(
+                    conv=nn.Conv2d(widths[layer - 1], widths[layer], 4, stride, 1, bias=bias),
+                    norm=make_norm(norm, widths[layer]),
+                    activation=_leaky(),
+                )
+            )
+        self.stages = nn.Sequential(*stages)
+        self.last = nn.Conv2d(widths[-1], 1, 4, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to one logit a patch, (N, 1, h, w)."""
+        logits: Tensor = self.last(self.stages(x))
+        return logits
+
+
+@discriminators.register("pixelgan")
+class PixelGAN(Discriminator):
+    """Judges every pixel by itself: it can teach colours but no structure.
+
+    Args:
+        in_channels: Those of the image, plus those of the condition if there is one.
+        features: Channels after the first convolution; twice as many after the second.
+        norm: "batch", "instance" or "none". As in the original, the last convolution has a bias only with
+            "instance".
+    """
+
+    def __init__(self, in_channels: int = 3, features: int = 64, norm: NormKind = "batch") -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        bias = norm == "instance"
+        self.stages = nn.Sequential(
+            stage(conv=nn.Conv2d(in_channels, features, 1), activation=_leaky()),
+            stage(
+                conv=nn.Conv2d(features, 2 * features, 1, bias=bias),
+                norm=make_norm(norm, 2 * features),
+                activation=_leaky(),
+            ),
+        )
+        self.last = nn.Conv2d(2 * features, 1, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to one logit a pixel, (N, 1, H, W)."""
+        logits: Tensor = self.last(self.stages(x))
+        return logits
+
+
+def _leaky() -> nn.Module:
+    return nn.LeakyReLU(0.2, inplace=True)
