@@ -1,10 +1,40 @@
-"""The model file: one .safetensors that needs nothing beside it."""
+"""The model file: one .safetensors that needs nothing beside it.
+
+Its metadata holds one entry, `img2img`, with a JSON object:
+
+    format                       1; a file with a larger number was written by a newer img2img
+    architecture, arguments      what `models.build` needs
+    scale, in_channels, out_channels, input_range, output_range
+                                 what the architecture makes of them, for readers that are not img2img
+    colour                       "grey", "RGB" or the number of channels of the output
+    output, size, origin         see `ModelInfo`
+    sha256                       of the weights, see `fingerprint`
+
+No code runs when it is opened, and everything it says is checked before a network is built from it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from img2img.errors import ConfigError, ImageWriteError, ModelError, UnknownModelError
+from img2img.image import write_bytes
+from img2img.models import ArchSpec, Generator, build
+
+FORMAT = 1
+KEY = "img2img"
+MAX_HEADER = 16 * 2**20  # RRDBNet-23 has 702 tensors and needs 0.1 MiB
 
 Output = Literal["like_input", "own"]
 
@@ -23,3 +53,251 @@ class ModelInfo:
     output: Output = "like_input"
     size: int | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
+
+
+def save_model(path: str | PathLike[str], generator: Generator, info: ModelInfo) -> None:
+    """Writes `generator` and everything needed to use it into one file, or nothing at all.
+
+    Raises:
+        ModelError: A constructor argument cannot be written as JSON, or the file cannot be stored.
+    """
+    state = {
+        name: value.detach().cpu().contiguous().clone() for name, value in generator.state_dict().items()
+    }
+    header = _facts(generator) | {
+        "format": FORMAT,
+        "output": info.output,
+        "size": info.size,
+        "origin": dict(info.origin),
+        "sha256": fingerprint(state),
+    }
+    try:
+        text = json.dumps(header, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"its arguments do not fit into JSON ({error}): {generator.spec}", path) from None
+    data = safetensors.torch.save(state, {KEY: text})
+    try:
+        write_bytes(data, path)
+    except ImageWriteError as error:
+        raise ModelError(f"cannot be written: {error.reason}", path) from error
+
+
+def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
+    """Opens a model file: the network in evaluation mode, in fp32 on the CPU, and what the file says of it.
+
+    Raises:
+        UnknownModelError: It is a safetensors file of somebody else.
+        ModelError: It is damaged, was written by a newer version, or contradicts itself.
+    """
+    header = read_header(path)
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or KEY not in metadata:
+        raise UnknownModelError(
+            "is a safetensors file without the header of img2img; "
+            "`img2img model import FILE -o OUT.safetensors` converts it if its layout is known.",
+            path,
+        )
+    facts = _parse(metadata[KEY], path)
+    spec = ArchSpec(facts["architecture"], facts["arguments"])
+    info = ModelInfo(facts["output"], facts["size"], facts["origin"])
+    # the shapes in the header are compared before the weights are read
+    _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
+    state = read_tensors(path)
+    if facts["sha256"] != fingerprint(state):
+        raise ModelError("is damaged: its weights are not the ones that were saved; copy it again.", path)
+    generator = restore(spec, state, path)
+    for name, value in _facts(generator).items():
+        if facts[name] != value:
+            raise ModelError(
+                f"contradicts itself: it says {name} {facts[name]}, its network has {value}.", path
+            )
+    return generator, info
+
+
+def fingerprint(state: Mapping[str, Tensor]) -> str:
+    """Returns the SHA-256 of names, types, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        if value.numel():
+            digest.update(value.view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def restore(
+    spec: ArchSpec, state: Mapping[str, Tensor], path: str | PathLike[str] | None = None
+) -> Generator:
+    """Builds the network of `spec` with the weights `state`, in evaluation mode, in fp32 on the CPU.
+
+    Args:
+        spec: The architecture.
+        state: Its tensors by their names in the network; floating-point ones may have any precision.
+        path: The file they come from, for messages.
+
+    Raises:
+        ModelError: Names or shapes do not fit, the architecture refuses its arguments, or a weight is not
+            a finite number.
+    """
+    generator = _fit(spec, {name: tuple(value.shape) for name, value in state.items()}, path)
+    expected = generator.state_dict()
+    ready = {name: value.to(expected[name].dtype, copy=True) for name, value in state.items()}
+    for name, value in ready.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ModelError(f"holds values that are not finite numbers, for example in {name}.", path)
+    generator.load_state_dict(ready, assign=True)
+    if any(buffer.is_meta for buffer in generator.buffers()):  # constants that no state dict holds
+        with torch.random.fork_rng(devices=[]):
+            generator = build(spec)
+        generator.load_state_dict(ready)
+    return generator.eval()
+
+
+def read_header(path: str | PathLike[str]) -> dict[str, Any]:
+    """Returns the header of any safetensors file: tensors by name, and `__metadata__` if it has one.
+
+    Nothing but the header is read, and its size is checked before.
+
+    Raises:
+        ModelError: The file cannot be read, is truncated, or is not a safetensors file.
+    """
+    try:
+        size = Path(path).stat().st_size
+        with Path(path).open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > size - 8:
+                raise ModelError(
+                    f"is truncated or not a safetensors file: its header should take {length} bytes, "
+                    f"the file has {size}.",
+                    path,
+                )
+            if length > MAX_HEADER:
+                raise ModelError(
+                    f"has a header of {length} bytes; more than {MAX_HEADER} is no model's.", path
+                )
+            text = file.read(length)
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror or error}", path) from error
+    try:
+        header = json.loads(text)
+        ends = [_end(entry) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise ModelError(
+            "is not a safetensors file: its header is not the JSON that it should be.", path
+        ) from None
+    if 8 + length + max(ends, default=0) > size:
+        missing = 8 + length + max(ends) - size
+        raise ModelError(f"is truncated: {missing} bytes are missing at its end; copy it again.", path)
+    return dict(header)
+
+
+def read_tensors(path: str | PathLike[str]) -> dict[str, Tensor]:
+    """Returns the tensors of any safetensors file.
+
+    Raises:
+        ModelError: The file cannot be read or is damaged.
+    """
+    read_header(path)
+    try:
+        return safetensors.torch.load(Path(path).read_bytes())
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror or error}", path) from error
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelError(f"is damaged: {error}.", path) from error
+
+
+def _end(entry: Mapping[str, Any]) -> int:
+    """Returns where the data of a header entry ends; for nonsense TypeError, KeyError or ValueError."""
+    _, end = entry["data_offsets"]
+    if not all(type(n) is int and n >= 0 for n in (end, *entry["shape"])):
+        raise ValueError
+    return int(end)
+
+
+def _facts(generator: Generator) -> dict[str, Any]:
+    """Returns what the header says of the network itself, as JSON reads it back."""
+    colours: dict[int, str | int] = {1: "grey", 3: "RGB"}
+    facts = {
+        "architecture": generator.spec.name,
+        "arguments": generator.spec.arguments,
+        "scale": generator.scale,
+        "in_channels": generator.in_channels,
+        "out_channels": generator.out_channels,
+        "input_range": list(generator.input_range),
+        "output_range": list(generator.output_range),
+        "colour": colours.get(generator.out_channels, generator.out_channels),
+    }
+    return facts
+
+
+def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
+    """Checks our JSON object, except for what only the network itself can tell."""
+    try:
+        facts = json.loads(text)
+        version = facts["format"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ModelError("has a header that img2img did not write; it is damaged.", path) from None
+    if type(version) is int and version > FORMAT:
+        raise ModelError(
+            f"was written by a newer img2img (format {version}, this one reads up to {FORMAT}); "
+            "upgrade with `pip install -U img2img`.",
+            path,
+        )
+    right = {
+        "format": version == FORMAT,
+        "architecture": isinstance(facts.get("architecture"), str),
+        "arguments": isinstance(facts.get("arguments"), dict),
+        "output": facts.get("output") in get_args(Output),
+        "size": facts.get("size") is None or (type(facts["size"]) is int and facts["size"] > 0),
+        "origin": isinstance(facts.get("origin"), dict)
+        and all(isinstance(value, str) for value in facts["origin"].values()),
+        "sha256": isinstance(facts.get("sha256"), str),
+    } | {
+        name: name in facts
+        for name in ("scale", "in_channels", "out_channels", "input_range", "output_range", "colour")
+    }
+    if wrong := [name for name, is_right in right.items() if not is_right]:
+        raise ModelError(f"has a damaged header: {', '.join(wrong)} missing or wrong.", path)
+    return dict(facts)
+
+
+def _fit(
+    spec: ArchSpec, shapes: Mapping[str, tuple[int, ...]], path: str | PathLike[str] | None
+) -> Generator:
+    """Builds the network of `spec` without memory (on the meta device) and compares `shapes` with it."""
+    # a hostile header may ask for a billion blocks: no number in it can exceed what the tensors can fill
+    most = max(4096, len(shapes), *(n for shape in shapes.values() for n in shape)) if shapes else 4096
+    if any(number > most for number in _integers(spec.arguments)):
+        raise ModelError(f"asks for a network that its weights cannot fill: {spec}.", path)
+    try:
+        with torch.device("meta"):
+            generator = build(spec)
+    except ConfigError as error:
+        raise ModelError(f"describes a network that this img2img cannot build: {error}", path) from error
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise ModelError(f"has arguments that do not fit {spec.name}: {error}.", path) from error
+    expected = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
+    where = f"does not fit {spec.name} {spec.arguments}"
+    if missing := [name for name in expected if name not in shapes]:
+        raise ModelError(f"{where}: {_some(missing)} missing.", path)
+    if extra := [name for name in shapes if name not in expected]:
+        raise ModelError(f"{where}: it has no place for {_some(extra)}.", path)
+    for name, shape in shapes.items():
+        if shape != expected[name]:
+            raise ModelError(f"{where}: {name} is {shape}, not {expected[name]}.", path)
+    return generator
+
+
+def _integers(value: Any) -> Iterable[int]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _integers(item)
+    elif isinstance(value, (int, float)):
+        yield int(value) if abs(value) < 2**63 else 2**63
+
+
+def _some(names: list[str]) -> str:
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + rest

@@ -1,5 +1,9 @@
 """Other people's checkpoints: opened safely and recognised by keys and shapes alone, one family a file."""
 
+from img2img.interop import compact as compact
+from img2img.interop import esrgan as esrgan
 from img2img.interop.layouts import Layout as Layout
 from img2img.interop.layouts import Recognised as Recognised
 from img2img.interop.layouts import layouts as layouts
+from img2img.interop.reader import open_checkpoint as open_checkpoint
+from img2img.interop.reader import recognise as recognise

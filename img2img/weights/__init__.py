@@ -1,0 +1,5 @@
+"""Models by name: the small ones that ship with the package, and those in the user's folders."""
+
+from img2img.weights.finder import available as available
+from img2img.weights.finder import find_model as find_model
+from img2img.weights.finder import folders as folders

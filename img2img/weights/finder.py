@@ -1,0 +1,71 @@
+"""Where models are looked for.
+
+In this order: the models that ship with the package, each folder in IMG2IMG_WEIGHTS_DIR (separated like PATH),
+the user's cache (`~/.cache/img2img/weights` on Linux, its like elsewhere; XDG_CACHE_HOME moves it).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from img2img.errors import UnknownModelError, display_path
+from img2img.registry import unknown
+
+EXTENSIONS = (".safetensors", ".pth")
+
+
+def folders() -> list[Path]:
+    """Returns the folders that are looked through, the first one first; not all of them need exist."""
+    listed = os.environ.get("IMG2IMG_WEIGHTS_DIR", "").split(os.pathsep)
+    return [Path(__file__).parent, *(Path(entry).expanduser() for entry in listed if entry), _cache()]
+
+
+def available() -> dict[str, Path]:
+    """Returns every model that has a name, with its path; of two with one name the one found first."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        try:
+            files = sorted(file for file in folder.iterdir() if file.is_file())
+        except OSError:
+            continue
+        for extension in EXTENSIONS:
+            for file in files:
+                if file.suffix.lower() == extension:
+                    found.setdefault(file.stem, file)
+    return dict(sorted(found.items()))
+
+
+def find_model(name: str | os.PathLike[str]) -> Path:
+    """Returns the file of a model given by its path or its name.
+
+    What exists or has a folder in it is a path; a name may come with its extension.
+
+    Raises:
+        UnknownModelError: There is no such file or name; the message offers the nearest names.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if path.parent != Path():
+        raise UnknownModelError("there is no such model file.", path)
+    models = available()
+    stem = path.stem if path.suffix.lower() in EXTENSIONS else path.name
+    if stem not in models:
+        places = ", ".join(display_path(folder) for folder in folders()[1:])
+        raise UnknownModelError(
+            f"{unknown('model', display_path(path.name), models)} A model is a path, or the name of a file "
+            f"({' or '.join(EXTENSIONS)}) in {places}."
+        )
+    return models[stem]
+
+
+def _cache() -> Path:
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "img2img" / "weights"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "img2img" / "weights"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "img2img" / "weights"
+    return Path.home() / ".cache" / "img2img" / "weights"
