@@ -2,6 +2,8 @@
 
 from img2img.interop import compact as compact
 from img2img.interop import esrgan as esrgan
+from img2img.interop import srgan as srgan
+from img2img.interop import translation as translation
 from img2img.interop.layouts import Layout as Layout
 from img2img.interop.layouts import Recognised as Recognised
 from img2img.interop.layouts import layouts as layouts

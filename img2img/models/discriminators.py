@@ -10,8 +10,8 @@ from img2img.registry import Registry
 class Discriminator(nn.Module):
     """A network that tells real images from made ones.
 
-    `forward` takes (N, in_channels, H, W) and returns logits, before any sigmoid: one an image, (N, 1), or one
-    for every patch or pixel, (N, 1, h, w). Higher is more real. A conditional one gets source and target
+    `forward` takes (N, in_channels, H, W) and returns logits, before any sigmoid: one an image, (N, 1), or
+    one for every patch or pixel, (N, 1, h, w). Higher is more real. A conditional one gets source and target
     concatenated along the channels.
 
     Attributes:

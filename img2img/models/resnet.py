@@ -135,8 +135,8 @@ class Resnet(Generator):
     def _radius(self, blocks: int, downs: int, upsample: Upsampling) -> int:
         """Returns the receptive radius in input pixels.
 
-        Into the lowest level: 3 pixels and one of each level; there one of `cell` pixels a convolution; and up
-        again, where a transposed convolution sees no more than the next pixel.
+        Into the lowest level: 3 pixels and one of each level; there one of `cell` pixels a convolution; and
+        up again, where a transposed convolution sees no more than the next pixel.
         """
         cell = 1 << downs
         return 3 + (cell - 1) + 2 * cell * blocks + (cell + 2 if upsample == "deconv" else 2 * cell)
