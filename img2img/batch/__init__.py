@@ -1,0 +1,11 @@
+"""The batch engine: folders in, folders out. It knows nothing of networks.
+
+plan      inputs and output -> what becomes what; refused as a whole or complete
+run       a plan and a processor -> one Result a file
+report    results -> JSON lines, a summary, an exit code
+"""
+
+from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
+from img2img.batch.shard import Shard, shard_from_environment
+
+__all__ = ["Item", "Plan", "Rules", "Shard", "Unreadable", "plan", "shard_from_environment"]

@@ -1,0 +1,224 @@
+"""The plan: which file becomes which, decided and checked before any work."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from img2img.batch.clashes import check_outputs
+from img2img.batch.names import output_name
+from img2img.batch.places import Places, place_key
+from img2img.batch.shard import Shard
+from img2img.batch.sources import existing, file_problem, sources, taker
+from img2img.errors import PlanError, display_path
+from img2img.image import READABLE, WRITABLE
+
+_FORMATS = ", ".join(sorted(WRITABLE))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How inputs become outputs.
+
+    Attributes:
+        suffix: Goes before the extension: "_x4" makes `a.jpg` into `a_x4.jpg`.
+        extension: The format of all outputs, with or without its dot ("png"); None keeps that of each input.
+        include: Patterns of which a file must match one (see `img2img.batch.globs`); empty takes all.
+        exclude: Patterns of files and folders to leave out; they win over `include`.
+        recursive: Look into folders below the input folders.
+        follow_symlinks: Look behind symbolic links inside input folders. A link that is itself an input is
+            always followed.
+        shard: Do only this part of the files; the others are another machine's.
+
+    Raises:
+        PlanError: The suffix or the extension cannot be part of a file name, or that format is not written.
+    """
+
+    suffix: str = ""
+    extension: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    recursive: bool = True
+    follow_symlinks: bool = False
+    shard: Shard | None = None
+
+    def __post_init__(self) -> None:
+        if any(c in self.suffix for c in "/\\\0"):
+            raise PlanError(f"the suffix {self.suffix!r} must be part of a name, without / or \\.")
+        if self.extension is not None:
+            extension = "." + self.extension.removeprefix(".").lower()
+            if extension not in WRITABLE:
+                raise PlanError(f"{extension} is not a format that img2img writes; these are: {_FORMATS}.")
+            object.__setattr__(self, "extension", extension)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file to do.
+
+    Attributes:
+        source: The file to read.
+        output: Where its result goes, unless only the result shows that this format cannot hold it.
+        relative: The place of the source in the tree under the output, before renaming, written with "/".
+    """
+
+    source: Path
+    output: Path
+    relative: str
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Something among the inputs that could not be looked into; `run` reports it as failed."""
+
+    source: Path
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `run` will do.
+
+    Attributes:
+        items: The files of this shard, in natural order.
+        root: The output folder, or None when the output is a single file.
+        unreadable: Folders and other inputs that could not be looked into.
+        format_was_chosen: Whether the user named the format, by extension or by the name of the output.
+        reason: Why nothing matched, or None when something did (an empty shard of a full plan is no reason).
+        total: Number of files of all shards together.
+        shard: The part of the work that this is, or None for the whole.
+        taken: Comparison keys of all sources, outputs and folders of outputs, of all shards.
+    """
+
+    items: tuple[Item, ...]
+    root: Path | None
+    unreadable: tuple[Unreadable, ...] = ()
+    format_was_chosen: bool = False
+    reason: str | None = None
+    total: int = 0
+    shard: Shard | None = None
+    taken: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def is_free(self, path: Path) -> bool:
+        """Returns whether `path` is neither a source nor planned as an output or its folder, in any shard."""
+        return place_key(os.path.realpath(path.parent), path.name) not in self.taken
+
+
+def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
+    """Lists the work and refuses what cannot end well. Reads folders, opens no file, writes nothing.
+
+    The content of one input folder goes directly under `output` with its tree; several input folders keep
+    their names there; files named singly go there by their name. `output` is a file when there is exactly
+    one input, a file, and `output` has the extension of an image and is not a folder; its name is then taken
+    as it is, without suffix. Inside folders, files are chosen by their extension; a file that is named
+    singly may have any.
+
+    Args:
+        inputs: Files and folders, in any mix.
+        output: A folder, which need not exist, or a file.
+        rules: Names, filters and shard.
+
+    Raises:
+        PlanError: An input does not exist, outputs collide with each other or with an input, or the output
+            lies inside an input folder. Nothing was written.
+    """
+    inputs = existing([Path(path) for path in inputs])
+    output = Path(output)
+    folders = [path for path in inputs if path.is_dir()]
+    if len(inputs) == 1 and not folders and _is_named_like_image(output) and not output.is_dir():
+        return _plan_single(inputs[0], output, rules)
+    _check_output_folder(output)
+    places = Places(output, folders)
+
+    items: list[Item] = []
+    unreadable: list[tuple[str, Unreadable]] = []
+    refused = 0
+    takes = taker(rules.include, rules.exclude)
+    for source in sources(inputs, takes, rules.recursive, rules.follow_symlinks):
+        if source is None:
+            refused += 1
+        elif source.problem is not None:
+            unreadable.append((source.relative, Unreadable(source.path, source.problem)))
+        else:
+            folder, _, name = source.relative.rpartition("/")
+            target = output / folder / output_name(name, rules.suffix, rules.extension)
+            items.append(Item(source.path, target, source.relative))
+
+    if len(inputs) > 1:  # a file may be named and lie in a folder that is named as well
+        items = list({(item.source.absolute(), item.output): item for item in items}.values())
+    if rules.follow_symlinks:
+        places.check_sources(item.source for item in items)
+    taken = check_outputs([(item.source, item.output) for item in items], places)
+    shard = rules.shard
+    return Plan(
+        items=tuple(item for item in items if shard is None or shard.holds(item.relative)),
+        root=output,
+        unreadable=tuple(u for name, u in unreadable if shard is None or shard.holds(name)),
+        format_was_chosen=rules.extension is not None,
+        reason=None if items or unreadable else _why_nothing(inputs, refused, rules),
+        total=len(items),
+        shard=shard,
+        taken=taken,
+    )
+
+
+def _plan_single(source: Path, output: Path, rules: Rules) -> Plan:
+    """One file to one file."""
+    extension = output.suffix.lower()
+    if extension not in WRITABLE:
+        raise PlanError(
+            f"the output {display_path(output)} looks like a file, and {extension} is not a format that "
+            f"img2img writes; these are: {_FORMATS}. A folder of that name must exist before."
+        )
+    if rules.extension not in (None, extension):
+        raise PlanError(
+            f"the output {display_path(output)} and the extension {rules.extension} contradict each other; "
+            "give one of them."
+        )
+    places = Places(output.parent, [])
+    item = Item(source, output, source.name)
+    problem = file_problem(source)
+    matches = taker(rules.include, rules.exclude)(source.name, False)
+    items = [item] if matches and problem is None else []
+    unreadable = (Unreadable(source, problem),) if matches and problem is not None else ()
+    taken = check_outputs([(source, output)], places)
+    return Plan(
+        items=tuple(item for item in items if rules.shard is None or rules.shard.holds(item.relative)),
+        root=None,
+        unreadable=unreadable,
+        format_was_chosen=True,
+        reason=None if matches else _why_nothing([source], 1, rules),
+        total=len(items),
+        shard=rules.shard,
+        taken=taken,
+    )
+
+
+def _is_named_like_image(path: Path) -> bool:
+    return path.suffix.lower() in READABLE | WRITABLE
+
+
+def _check_output_folder(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise PlanError(
+            f"the output {display_path(output)} is a file; several inputs, or a folder, need a folder."
+        )
+    if _is_named_like_image(output) and not output.is_dir():
+        raise PlanError(
+            f"the output {display_path(output)} is named like one picture, but the input is a folder or "
+            "several files; name a folder (a folder of this name is used if it exists already)."
+        )
+
+
+def _why_nothing(inputs: Sequence[Path], refused: int, rules: Rules) -> str:
+    where = ", ".join(display_path(path) for path in inputs[:3]) + (" ..." if len(inputs) > 3 else "")
+    if refused:
+        patterns = " ".join(
+            [f"--include {p!r}" for p in rules.include] + [f"--exclude {p!r}" for p in rules.exclude]
+        )
+        files = "1 file" if refused == 1 else f"{refused} files"
+        return f"no image in {where} matches the patterns ({patterns}); they leave out {files}."
+    hint = "" if rules.recursive else " The folders below were not searched."
+    return f"there is no image in {where}: no file has the extension of a format that is read.{hint}"

@@ -1,0 +1,117 @@
+"""What the inputs hold: every file that the rules take, with its place in the tree of outputs."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from img2img.batch.globs import matcher
+from img2img.batch.names import collision_key
+from img2img.errors import PlanError, display_path
+from img2img.image import discover
+
+_SHOWN = 20
+
+
+class Source(NamedTuple):
+    """A file among the inputs, or something that could not be looked into.
+
+    Attributes:
+        path: As a program can open it.
+        relative: Its place under the output, before renaming, written with "/".
+        problem: Why it cannot be looked into, or None.
+    """
+
+    path: Path
+    relative: str
+    problem: str | None
+
+
+def existing(inputs: list[Path]) -> list[Path]:
+    """Returns `inputs` without repetitions.
+
+    Raises:
+        PlanError: There is none, or one does not exist.
+    """
+    if not inputs:
+        raise PlanError("no input was given; name at least one file or folder.")
+    missing = [display_path(path) for path in inputs if not path.exists()]
+    if missing:
+        shown = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
+        raise PlanError(f"there is no such file or folder: {shown}.")
+    return list({path.absolute(): path for path in inputs}.values())
+
+
+def sources(
+    inputs: list[Path], takes: Callable[[str, bool], bool], recursive: bool, follow_symlinks: bool
+) -> Iterator[Source | None]:
+    """Yields the files that `inputs` name or hold, and None for each that `takes` refuses.
+
+    Raises:
+        PlanError: Several input folders have one name.
+    """
+    folders = [path for path in inputs if path.is_dir()]
+    keep_names = len(folders) > 1
+    if keep_names:
+        _check_folder_names(folders)
+    for path in inputs:
+        if path in folders:
+            prefix = _folder_name(path) + "/" if keep_names else ""
+            for found, relative, problem in _walk(path, recursive, follow_symlinks):
+                took = takes(relative, problem is not None)
+                yield Source(found, prefix + relative, problem) if took else None
+        else:
+            yield Source(path, path.name, file_problem(path)) if takes(path.name, False) else None
+
+
+def file_problem(path: Path) -> str | None:
+    """Returns why a path that was named singly cannot be an input, or None when it can."""
+    return None if path.is_file() else "it is neither a file nor a folder, but a pipe, socket or device"
+
+
+def taker(include: tuple[str, ...], exclude: tuple[str, ...]) -> Callable[[str, bool], bool]:
+    """Returns a function of (relative path, whether it is a folder): whether the patterns take it."""
+    included, excluded = matcher(include), matcher(exclude)
+    folders = {"": False}  # which folders are excluded: asked once each
+
+    def excludes_folder(folder: str) -> bool:
+        if folder not in folders:
+            itself = excluded is not None and excluded(folder)
+            folders[folder] = itself or excludes_folder(folder.rpartition("/")[0])
+        return folders[folder]
+
+    def takes(relative: str, is_folder: bool) -> bool:
+        if excluded is not None and (excluded(relative) or excludes_folder(relative.rpartition("/")[0])):
+            return False
+        return is_folder or included is None or included(relative)
+
+    return takes
+
+
+def _walk(folder: Path, recursive: bool, follow_symlinks: bool) -> Iterator[Source]:
+    start = os.fspath(folder)
+    skip = 0 if start == os.curdir else len(start) + (not start.endswith(os.sep))
+    for found in discover(folder, recursive, follow_symlinks):
+        relative = os.fspath(found.path)[skip:]
+        yield Source(found.path, relative.replace(os.sep, "/"), found.problem)
+
+
+def _folder_name(folder: Path) -> str:
+    """Returns the name of `folder`, which may have been given as "." or ".."."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name or "root"
+
+
+def _check_folder_names(folders: list[Path]) -> None:
+    by_name = defaultdict(list)
+    for folder in folders:
+        by_name[collision_key(_folder_name(folder))].append(folder)
+    clashes = [group for group in by_name.values() if len(group) > 1]
+    if clashes:
+        lines = "\n".join(f"  {' and '.join(map(display_path, group))}" for group in clashes)
+        raise PlanError(
+            "several input folders keep their own names under the output, and these have the same one:\n"
+            f"{lines}\nConvert them one by one into different output folders, or rename one."
+        )
