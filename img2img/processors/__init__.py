@@ -1,0 +1,18 @@
+"""Classic image operations with OpenCV: one image in, one image out; chains of them are batch processors."""
+
+from img2img.processors import artefacts, colour, detail, geometry, layout, tone  # noqa: F401 - they register
+from img2img.processors.base import Operation, processors
+from img2img.processors.chain import Chain
+from img2img.processors.describe import Description, Parameter, describe
+from img2img.processors.recipe import parse_operations, read_recipe
+
+__all__ = [
+    "Chain",
+    "Description",
+    "Operation",
+    "Parameter",
+    "describe",
+    "parse_operations",
+    "processors",
+    "read_recipe",
+]

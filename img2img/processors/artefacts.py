@@ -1,0 +1,65 @@
+"""What cameras and websites do to pictures, on purpose."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import cv2
+import numpy as np
+
+from img2img.errors import ProcessingError
+from img2img.image.image import Image, Pixels
+from img2img.processors.base import Operation, processors
+from img2img.processors.pixels import by_channels, restore, unit
+from img2img.processors.values import parameter
+
+_SAMPLING = {
+    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+}
+
+
+@processors.register("jpeg")
+class Jpeg(Operation):
+    """Stores the picture as JPEG in memory and reads it again: the artefacts without the file.
+
+    JPEG has 8 bits: deeper pictures keep their depth but have 256 levels afterwards, and say so in a warning.
+    Pictures that have not three channels are stored channel by channel, as gray. Alpha is not touched.
+    """
+
+    bare: ClassVar = ("quality",)
+    examples: ClassVar = ("jpeg=75", "jpeg=quality:30,sampling:4:4:4")
+
+    quality: Annotated[int, parameter("From 1 (blocks) to 100 (almost as it was).", ge=1, le=100)] = 75
+    sampling: Annotated[
+        Literal["4:4:4", "4:2:2", "4:2:0"], parameter("Resolution of the colours: full, half, or a quarter.")
+    ] = "4:2:0"
+
+    def apply(self, image: Image) -> Image:
+        """Returns the picture as JPEG leaves it.
+
+        Raises:
+            ProcessingError: A side is longer than JPEG can store.
+        """
+        if max(image.height, image.width) > 65500:
+            raise ProcessingError(
+                f"JPEG cannot hold {image.width} x {image.height} pixels; its longest side is 65500. "
+                "Resize the picture first."
+            )
+        stored = restore(unit(image.pixels), np.dtype(np.uint8))
+        read = by_channels(self._round_trip, stored, most=3 if image.channels == 3 else 1)
+        result = image.replace(pixels=restore(unit(read), image.pixels.dtype))
+        if image.pixels.dtype != np.uint8:
+            result = result.warn(
+                f"JPEG reduced the {image.pixels.dtype} picture to 256 levels in each channel."
+            )
+        return result
+
+    def _round_trip(self, pixels: Pixels) -> Pixels:
+        options = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
+        if pixels.shape[2] == 3:
+            options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SAMPLING[self.sampling]]
+        _, data = cv2.imencode(".jpg", pixels[:, :, ::-1], options)
+        read = np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
+        return read.reshape(pixels.shape)[:, :, ::-1]

@@ -1,0 +1,155 @@
+"""Colours as a whole: grayscale, and matching the colours of a reference picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.errors import ProcessingError
+from img2img.image.image import Image, Pixels
+from img2img.processors.base import Operation, processors
+from img2img.processors.pixels import Values, curve, luma, restore, spread, unit, visible
+from img2img.processors.values import Fraction, Picture, Reference, parameter
+
+_WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722), "mean": (1 / 3, 1 / 3, 1 / 3)}
+
+
+@processors.register("grayscale")
+class Grayscale(Operation):
+    """Removes the colours. Of pictures that have not three channels it takes the mean."""
+
+    bare: ClassVar = ("method",)
+    examples: ClassVar = ("grayscale", "grayscale=bt709", "grayscale=keep_channels")
+
+    method: Annotated[
+        Literal["bt601", "bt709", "mean"],
+        parameter("How bright red, green and blue count: as on television, as in sRGB, or alike."),
+    ] = "bt601"
+    keep_channels: Annotated[bool, parameter("Return as many (equal) channels as there were, not one.")] = (
+        False
+    )
+
+    def apply(self, image: Image) -> Image:
+        """Returns the picture with one channel, or with equal ones."""
+        if image.channels == 1:
+            return image
+        values = unit(image.pixels)
+        weights = np.array(
+            _WEIGHTS[self.method] if image.channels == 3 else [1 / image.channels] * image.channels
+        )
+        gray = restore(np.dot(values, weights.astype(np.float32)), image.pixels.dtype)
+        return image.replace(pixels=spread(gray, image.channels) if self.keep_channels else gray[:, :, None])
+
+
+@processors.register("colour-match")
+class ColourMatch(Operation):
+    """Gives a picture the colours of a reference picture.
+
+    References:
+        reinhard: E. Reinhard et al., Color Transfer between Images, 2001; here in CIELAB instead of the
+            paper's space.
+    """
+
+    bare: ClassVar = ("method", "reference", "strength")
+    examples: ClassVar = ("colour-match=reference.jpg", "colour-match=reference.jpg,histogram,strength:0.5")
+
+    reference: Annotated[Reference, parameter("The picture to match.")]
+    method: Annotated[
+        Literal["reinhard", "histogram"],
+        parameter(
+            "Match mean and spread in Lab (gentle), or the whole distribution of each channel (exact)."
+        ),
+    ] = "reinhard"
+    strength: Annotated[Fraction, parameter("How far to go.", ge=0, le=1)] = 1.0
+
+    def apply(self, image: Image) -> Image:
+        """Returns the matched picture.
+
+        Raises:
+            ProcessingError: Picture and reference have numbers of channels that cannot be compared.
+        """
+        if self.strength == 0:
+            return image
+        pixels = self._reinhard(image) if self.method == "reinhard" else self._histogram(image)
+        return image.replace(pixels=pixels)
+
+    def _reinhard(self, image: Image) -> Pixels:
+        before = unit(image.pixels)
+        colours = _lab(before).copy()
+        means, spreads = _moments(colours, visible(image))
+        for c, (mean, deviation) in enumerate(_goal_moments(self.reference, image.channels)):
+            gain = deviation / spreads[c] if spreads[c] > 1e-6 else 1.0
+            colours[:, :, c] = (colours[:, :, c] - np.float32(means[c])) * np.float32(gain) + np.float32(mean)
+        matched = np.asarray(cv2.cvtColor(colours, cv2.COLOR_LAB2RGB)) if image.channels == 3 else colours
+        return restore(before + np.float32(self.strength) * (matched - before), image.pixels.dtype)
+
+    def _histogram(self, image: Image) -> Pixels:
+        pixels, seen = np.empty_like(image.pixels), visible(image)
+        goals = _goal_distributions(self.reference, image.channels)
+        for c, (goal_levels, goal_ranks) in enumerate(goals):
+            plane = np.ascontiguousarray(image.pixels[:, :, c])
+            levels, ranks = _distribution(plane if seen is None else plane[seen])
+            mapped = np.interp(ranks, goal_ranks, goal_levels)
+            pixels[:, :, c] = curve(plane, _towards(levels, mapped, self.strength))
+        return pixels
+
+
+def _towards(levels: NDArray[Any], mapped: NDArray[Any], strength: float) -> Callable[[Any], Any]:
+    return lambda x: x + strength * (np.interp(x, levels, mapped) - x)
+
+
+def _lab(values: Values) -> Values:
+    """Returns CIELAB of three channels, anything else as it is."""
+    if values.shape[2] != 3:
+        return values
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(values), cv2.COLOR_RGB2LAB))
+
+
+def _moments(values: Values, seen: NDArray[np.bool_] | None) -> tuple[list[float], list[float]]:
+    """Returns mean and standard deviation of each channel, over what can be seen."""
+    mask = None if seen is None else seen.astype(np.uint8)
+    found = [cv2.meanStdDev(np.ascontiguousarray(values[:, :, c]), mask=mask) for c in range(values.shape[2])]
+    return [float(mean[0, 0]) for mean, _ in found], [float(deviation[0, 0]) for _, deviation in found]
+
+
+def _distribution(plane: Pixels) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Returns the levels that occur, as fractions of white, and the part of the pixels up to each."""
+    counts = np.bincount(restore(unit(plane), np.dtype(np.uint16)).ravel())
+    present = np.flatnonzero(counts)
+    return present / 65535, np.cumsum(counts[present]) / plane.size
+
+
+def _as_channels(reference: Image, channels: int) -> Image:
+    """Returns the reference as gray or RGB, whichever the picture is.
+
+    Raises:
+        ProcessingError: They cannot be compared.
+    """
+    if reference.channels == channels:
+        return reference
+    if {reference.channels, channels} != {1, 3}:
+        raise ProcessingError(
+            f"a picture with {channels} channels cannot match a reference with {reference.channels}; "
+            "use pictures with the same number, or gray with RGB."
+        )
+    light = restore(luma(unit(reference.pixels)), reference.pixels.dtype)
+    return reference.replace(pixels=spread(light, channels))
+
+
+@lru_cache(maxsize=8)
+def _goal_moments(reference: Picture, channels: int) -> list[tuple[float, float]]:
+    goal = _as_channels(reference.image, channels)
+    return list(zip(*_moments(_lab(unit(goal.pixels)), visible(goal)), strict=True))
+
+
+@lru_cache(maxsize=8)
+def _goal_distributions(reference: Picture, channels: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    goal = _as_channels(reference.image, channels)
+    seen = visible(goal)
+    planes = [goal.pixels[:, :, c] for c in range(channels)]
+    return [_distribution(plane if seen is None else plane[seen]) for plane in planes]
