@@ -121,7 +121,7 @@ def _operation(
     except ValidationError as error:
         # After a value that nobody could take, what seems to be missing probably is that value.
         problems += [
-            _sentence(cls, d) for d in error.errors() if not problems or d["type"] != "missing" and d["loc"]
+            _sentence(cls, d) for d in error.errors() if not problems or (d["type"] != "missing" and d["loc"])
         ]
     if problems:
         raise _ProblemsError(*problems)
