@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -110,14 +110,14 @@ def machine() -> Iterator[Finding]:
             f"does not import beside torch {torch.__version__}: {error}",
             "reinstall torch and torchvision together: pip install --upgrade torch torchvision",
         )
-    from img2img.inference.memory import available_memory
+    from img2img.inference.memory import free_memory
 
     yield Finding("processor", "ok", f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads")
     yield Finding("bf16 units", "ok", _bf16_units())
     yield Finding(
         "memory",
         "ok",
-        f"{available_memory() / 2**30:.1f} GiB may be used now (limits of the container included)",
+        f"{free_memory() / 2**30:.1f} GiB may be used now (limits of the container included)",
     )
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -135,7 +135,7 @@ def _bf16_units() -> str:
 
     return {
         "amx": "AMX: bf16 is many times faster than fp32",
-        "avx512": "AVX-512 BF16: bf16 is somewhat faster than fp32",
+        "avx512": "AVX-512 BF16: bf16 is a few times faster than fp32",
         "none": "none: fp32 is used on the CPU",
     }[cpu_bf16()]
 
@@ -165,7 +165,7 @@ def _owns_cv2(distribution: str) -> bool:
 def doctor(bench: bool, as_json: bool) -> int:
     """Check this installation and machine; exit code 1 when something needs a repair."""
     findings = [f for check in (versions, opencv, albumentations, machine) for f in check()]
-    ceilings: dict[str, Any] = {}
+    ceilings: dict[str, float] = {}
     if bench:
         from img2img.inference.ceiling import matrix_ceilings
 
@@ -178,13 +178,11 @@ def doctor(bench: bool, as_json: bool) -> int:
 
 
 def _show(findings: list[Finding], ceilings: dict[str, float]) -> None:
-    from img2img.cli.render import print_table
+    from img2img.cli.render import print_facts
 
-    rows = [(f.topic, "" if f.status == "ok" else f.status, f.text) for f in findings]
-    rows += [
-        (f"ceiling {name}", "", f"{value:.0f} GFLOP/s matrix product") for name, value in ceilings.items()
-    ]
-    print_table("", ("what", "", "found"), rows)
+    facts = [(f.topic, f.text if f.status == "ok" else f"{f.status}: {f.text}") for f in findings]
+    facts += [(f"ceiling {name}", f"{speed:.0f} GFLOP/s, matrix product") for name, speed in ceilings.items()]
+    print_facts(facts)
     for finding in findings:
         if finding.repair:
             click.echo(f"\nTo repair {finding.topic}:\n  {finding.repair}")

@@ -29,6 +29,11 @@ class GroupedOption(click.Option):
         super().__init__(*args, **kwargs)
         self.group = group
 
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Leaves out names with an underscore: other tools' spellings, taken without being advertised."""
+        record = super().get_help_record(ctx)
+        return record and (re.sub(r", --[a-z]+_\w+", "", record[0]), record[1])
+
 
 class GroupedCommand(click.Command):
     """A command whose plain --help stays short."""
@@ -42,7 +47,7 @@ class GroupedCommand(click.Command):
         groups: dict[str | None, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):
                 groups.setdefault(getattr(parameter, "group", None), []).append(record)
         for heading, records in groups.items():
             if heading is None or ctx.meta.get("help_all"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
@@ -44,15 +44,13 @@ def say_warning(text: str) -> None:
     say(f"Warning: {text}", "yellow")
 
 
-def print_table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()
-) -> None:
-    """Prints a table on stdout; the columns named in `numbers` are set flush right."""
-    table = Table(title=title or None, title_justify="left", show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", justify="right" if column in numbers else "left")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Prints names and values in two columns on stdout."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(Text(name), Text(value))
     _console(sys.stdout).print(table)
 
 

@@ -1,0 +1,75 @@
+"""`img2img process`: OpenCV operations over folders of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from img2img.cli.options import INPUTS, BatchOptions, GroupedCommand, batch_options, option
+
+if TYPE_CHECKING:
+    from img2img.batch import Processor
+
+
+def _list_operations(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from img2img.processors import describe
+
+    for operation in describe():
+        click.echo(f"{click.style(operation.name, bold=True)}  {operation.summary}")
+        for example in operation.examples:
+            click.echo(f"    --op {example}")
+        for parameter in operation.parameters:
+            default = f" [{parameter.default}]" if parameter.default else ""
+            click.echo(f"        {parameter.name}: {parameter.allowed}{default}")
+    ctx.exit()
+
+
+@click.command(cls=GroupedCommand)
+@INPUTS
+@option(
+    "--op",
+    "operations",
+    multiple=True,
+    metavar="NAME[=VALUE,...]",
+    help="An operation; repeatable, in order.",
+)
+@option(
+    "--recipe",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A YAML file with a list of operations; they come before those of --op.",
+)
+@option(
+    "--list-ops",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_operations,
+    help="Show every operation with its parameters.",
+)
+@batch_options
+def process(
+    inputs: tuple[Path, ...], operations: tuple[str, ...], recipe: Path | None, options: BatchOptions
+) -> int:
+    """Run OpenCV operations over files and folders.
+
+    INPUT is any mix of files and folders; folders keep their tree under DIR. Depth, transparency, colour
+    profile and camera data stay.
+
+    Example: img2img process IN -o OUT --op resize=long:1024 --op clahe --op sharpen=0.5
+    """
+    from img2img.cli.convert import convert
+    from img2img.processors import Chain, parse_operations, read_recipe
+
+    if not operations and recipe is None:
+        raise click.UsageError("nothing to do: name operations with --op or --recipe; --list-ops shows them.")
+    first = read_recipe(recipe).operations if recipe else ()
+    chain = Chain((*first, *parse_operations(operations).operations))
+
+    def load() -> tuple[Processor, dict[str, Any]]:
+        return chain, {"operations": chain.settings()}
+
+    return convert(inputs, options, load)
