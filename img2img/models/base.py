@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.registry import Registry
@@ -44,8 +44,8 @@ class Generator(nn.Module):
             pixel can see; for tiles, which start at multiples of `multiple_of`.
         tiling: "local": tiles with a halo of `receptive_field` equal the whole. "global_statistics":
             layers normalise over the image. "none": not tileable.
-        live_features: Peak number of activation values alive at once per input pixel in a forward pass
-            without gradients, input and output included; with the element size it gives the memory of a tile.
+        live_features: Peak number of activation values alive at once per input pixel in `infer`, input and
+            output included, at 64x64 and larger; with the element size it gives the memory of a tile.
         output_layers: Names of the submodules that make the output, in half precision kept in fp32.
         conditions: Names of further inputs that `forward(x, **conditions)` needs.
         tiny: The smallest sensible arguments, for tests that walk the registry.
@@ -67,6 +67,19 @@ class Generator(nn.Module):
     tiny: ClassVar[dict[str, Any]] = {}
     name: ClassVar[str]
     spec: ArchSpec
+
+    def infer(self, x: Tensor, **conditions: Tensor) -> Tensor:
+        """Does what `forward` does, for use without gradients; a network overrides it to take less memory.
+
+        Args:
+            x: (N, in_channels, H, W) in `input_range`.
+            **conditions: The further inputs named in `conditions`.
+
+        Returns:
+            (N, out_channels, H*scale, W*scale), equal to that of `forward` within rounding.
+        """
+        result: Tensor = self(x, **conditions)
+        return result
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -72,13 +72,14 @@ class Compact(Generator):
         layers.append(nn.Conv2d(features, out_channels * scale**2, 3, padding=1))
         self.body = nn.Sequential(*layers)
         self.output_layers = (f"body.{len(layers) - 1}",)
-        # a layer's input and output; at the end the phases, the shuffled image and the enlarged input
+        # a layer's input and output; at the end the phases before and after the shuffle
         phases = out_channels * scale**2
-        self.live_features = in_channels + max(2 * features, features + phases, 4 * phases)
+        self.live_features = 2 * in_channels + max(2 * features, features + phases, 3 * phases)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges (N, in_channels, H, W) in (0, 1) to (N, out_channels, H*scale, W*scale)."""
-        base = x if self.scale == 1 else F.interpolate(x, scale_factor=self.scale, mode="nearest")
-        if self.in_channels > self.out_channels:
-            base = base.mean(1, keepdim=True)
-        return F.pixel_shuffle(self.body(x), self.scale) + base
+        phases = self.body(x)
+        base = x.mean(1, keepdim=True) if self.in_channels > self.out_channels else x
+        # every phase gains the input pixel: the same as enlarging it by nearest neighbour after the shuffle
+        phases = phases.unflatten(1, (self.out_channels, self.scale**2)) + base.unsqueeze(2)
+        return F.pixel_shuffle(phases.flatten(1, 2), self.scale)

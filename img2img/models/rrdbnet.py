@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
 
+HALO = 2  # rows of the trunk's features beyond a strip that the tail sees of them
+
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -139,17 +141,42 @@ class RRDBNet(Generator):
         self.conv_hr = _conv(features, features)
         self.conv_last = _conv(features, out_channels)
 
-        # trunk: three residual inputs, the dense block's last two concatenations and what was added last;
-        # tail: a quarter-size map, its enlargement and the convolution's result
+        # trunk: three residual inputs, and of a dense block the last two concatenations;
+        # tail: a map, its enlargement and what the convolution makes of that, for one strip of the picture
         final = 4**self.upsamplings
         trunk = 3 * features + 2 * (features + 4 * growth)
         tail = features * (2 * final + final // 4) if self.upsamplings else 3 * features
+        self.strips = max(1, math.ceil(tail / trunk))
+        strip = tail * min(1.0, 1 / self.strips + 2 * HALO / 64) + out_channels * final
         image = in_channels * unshuffle**2 + out_channels * final
-        self.live_features = math.ceil((image + max(trunk, tail)) / unshuffle**2)
+        self.live_features = math.ceil((image + max(trunk, features + strip)) / unshuffle**2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges (N, in_channels, H, W) to (N, out_channels, H*scale, W*scale)."""
         return self.tail(self.trunk(x))
+
+    def infer(self, x: Tensor, **conditions: Tensor) -> Tensor:
+        """Does what `forward` does with the tail in strips, so that enlarged features are never whole.
+
+        The trunk is most of the work and little of the memory; the tail at x4 is the other way round.
+        """
+        features = self.trunk(x)
+        if self.strips == 1:
+            return self.tail(features)
+        n, _, height, width = features.shape
+        factor = 2**self.upsamplings
+        rows = math.ceil(height / self.strips)
+        result: Tensor | None = None
+        for top in range(0, height, rows):
+            above, bottom = min(top, HALO), min(top + rows, height)
+            strip = self.tail(features[:, :, top - above : bottom + HALO])
+            if result is None:
+                result = strip.new_empty(n, self.out_channels, height * factor, width * factor)
+            result[:, :, top * factor : bottom * factor] = strip[:, :, above * factor :][
+                :, :, : (bottom - top) * factor
+            ]
+        assert result is not None  # height is at least 1
+        return result
 
     def trunk(self, x: Tensor) -> Tensor:
         """Returns the features (N, features, H/unshuffle, W/unshuffle) that the tail enlarges."""

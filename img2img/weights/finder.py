@@ -1,7 +1,7 @@
 """Where models are looked for.
 
-In this order: the models that ship with the package, each folder in IMG2IMG_WEIGHTS_DIR (separated like PATH),
-the user's cache (`~/.cache/img2img/weights` on Linux, its like elsewhere; XDG_CACHE_HOME moves it).
+In this order: the models that ship with the package, the folders in IMG2IMG_WEIGHTS_DIR (separated like
+PATH), the user's cache (`~/.cache/img2img/weights` on Linux, its like elsewhere; XDG_CACHE_HOME moves it).
 """
 
 from __future__ import annotations

@@ -1,0 +1,95 @@
+"""How much memory this process may still take.
+
+On the CPU running out of memory is a kill and not an exception, so the limit has to be known before: the
+machine's, each control group's above the process (versions 1 and 2), and the process's own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import torch
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+CPU_CAP = 768 * 2**20  # more makes nothing faster: the cache prefers small tiles
+
+
+def budget(device: torch.device, memory: int | None = None) -> int:
+    """Returns how many bytes a network may use at once on `device`.
+
+    Args:
+        device: Where it runs.
+        memory: What the user allows, in bytes; taken as it is. By default half of what is free on the CPU,
+            but at most 768 MiB, and four fifths of what is free on a GPU.
+    """
+    if memory is not None:
+        return memory
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(0.8 * (free + cached))
+    return min(CPU_CAP, free_memory() // 2)
+
+
+def free_memory() -> int:
+    """Returns how many bytes this process can still take before something stops it."""
+    limits = [psutil.virtual_memory().available, *_cgroups(), *_process()]
+    return max(0, min(limits))
+
+
+def _process() -> Iterator[int]:
+    """Yields what the limits of the process leave (ulimit -v and -d)."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    used = psutil.Process().memory_info().vms
+    for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        soft, _ = resource.getrlimit(kind)
+        if soft != resource.RLIM_INFINITY:
+            yield soft - used
+
+
+def _cgroups(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
+    """Yields what each control group of the process leaves; a group is limited by those above it as well."""
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            mounts, names = (root, root / "unified"), ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            mounts = (root / "memory", root / controllers)
+        else:
+            continue
+        for mount in mounts:
+            group = mount / path.lstrip("/")
+            for folder in (group, *group.parents):
+                if not folder.is_relative_to(mount):
+                    break
+                if (left := _left(folder, *names)) is not None:
+                    yield left
+
+
+def _left(folder: Path, limit_name: str, usage_name: str, cache_name: str) -> int | None:
+    """Returns what one control group leaves, or None when it sets no limit."""
+    try:
+        limit = int((folder / limit_name).read_text())  # "max" in version 2: a ValueError
+        usage = int((folder / usage_name).read_text())
+    except (OSError, ValueError):
+        return None
+    cache = 0  # of files, which the kernel gives back before it kills
+    try:
+        for line in (folder / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == cache_name:
+                cache = int(value)
+    except (OSError, ValueError):
+        pass
+    return limit - usage + min(cache, usage)

@@ -1,0 +1,236 @@
+"""A model that is ready for use: pictures of any size, depth and kind go in and come out as they were."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from os import PathLike
+from typing import Literal, get_args, overload
+
+import numpy as np
+
+from img2img.checkpoint import ModelInfo, fingerprint
+from img2img.errors import ConfigError, ProcessingError
+from img2img.image import Image
+from img2img.image.image import DTYPES, Pixels
+from img2img.image.resize import resize
+from img2img.inference.alpha import bleed
+from img2img.inference.precision import choose_device
+from img2img.inference.runner import Runner
+from img2img.interop import open_checkpoint
+from img2img.models import Generator
+from img2img.weights import find_model
+
+Alpha = Literal["model", "bicubic", "drop"]
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
+
+
+def load_model(
+    name: str | PathLike[str],
+    device: str = "auto",
+    precision: str = "auto",
+    tile: int | None = None,
+    memory: int | None = None,
+    alpha: str = "model",
+) -> Translator:
+    """Opens a model by its name or its path, whoever made it.
+
+    Args:
+        name: A model file, a checkpoint in a known layout, or a name that `img2img model list` shows.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        precision: "auto", "fp32", "bf16" or "fp16". "auto" takes half precision where it is faster, for
+            8-bit pictures; deeper ones are computed in fp32.
+        tile: Side of a tile in input pixels, without its margins; None chooses what is fastest and fits.
+        memory: Bytes that one call of the network may take; None takes a safe share of what is free.
+        alpha: How transparency is enlarged: by the "model" or "bicubic"; or "drop" it.
+
+    Raises:
+        UnknownModelError: There is no such model, or its layout is not known.
+        ModelError: It cannot be opened.
+        ConfigError: There is no such device, precision or way to treat alpha, or tile or memory is negative.
+    """
+    generator, info = open_checkpoint(find_model(name))
+    return Translator(generator, info, device, precision, tile, memory, alpha)
+
+
+class Translator:
+    """A generator with everything around it; also a batch processor.
+
+    Channels find their way like this. A grey picture through a colour model is replicated into its channels,
+    and the result is averaged back to grey unless the model's output is its own. A colour picture through a
+    one-channel model goes channel by channel, or as BT.601 luma if the output is the model's own. A model
+    with four channels gets alpha as the fourth. Colours under transparent pixels are replaced by those
+    around them before; alpha itself goes through a super-resolution model as a grey picture, and stays as it
+    is where the size does not change.
+
+    Args:
+        generator: The network; it is moved to `device`.
+        info: What its file says.
+        device, precision, tile, memory, alpha: See `load_model`.
+
+    Attributes:
+        generator: The network, always in fp32; half precision works with a copy.
+        info: What its file says.
+        device: Where it runs.
+        precision: "fp32", "bf16" or "fp16": what 8-bit pictures are computed in.
+        fingerprint: SHA-256 of the weights: tells one model from another.
+
+    Raises:
+        ConfigError: See `load_model`.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        info: ModelInfo | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | None = None,
+        memory: int | None = None,
+        alpha: str = "model",
+    ) -> None:
+        if alpha not in get_args(Alpha):
+            raise ConfigError(f"alpha {alpha!r} is not one of {', '.join(get_args(Alpha))}.")
+        if min(tile or 0, memory or 0) < 0:
+            raise ConfigError(f"tile {tile} and memory {memory} must not be negative.")
+        if generator.conditions:
+            needs = ", ".join(generator.conditions)
+            raise ConfigError(f"the generator {generator.spec.name!r} needs more than a picture: {needs}.")
+        self.info = info or ModelInfo()
+        self.device = choose_device(device)
+        self.alpha = alpha
+        self.fingerprint = fingerprint(generator.state_dict())
+        self._runner = Runner(generator, self.device, precision, tile or None, memory or None)
+        self.generator = self._runner.generator
+        self.precision = self._runner.precision
+
+    def group_key(self, image: Image) -> Hashable:
+        """Returns what images must agree in to share a call; None for one that is large enough alone."""
+        dtype = image.pixels.dtype
+        if 2 * image.height * image.width > self._runner.batch_pixels(dtype):
+            return None
+        return image.pixels.shape, dtype.str, image.alpha is not None
+
+    @overload
+    def __call__(self, images: Pixels) -> Pixels: ...
+    @overload
+    def __call__(self, images: Sequence[Image]) -> list[Image]: ...
+    def __call__(self, images: Pixels | Sequence[Image]) -> Pixels | list[Image]:
+        """Runs the model over one array or over a list of images.
+
+        Args:
+            images: (H, W, C) or (H, W), RGB, uint8, uint16 or float32 with black to white as 0 to 255, 0 to
+                65535 or 0 to 1; two or four channels that the model does not ask for end in alpha.
+                Or images, which may differ in everything.
+
+        Returns:
+            An array (H*scale, W*scale, C) or (H*scale, W*scale) of the same dtype; or the images, in order,
+            with ICC profile and EXIF kept.
+
+        Raises:
+            ProcessingError: The channels do not fit the model, or the work failed.
+            ValueError: An array is no picture.
+        """
+        if isinstance(images, np.ndarray):
+            return self._array(images)
+        results: dict[int, Image] = {}
+        groups: dict[Hashable, list[int]] = {}
+        for index, image in enumerate(images):
+            key = (image.pixels.shape, image.pixels.dtype, image.alpha is not None)
+            groups.setdefault(key, []).append(index)
+        for indices in groups.values():
+            results.update(zip(indices, self._group([images[index] for index in indices]), strict=True))
+        return [results[index] for index in range(len(images))]
+
+    def _array(self, array: Pixels) -> Pixels:
+        if array.ndim not in (2, 3) or array.dtype not in DTYPES or 0 in array.shape:
+            raise ValueError(
+                "a picture is an array (H, W, C) or (H, W) of uint8, uint16 or float32, "
+                f"not {array.shape} {array.dtype}"
+            )
+        pixels = array if array.ndim == 3 else array[..., None]
+        with_alpha = pixels.shape[2] in (2, 4) and pixels.shape[2] != self.generator.in_channels
+        image = Image(pixels[..., :-1], pixels[..., -1]) if with_alpha else Image(pixels)
+        (result,) = self([image])
+        for note in result.warnings:
+            warnings.warn(note, RuntimeWarning, stacklevel=3)
+        done = result.pixels
+        if result.alpha is not None:
+            done = np.concatenate((done, result.alpha[..., None]), 2)
+        return done[..., 0] if array.ndim == 2 and done.shape[2] == 1 else done
+
+    def _group(self, images: list[Image]) -> list[Image]:
+        """Runs the model over images that agree in shape, dtype and having alpha or not, in one call."""
+        generator = self.generator
+        replicated = images[0].channels == 1 < generator.in_channels
+        averaged = replicated and generator.out_channels > 1 and self.info.output == "like_input"
+        jobs: list[Pixels] = []
+        to_grey: list[bool] = []
+        bounds = []
+        for image in images:
+            if image.pixels.dtype == np.float32 and not np.isfinite(image.pixels).all():
+                raise ProcessingError("the picture holds values that are not finite numbers.")
+            parts = self._parts(image)
+            masks = self._masks(image)
+            bounds.append((len(jobs), len(jobs) + len(parts), len(jobs) + len(parts) + len(masks)))
+            jobs += parts + masks
+            to_grey += [averaged] * len(parts) + [generator.out_channels > 1] * len(masks)
+        notes: list[str] = []
+        done = self._runner(jobs, to_grey, notes)
+        warnings_ = tuple(dict.fromkeys(notes))
+        return [
+            self._assemble(image, done[start:middle], done[middle:end]).warn(*warnings_)
+            for image, (start, middle, end) in zip(images, bounds, strict=True)
+        ]
+
+    def _parts(self, image: Image) -> list[Pixels]:
+        """Returns the colours of `image` as one or more pictures with the channels that the model takes."""
+        wanted = self.generator.in_channels
+        pixels = image.pixels if image.alpha is None else bleed(image.pixels, image.alpha)
+        if image.channels == wanted:
+            return [pixels]
+        if self._takes_alpha(image):
+            alpha = image.alpha
+            if alpha is None:
+                alpha = np.full(pixels.shape[:2], image.white, pixels.dtype)
+            return [np.concatenate((pixels, alpha[..., None]), 2)]
+        if image.channels == 1:
+            return [np.repeat(pixels, wanted, 2)]
+        if wanted == 1 and self.generator.out_channels == 1 and self.info.output == "like_input":
+            return [pixels[..., channel : channel + 1] for channel in range(image.channels)]
+        if wanted == 1 and image.channels == 3:
+            luma = pixels.astype(np.float32) @ LUMA
+            return [(luma if image.white == 1 else np.rint(luma)).astype(pixels.dtype)[..., None]]
+        raise ProcessingError(
+            f"the picture has {image.channels} channels and the model takes {wanted}; "
+            "what can be converted is grey to colour, and colour to grey."
+        )
+
+    def _masks(self, image: Image) -> list[Pixels]:
+        """Returns alpha as a picture for the model, if the model shall enlarge it and that is worth it."""
+        alpha = image.alpha
+        if alpha is None or self.alpha != "model" or self._takes_alpha(image) or alpha.min() == alpha.max():
+            return []
+        if self.generator.scale == 1 or self.info.output == "own":
+            return []
+        return [np.repeat(alpha[..., None], self.generator.in_channels, 2)]
+
+    def _takes_alpha(self, image: Image) -> bool:
+        return image.channels == 3 and self.generator.in_channels == self.generator.out_channels == 4
+
+    def _assemble(self, image: Image, parts: list[Pixels], masks: list[Pixels]) -> Image:
+        pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, 2)
+        alpha = image.alpha if self.alpha != "drop" else None
+        if self._takes_alpha(image):
+            alpha = pixels[..., 3] if alpha is not None else None
+            pixels = pixels[..., :3]
+        elif masks:
+            alpha = masks[0][..., 0]
+        elif alpha is not None and pixels.shape[:2] != alpha.shape:
+            height, width = pixels.shape[:2]
+            if alpha.min() == alpha.max():
+                alpha = np.full((height, width), alpha.flat[0], alpha.dtype)
+            else:
+                alpha = resize(alpha[..., None], height, width)[..., 0]
+        same_kind = (image.channels == 1) == (pixels.shape[2] == 1)  # a profile is for grey or for colour
+        return image.replace(pixels=pixels, alpha=alpha, icc=image.icc if same_kind else None)
