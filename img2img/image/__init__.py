@@ -3,7 +3,16 @@
 Tensors are in `img2img.image.tensor`, which imports torch; nothing else here does.
 """
 
-from img2img.image.codec import READABLE, WRITABLE, EncodeOptions, decode, encode, fit_reason
+from img2img.image.codec import (
+    READABLE,
+    WRITABLE,
+    EncodeOptions,
+    decode,
+    encode,
+    fit_reason,
+    prepare,
+    upright,
+)
 from img2img.image.discovery import Found, discover
 from img2img.image.files import read_image, sweep_parts, write_bytes, write_image
 from img2img.image.image import Image, white_of
@@ -20,8 +29,10 @@ __all__ = [
     "discover",
     "encode",
     "fit_reason",
+    "prepare",
     "read_image",
     "sweep_parts",
+    "upright",
     "white_of",
     "write_bytes",
     "write_image",

@@ -8,13 +8,48 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from img2img.image.codec import READABLE
 from img2img.image.files import is_part
+from img2img.image.formats import READABLE
 
 # Pictures of kinds that are not read: they are listed, so that opening them says so, rather than ignored.
 REFUSED = frozenset(
-    ".heic .heif .jxl .svg .psd .psb .xcf .tga .ico .icns .cur .dds .exr .hdr .eps .ai .pdf "
-    ".pcx .sgi .xbm .xpm .cr2 .cr3 .nef .arw .dng .raf .orf .rw2 .jls .jxr .wdp .qoi .ora .kra".split()
+    [
+        ".heic",
+        ".heif",
+        ".jxl",
+        ".svg",
+        ".psd",
+        ".psb",
+        ".xcf",
+        ".tga",
+        ".ico",
+        ".icns",
+        ".cur",
+        ".dds",
+        ".exr",
+        ".hdr",
+        ".eps",
+        ".ai",
+        ".pdf",
+        ".pcx",
+        ".sgi",
+        ".xbm",
+        ".xpm",
+        ".cr2",
+        ".cr3",
+        ".nef",
+        ".arw",
+        ".dng",
+        ".raf",
+        ".orf",
+        ".rw2",
+        ".jls",
+        ".jxr",
+        ".wdp",
+        ".qoi",
+        ".ora",
+        ".kra",
+    ]
 )
 CANDIDATES = READABLE | REFUSED
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from img2img.errors import ImageLimitError, ImageReadError, ImageWriteError
-from img2img.image.codec import EncodeOptions, decode, encode
+from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS, EncodeOptions, decode, encode
 from img2img.image.image import Image
 from img2img.image.limits import Limits
 
@@ -22,9 +22,6 @@ _HOST = hashlib.sha256(socket.gethostname().encode("utf-8", "replace")).hexdiges
 _PART = re.compile(r"\.img2img-([0-9a-f]{8})-([0-9]+)-[0-9]+\.part")
 _ELSEWHERE_IS_DEAD_AFTER = 24 * 3600.0  # seconds; a process of another machine cannot be asked
 _counter = itertools.count()
-
-DEFAULT_LIMITS = Limits()
-DEFAULT_OPTIONS = EncodeOptions()
 
 
 def read_image(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Image:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.image.image import DTYPES, Pixels, white_of
+from img2img.image.opencv import transposed
 
 _BLOCK = 64  # rows of output that one matrix product makes: bounds memory, keeps the products dense enough
 
@@ -41,10 +42,10 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
     if height < 1 or width < 1:
         raise ValueError(f"a picture cannot become {width} x {height} pixels")
     if width / pixels.shape[1] < height / pixels.shape[0]:
-        pixels = _transposed(_resize_rows(_transposed(pixels), width))
+        pixels = transposed(_resize_rows(transposed(pixels), width))
         return np.ascontiguousarray(_resize_rows(pixels, height))
     pixels = _resize_rows(pixels, height)
-    return np.ascontiguousarray(_transposed(_resize_rows(_transposed(pixels), width)))
+    return np.ascontiguousarray(transposed(_resize_rows(transposed(pixels), width)))
 
 
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,10 +91,3 @@ def _resize_rows(pixels: Pixels, height: int) -> Pixels:
             np.clip(values, 0, white, out=values)
         result[rows] = values.reshape(-1, width, channels)
     return result
-
-
-def _transposed(pixels: Pixels) -> Pixels:
-    """Returns (W, H, C) from (H, W, C), contiguous."""
-    if pixels.shape[2] <= 4:  # OpenCV moves small pixels several times faster than numpy
-        return cv2.transpose(pixels).reshape(pixels.shape[1], pixels.shape[0], pixels.shape[2])
-    return np.ascontiguousarray(pixels.swapaxes(0, 1))

@@ -53,13 +53,15 @@ def to_tensor(
     levels = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2)
     values = levels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     low, high = value_range
-    # One division by white, so that white is exactly `high` and every level is the nearest float of its ratio.
+    # A division, not a product with 1 / white: white is exactly `high`, and every level the nearest float.
     values.mul_(high - low).div_(white_of(source)).add_(low)
     return values.to(dtype)
 
 
 def to_pixels(
-    tensor: Tensor, value_range: ValueRange = UNIT, dtype: np.dtype | type = np.uint8  # type: ignore[type-arg]
+    tensor: Tensor,
+    value_range: ValueRange = UNIT,
+    dtype: np.dtype | type = np.uint8,
 ) -> list[Pixels]:
     """Returns a batch as pictures.
 

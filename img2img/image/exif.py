@@ -1,0 +1,154 @@
+"""Changes to an EXIF block where it lies.
+
+Only the bytes that have to change do: moving anything would break the notes of camera makers, which point at
+offsets that only they know.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from img2img.image.ifd import (
+    EXIF_IFD,
+    GPS_IFD,
+    INTEROP_IFD,
+    LONG,
+    SHORT,
+    BrokenDirectoryError,
+    Directory,
+    Reader,
+)
+
+_ORIENTATION = 0x0112
+_SIZES = ((0x0100, 0x0101), (0xA002, 0xA003))  # ImageWidth and -Length; PixelX- and -YDimension
+_THUMBNAIL_AT, _THUMBNAIL_SIZE = 0x0201, 0x0202
+
+
+def payload(exif: bytes) -> bytes:
+    """Returns the block from its "II" or "MM" on, without what containers put before it."""
+    while exif.startswith(b"Exif\0\0"):
+        exif = exif[6:]
+    return exif
+
+
+def orientation(exif: bytes) -> int | None:
+    """Returns how the picture has to be turned, 1 to 8; None when the block does not say."""
+    try:
+        reader = Reader(exif)
+        value = reader.directory(reader.first, strict=False).number(_ORIENTATION, 0)
+    except BrokenDirectoryError:
+        return None
+    return value if 1 <= value <= 8 else None
+
+
+def settled(exif: bytes, width: int, height: int) -> bytes:
+    """Returns the block for an upright picture of `width` x `height` pixels.
+
+    Orientation becomes 1 and sizes true where they are given; the thumbnail, which shows the picture before,
+    goes. Everything else keeps its bytes and its place.
+
+    Raises:
+        BrokenDirectoryError: The block cannot be read safely.
+    """
+    block = _Block(exif)
+    for directory in block.directories:
+        for tag, value in (
+            (_ORIENTATION, 1),
+            *((t, width) for t, _ in _SIZES),
+            *((t, height) for _, t in _SIZES),
+        ):
+            if tag in directory.fields and (tag != _ORIENTATION or directory is block.main):
+                block.set(directory, tag, value)
+    block.drop_thumbnail()
+    return block.finish()
+
+
+def without_gps(exif: bytes) -> bytes:
+    """Returns the block without the place: its directory is unlinked and its bytes are zero.
+
+    Raises:
+        BrokenDirectoryError: The block cannot be read safely.
+    """
+    block = _Block(exif)
+    block.drop_gps()
+    return block.finish()
+
+
+class _Block:
+    """A block that is being changed."""
+
+    def __init__(self, exif: bytes) -> None:
+        self.data = bytearray(exif)
+        self.reader = Reader(self.data)
+        if self.reader.is_big:
+            raise BrokenDirectoryError("an EXIF block is never BigTIFF")
+        self.main = self._open(self.reader.first)
+        self.directories = [self.main]
+        for tag in (EXIF_IFD, INTEROP_IFD):
+            owner = self.directories[-1]
+            if tag in owner.fields:
+                self.directories.append(self._open(owner.number(tag, 0)))
+        self.gps = self._open(self.main.number(GPS_IFD, 0)) if GPS_IFD in self.main.fields else None
+        self.cleared: list[tuple[int, int]] = []
+
+    def _open(self, start: int) -> Directory:
+        return self.reader.directory(start, strict=False)
+
+    def set(self, directory: Directory, tag: int, value: int) -> None:
+        """Makes `value` the only number under `tag`, in the place that the tag has."""
+        entry = directory.fields[tag].entry
+        kind = SHORT if value <= 0xFFFF else LONG
+        inline = struct.pack(self.reader.order + ("H2x" if kind == SHORT else "I"), value)
+        struct.pack_into(self.reader.order + "HI4s", self.data, entry + 2, kind, 1, inline)
+
+    def drop_thumbnail(self) -> None:
+        """Unlinks the second directory and clears it."""
+        if not self.main.next:
+            return
+        kept = [*self.directories, *([self.gps] if self.gps else [])]
+        try:
+            second = self._open(self.main.next)
+        except BrokenDirectoryError:
+            second = None
+        struct.pack_into(self.reader.order + "I", self.data, self.main.next_at, 0)
+        if second is None:
+            return
+        self._clear(second, kept)
+        at, size = second.number(_THUMBNAIL_AT, 0), second.number(_THUMBNAIL_SIZE, 0)
+        self._clear_span(at, at + size, kept)
+
+    def drop_gps(self) -> None:
+        """Takes the line of the GPS directory out of the main one and clears it."""
+        if self.gps is None:
+            return
+        entry = self.main.fields[GPS_IFD].entry
+        stop = self.main.next_at + 4
+        (count,) = struct.unpack_from(self.reader.order + "H", self.data, self.main.start)
+        struct.pack_into(self.reader.order + "H", self.data, self.main.start, count - 1)
+        self.data[entry : stop - 12] = self.data[entry + 12 : stop]
+        self.data[stop - 12 : stop] = bytes(12)
+        self._clear(self.gps, self.directories)
+
+    def _clear(self, directory: Directory, kept: list[Directory]) -> None:
+        for field in directory.fields.values():
+            if len(field.raw) > 4:
+                self._clear_span(field.at, field.at + len(field.raw), kept)
+        self._clear_span(directory.start, directory.next_at + 4, kept)
+
+    def _clear_span(self, start: int, stop: int, kept: list[Directory]) -> None:
+        """Zeroes bytes, unless a directory that stays has a share in them."""
+        stop = min(stop, len(self.data))
+        used = [(0, 8)]
+        for directory in kept:
+            used.append((directory.start, directory.next_at + 4))
+            used += [(field.at, field.at + len(field.raw)) for field in directory.fields.values()]
+        if start < stop and not any(start < b and a < stop for a, b in used):
+            self.data[start:stop] = bytes(stop - start)
+            self.cleared.append((start, stop))
+
+    def finish(self) -> bytes:
+        """Returns the bytes; what was cleared at their end is cut off."""
+        for start, stop in sorted(self.cleared, reverse=True):
+            if stop + 1 >= len(self.data):
+                del self.data[start:]
+        return bytes(self.data)

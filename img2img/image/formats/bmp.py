@@ -1,0 +1,171 @@
+"""Windows and OS/2 bitmaps.
+
+Everything but run lengths is read here: OpenCV takes the unused fourth byte for alpha, rounds 5 bits down and
+misreads old palettes; Pillow knows few bit fields (measured on the bmpsuite files).
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from img2img.errors import ImageFormatError, ImageReadError
+from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
+from img2img.image.image import Image, Pixels
+from img2img.image.levels import spread
+from img2img.image.opencv import encode_array, merge_bgra
+from img2img.image.pillow import decode_with
+
+_PLAIN, _RLE8, _RLE4, _FIELDS, _ALPHA_FIELDS = 0, 1, 2, 3, 6
+_NAMES = {4: "JPEG", 5: "PNG"}
+_OS2_SHORT, _OS2_LONG = (12, 16), (16, 64)
+
+
+@dataclass
+class _Layout:
+    bits: int
+    compression: int
+    upside_down: bool  # the top row first: the exception in this format
+    palette: Pixels  # (N, 3) RGB
+    masks: tuple[int, int, int, int]
+    start: int  # of the rows
+
+
+def matches(data: bytes) -> bool:
+    """Returns whether `data` starts as a bitmap file does."""
+    return data[:2] == b"BM" and len(data) >= 26
+
+
+def probe(data: bytes) -> Header:
+    """Reads the header in any of its versions, and the palette."""
+    start, size = struct.unpack_from("<II", data, 10)
+    compression = colours = 0
+    if size == 12:
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+    elif size == 16:
+        width, height, _, bits = struct.unpack_from("<IIHH", data, 18)
+    elif 40 <= size <= 4096:
+        width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+        (colours,) = struct.unpack_from("<I", data, 46)
+    else:
+        raise ImageReadError(f"the header of the bitmap says that it has {size} bytes, which no version has")
+    if compression in _NAMES:
+        raise ImageFormatError(f"this bitmap wraps a {_NAMES[compression]} picture, which is not read")
+    allowed = {
+        _PLAIN: (1, 2, 4, 8, 16, 24, 32),
+        _RLE8: (8,),
+        _RLE4: (4,),
+        _FIELDS: (16, 32),
+        _ALPHA_FIELDS: (16, 32),
+    }
+    if bits not in allowed.get(compression, ()) or (size in _OS2_LONG and compression == _FIELDS):
+        raise ImageFormatError(f"bitmaps of {bits} bits with compression {compression} are not read")
+    masks, after = _masks(data, size, bits, compression)
+    entry = 3 if size == 12 else 4
+    palette = np.zeros((0, 3), np.uint8)
+    if bits <= 8:
+        room = max(0, min(len(data), max(start, after)) - after) // entry
+        count = min(colours or 1 << bits, 1 << bits, room)
+        palette = np.frombuffer(data, np.uint8, count * entry, after).reshape(-1, entry)[:, 2::-1]
+        palette = np.concatenate((palette, np.zeros(((1 << bits) - count, 3), np.uint8)))
+    return Header(width, abs(height), details=_Layout(bits, compression, height < 0, palette, masks, start))
+
+
+def _masks(data: bytes, size: int, bits: int, compression: int) -> tuple[tuple[int, int, int, int], int]:
+    """Returns the bits of red, green, blue and alpha in a pixel, and where the header with them ends."""
+    after = 14 + size
+    if compression in (_FIELDS, _ALPHA_FIELDS):
+        count = 4 if size >= 56 or compression == _ALPHA_FIELDS else 3
+        fields = struct.unpack_from(f"<{count}I", data, 54)  # in the header or, in old ones, right after it
+        red, green, blue, alpha = (*fields, 0)[:4]
+        return (red, green, blue, alpha), max(after, 54 + 4 * count)
+    if bits == 16:
+        return (0x7C00, 0x03E0, 0x001F, 0), after
+    return (0xFF0000, 0x00FF00, 0x0000FF, 0), after
+
+
+def decode(data: bytes, header: Header) -> Raster:
+    """Decodes the picture; a palette of greys makes one channel."""
+    layout: _Layout = header.details
+    if layout.compression in (_RLE8, _RLE4):
+        from PIL import BmpImagePlugin
+
+        raster = decode_with(BmpImagePlugin.BmpImageFile, data)
+        grey = bool((layout.palette == layout.palette[:, :1]).all())
+        return Raster(np.ascontiguousarray(raster.pixels[:, :, :1])) if grey else raster
+    rows = _rows(data, header, layout)
+    if layout.bits <= 8:
+        indices = _indices(rows, layout.bits, header.width)
+        grey = bool((layout.palette == layout.palette[:, :1]).all())
+        return Raster(layout.palette[:, :1][indices] if grey else layout.palette[indices])
+    if layout.bits == 24:
+        return Raster(np.ascontiguousarray(rows.reshape(header.height, header.width, 3)[:, :, ::-1]))
+    words = rows.view("<u2" if layout.bits == 16 else "<u4")
+    red, green, blue, alpha = (_field(words, mask) for mask in layout.masks)
+    return Raster(np.dstack((red, green, blue)), alpha if layout.masks[3] else None)
+
+
+def _rows(data: bytes, header: Header, layout: _Layout) -> Pixels:
+    """Returns the bytes of the pixels (H, bytes in a row), the top row first, without what fills up rows."""
+    used = (header.width * layout.bits + 7) // 8
+    stride = (header.width * layout.bits + 31) // 32 * 4
+    last = layout.start + stride * (header.height - 1) + used
+    if last > len(data) or layout.start < 14:
+        raise ImageReadError(f"the bitmap is truncated: it needs {last:,} bytes and has {len(data):,}")
+    missing = max(0, last - used + stride - len(data))  # some programs do not fill up the last row
+    if missing:
+        data = data + bytes(missing)
+    rows = np.frombuffer(data, np.uint8, stride * header.height, layout.start).reshape(header.height, stride)
+    return np.ascontiguousarray((rows if layout.upside_down else rows[::-1])[:, :used])
+
+
+def _indices(rows: Pixels, bits: int, width: int) -> Pixels:
+    if bits == 8:
+        return rows
+    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+    values: Pixels = (rows[:, :, None] >> shifts) & ((1 << bits) - 1)
+    return values.reshape(len(rows), -1)[:, :width]
+
+
+def _field(words: Pixels, mask: int) -> Pixels:
+    """Returns the bits of `mask` in each word, spread over 8 bits."""
+    if mask == 0:
+        return np.zeros(words.shape, np.uint8)
+    low = (mask & -mask).bit_length() - 1
+    bits = (mask >> low).bit_length()
+    if mask >> low != (1 << bits) - 1:
+        raise ImageReadError(f"the bit field {mask:#010x} of the bitmap has gaps")
+    levels = (words & np.asarray(mask, words.dtype)) >> np.asarray(low, words.dtype)
+    if bits > 8:
+        return ((levels.astype(np.float64) * 255 / ((1 << bits) - 1)) + 0.5).astype(np.uint8)
+    return spread(levels, bits)
+
+
+def fit_reason(image: Image, extension: str) -> str | None:
+    """Returns why `image` cannot be a bitmap."""
+    return misfit(image, "BMP", alpha=True, grey_alpha=False, max_side=1_000_000)
+
+
+def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
+    """Stores `image`, which fits; alpha as a bit field of its own."""
+    params = (
+        [cv2.IMWRITE_BMP_COMPRESSION, cv2.IMWRITE_BMP_COMPRESSION_BITFIELDS]
+        if image.alpha is not None
+        else []
+    )
+    return encode_array(".bmp", merge_bgra(image.pixels, image.alpha), params)
+
+
+FORMAT = Format(
+    name="BMP",
+    extensions=(".bmp", ".dib"),
+    writes=(".bmp", ".dib"),
+    matches=matches,
+    probe=probe,
+    decode=decode,
+    encode=encode,
+    fit_reason=fit_reason,
+)
