@@ -73,8 +73,10 @@ class MSRResNet(Generator):
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
         self.receptive_field = 2 * blocks + 3
         # at the last shuffle: its input and output, and the features that the convolution before it read
-        wide = features * (2 * scale**2 + (scale // STEPS[scale][-1]) ** 2) if scale > 1 else 3 * features
-        self.live_features = wide + in_channels
+        wide = features * (2 * scale**2 + (scale // STEPS[scale][-1]) ** 2) if scale > 1 else 4 * features
+        # or at the end: the features, the last layer's result, the enlarged input and their sum
+        last = features * scale**2 + 3 * out_channels * scale**2
+        self.live_features = max(wide, last) + in_channels
 
         self.first = nn.Conv2d(in_channels, features, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
