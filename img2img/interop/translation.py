@@ -143,7 +143,7 @@ def _places(state: Mapping[str, Tensor], pattern: str, ndim: int) -> list[int]:
 
 
 def _norm_kind(state: Mapping[str, Tensor], norm: str, conv: str) -> NormKind:
-    """Tells the kind from the place of a norm, and from a convolution: only instance norm leaves it a bias."""
+    """Tells the kind from the place of a norm and from a convolution: only instance norm leaves it a bias."""
     if f"{norm}.weight" in state:
         return "batch"
     return "instance" if f"{conv}.bias" in state else "none"
