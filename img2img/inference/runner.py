@@ -121,7 +121,7 @@ class Runner:
             if needed > 0.9 * free_memory():
                 raise ProcessingError(
                     f"{width}x{height} pixels need about {needed / 2**30:.1f} GiB with this model, which "
-                    f"cannot work in tiles; {free_memory() / 2**30:.1f} GiB are free. Make the picture smaller."
+                    "cannot work in tiles, and so much is not free; make the picture smaller."
                 )
         cached = self._cached(dtype) if self.device.type == "cpu" else None
         return layout(height, width, pixels, radius=radius, unit=unit, tile=self.tile, cached=cached)
