@@ -58,8 +58,9 @@ class Jpeg(Operation):
 
     def _round_trip(self, pixels: Pixels) -> Pixels:
         options = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
-        if pixels.shape[2] == 3:
+        if pixels.ndim == 3:
             options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SAMPLING[self.sampling]]
-        _, data = cv2.imencode(".jpg", pixels[:, :, ::-1], options)
+            pixels = pixels[:, :, ::-1]
+        _, data = cv2.imencode(".jpg", pixels, options)
         read = np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
-        return read.reshape(pixels.shape)[:, :, ::-1]
+        return read[:, :, ::-1] if pixels.ndim == 3 else read

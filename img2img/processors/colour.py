@@ -80,13 +80,18 @@ class ColourMatch(Operation):
 
     def _reinhard(self, image: Image) -> Pixels:
         before = unit(image.pixels)
-        colours = _lab(before).copy()
+        colours = _lab(before) if image.channels == 3 else before.copy()
         means, spreads = _moments(colours, visible(image))
         for c, (mean, deviation) in enumerate(_goal_moments(self.reference, image.channels)):
             gain = deviation / spreads[c] if spreads[c] > 1e-6 else 1.0
-            colours[:, :, c] = (colours[:, :, c] - np.float32(means[c])) * np.float32(gain) + np.float32(mean)
-        matched = np.asarray(cv2.cvtColor(colours, cv2.COLOR_LAB2RGB)) if image.channels == 3 else colours
-        return restore(before + np.float32(self.strength) * (matched - before), image.pixels.dtype)
+            colours[:, :, c] *= np.float32(gain)
+            colours[:, :, c] += np.float32(mean - gain * means[c])
+        matched = colours
+        if image.channels == 3:
+            matched = np.asarray(cv2.cvtColor(colours, cv2.COLOR_LAB2RGB), np.float32)
+        if self.strength < 1:
+            matched = before + np.float32(self.strength) * (matched - before)
+        return restore(matched, image.pixels.dtype)
 
     def _histogram(self, image: Image) -> Pixels:
         pixels, seen = np.empty_like(image.pixels), visible(image)

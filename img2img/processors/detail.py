@@ -18,6 +18,7 @@ from img2img.processors.pixels import (
     by_channels,
     luma,
     restore,
+    sample,
     spread,
     through_opacity,
     unit,
@@ -39,14 +40,14 @@ class Denoise(Operation):
     """
 
     bare: ClassVar = ("strength",)
-    examples: ClassVar = ("denoise", "denoise=0.5")
+    examples: ClassVar = ("denoise", "denoise=0.4")
 
     strength: Annotated[
         Fraction,
         parameter(
             "0 changes nothing; 1 removes noise with a standard deviation of a tenth of white.", ge=0, le=1
         ),
-    ] = 0.15
+    ] = 0.2
     radius: Annotated[int, parameter("How far it looks.", unit="pixels", ge=1, le=10)] = 3
 
     def apply(self, image: Image) -> Image:
@@ -95,14 +96,14 @@ class Sharpen(Operation):
             return image
         values = unit(bled(image))
         if image.channels == 3:
-            light = luma(values)[:, :, None]
-            result = values + spread((by_channels(self._sharper, light) - light)[:, :, 0], 3)
+            light = luma(values)
+            result = values + spread(self._sharper(light) - light, 3)
         else:
             result = by_channels(self._sharper, values)
         return _seen_only(image, restore(result, image.pixels.dtype))
 
     def _sharper(self, values: Values) -> Values:
-        detail = values - gaussian(values, self.radius)
+        detail = values - _gaussian(values, self.radius)
         if self.threshold:
             detail = np.copysign(np.maximum(np.abs(detail) - np.float32(self.threshold), 0), detail)
         size = 2 * math.ceil(self.radius) + 1
@@ -201,14 +202,15 @@ class Edges(Operation):
 
     def apply(self, image: Image) -> Image:
         """Returns the edges (H, W, 1) in the depth of the picture; alpha is not touched."""
-        light = np.clip(luma(unit(bled(image))), 0, 1)[:, :, None]
-        light = np.ascontiguousarray(gaussian(light, self.smooth)[:, :, 0] if self.smooth else light[:, :, 0])
+        light = np.clip(luma(unit(bled(image))), 0, 1)
+        if self.smooth:
+            light = _gaussian(light, self.smooth)
         across, down = (cv2.Sobel(light, cv2.CV_32F, dx, dy, scale=1 / 4) for dx, dy in ((1, 0), (0, 1)))
         strength = np.asarray(cv2.magnitude(across, down), np.float32)
         if self.method == "sobel":
             edges: Values = strength
         else:
-            high = self.high or max(quantiles(strength, 1 - self.density)[0], 1 / 128)
+            high = self.high or max(quantiles(sample(strength), 1 - self.density)[0], 1 / 128)
             low = min(self.low if self.low is not None else 0.4 * high, high)
             dx, dy = (np.rint(gradient * 8192).astype(np.int16) for gradient in (across, down))
             found = cv2.Canny(dx, dy, low * 8192, high * 8192, L2gradient=True)
@@ -218,10 +220,12 @@ class Edges(Operation):
 
 def gaussian(pixels: Pixels, sigma: float) -> Pixels:
     """Returns (H, W, C) of any dtype and C blurred with a standard deviation of `sigma` pixels."""
-    width = (
-        2 * math.ceil(4 * sigma) + 1
-    )  # said explicitly, because OpenCV cuts 8-bit kernels off earlier than others
-    return by_channels(lambda part: cv2.GaussianBlur(part, (width, width), sigma), pixels)
+    return by_channels(lambda part: _gaussian(part, sigma), pixels)
+
+
+def _gaussian(part: Pixels, sigma: float) -> Pixels:
+    width = 2 * math.ceil(4 * sigma) + 1  # OpenCV would choose less for 8 bits than for the other depths
+    return np.asarray(cv2.GaussianBlur(part, (width, width), sigma))
 
 
 def _line(reach: int, angle: float) -> Values:

@@ -14,7 +14,7 @@ from typing_extensions import Self
 from img2img.errors import ProcessingError
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
-from img2img.processors.pixels import by_channels, restore, spread, through_opacity, unit
+from img2img.processors.pixels import by_channels, restore, through_opacity, unit
 from img2img.processors.resample import resample
 from img2img.processors.values import Aspect, Colour, Extent, Fill, Fraction, Gravity, Size, offset, parameter
 
@@ -272,35 +272,40 @@ class Rotate(Operation):
         if self.angle % 90 == 0:
             turns = -int(self.angle // 90) % 4
             return _every_plane(image, lambda pixels: np.rot90(pixels, turns)) if turns else image
+        if image.alpha is None or image.alpha.min() >= image.white:
+            ones = np.ones((image.height, image.width, 1), np.float32)
+            pixels, opacity = self._warp(image.pixels, cv2.BORDER_REPLICATE), self._warp(ones)[:, :, 0]
+        else:
+            moved = through_opacity(image, self._warp)
+            pixels, opacity = moved.pixels, unit(np.asarray(moved.alpha))
         fill = _fill_of(image, self.fill)
-        colours = unit(image.pixels)
-        opacity = np.ones(colours.shape[:2], np.float32) if image.alpha is None else unit(image.alpha)
-        alpha = np.clip(self._warp(opacity[:, :, None]), 0, 1)
-        weighted = self._warp(colours * spread(opacity, image.channels))
-        behind = fill.alpha * (1 - alpha)
-        result = weighted + behind * fill.of(image.channels)
+        edge = opacity < 1
+        front = np.clip(opacity[edge], 0, 1)[:, None]
+        behind = fill.alpha * (1 - front)
+        mixed = unit(pixels[edge]) * front + fill.of(image.channels) * behind
+        pixels[edge] = restore(mixed / np.maximum(front + behind, 1e-6), pixels.dtype)
         if image.alpha is None and fill.alpha == 1:
-            return image.replace(pixels=restore(result, image.pixels.dtype))
-        alpha = alpha + behind
-        np.divide(result, alpha, out=result, where=alpha > 1 / 512)
-        return image.replace(
-            pixels=restore(result, image.pixels.dtype), alpha=restore(alpha[:, :, 0], image.pixels.dtype)
-        )
+            return image.replace(pixels=pixels)
+        alpha = np.full(edge.shape, image.white, pixels.dtype)
+        alpha[edge] = restore((front + behind)[:, 0], pixels.dtype)
+        return image.replace(pixels=pixels, alpha=alpha)
 
-    def _warp(self, values: Pixels) -> Pixels:
-        height, width = values.shape[:2]
+    def _warp(self, pixels: Pixels, border: int = cv2.BORDER_CONSTANT) -> Pixels:
+        height, width = pixels.shape[:2]
         angle = math.radians(self.angle)
         cos, sin = math.cos(angle), math.sin(angle)
-        rows, columns = height, width
+        size = width, height
         if self.expand:
-            rows = math.ceil(abs(width * sin) + abs(height * cos) - 1e-6)
-            columns = math.ceil(abs(width * cos) + abs(height * sin) - 1e-6)
+            across = math.ceil(abs(width * cos) + abs(height * sin) - 1e-6)
+            size = across, math.ceil(abs(width * sin) + abs(height * cos) - 1e-6)
         turn = np.array([[cos, -sin], [sin, cos]])  # clockwise, because y points down
-        shift = np.array([columns - 1, rows - 1]) / 2 - turn @ (np.array([width - 1, height - 1]) / 2)
+        shift = (np.array(size) - 1) / 2 - turn @ ((np.array([width, height]) - 1) / 2)
         matrix = np.column_stack([turn, shift])
-        return by_channels(
-            lambda part: cv2.warpAffine(part, matrix, (columns, rows), flags=cv2.INTER_CUBIC), values
-        )
+
+        def warp(part: Pixels) -> Pixels:
+            return np.asarray(cv2.warpAffine(part, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border))
+
+        return by_channels(warp, pixels)
 
 
 @processors.register("flip")

@@ -62,11 +62,12 @@ def curve(pixels: Pixels, tone: Callable[[Any], Any]) -> Pixels:
 
 
 def by_channels(function: Filter, pixels: Pixels, most: int = 4) -> Pixels:
-    """Applies an OpenCV `function`, which takes up to `most` channels, to (H, W, C) with any C."""
+    """Applies an OpenCV `function`, which takes (H, W) and up to (H, W, most), to (H, W, C) with any C."""
     parts = []
     for start in range(0, pixels.shape[2], most):
-        part = np.asarray(function(np.ascontiguousarray(pixels[:, :, start : start + most])))
-        parts.append(part.reshape(*part.shape[:2], -1))  # OpenCV drops an axis of length one
+        part = np.ascontiguousarray(pixels[:, :, start : start + most])
+        part = np.asarray(function(part[:, :, 0] if part.shape[2] == 1 else part))
+        parts.append(part.reshape(*part.shape[:2], -1))
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 
@@ -76,6 +77,12 @@ def visible(image: Image) -> NDArray[np.bool_] | None:
         return None
     seen = image.alpha > 0
     return None if seen.all() or not seen.any() else seen
+
+
+def sample(pixels: Pixels) -> Pixels:
+    """Returns about a million pixels on a regular grid, or all of fewer: enough to estimate from."""
+    step = max(1, round((pixels.shape[0] * pixels.shape[1] / 1e6) ** 0.5))
+    return pixels[::step, ::step]
 
 
 def through_opacity(image: Image, function: Filter) -> Image:
