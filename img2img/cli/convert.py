@@ -1,0 +1,160 @@
+"""What every folder command does: plan, run, show, report, exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from img2img.cli.options import BatchOptions
+from img2img.cli.render import Progress, say, say_error, say_warning
+from img2img.cli.signals import stop_on_signal
+from img2img.errors import ImageReadError, UsageError, display_path
+
+if TYPE_CHECKING:
+    from img2img.batch import Plan, Processor, Result, Summary
+
+MAX_SHOWN = 20  # of failures and warnings at the end; the report has them all
+Load = Callable[[], "tuple[Processor, dict[str, Any]]"]
+
+
+def convert(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int:
+    """Runs a processor over `inputs` and tells the user about it.
+
+    Args:
+        inputs: Files and folders.
+        options: The shared options.
+        load: Returns the processor and the settings that identify it; called when there is work to do.
+
+    Returns:
+        The exit code.
+    """
+    logging.basicConfig(
+        format="%(levelname)s %(name)s: %(message)s", level="DEBUG" if options.verbose else "CRITICAL"
+    )
+    missing = [path for path in inputs if not path.exists() and not path.is_symlink()]
+    if missing:
+        raise UsageError(f"there is no file or folder {', '.join(display_path(path) for path in missing)}.")
+    if options.output == "-":
+        return _to_stdout(inputs, options, load)
+    from img2img.batch import plan
+
+    work = plan(inputs, Path(options.output), options.rules())
+    if options.dry_run:
+        return _show(work)
+    if work.reason:
+        say_error(work.reason)
+        return 4
+    return _run(work, options, load)
+
+
+def _show(work: Plan) -> int:
+    for item in work.items:
+        click.echo(f"{display_path(item.source)} -> {display_path(item.output)}")
+    for place in work.unreadable:
+        say_warning(f"{display_path(place.source)}: {place.reason}")
+    if work.reason:
+        say_error(work.reason)
+        return 4
+    share = f" of {work.total}, shard {work.shard}" if work.shard else ""
+    say(f"{len(work.items)} files{share}; nothing was written.")
+    return 0
+
+
+def _run(work: Plan, options: BatchOptions, load: Load) -> int:
+    from img2img.batch import Report, Summary, exit_code, run
+
+    processor, settings = load()
+    summary = Summary()
+    total = len(work.items) + len(work.unreadable)
+    with (
+        stop_on_signal() as stop,
+        Report(options.report) if options.report else nullcontext() as report,
+        Progress(total, "images", "none" if options.quiet else options.progress) as progress,
+    ):
+        results = run(
+            work,
+            processor,
+            settings=settings,
+            limits=options.limits(),
+            options=options.encoding(),
+            jobs=options.jobs,
+            batch_size=options.batch,
+            max_failures=options.max_failures,
+            overwrite=options.overwrite,
+            checksum=options.checksum,
+            stop=stop.event,
+        )
+        for result in results:
+            summary.add(result)
+            if report is not None:
+                report.add(result)
+            _say_result(result, summary, options)
+            progress.advance(failed=result.status == "failed")
+    summary.finish()
+    _say_summary(summary, options, total)
+    if stop.exit_code is not None:
+        return stop.exit_code
+    return exit_code(summary, matched=True, max_failures=options.max_failures)
+
+
+def _say_result(result: Result, summary: Summary, options: BatchOptions) -> None:
+    """Shows failures as they come (the first ones), and with --verbose every file."""
+    source = display_path(result.source)
+    if result.status == "failed":
+        if options.verbose or summary.failed <= MAX_SHOWN:
+            say(f"failed  {source}: {result.reason}", "red")
+    elif options.verbose:
+        target = "" if result.output is None else f" -> {display_path(result.output)}"
+        say(f"{result.status:7} {source}{target}")
+    if options.verbose:
+        for warning in result.warnings:
+            say(f"        {warning}", "yellow")
+
+
+def _say_summary(summary: Summary, options: BatchOptions, total: int) -> None:
+    if options.as_json:
+        click.echo(json.dumps(summary.to_json()))
+    if options.quiet:
+        return
+    hidden = summary.failed - MAX_SHOWN
+    if hidden > 0 and not options.verbose:
+        say(f"... and {hidden} more failures; --report FILE lists them all.", "red")
+    if summary.warnings and not options.verbose:
+        files = len({source for source, _ in summary.warnings})
+        say(f"{files} files came with a warning; --verbose or --report FILE shows them.", "yellow")
+    left = total - summary.done - summary.skipped - summary.failed
+    say(summary.to_text() + (f"; {left} not started" if left else "") + ".")
+
+
+def _to_stdout(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int:
+    """Writes one result to stdout, in the format of --ext or of the input."""
+    from img2img.batch import output_name
+    from img2img.image import encode, fit_reason, read_image
+
+    if len(inputs) != 1 or inputs[0].is_dir():
+        raise UsageError(f"-o - takes one input file; {len(inputs)} inputs or a folder need a folder.")
+    if sys.stdout.isatty():
+        raise UsageError("stdout is a terminal; send the picture into a file or a pipe: -o - > OUT.png")
+    extension = Path(output_name(inputs[0].name, extension=options.ext)).suffix
+    try:
+        image = read_image(inputs[0], options.limits())
+    except ImageReadError as error:
+        say_error(str(error))
+        return 1
+    processor, _ = load()
+    (result,) = processor([image])
+    if fit_reason(result, extension) is not None:
+        extension = ".png"
+    data = encode(result, extension, options.encoding())
+    for warning in result.warnings:
+        say_warning(warning)
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    return 0

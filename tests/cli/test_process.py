@@ -1,0 +1,206 @@
+"""`img2img process` as its users meet it: what is written, what is said, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from img2img.cli.main import cli
+from img2img.image import Image, decode, read_image, write_image
+
+
+def img2img(*arguments: Any) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two pictures and a broken one, in a tree."""
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    ramp = np.arange(40 * 30 * 3, dtype=np.uint16).reshape(30, 40, 3)
+    write_image(Image(ramp * 18), folder / "a.png")
+    write_image(Image((ramp % 251).astype(np.uint8)), folder / "deep" / "b.jpg")
+    return folder
+
+
+@pytest.fixture
+def broken(photos: Path) -> Path:
+    data = (photos / "deep" / "b.jpg").read_bytes()
+    (photos / "deep" / "c.jpg").write_bytes(data[: len(data) // 2])
+    return photos
+
+
+def test_the_tree_is_mirrored_and_depth_kept(photos: Path, tmp_path: Path) -> None:
+    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "resize=50%", "--op", "sharpen=0.5")
+    assert result.exit_code == 0, result.output
+    assert "2 done, 0 skipped, 0 failed" in result.stderr
+    small = read_image(tmp_path / "out" / "a.png")
+    assert (small.height, small.width, small.pixels.dtype) == (15, 20, np.uint16)
+    assert read_image(tmp_path / "out" / "deep" / "b.jpg").width == 20
+
+
+def test_stdout_is_for_data_only(photos: Path, tmp_path: Path) -> None:
+    assert img2img("process", photos, "-o", tmp_path / "out", "--op", "flip").stdout == ""
+    result = img2img("process", photos, "-o", tmp_path / "two", "--op", "flip", "--json")
+    assert json.loads(result.stdout)["done"] == 2
+
+
+def test_the_same_command_again_does_nothing_and_another_does_all(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    img2img("process", photos, "-o", out, "--op", "flip")
+    again = img2img("process", photos, "-o", out, "--op", "flip")
+    assert (again.exit_code, "0 done, 2 skipped" in again.stderr) == (0, True)
+    other = img2img("process", photos, "-o", out, "--op", "flip=vertical")
+    assert (other.exit_code, "2 done, 0 skipped" in other.stderr) == (0, True)
+
+
+def test_a_bad_file_is_named_and_survived(broken: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.jsonl"
+    result = img2img("process", broken, "-o", tmp_path / "out", "--op", "flip", "--report", report)
+    assert result.exit_code == 1
+    assert "c.jpg" in result.stderr
+    assert "2 done, 0 skipped, 1 failed" in result.stderr
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert sorted(line["status"] for line in lines) == ["done", "done", "failed"]
+    (failed,) = [line for line in lines if line["status"] == "failed"]
+    assert failed["source"].endswith("c.jpg")
+    assert failed["reason"]
+    assert set(failed) == {"source", "output", "status", "reason", "warnings", "ms"}
+    assert not (tmp_path / "out" / "deep" / "c.jpg").exists()
+
+
+def test_max_failures_stops_with_code_3(broken: Path, tmp_path: Path) -> None:
+    command = ("process", broken, "-o", tmp_path / "out", "--op", "flip", "--max-failures", 1)
+    assert img2img(*command).exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["photos", "-o", "out"], 2, "--op"),
+        (["photos", "-o", "out", "--op", "sharpe"], 2, "did you mean 'sharpen'?"),
+        (["photos", "-o", "out", "--op", "sharpen=lots", "--op", "gama=2"], 2, "gama"),
+        (["nowhere", "-o", "out", "--op", "flip"], 2, "nowhere"),
+        (["photos", "-o", "photos", "--op", "flip"], 2, "photos"),
+        (["photos", "-o", "photos/out", "--op", "flip"], 2, "photos"),
+        (["photos", "-o", "out", "--op", "flip", "--ext", "xyz"], 2, ".xyz"),
+        (["photos", "-o", "out", "--op", "flip", "--shard", "3/2"], 2, "3/2"),
+        (["photos", "-o", "out", "--op", "flip", "--include", "*.tif"], 4, ""),
+        (["photos", "-o", "-", "--op", "flip"], 2, "one input file"),
+    ],
+)
+def test_refusals_are_one_line_and_start_nothing(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = img2img("process", *arguments)
+    assert result.exit_code == code, result.output
+    assert "Error: " in result.stderr
+    assert words in result.stderr
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_colliding_outputs_are_shown_before_any_work(photos: Path, tmp_path: Path) -> None:
+    shutil.copy(photos / "a.png", photos / "a.tif")
+    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--ext", "png")
+    assert result.exit_code == 2
+    assert "a.png" in result.stderr
+    assert "a.tif" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Path) -> None:
+    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--ext", "webp", "--dry-run")
+    assert result.exit_code == 0
+    assert f"{photos / 'deep' / 'b.jpg'} -> {tmp_path / 'out' / 'deep' / 'b.webp'}" in result.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_somebody_else_is_not_replaced(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes(b"precious")
+    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip")
+    assert result.exit_code == 1
+    assert (tmp_path / "out" / "a.png").read_bytes() == b"precious"
+    assert img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--overwrite").exit_code == 0
+    assert read_image(tmp_path / "out" / "a.png").width == 40
+
+
+def test_a_file_or_stdout_as_output(photos: Path, tmp_path: Path) -> None:
+    source = photos / "deep" / "b.jpg"
+    assert img2img("process", source, "-o", tmp_path / "one.png", "--op", "grayscale").exit_code == 0
+    written = read_image(tmp_path / "one.png")
+    assert written.channels == 1
+    piped = img2img("process", source, "-o", "-", "--ext", "png", "--op", "grayscale")
+    assert piped.exit_code == 0
+    assert np.array_equal(decode(piped.stdout_bytes).pixels, written.pixels)
+
+
+def test_a_broken_file_to_stdout_writes_nothing(broken: Path) -> None:
+    result = img2img("process", broken / "deep" / "c.jpg", "-o", "-", "--op", "flip")
+    assert (result.exit_code, result.stdout_bytes) == (1, b"")
+
+
+def test_recipes_come_before_operations(photos: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("- grayscale\n- resize: 50%\n")
+    result = img2img("process", photos, "-o", tmp_path / "out", "--recipe", recipe, "--op", "resize=50%")
+    assert result.exit_code == 0, result.output
+    tiny = read_image(tmp_path / "out" / "a.png")
+    assert (tiny.channels, tiny.width) == (1, 10)
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(photos: Path, tmp_path: Path) -> None:
+    (photos / "evil\x1b[2Jname.png").write_bytes(b"no picture")
+    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "-v")
+    assert result.exit_code == 1
+    assert "\x1b[2J" not in result.output
+    assert "evil\\x1b[2Jname.png" in result.stderr
+
+
+def test_every_operation_is_listed_with_its_parameters() -> None:
+    from img2img.processors import processors
+
+    result = img2img("process", "--list-ops")
+    assert result.exit_code == 0
+    for name in processors:
+        assert f"{name}  " in result.stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_what_is_in_flight(tmp_path: Path, number: int, code: int) -> None:
+    folder, out = tmp_path / "many", tmp_path / "out"
+    folder.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    write_image(Image(picture), folder / "0.png")
+    for index in range(1, 400):
+        os.link(folder / "0.png", folder / f"{index}.png")
+    arguments = ["process", str(folder), "-o", str(out), "--op", "denoise=0.5", "--verbose"]
+    command = [sys.executable, "-m", "img2img", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if line.startswith("done"):
+                break
+        run.send_signal(number)
+        rest = run.stderr.read()
+    assert run.returncode == code, rest
+    assert "not started" in rest
+    written = [path for path in out.iterdir() if path.suffix == ".png"]
+    assert 0 < len(written) < 400
+    for path in written:
+        assert read_image(path).width == 400
+    assert not list(out.glob(".*.part"))
