@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from img2img.image import Image, resize
+from img2img.image import Image
+from img2img.image.resize import resize
 from img2img.inference.translator import Translator
 
 
