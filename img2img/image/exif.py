@@ -35,7 +35,7 @@ def orientation(exif: bytes) -> int | None:
     """Returns how the picture has to be turned, 1 to 8; None when the block does not say."""
     try:
         reader = Reader(exif)
-        value = reader.directory(reader.first, strict=False).number(_ORIENTATION, 0)
+        value = reader.directory(reader.first).number(_ORIENTATION, 0)
     except BrokenDirectoryError:
         return None
     return value if 1 <= value <= 8 else None
@@ -92,7 +92,7 @@ class _Block:
         self.cleared: list[tuple[int, int]] = []
 
     def _open(self, start: int) -> Directory:
-        return self.reader.directory(start, strict=False)
+        return self.reader.directory(start)
 
     def set(self, directory: Directory, tag: int, value: int) -> None:
         """Makes `value` the only number under `tag`, in the place that the tag has."""

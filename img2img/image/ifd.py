@@ -84,6 +84,7 @@ class Directory:
         start: Where it starts.
         next_at: Where the pointer to the next directory stands.
         next: Where the next one starts, or 0.
+        broken: Tags whose values lie outside of the file, or are of an unknown type; they have no field.
     """
 
     fields: dict[int, Field]
@@ -91,6 +92,7 @@ class Directory:
     start: int = 0
     next_at: int = 0
     next: int = 0
+    broken: frozenset[int] = frozenset()
 
     def numbers(self, tag: int) -> tuple[int, ...]:
         """Returns the whole numbers under `tag`; none when it is missing or of another type."""
@@ -134,15 +136,11 @@ class Reader:
             order + ("Q" if self.is_big else "I"), data, 8 if self.is_big else 4
         )
 
-    def directory(self, start: int, strict: bool = True) -> Directory:
-        """Returns the directory at `start`.
-
-        Args:
-            start: Its offset.
-            strict: Refuse values outside of the file; otherwise leave them out.
+    def directory(self, start: int) -> Directory:
+        """Returns the directory at `start`; values outside of the file are left out and counted as broken.
 
         Raises:
-            BrokenDirectoryError: It is outside of the file, or has a value that is.
+            BrokenDirectoryError: The directory itself is outside of the file.
         """
         count_code, entry_size, inline, at_code = ("Q", 20, 8, "Q") if self.is_big else ("H", 12, 4, "I")
         try:
@@ -154,6 +152,7 @@ class Reader:
         if count > _MAX_ENTRIES or next_at > len(self.data):
             raise BrokenDirectoryError(f"the directory at {start} does not fit into the file")
         fields: dict[int, Field] = {}
+        broken: set[int] = set()
         for entry in range(begin, next_at, entry_size):
             tag, kind, n = struct.unpack_from(f"{self.order}HH{at_code}", self.data, entry)
             size = n * _SIZES.get(kind, 0)
@@ -161,19 +160,18 @@ class Reader:
             if size > inline:
                 (at,) = struct.unpack_from(self.order + at_code, self.data, at)
             if kind not in _SIZES or at + size > len(self.data):
-                if strict:
-                    raise BrokenDirectoryError(f"tag {tag} in the directory at {start} is broken")
+                broken.add(tag)
                 continue
             fields.setdefault(tag, Field(kind, n, bytes(self.data[at : at + size]), entry, at))
         try:
             (following,) = struct.unpack_from(self.order + at_code, self.data, next_at)
         except struct.error:
             following = 0  # a block that ends right after its last entry
-        return Directory(fields, self.order, start, next_at, following)
+        return Directory(fields, self.order, start, next_at, following, frozenset(broken))
 
     def tree(self, start: int, depth: int = 0) -> Tree:
         """Returns the directory at `start` with those below it; what is broken in it is left out."""
-        directory = self.directory(start, strict=False)
+        directory = self.directory(start)
         tree: Tree = {}
         for tag, field in directory.fields.items():
             if tag in SUB_DIRECTORIES:

@@ -44,22 +44,6 @@ def decode_array(data: bytes | bytearray, flags: int = AS_STORED) -> Pixels:
     return array if array.ndim == 3 else array[:, :, None]
 
 
-def decode_with_metadata(data: bytes) -> tuple[Pixels, dict[int, bytes]]:
-    """Returns the same as `decode_array`, and the metadata blocks by `cv2.IMAGE_METADATA_...`.
-
-    Raises:
-        ImageReadError: OpenCV refused it.
-    """
-    try:
-        array, kinds, blocks = cv2.imdecodeWithMetadata(np.frombuffer(data, np.uint8), flags=AS_STORED)
-    except cv2.error as error:
-        raise ImageReadError(BROKEN) from error
-    if array is None or array.size == 0:
-        raise ImageReadError(BROKEN)
-    metadata = {int(kind): np.asarray(block).tobytes() for kind, block in zip(kinds, blocks, strict=False)}
-    return (array if array.ndim == 3 else array[:, :, None]), metadata
-
-
 def encode_array(
     extension: str, array: Pixels, params: Sequence[int], icc: bytes | None = None, exif: bytes | None = None
 ) -> bytes:

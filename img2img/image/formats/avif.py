@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
 
 from img2img.errors import ImageReadError
 from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
+from img2img.image.formats.isobmff import Items, boxes, read_items
 from img2img.image.image import Image
 from img2img.image.levels import spread
-from img2img.image.opencv import decode_with_metadata, encode_array, merge_bgra, split_bgra
+from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
 
 # (quarter turns counter-clockwise, mirror axis or None) as the EXIF orientation that does the same
 _ORIENTATIONS = {
     (0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6,
-    (0, 0): 4, (1, 0): 7, (2, 0): 2, (3, 0): 5,
-    (0, 1): 2, (1, 1): 5, (2, 1): 4, (3, 1): 7,
+    (0, 0): 4, (1, 0): 5, (2, 0): 2, (3, 0): 7,
+    (0, 1): 2, (1, 1): 7, (2, 1): 4, (3, 1): 5,
 }  # fmt: skip
-_MAX_BOXES = 10_000
 
 
 def matches(data: bytes) -> bool:
@@ -32,53 +31,17 @@ def matches(data: bytes) -> bool:
     return b"avif" in brands or b"avis" in brands
 
 
-def boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yields the kind of each box between `start` and `stop`, and where its content starts and stops.
-
-    Raises:
-        ImageReadError: A box is longer than what is left of the file.
-    """
-    for _ in range(_MAX_BOXES):
-        if start + 8 > stop:
-            return
-        size, kind = struct.unpack_from(">I4s", data, start)
-        body = start + 8
-        if size == 1:
-            (size,) = struct.unpack_from(">Q", data, body)
-            body += 8
-        end = stop if size == 0 else start + size
-        if end > stop or end < body:
-            raise ImageReadError("the file is truncated or its boxes are broken")
-        yield kind, body, end
-        start = end
-    raise ImageReadError(f"the file has more than {_MAX_BOXES} boxes")
-
-
 def probe(data: bytes) -> Header:
-    """Finds the properties of the primary picture, and the length of a sequence."""
-    primary, owned = 0, {}
-    properties: list[tuple[bytes, bytes]] = []
-    frames = 1
+    """Reads the properties of the primary picture, its metadata, and the length of a sequence."""
+    items = Items()
+    header = Header(0, 0, details=8)
     for kind, start, stop in boxes(data, 0, len(data)):
         if kind == b"meta":
-            for inner, a, b in boxes(data, start + 4, stop):
-                if inner == b"pitm":
-                    wide = data[a] != 0
-                    primary = int.from_bytes(data[a + 4 : a + (8 if wide else 6)], "big")
-                elif inner == b"iprp":
-                    for part, c, d in boxes(data, a, b):
-                        if part == b"ipco":
-                            properties = [(name, data[e:f]) for name, e, f in boxes(data, c, d)]
-                        elif part == b"ipma":
-                            owned.update(_associations(data[c:d]))
+            items = read_items(data, start + 4, stop)
         elif kind == b"moov":
-            frames = _sequence_length(data, start, stop)
-    header = Header(0, 0, frames=frames)
+            header.frames = _sequence_length(data, start, stop)
     turns, mirror = 0, None
-    for number in owned.get(primary, []):
-        if not 1 <= number <= len(properties):
-            continue
-        name, body = properties[number - 1]
+    for name, body in items.properties_of(items.primary):
         if name == b"ispe":
             header.width, header.height = struct.unpack_from(">II", body, 4)
         elif name == b"av1C":
@@ -87,30 +50,19 @@ def probe(data: bytes) -> Header:
             turns = body[0] & 3
         elif name == b"imir":
             mirror = body[0] & 1
+        elif name == b"colr" and body[:4] in (b"prof", b"rICC"):
+            header.icc = body[4:] or None
     if header.width == 0:
         raise ImageReadError("the AVIF file names no size for its picture")
     if turns or mirror is not None:
         header.orientation = _ORIENTATIONS[turns, mirror]
+    for block in items.content(data, b"Exif"):
+        (skip,) = struct.unpack_from(">I", block)
+        header.exif = block[4 + skip :] or None
+    for block in items.content(data, b"mime"):
+        if b"xmpmeta" in block:
+            header.xmp = block
     return header
-
-
-def _associations(body: bytes) -> dict[int, list[int]]:
-    """Returns the numbers of the properties of each picture, in their order."""
-    version, wide = body[0], body[3] & 1
-    (count,) = struct.unpack_from(">I", body, 4)
-    at, owned = 8, {}
-    for _ in range(min(count, _MAX_BOXES)):
-        width = 4 if version else 2
-        item = int.from_bytes(body[at : at + width], "big")
-        at += width
-        n = body[at]
-        at += 1
-        step, mask = (2, 0x7FFF) if wide else (1, 0x7F)
-        owned[item] = [
-            int.from_bytes(body[at + i * step : at + (i + 1) * step], "big") & mask for i in range(n)
-        ]
-        at += n * step
-    return owned
 
 
 def _sequence_length(data: bytes, start: int, stop: int) -> int:
@@ -128,13 +80,10 @@ def _sequence_length(data: bytes, start: int, stop: int) -> int:
 
 
 def decode(data: bytes, header: Header) -> Raster:
-    """Decodes the picture and takes its metadata; 10 and 12 bits become 16."""
-    array, metadata = decode_with_metadata(data)
-    header.icc = metadata.get(cv2.IMAGE_METADATA_ICCP) or None
-    header.exif = metadata.get(cv2.IMAGE_METADATA_EXIF) or None
-    header.xmp = metadata.get(cv2.IMAGE_METADATA_XMP) or None
+    """Decodes the picture; 10 and 12 bits become 16."""
+    array = decode_array(data)
     if array.dtype == np.uint16:
-        array = spread(array, header.details or 10)
+        array = spread(array, header.details)
     return Raster(*split_bgra(array))
 
 

@@ -140,7 +140,8 @@ def _field(words: Pixels, mask: int) -> Pixels:
         raise ImageReadError(f"the bit field {mask:#010x} of the bitmap has gaps")
     levels = (words & np.asarray(mask, words.dtype)) >> np.asarray(low, words.dtype)
     if bits > 8:
-        return ((levels.astype(np.float64) * 255 / ((1 << bits) - 1)) + 0.5).astype(np.uint8)
+        scaled: Pixels = (levels.astype(np.float64) * 255 / ((1 << bits) - 1) + 0.5).astype(np.uint8)
+        return scaled
     return spread(levels, bits)
 
 

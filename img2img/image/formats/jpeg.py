@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
 
@@ -17,6 +18,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # markers without a length
 _SAMPLING = {"4:2:0": 0x221111, "4:2:2": 0x211111, "4:4:4": 0x111111}
 _ICC, _EXIF, _XMP = b"ICC_PROFILE\x00", b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
+_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_AFTER_SCAN = frozenset((0xC4, 0xCC, *range(0xD9, 0xDE), *range(0xE0, 0xF0), 0xFE))  # markers that may follow
 _KEEP = 64 * 2**20  # bytes of scratch memory that a thread keeps between pictures
 
 _scratch = threading.local()
@@ -32,7 +35,6 @@ def probe(data: bytes) -> Header:
     header: Header | None = None
     icc: dict[int, bytes] = {}
     exif, xmp = b"", None
-    warnings: list[str] = []
     frames = 1
     at = 2
     while True:
@@ -69,7 +71,7 @@ def probe(data: bytes) -> Header:
         raise ImageReadError("the JPEG file names no size for its picture")
     header.icc = b"".join(icc[number] for number in sorted(icc)) or None
     header.exif, header.xmp, header.frames = exif or None, xmp, frames
-    header.warnings = warnings
+    header.details = at
     return header
 
 
@@ -92,11 +94,34 @@ def _mpo_pictures(index: bytes) -> int:
 
 def decode(data: bytes, header: Header) -> Raster:
     """Decodes the picture; CMYK becomes RGB."""
-    if header.channels == 3:  # the decoder writes RGB directly, which costs nothing
-        return Raster(decode_array(data, RGB_AS_STORED))
+    # of three channels the decoder writes RGB directly, which costs nothing
+    flags = RGB_AS_STORED if header.channels == 3 else AS_STORED
+    pixels = decode_array(data, flags)
     if header.channels == 4:
         header.warnings.append("the CMYK picture was converted to RGB without its colour profile")
-    return Raster(split_bgra(decode_array(data, AS_STORED))[0])
+        return Raster(split_bgra(pixels)[0])
+    if bool((pixels[-1, -1] == 128).all()) and _ran_out(data, header.details, flags, pixels):
+        raise ImageReadError("the JPEG file is truncated or broken: a part of the picture is missing")
+    return Raster(pixels)
+
+
+def _ran_out(data: bytes, scan: int, flags: int, pixels: Pixels) -> bool:
+    """Returns whether the decoder met the end of the picture data before the end of the picture.
+
+    A file that was cut and then closed with an end marker decodes without an error: the rest becomes grey,
+    128 in each channel. When the last pixel is just that, the picture is decoded again with more data before
+    the marker. To a complete picture that makes no difference.
+    """
+    end = _SCAN_END.search(data, scan)
+    if end is None:
+        return False
+    if end[0][1] not in _AFTER_SCAN:
+        return True
+    longer = b"".join((data[: end.start()], b"\x5a\x93" * 64, data[end.start() :]))
+    try:
+        return not np.array_equal(decode_array(longer, flags), pixels)
+    except ImageReadError:
+        return True
 
 
 def fit_reason(image: Image, extension: str) -> str | None:

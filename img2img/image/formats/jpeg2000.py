@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from img2img.errors import ImageReadError
-from img2img.image.formats.avif import boxes
 from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
+from img2img.image.formats.isobmff import boxes
 from img2img.image.image import Image
 from img2img.image.levels import spread
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra

@@ -12,7 +12,7 @@ import numpy as np
 
 from img2img.errors import ImageReadError
 from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
-from img2img.image.image import Image, Pixels
+from img2img.image.image import Image, Pixels, white_of
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -29,6 +29,15 @@ class _Chunk:
     start: int  # of the length before the kind
     stop: int  # after the checksum
     body: slice
+
+
+@dataclass
+class _Layout:
+    pixels: list[_Chunk]  # those that the decoder needs
+    colour: int
+    depth: int
+    palette: bytes
+    transparent: bytes
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
@@ -57,7 +66,8 @@ def probe(data: bytes) -> Header:
     """Walks the chunks, without inflating the picture."""
     header: Header | None = None
     pixels: list[_Chunk] = []
-    colour, palette, kind = 0, b"", b""
+    colour, depth, animated = 0, 8, 0
+    palette, transparent, kind = b"", b"", b""
     warnings: list[str] = []
     for chunk in _chunks(data):
         kind, body = chunk.kind, data[chunk.body]
@@ -66,14 +76,16 @@ def probe(data: bytes) -> Header:
         if kind in _PIXELS:
             pixels.append(chunk)
         if kind == b"IHDR" and header is None:
-            width, height, _, colour = struct.unpack_from(">IIBB", body)
+            width, height, depth, colour = struct.unpack_from(">IIBB", body)
             header = Header(width, height, _CHANNELS.get(colour, 4))
             continue
         assert header is not None
         if kind == b"PLTE":
             palette = body
-        elif kind == b"acTL":
-            header.frames = max(1, struct.unpack_from(">I", body)[0])
+        elif kind == b"tRNS":
+            transparent = body
+        elif kind == b"fcTL":
+            animated += 1
         elif kind == b"iCCP":
             _, _, rest = body.partition(b"\0")
             header.icc = _inflate(rest[1:], "colour profile", warnings)
@@ -86,7 +98,8 @@ def probe(data: bytes) -> Header:
     if kind != b"IEND":
         warnings.append("the PNG file ends early, after its picture data")
     header.warnings = warnings
-    header.details = pixels, colour, palette
+    header.frames = max(1, animated)
+    header.details = _Layout(pixels, colour, depth, palette, transparent)
     return header
 
 
@@ -133,13 +146,21 @@ def decode(data: bytes, header: Header) -> Raster:
     The decoder gets nothing but the chunks that make pixels. So it cannot take an animation's frame for
     the picture, nor stumble over a broken profile.
     """
-    chunks, colour, palette = header.details
-    still = b"".join((_SIGNATURE, *(data[chunk.start : chunk.stop] for chunk in chunks), _END))
-    pixels, alpha = split_bgra(decode_array(still))
-    colours = np.frombuffer(palette[: len(palette) // 3 * 3], np.uint8).reshape(-1, 3)
-    grey_palette = colour == _PALETTE and bool((colours == colours[:, :1]).all())
-    if pixels.shape[2] == 3 and (colour in (_GREY, _GREY_ALPHA) or grey_palette):
+    layout: _Layout = header.details
+    by_key = layout.colour == _GREY and len(layout.transparent) >= 2
+    chunks = (
+        data[chunk.start : chunk.stop] for chunk in layout.pixels if not (by_key and chunk.kind == b"tRNS")
+    )
+    pixels, alpha = split_bgra(decode_array(b"".join((_SIGNATURE, *chunks, _END))))
+    palette = np.frombuffer(layout.palette[: len(layout.palette) // 3 * 3], np.uint8).reshape(-1, 3)
+    grey_palette = layout.colour == _PALETTE and bool((palette == palette[:, :1]).all())
+    if pixels.shape[2] == 3 and (layout.colour in (_GREY, _GREY_ALPHA) or grey_palette):
         pixels = np.ascontiguousarray(pixels[:, :, :1])
+    if by_key:  # one level of grey is transparent; OpenCV does not look for it
+        white = int(white_of(pixels.dtype))
+        top = (1 << layout.depth) - 1
+        key = (int.from_bytes(layout.transparent[:2], "big") & top) * white // top
+        alpha = np.where(pixels[:, :, 0] == key, 0, white).astype(pixels.dtype)
     return Raster(pixels, alpha)
 
 

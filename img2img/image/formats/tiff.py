@@ -9,6 +9,7 @@ Kinds whose compression is tied to what the bytes mean, JPEG and fax, go to Pill
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -41,6 +42,9 @@ STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES = 273, 274, 277
 PLANAR, PREDICTOR, COLOUR_MAP, TILE_WIDTH, TILE_HEIGHT = 284, 317, 320, 322, 323
 TILE_OFFSETS, TILE_SIZES, EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, ICC = 324, 325, 338, 339, 700, 34675
 
+_STRUCTURE = frozenset((*range(WIDTH, STRIP_SIZES + 1), PLANAR, *range(PREDICTOR, SAMPLE_FORMAT + 1))) - {
+    *range(269, 273),  # descriptions in words
+}
 # What describes the picture rather than its storage, and may go from one file to another.
 _DESCRIPTION = frozenset(
     (*range(40091, 40096), 270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 318, 319, 532, 33432)
@@ -90,9 +94,11 @@ def probe(data: bytes) -> Header:
     """Reads the first directory and counts the others."""
     try:
         reader = Reader(data)
-        directory = reader.directory(reader.first, strict=False)
+        directory = reader.directory(reader.first)
     except BrokenDirectoryError as error:
         raise ImageReadError(f"the TIFF file is truncated or broken: {error}") from error
+    if directory.broken & _STRUCTURE:
+        raise ImageReadError("the TIFF file is truncated or broken: what describes its picture is not in it")
     width, height = directory.number(WIDTH, 0), directory.number(HEIGHT, 0)
     channels = directory.number(SAMPLES, 1)
     bits = directory.numbers(BITS) or (1,)
@@ -123,6 +129,8 @@ def probe(data: bytes) -> Header:
     if not 1 <= header.orientation <= 8:
         header.orientation = None
     header.exif = _description(reader)
+    if directory.broken:
+        header.warnings.append("some tags of the TIFF file point outside of it and were ignored")
     return header
 
 
@@ -132,7 +140,7 @@ def _count(reader: Reader, directory: Directory) -> int:
     while directory.next and directory.next not in seen and len(seen) <= _MAX_FRAMES:
         seen.add(directory.next)
         try:
-            directory = reader.directory(directory.next, strict=False)
+            directory = reader.directory(directory.next)
         except BrokenDirectoryError:
             break
     return len(seen)
@@ -158,12 +166,24 @@ def decode(data: bytes, header: Header) -> Raster:
     ):
         from PIL import TiffImagePlugin
 
-        # Pillow turns nothing unless it is asked to
-        return decode_with(TiffImagePlugin.TiffImageFile, data)
+        return decode_with(TiffImagePlugin.TiffImageFile, _not_turned(data, layout))
     if layout.compression not in _LOSSLESS:
         raise ImageFormatError(f"the compression {layout.compression} of this TIFF file is not read")
     samples = _samples(data, header, layout)
     return _interpret(samples, header, layout)
+
+
+def _not_turned(data: bytes, layout: _Layout) -> bytes:
+    """Returns the file with orientation 1, because Pillow turns some TIFF pictures upright by itself."""
+    field = layout.directory.fields.get(ORIENTATION)
+    if field is None or layout.is_big:
+        return data
+    changed = bytearray(data)
+    line = numbers(layout.directory.order, SHORT, 1)
+    struct.pack_into(
+        f"{layout.directory.order}HI4s", changed, field.entry + 2, SHORT, 1, line.raw.ljust(4, b"\0")
+    )
+    return bytes(changed)
 
 
 def _samples(data: bytes, header: Header, layout: _Layout) -> Pixels:
