@@ -5,7 +5,25 @@ run       a plan and a processor -> one Result a file
 report    results -> JSON lines, a summary, an exit code
 """
 
+from img2img.batch.names import output_name
 from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
+from img2img.batch.report import Report, Result, Summary, exit_code
+from img2img.batch.run import Processor, run
 from img2img.batch.shard import Shard, shard_from_environment
 
-__all__ = ["Item", "Plan", "Rules", "Shard", "Unreadable", "plan", "shard_from_environment"]
+__all__ = [
+    "Item",
+    "Plan",
+    "Processor",
+    "Report",
+    "Result",
+    "Rules",
+    "Shard",
+    "Summary",
+    "Unreadable",
+    "exit_code",
+    "output_name",
+    "plan",
+    "run",
+    "shard_from_environment",
+]

@@ -13,9 +13,9 @@ def matcher(patterns: Iterable[str]) -> Callable[[str], bool] | None:
     """Returns a function that tells whether a path matches one of `patterns`; None if there is none.
 
     A pattern is compared with the relative path (written with "/") and with the bare name, whatever the
-    letter case: `*.jpg` takes every JPEG of the tree, `holiday/*` the files directly in `holiday`, `holiday/**`
-    everything below it. `*` and `?` stop at "/", `**` does not, `[a-c]` and `[!a-c]` are one character of a
-    set. A trailing "/" stands for everything below: `holiday/` is `holiday/**`.
+    letter case: `*.jpg` takes every JPEG of the tree, `holiday/*` the files directly in `holiday`,
+    `holiday/**` everything below it. `*` and `?` stop at "/", `**` does not, `[a-c]` and `[!a-c]` are one
+    character of a set. A trailing "/" stands for everything below: `holiday/` is `holiday/**`.
     """
     regexes = [_translate(pattern) for pattern in patterns]
     if not regexes:

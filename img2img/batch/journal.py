@@ -1,0 +1,155 @@
+"""Whether a file has to be done, and whether its output may be written: the rules of resuming."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from img2img.batch.manifest import Fingerprint, Manifest, Record, State, settings_key
+from img2img.batch.plan import Item, Plan
+from img2img.errors import ImageWriteError, display_path
+from img2img.image import write_bytes
+
+UNCHANGED = "it is up to date"
+_FOREIGN = (
+    "a file that img2img did not write stands at {path}; it was not touched. Move it away, choose another "
+    "output folder, or allow replacing it with --overwrite"
+)
+_EDITED = (
+    "{path} was changed after img2img wrote it, and would have to be made anew now; it was not touched. Move "
+    "it away, or allow replacing it with --overwrite"
+)
+_OF_ANOTHER = (
+    "{path} was made from {source}, which is another file; it was not touched. Choose another output folder, "
+    "or allow replacing it with --overwrite"
+)
+
+
+class Journal:
+    """Decides by what earlier runs left, and keeps track of what this one does; thread-safe.
+
+    With a single file as output there is no place for a manifest: nothing is remembered, and a file that
+    stands there is only replaced with `overwrite`.
+
+    Args:
+        plan: What is to be done.
+        settings: Everything that results depend on besides the source; JSON-able.
+        overwrite: Outputs that are not ours may be replaced.
+        checksum: Sources are compared by their content.
+    """
+
+    def __init__(self, plan: Plan, settings: Mapping[str, Any], overwrite: bool, checksum: bool) -> None:
+        self._settings = settings_key(settings)
+        self._overwrite = overwrite
+        self._checksum = checksum
+        self._manifest = None if plan.root is None else Manifest(plan.root, plan.shard)
+
+    def close(self) -> None:
+        """Stores the manifest safely."""
+        if self._manifest is not None:
+            self._manifest.close()
+
+    def fingerprint(self, source: Path) -> Fingerprint:
+        """Returns what tells later whether `source` has changed; take it before reading the file.
+
+        Raises:
+            OSError: It cannot be examined.
+        """
+        return Fingerprint.of(source, self._checksum)
+
+    def stored(self, item: Item) -> Path:
+        """Returns where an earlier run stored the result of `item`, or where it is planned."""
+        return item.output if self._manifest is None else self._manifest.find(item.output)
+
+    def check(self, item: Item, source: Fingerprint, path: Path) -> Literal["go", "unchanged", "edited"]:
+        """Tells whether `item` has to be done, its result being stored at `path`.
+
+        Returns:
+            "go": yes. "unchanged": it is up to date. "edited": it would be, had not somebody edited it.
+
+        Raises:
+            ImageWriteError: Something stands there that may not be replaced.
+        """
+        state, record = self._examine(path)
+        if record is not None and self._is_of_another(record, item.source):
+            return self._allowed(_OF_ANOTHER, path, display_path(record.source))
+        current = (
+            record is not None and record.settings == self._settings and source.matches(record.fingerprint)
+        )
+        if state is State.OURS:
+            return "unchanged" if current else "go"
+        if state is State.EDITED:
+            if current and not self._overwrite:
+                return "edited"
+            return self._allowed(_EDITED, path)
+        return self._allowed(_FOREIGN, path) if state is State.FOREIGN else "go"
+
+    def store(self, data: bytes, item: Item, source: Fingerprint, path: Path) -> None:
+        """Writes `data` to `path` and notes it; the file is complete or absent at every moment.
+
+        Raises:
+            ImageWriteError: It could not be written, or something stands there that may not be replaced.
+        """
+        self.check(item, source, path)
+        seen = _stamp(path)
+        if self._manifest is None:
+            write_bytes(data, path, before_replace=lambda: self._check_same(path, seen))
+            return
+        manifest = self._manifest
+        record = Record(
+            output=manifest.relative(path),
+            planned=manifest.relative(item.output),
+            source=str(item.source.absolute()),
+            fingerprint=source,
+            settings=self._settings,
+            size=len(data),
+            digest=hashlib.sha256(data).hexdigest(),
+            time_ns=time.time_ns(),
+        )
+
+        def before_replace() -> None:
+            self._check_same(path, seen)
+            manifest.begin(record)
+
+        write_bytes(data, path, before_replace=before_replace)
+        manifest.done(record, path.lstat().st_mtime_ns)
+
+    def _examine(self, path: Path) -> tuple[State, Record | None]:
+        if self._manifest is not None:
+            return self._manifest.examine(path)
+        return (State.FOREIGN if os.path.lexists(path) else State.ABSENT), None
+
+    def _allowed(self, sentence: str, path: Path, source: str = "") -> Literal["go"]:
+        if not self._overwrite:
+            raise ImageWriteError(sentence.format(path=display_path(path), source=source))
+        return "go"
+
+    def _is_of_another(self, record: Record, source: Path) -> bool:
+        """Returns whether the output was made from a file that still exists and is not `source`."""
+        if record.source == str(source.absolute()):
+            return False
+        try:
+            return not source.samefile(record.source)
+        except (OSError, ValueError):
+            return False
+
+    def _check_same(self, path: Path, seen: object) -> None:
+        if not self._overwrite and _stamp(path) != seen:
+            raise ImageWriteError(_FOREIGN.format(path=display_path(path)))
+
+
+def left_as_edited(path: Path) -> str:
+    """Returns the warning for an output that somebody has edited and that is otherwise up to date."""
+    return f"{display_path(path)} was changed after img2img wrote it; it was left as it is"
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns

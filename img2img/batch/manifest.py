@@ -1,0 +1,290 @@
+"""What earlier runs left in an output folder: the memory that makes a run resumable.
+
+Each output has a "begin" line, written when its bytes are complete on the disk but not yet under the final
+name, and a "done" line, written after. A run that was killed between the two is recognised by the digest in
+"begin". Every shard appends to a file of its own and reads all of them; lines that are torn or not ours are
+passed over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import stat
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from img2img.batch.names import FALLBACKS
+from img2img.batch.shard import Shard
+
+STATE_FOLDER = ".img2img"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a source file was when it was read; `sha256` only where it was asked for."""
+
+    size: int
+    mtime_ns: int
+    sha256: str | None = None
+
+    @classmethod
+    def of(cls, path: Path, checksum: bool = False) -> Fingerprint:
+        """Returns that of the file `path` as it is now.
+
+        Raises:
+            OSError: It cannot be examined.
+        """
+        status = path.stat()
+        regular = stat.S_ISREG(status.st_mode)  # reading a pipe would wait for ever
+        digest = file_digest(path) if checksum and regular else None
+        return cls(status.st_size, status.st_mtime_ns, digest)
+
+    def matches(self, earlier: Fingerprint) -> bool:
+        """Returns whether the content is that of `earlier`: by checksum if known, else by size and time.
+
+        An earlier run that took no checksum cannot vouch for one.
+        """
+        if self.sha256 is not None:
+            return self.sha256 == earlier.sha256
+        return (self.size, self.mtime_ns) == (earlier.size, earlier.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One output that img2img wrote, or was about to write.
+
+    Attributes:
+        output: Relative to the output folder, written with "/".
+        planned: What the plan called it; another name when that format could not hold the result.
+        source: Absolute path of the source.
+        fingerprint: What the source was.
+        settings: What identifies model, options and encoding (see `settings_key`).
+        size: Bytes of the output.
+        digest: SHA-256 of the output.
+        time_ns: When it was begun; orders the records of several shards.
+        mtime_ns: Modification time of the output, or None while it is only begun.
+    """
+
+    output: str
+    planned: str
+    source: str
+    fingerprint: Fingerprint
+    settings: str
+    size: int
+    digest: str
+    time_ns: int
+    mtime_ns: int | None = None
+
+
+class State(Enum):
+    """What stands at the place of an output."""
+
+    ABSENT = "absent"
+    OURS = "ours"
+    EDITED = "edited"
+    FOREIGN = "foreign"
+
+
+class Manifest:
+    """The records of an output folder; safe to use from several threads.
+
+    Args:
+        root: The output folder. Nothing is written there before the first `begin`.
+        shard: Which part of the work this run does: it appends to a file of its own.
+    """
+
+    def __init__(self, root: Path, shard: Shard | None = None) -> None:
+        name = "manifest.jsonl" if shard is None else f"manifest.{shard.index}-of-{shard.count}.jsonl"
+        self._root = root
+        self._path = root / STATE_FOLDER / name
+        self._lock = threading.Lock()
+        self._file: int | None = None
+        self._torn = False
+        self._done: dict[str, Record] = {}
+        self._begun: dict[str, Record] = {}
+        self._output_of: dict[str, str] = {}
+        for record in _read_records(root / STATE_FOLDER):
+            if record.mtime_ns is None:
+                self._begun[record.output] = record
+            else:
+                self._done[record.output] = record
+                self._begun.pop(record.output, None)
+            self._output_of[record.planned] = record.output
+
+    def relative(self, path: Path) -> str:
+        """Returns what records call the file `path`, which lies in the output folder."""
+        return path.relative_to(self._root).as_posix()
+
+    def find(self, planned: Path) -> Path:
+        """Returns where the result that the plan calls `planned` was stored; `planned` itself if never."""
+        output = self._output_of.get(self.relative(planned))
+        return planned if output is None else self._root / output
+
+    def examine(self, path: Path) -> tuple[State, Record | None]:
+        """Returns what stands at `path`, with the record that tells how it was made.
+
+        A file that has the size and time of its record is ours. One that has not is ours if its bytes are:
+        the folder was copied, or the run that wrote it was killed before it could say so. EDITED is a file
+        that was ours and whose content has changed; it comes with the record of what it was.
+        """
+        try:
+            status = path.lstat()
+        except OSError:
+            return State.ABSENT, None
+        name = self.relative(path)
+        done, begun = self._done.get(name), self._begun.get(name)
+        if stat.S_ISREG(status.st_mode):
+            if done is not None and (status.st_size, status.st_mtime_ns) == (done.size, done.mtime_ns):
+                return State.OURS, done
+            for record in (begun, done):
+                if record is not None and status.st_size == record.size and _has_digest(path, record.digest):
+                    self.done(record, status.st_mtime_ns)
+                    self._done[name] = replace(record, mtime_ns=status.st_mtime_ns)
+                    return State.OURS, record
+        return (State.FOREIGN, None) if done is None else (State.EDITED, done)
+
+    def begin(self, record: Record) -> None:
+        """Notes that the bytes of `record` are about to take their final name.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        source = record.fingerprint
+        line: dict[str, Any] = {"begin": record.output}
+        if record.planned != record.output:
+            line["planned"] = record.planned
+        line |= {"source": record.source, "source_size": source.size, "source_mtime_ns": source.mtime_ns}
+        if source.sha256 is not None:
+            line["source_sha256"] = source.sha256
+        line |= {"settings": record.settings, "size": record.size, "sha256": record.digest}
+        self._append(line | {"time_ns": record.time_ns})
+
+    def done(self, record: Record, mtime_ns: int) -> None:
+        """Notes that `record` stands under its final name. That this fails is no harm: `begin` is enough."""
+        try:
+            self._append({"done": record.output, "time_ns": record.time_ns, "mtime_ns": mtime_ns})
+        except OSError as error:
+            _logger.debug("the manifest %s could not be completed: %s", self._path, error)
+
+    def close(self) -> None:
+        """Stores what was noted safely on the disk."""
+        with self._lock, contextlib.suppress(OSError):
+            if self._file is not None:
+                os.fsync(self._file)
+                os.close(self._file)
+                self._file = None
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+                self._torn = not _ends_with_newline(self._file)
+            if self._torn:  # a kill or a full disk cut the last line: do not let it swallow this one
+                data = b"\n" + data
+            self._torn = True
+            if os.write(self._file, data) != len(data):
+                raise OSError(28, "No space left on device")
+            self._torn = False
+
+
+def settings_key(settings: Mapping[str, Any]) -> str:
+    """Returns a short text that is equal for equal settings.
+
+    Args:
+        settings: JSON-able; the order of keys does not count.
+    """
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    try:
+        return file_digest(path) == digest
+    except OSError:
+        return False
+
+
+def _ends_with_newline(file: int) -> bool:
+    size = os.lseek(file, 0, os.SEEK_END)
+    if size == 0:
+        return True
+    os.lseek(file, size - 1, os.SEEK_SET)
+    return os.read(file, 1) == b"\n"
+
+
+def _read_records(folder: Path) -> Iterator[Record]:
+    """Yields the records of all shards, oldest first: a "done" one right after its "begin"."""
+    begun: dict[tuple[str, int], Record] = {}
+    done: dict[tuple[str, int], int] = {}
+    for line in _read_lines(folder):
+        # Whatever stands in a line that is not ours shows here; there is nothing to do about it.
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            if "done" in line:
+                done[_text(line["done"]), int(line["time_ns"])] = int(line["mtime_ns"])
+            else:
+                record = _parse(line)
+                begun[record.output, record.time_ns] = record
+    for key, record in sorted(begun.items(), key=lambda entry: entry[0][1]):
+        yield record if key not in done else replace(record, mtime_ns=done[key])
+
+
+def _read_lines(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("manifest*.jsonl")):
+        try:
+            lines: Iterable[bytes] = path.read_bytes().splitlines()
+        except OSError as error:
+            _logger.debug("the manifest %s cannot be read: %s", path, error)
+            continue
+        for line in lines:
+            with contextlib.suppress(ValueError, RecursionError):
+                value = json.loads(line)
+                if isinstance(value, dict):
+                    yield value
+
+
+def _parse(line: Mapping[str, Any]) -> Record:
+    output = _text(line["begin"])
+    planned = _text(line.get("planned", output))
+    if output not in (planned, *(planned + extension for extension in FALLBACKS)):
+        raise ValueError("no run stores the one under the name of the other")
+    sha256 = line.get("source_sha256")
+    source = Fingerprint(
+        int(line["source_size"]), int(line["source_mtime_ns"]), None if sha256 is None else _text(sha256)
+    )
+    return Record(
+        output,
+        planned,
+        _text(line["source"]),
+        source,
+        _text(line["settings"]),
+        int(line["size"]),
+        _text(line["sha256"]),
+        int(line["time_ns"]),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, not {value!r}")
+    return value

@@ -1,0 +1,177 @@
+"""What became of every file: for machines as JSON lines, for people as a summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from img2img.errors import display_path
+
+Status = Literal["done", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one file.
+
+    Attributes:
+        source: The file; for a folder that could not be listed, the folder.
+        output: Where the result is, or None when there is none.
+        status: "done" is new in this run, "skipped" was there already, "failed" has a `reason`.
+        reason: Why it was skipped or failed, as a sentence; "" when done.
+        warnings: Sentences about what could not be kept.
+        ms: Milliseconds of "decode", "process" and "encode" (with storing), as far as it came.
+        pixels: Height times width of the source, 0 if it was not decoded.
+    """
+
+    source: Path
+    output: Path | None
+    status: Status
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    ms: Mapping[str, float] = field(default_factory=dict)
+    pixels: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the line of the report.
+
+        Names that are not text keep their bytes as lone surrogates, which JSON writes as `\\udcXX` escapes:
+        reading the line back and passing it to `os.fsencode` gives the very name.
+        """
+        return {
+            "source": str(self.source),
+            "output": None if self.output is None else str(self.output),
+            "status": self.status,
+            "reason": self.reason,
+            "warnings": list(self.warnings),
+            "ms": {stage: round(self.ms.get(stage, 0.0), 3) for stage in ("decode", "process", "encode")},
+        }
+
+
+class Report:
+    """A file of JSON lines, one a result, complete up to the last result at every moment.
+
+    Args:
+        path: Where to write; what stands there is replaced.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="ascii", newline="\n")
+
+    def add(self, result: Result) -> None:
+        """Writes the line of `result`.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._file.write(json.dumps(result.to_json()) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass
+class Summary:
+    """Counts of a run; feed it every result with `add`.
+
+    Attributes:
+        done: Files converted in this run.
+        skipped: Files that were up to date.
+        failed: Files without a result.
+        pixels: Pixels of the sources that were converted.
+        failures: (source, reason) of each that failed.
+        warnings: (source, sentence) of each warning.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    pixels: int = 0
+    failures: list[tuple[Path, str]] = field(default_factory=list)
+    warnings: list[tuple[Path, str]] = field(default_factory=list)
+    _started: float = field(default_factory=time.monotonic, repr=False)
+    _ended: float | None = field(default=None, repr=False)
+
+    def add(self, result: Result) -> None:
+        """Counts one result."""
+        if result.status == "done":
+            self.done += 1
+            self.pixels += result.pixels
+        elif result.status == "skipped":
+            self.skipped += 1
+        else:
+            self.failed += 1
+            self.failures.append((result.source, result.reason))
+        self.warnings += [(result.source, sentence) for sentence in result.warnings]
+
+    def finish(self) -> None:
+        """Stops the clock."""
+        self._ended = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time since the start, or between start and `finish`."""
+        return (time.monotonic() if self._ended is None else self._ended) - self._started
+
+    @property
+    def images_per_second(self) -> float:
+        """Converted files a second."""
+        return self.done / max(self.seconds, 1e-9)
+
+    @property
+    def megapixels_per_second(self) -> float:
+        """Million pixels of the converted sources a second."""
+        return self.pixels / 1e6 / max(self.seconds, 1e-9)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the summary for `--json`."""
+        return {
+            "done": self.done,
+            "skipped": self.skipped,
+            "failed": self.failed,
+            "seconds": round(self.seconds, 3),
+            "images_per_second": round(self.images_per_second, 3),
+            "megapixels_per_second": round(self.megapixels_per_second, 3),
+            "failures": [{"source": str(source), "reason": reason} for source, reason in self.failures],
+            "warnings": [{"source": str(source), "warning": sentence} for source, sentence in self.warnings],
+        }
+
+    def to_text(self) -> str:
+        """Returns one line for people: counts and speed."""
+        parts = [f"{self.done} done", f"{self.skipped} skipped", f"{self.failed} failed"]
+        speed = f"{self.images_per_second:.1f} images/s, {self.megapixels_per_second:.1f} MP/s"
+        return f"{', '.join(parts)} in {self.seconds:.1f} s ({speed})"
+
+    def failure_lines(self) -> list[str]:
+        """Returns one line for each failure, safe to show in a terminal."""
+        return [f"{display_path(source)}: {reason}" for source, reason in self.failures]
+
+
+def exit_code(summary: Summary, *, matched: bool, max_failures: int | None = None) -> int:
+    """Returns how a run ended, as a process exit code.
+
+    0: all done or skipped. 1: some failed. 3: stopped because `max_failures` was reached. 4: nothing matched.
+    """
+    if not matched:
+        return 4
+    if max_failures is not None and summary.failed >= max_failures:
+        return 3
+    return 1 if summary.failed else 0

@@ -1,0 +1,117 @@
+"""The run: decode threads, one processor thread, encode threads; one Result a file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Protocol
+
+from img2img.batch.flow import Flow
+from img2img.batch.journal import Journal
+from img2img.batch.plan import Plan
+from img2img.batch.report import Result
+from img2img.batch.stages import Stages
+from img2img.errors import UsageError
+from img2img.image import EncodeOptions, Image, Limits, sweep_parts
+from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS
+
+_MAX_DEFAULT_JOBS = 16
+
+
+class Processor(Protocol):
+    """What a folder is put through: a model, an operation, a chain of them. It is called in one thread."""
+
+    def group_key(self, image: Image) -> Hashable:
+        """Images with one key may share a call; None stays alone."""
+
+    def __call__(self, images: Sequence[Image]) -> list[Image]:
+        """Returns one image for each of `images`, in order; the given ones are not changed."""
+
+
+def run(
+    plan: Plan,
+    process: Processor,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    options: EncodeOptions = DEFAULT_OPTIONS,
+    jobs: int | None = None,
+    batch_size: int | None = None,
+    memory: int = 512 * 2**20,
+    max_failures: int | None = None,
+    overwrite: bool = False,
+    checksum: bool = False,
+    stop: threading.Event | None = None,
+) -> Iterator[Result]:
+    """Does what `plan` lists, and yields one Result a file as they come, in no particular order.
+
+    Nothing that goes wrong with one file stops the others. What is up to date from an earlier run is skipped:
+    the same source, settings and encoding, and the output as it was left. An output that img2img did not
+    write, or that somebody has edited, is never replaced without `overwrite`. Threads start with the first
+    result asked for, and closing the iterator ends them after what they are doing.
+
+    Args:
+        plan: From `img2img.batch.plan`.
+        process: Turns pictures into pictures.
+        settings: What identifies the model and its options, JSON-able; when it changes, files are done again.
+        limits: What is refused before it is decoded.
+        options: How results are stored; they count as part of the settings.
+        jobs: Threads that decode and encode; None takes one for each CPU that may be used, at most 16.
+        batch_size: Largest number of images with one group key in a call. None takes up to 8 as long as they
+            are small together: large pictures gain nothing from company.
+        memory: Bytes of pictures (sources and results) in flight at a time. A picture that is larger still
+            passes, alone. What codec and processor need for their work comes on top.
+        max_failures: Start nothing new after that many failures; what is in flight is finished.
+        overwrite: Also replace outputs that are not ours. What is up to date is skipped nevertheless.
+        checksum: Tell whether a source has changed by SHA-256 rather than by size and time.
+        stop: When it is set, nothing new is started. The processor finishes the group it has, the encoders
+            what was processed; files that are left over have no result.
+
+    Yields:
+        Results; first those of folders that could not be listed.
+
+    Raises:
+        UsageError: A number makes no sense.
+    """
+    numbers = {"jobs": jobs, "batch_size": batch_size, "memory": memory, "max_failures": max_failures}
+    for name, value in numbers.items():
+        if value is not None and value < 1:
+            raise UsageError(f"{name} must be 1 or more, not {value}.")
+    jobs = _usable_cpus() if jobs is None else jobs
+    group_bytes = memory if batch_size else memory // 32
+    batch_size = batch_size or 8
+    flow = Flow(
+        plan.items,
+        memory=memory,
+        window=max(2 * jobs, 4 * batch_size),
+        batch_size=batch_size,
+        group_bytes=group_bytes,
+        max_failures=max_failures,
+        stop=threading.Event() if stop is None else stop,
+    )
+    journal = Journal(
+        plan, {"settings": dict(settings or {}), "encode": asdict(options)}, overwrite, checksum
+    )
+    return _results(plan, flow, Stages(flow, plan, process, journal, limits, options), jobs)
+
+
+def _results(plan: Plan, flow: Flow, stages: Stages, jobs: int) -> Iterator[Result]:
+    for unreadable in plan.unreadable:
+        flow.emit(Result(unreadable.source, None, "failed", unreadable.reason))
+    for folder in {item.output.parent for item in plan.items}:
+        sweep_parts(folder)
+    threads = flow.start([*[stages.codec_loop] * jobs, stages.processor_loop])
+    try:
+        yield from flow.results()
+    finally:
+        flow.cancel()
+        for thread in threads:
+            thread.join()
+        stages.close()
+
+
+def _usable_cpus() -> int:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _MAX_DEFAULT_JOBS)

@@ -1,0 +1,239 @@
+"""What is done with one file: decoding, processing, encoding, and what is told when one of them fails."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from img2img.batch.flow import Flow, Work
+from img2img.batch.journal import UNCHANGED, Journal, left_as_edited
+from img2img.batch.names import FALLBACKS
+from img2img.batch.plan import Plan
+from img2img.batch.report import Result
+from img2img.errors import ImageFitError, Img2ImgError, ProcessingError, display_path
+from img2img.image import EncodeOptions, Image, Limits, decode, encode, fit_reason, prepare
+from img2img.image.files import read_bytes
+from img2img.image.formats import recognise
+
+if TYPE_CHECKING:
+    from img2img.batch.run import Processor
+
+_logger = logging.getLogger(__name__)
+
+
+class Stages:
+    """The loops of the threads.
+
+    Args:
+        flow: Where work comes from and goes to.
+        plan: What is done.
+        process: Called in `processor_loop` only.
+        journal: What earlier runs did.
+        limits: What is refused before it is decoded.
+        options: How results are stored.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        plan: Plan,
+        process: Processor,
+        journal: Journal,
+        limits: Limits,
+        options: EncodeOptions,
+    ) -> None:
+        self._flow = flow
+        self._plan = plan
+        self._process = process
+        self._journal = journal
+        self._limits = limits
+        self._options = options
+
+    def close(self) -> None:
+        """To be called when all loops have returned."""
+        self._journal.close()
+
+    def codec_loop(self) -> None:
+        """Decodes and encodes until nothing is left."""
+        while (task := self._flow.next_task()) is not None:
+            work, is_result = task
+            stage = self._encode if is_result else self._decode
+            stage(work)
+
+    def processor_loop(self) -> None:
+        """Groups and processes until nothing is left."""
+        while (step := self._flow.next_images()) is not None:
+            works, is_group = step
+            if is_group:
+                self._process_group(works)
+            else:
+                self._find_group(works[0])
+
+    # --- decoding
+
+    def _decode(self, work: Work) -> None:
+        image = result = None
+        try:
+            with _timed(work, "decode"):
+                result = self._up_to_date(work)
+                if result is None:
+                    data = read_bytes(work.item.source, self._limits)
+                    if not self._flow.reserve(work, _decoded_size(data, self._limits)):
+                        return
+                    image = decode(data, self._limits, work.item.source)
+                    work.pixels = image.height * image.width
+                    work.warnings = image.warnings
+        except Exception as error:  # noqa: BLE001  whatever it is, it concerns this file alone
+            result = _failure(work, error)
+        self._flow.decoded(work, image)
+        if result is not None:
+            self._flow.emit(result)
+
+    def _up_to_date(self, work: Work) -> Result | None:
+        item = work.item
+        work.fingerprint = self._journal.fingerprint(item.source)
+        path = self._journal.stored(item)
+        verdict = self._journal.check(item, work.fingerprint, path)
+        if verdict == "go":
+            return None
+        warnings = (left_as_edited(path),) if verdict == "edited" else ()
+        return Result(item.source, path, "skipped", UNCHANGED, warnings, work.ms)
+
+    # --- processing
+
+    def _find_group(self, work: Work) -> None:
+        assert work.image is not None
+        try:
+            key = self._process.group_key(work.image)
+            hash(key)
+        except Exception as error:  # noqa: BLE001
+            self._flow.processed([work], [None])
+            self._flow.emit(_failure(work, error))
+        else:
+            self._flow.join_group(work, key)
+
+    def _process_group(self, works: Sequence[Work]) -> None:
+        started = time.perf_counter()
+        outcomes = self._attempt(works)
+        if outcomes is None:  # one by one, so that only the culprit fails
+            outcomes = []
+            for work in works:
+                outcomes += self._attempt([work]) or []
+        share = (time.perf_counter() - started) * 1e3 / len(works)
+        for work, outcome in zip(works, outcomes, strict=True):
+            work.ms["process"] = share
+            if isinstance(outcome, Image):
+                work.warnings = tuple(dict.fromkeys((*work.warnings, *outcome.warnings)))
+        self._flow.processed(works, [image if isinstance(image, Image) else None for image in outcomes])
+        for outcome in outcomes:
+            if isinstance(outcome, Result):
+                self._flow.emit(outcome)
+
+    def _attempt(self, works: Sequence[Work]) -> Sequence[Image | Result] | None:
+        """Returns the results of one call, the failure of a single image, or None for a failed group."""
+        try:
+            return self._call([work.image for work in works if work.image is not None])
+        except Exception as error:  # noqa: BLE001
+            return [_failure(works[0], error)] if len(works) == 1 else None
+
+    def _call(self, images: list[Image]) -> list[Image]:
+        results = self._process(images)
+        if not isinstance(results, (list, tuple)):
+            raise ProcessingError(
+                f"the processor returned {type(results).__name__} instead of a list of images."
+            )
+        if len(results) != len(images):
+            raise ProcessingError(f"the processor returned {len(results)} images for {len(images)}.")
+        for result in results:
+            if not isinstance(result, Image):
+                raise ProcessingError(f"the processor returned {type(result).__name__} instead of an image.")
+        return list(results)
+
+    # --- encoding
+
+    def _encode(self, work: Work) -> None:
+        item, pixels = work.item, work.pixels
+        try:
+            with _timed(work, "encode"):
+                assert work.image is not None and work.fingerprint is not None
+                path, extension = self._destination(work)
+                image = prepare(work.image, extension, self._options)
+                work.warnings = tuple(dict.fromkeys((*work.warnings, *image.warnings)))
+                data = encode(image, extension, self._options)
+                del image
+                self._flow.encoded(work)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._journal.store(data, item, work.fingerprint, path)
+            result = Result(item.source, path, "done", "", work.warnings, work.ms, pixels)
+        except Exception as error:  # noqa: BLE001
+            result = _failure(work, error)
+        self._flow.encoded(work)
+        self._flow.emit(result)
+
+    def _destination(self, work: Work) -> tuple[Path, str]:
+        """Returns where the result goes, and its format; notes it when that is not what was planned.
+
+        Raises:
+            ImageFitError: No format that may be taken can hold it.
+        """
+        assert work.image is not None
+        item = work.item
+        extension = item.output.suffix.lower()
+        reason = fit_reason(work.image, extension)
+        if reason is None:
+            return item.output, extension
+        for fallback in FALLBACKS:
+            if fit_reason(work.image, fallback) is None:
+                path = item.output.with_name(item.output.name + fallback)
+                if not self._plan.is_free(path):
+                    raise ImageFitError(
+                        f"{reason}; the name {display_path(path.name)} is already that of another file. "
+                        "Choose a format for all outputs with --ext, or add a --suffix"
+                    )
+                work.warnings += (f"it was stored as {display_path(path.name)}: {reason}",)
+                return path, fallback
+        raise ImageFitError(f"{reason}, and no other format can hold it either")
+
+
+def _decoded_size(data: bytes, limits: Limits) -> int:
+    """Returns the bytes that the picture in `data` is going to take, 16 bits counted as 8, by its header.
+
+    Raises:
+        ImageLimitError: It is larger than allowed.
+    """
+    try:
+        header = recognise(data).probe(data)
+    except Exception:  # noqa: BLE001  decoding will tell what is wrong with it
+        return max(len(data), 1)
+    limits.check(header.width, header.height, header.channels, header.frames)
+    return header.width * header.height * header.channels
+
+
+@contextmanager
+def _timed(work: Work, stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        work.ms[stage] = (time.perf_counter() - started) * 1e3
+
+
+def _failure(work: Work, error: Exception) -> Result:
+    if not isinstance(error, (Img2ImgError, OSError, MemoryError)):
+        _logger.debug("unexpected failure on %s", display_path(work.item.source), exc_info=error)
+    return Result(work.item.source, None, "failed", _reason(error), work.warnings, work.ms, work.pixels)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Img2ImgError):
+        return str(getattr(error, "reason", error))
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this picture"
+    if isinstance(error, OSError) and error.strerror:
+        where = f" ({display_path(error.filename)})" if isinstance(error.filename, str) else ""
+        return f"{error.strerror}{where}"
+    return f"unexpected {type(error).__name__}: {error}"
