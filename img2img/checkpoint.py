@@ -282,9 +282,9 @@ def _fit(
         raise ModelError(f"{where}: {_some(missing)} missing.", path)
     if extra := [name for name in shapes if name not in expected]:
         raise ModelError(f"{where}: it has no place for {_some(extra)}.", path)
-    for name, shape in shapes.items():
-        if shape != expected[name]:
-            raise ModelError(f"{where}: {name} is {shape}, not {expected[name]}.", path)
+    for name, shape in expected.items():
+        if shape != shapes[name]:
+            raise ModelError(f"{where}: {name} is {shapes[name]}, not {shape}.", path)
     return generator
 
 

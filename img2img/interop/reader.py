@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -103,7 +104,8 @@ def _load(path: Path) -> Any:
                     path,
                 )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's remarks are not for the user
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused(str(error), path) from None
     except (
@@ -141,12 +143,11 @@ def _check_zip(path: Path) -> None:
 
 def _refused(message: str, path: Path) -> ModelError:
     """Makes a sentence of what torch's restricted unpickler says."""
-    if found := re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class|operand)[: ]+([\w.]+)", message):
-        what = found[1] or found[2]
+    if found := re.search(r"unsupported (?:global|class)[: ]+(?:GLOBAL )?([\w.]+)", message, re.IGNORECASE):
         return UnsafeCheckpointError(
-            f"was not opened: it holds {what} beside its weights, and unpickling that could run code. If you "
-            "trust where it comes from, save only its state_dict with torch.save on a machine that may run "
-            "it, and import that.",
+            f"was not opened: it holds {found[1]} beside its weights, and unpickling that could run code. If "
+            "you trust where it comes from, save only its state_dict with torch.save on a machine that may "
+            "run it, and import that.",
             path,
         )
     if "truncated" in message or "Ran out of input" in message:

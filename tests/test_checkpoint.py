@@ -1,0 +1,189 @@
+"""The model file keeps everything, and says in a sentence what is wrong with one that is not right."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import pytest
+import safetensors.torch
+import torch
+
+from img2img.checkpoint import KEY, MAX_HEADER, ModelInfo, fingerprint, open_model, read_header, save_model
+from img2img.errors import ModelError, UnknownModelError
+from img2img.models import Compact, RRDBNet
+
+
+@pytest.fixture
+def generator():
+    torch.manual_seed(0)
+    return Compact(features=4, convs=1, scale=2)
+
+
+@pytest.fixture
+def path(generator, tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_model(file, generator, ModelInfo("like_input", None, {"layout": "test"}))
+    return file
+
+
+def rewrite(path, **changes):
+    """Stores the same tensors with another header; a value of None removes the entry."""
+    facts = json.loads(read_header(path)["__metadata__"][KEY])
+    facts = {name: value for name, value in (facts | changes).items() if value is not ...}
+    state = safetensors.torch.load_file(path)
+    path.write_bytes(safetensors.torch.save(state, {KEY: json.dumps(facts)}))
+
+
+def test_the_header_tells_other_programs_what_it_is(path):
+    facts = json.loads(read_header(path)["__metadata__"][KEY])
+    assert facts["format"] == 1
+    assert facts["architecture"] == "compact"
+    assert facts["arguments"]["features"] == 4 and facts["arguments"]["activation"] == "prelu"
+    assert (facts["scale"], facts["in_channels"], facts["out_channels"], facts["colour"]) == (2, 3, 3, "RGB")
+    assert facts["input_range"] == facts["output_range"] == [0.0, 1.0]
+    assert (facts["output"], facts["size"], facts["origin"]) == ("like_input", None, {"layout": "test"})
+
+
+def test_other_programs_open_the_weights(path, generator):
+    state = safetensors.torch.load_file(path)
+    assert all(torch.equal(value, generator.state_dict()[name]) for name, value in state.items())
+
+
+def test_saving_replaces_completely_or_not_at_all(path, generator):
+    before = path.read_bytes()
+    broken = RRDBNet(blocks=1, features=4, growth=2)
+    broken.spec.arguments["scale"] = object()
+    with pytest.raises(ModelError, match="JSON"):
+        save_model(path, broken, ModelInfo())
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["model.safetensors"]
+
+
+def test_saving_into_nowhere_is_a_sentence(tmp_path, generator):
+    with pytest.raises(ModelError, match="cannot be written"):
+        save_model(tmp_path / "none" / "m.safetensors", generator, ModelInfo())
+
+
+def test_half_precision_weights_are_opened_as_fp32(path, generator):
+    state = {name: value.half() for name, value in safetensors.torch.load_file(path).items()}
+    facts = json.loads(read_header(path)["__metadata__"][KEY]) | {"sha256": fingerprint(state)}
+    path.write_bytes(safetensors.torch.save(state, {KEY: json.dumps(facts)}))
+    opened, _ = open_model(path)
+    assert {p.dtype for p in opened.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("keep", [0, 4, 8, 100, 0.5, 0.999])
+def test_truncated(path, keep):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(ModelError, match=r"truncated|cannot be read"):
+        open_model(path)
+
+
+def test_a_changed_weight(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="damaged"):
+        open_model(path)
+
+
+def test_somebody_elses_safetensors_gets_a_hint(tmp_path):
+    path = tmp_path / "x.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(UnknownModelError, match="model import"):
+        open_model(path)
+
+
+def test_a_newer_format(path):
+    rewrite(path, format=2)
+    with pytest.raises(ModelError, match=r"newer img2img \(format 2.*upgrade"):
+        open_model(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (
+            {"arguments": {"features": 8, "convs": 1, "scale": 2}},
+            r"body\.0\.weight is \(4, 3, 3, 3\), not \(8,",
+        ),
+        ({"arguments": {"features": 4, "convs": 2, "scale": 2}}, "missing"),
+        ({"arguments": {"features": 4, "convs": 0, "scale": 2}}, "no place for"),
+        ({"arguments": {"features": 4, "convs": 10**9}}, "cannot fill"),
+        ({"arguments": {"features": float("nan")}}, "cannot fill"),
+        ({"arguments": {"features": "many"}}, "do not fit compact"),
+        ({"arguments": {"wings": 2}}, "wings"),
+        ({"architecture": "compcat"}, "did you mean 'compact'"),
+        ({"architecture": 7}, "architecture"),
+        ({"scale": 4}, "it says scale 4, its network has 2"),
+        ({"input_range": [-1, 1]}, "input_range"),
+        ({"output": "maybe"}, "output"),
+        ({"size": -1}, "size"),
+        ({"origin": {"a": 1}}, "origin"),
+        ({"format": "1"}, "format"),
+        ({"sha256": ...}, "sha256"),
+    ],
+)
+def test_a_header_that_lies(path, changes, match):
+    rewrite(path, **changes)
+    with pytest.raises(ModelError, match=match):
+        open_model(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "7", "[" * 100_000])
+def test_our_entry_is_not_the_object_it_should_be(path, text):
+    state = safetensors.torch.load_file(path)
+    path.write_bytes(safetensors.torch.save(state, {KEY: text}))
+    with pytest.raises(ModelError, match="damaged"):
+        open_model(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"not json",
+        b"[1, 2]",
+        b'{"a": 3}',
+        b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "F32", "shape": ["1"], "data_offsets": [0, 4]}}',
+        b'{"a":' * 60_000,
+    ],
+)
+def test_a_header_of_nonsense(tmp_path, header):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 64)
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        open_model(path)
+
+
+def test_a_huge_header_is_not_read(tmp_path):
+    path = tmp_path / "x.safetensors"
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", MAX_HEADER + 1))
+        file.truncate(MAX_HEADER + 100)
+    with pytest.raises(ModelError, match="no model's"):
+        open_model(path)
+
+
+def test_weights_that_are_not_finite(tmp_path, generator):
+    with torch.no_grad():
+        generator.body[0].bias[0] = float("nan")
+    save_model(tmp_path / "m.safetensors", generator, ModelInfo())
+    with pytest.raises(ModelError, match=r"not finite numbers, for example in body\.0\.bias"):
+        open_model(tmp_path / "m.safetensors")
+
+
+def test_no_file_is_a_sentence(tmp_path):
+    with pytest.raises(ModelError, match=r"none\.safetensors: cannot be read"):
+        open_model(tmp_path / "none.safetensors")
+
+
+def test_the_fingerprint_tells_weights_apart(generator):
+    state = generator.state_dict()
+    first = fingerprint(state)
+    assert first == fingerprint(dict(reversed(state.items())))
+    with torch.no_grad():
+        generator.body[0].bias[0] += 1
+    assert fingerprint(generator.state_dict()) != first
