@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# The networks of the tests are tiny: a second thread only makes the first one wait. Set before torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -110,7 +110,7 @@ class Progress:
         rate = self.done / elapsed
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=note, rate=f"{rate:.1f}/s")
-        elif self.style == "plain" and now - self._printed >= self.every:
+        elif self.style == "plain" and now - self._printed >= self.every and self.done < self.total:
             self._printed = now
             left = duration((self.total - self.done) / rate)
             say(f"{self.done} of {self.total} {self.unit}{note}, {rate:.2f}/s, {left} left")
