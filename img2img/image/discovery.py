@@ -98,7 +98,7 @@ def discover(
     follow_symlinks: bool = False,
     everything: bool = False,
 ) -> Iterator[Found]:
-    """Yields the image files below `folder`, deepest-first by nothing but natural order of names.
+    """Yields the image files below `folder`, in the natural order of their names, folder by folder.
 
     A file is a candidate when its extension is that of an image, readable or not; what it really is
     shows when it is opened. Pipes, devices and sockets are skipped, and so are system files.

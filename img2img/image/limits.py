@@ -14,7 +14,7 @@ class Limits:
     Attributes:
         max_pixels: Width times height of one picture. The default lets 200-megapixel cameras pass.
         max_file_size: Bytes of the file.
-        max_channels: Colour channels, for TIFF with many of them.
+        max_channels: Channels of one picture. Above four, a picture counts as so many pictures more.
         max_frames: Pictures in one file. Only the first is read, so this guards against absurd files.
     """
 
@@ -32,9 +32,10 @@ class Limits:
         """
         if width < 1 or height < 1:
             raise ImageReadError(f"the picture is {width} x {height} pixels: it has no content")
-        if width * height > self.max_pixels:
+        if width * height * max(channels, 4) > 4 * self.max_pixels:
+            many = f" in {channels} channels" if channels > 4 else ""
             raise ImageLimitError(
-                f"the picture is {width} x {height} = {width * height / 1e6:,.1f} megapixels; at most "
+                f"the picture is {width} x {height} = {width * height / 1e6:,.1f} megapixels{many}; at most "
                 f"{self.max_pixels / 1e6:,.1f} are read, raise --max-pixels if you trust the file"
             )
         if channels > self.max_channels:

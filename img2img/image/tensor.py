@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from img2img.errors import ProcessingError
 from img2img.image.image import DTYPES, Pixels, white_of
 from img2img.types import UNIT, ValueRange
 
@@ -66,7 +67,7 @@ def to_pixels(
     """Returns a batch as pictures.
 
     For uint8 and uint16 the values are limited to the range and rounded to the nearest level (half to
-    even); what is not a number becomes black. For float32 nothing is limited or rounded.
+    even). For float32 nothing is limited or rounded.
 
     Args:
         tensor: (N, C, H, W), floating point, on any device.
@@ -78,6 +79,7 @@ def to_pixels(
 
     Raises:
         ValueError: `tensor` has not four dimensions, or `dtype` is none of pixels.
+        ProcessingError: A value is not a number, and so has no level.
     """
     target = np.dtype(dtype)
     if tensor.ndim != 4:
@@ -91,6 +93,8 @@ def to_pixels(
         values = values.clone()
     values.sub_(low).mul_(white / (high - low))
     if target != np.float32:
-        values.nan_to_num_(nan=0.0, posinf=white, neginf=0.0).clamp_(0.0, white).round_()
+        if bool(values.isnan().any()):
+            raise ProcessingError("the result has values that are not numbers (NaN); try --precision fp32")
+        values.clamp_(0.0, white).round_()
         values = values.to(torch.uint8 if target == np.uint8 else torch.int32)
     return [picture.astype(target, copy=False) for picture in values.cpu().numpy()]
