@@ -66,7 +66,7 @@ def spans(
 
     Args:
         length: To be covered; a multiple of `unit`.
-        window: At most; at least one unit more than the overlap.
+        window: At most; more is taken where the overlap, or three blended tiles in a row, need it.
         margin: How far the used part stays from a window's edge, except at the border of the picture.
         ramp: Over how many pixels the used parts of neighbours overlap.
         unit: Windows begin at multiples of this.
@@ -75,11 +75,12 @@ def spans(
         The spans, and the length of their windows (a multiple of `unit`).
     """
     total, overlap = length // unit, math.ceil((2 * margin + ramp) / unit)
-    most = max(window // unit, overlap + 1)
+    blend = math.ceil(ramp / unit)
+    most = max(window // unit, overlap + max(1, 2 * blend))
     if most >= total:
         return (Span(0, 0, length),), length
     count = math.ceil((total - overlap) / (most - overlap))
-    size = math.ceil((total + (count - 1) * overlap) / count)
+    size = max(math.ceil((total + (count - 1) * overlap) / count), overlap + blend)
     starts = [i * (total - size) // (count - 1) * unit for i in range(count)]
     size *= unit
     lows = [0]
@@ -140,6 +141,8 @@ def layout(
     if 2 * radius <= 2 * BLEND_MARGIN + BLEND_RAMP:
         return exact
     blended = choose(BLEND_MARGIN, BLEND_RAMP)
+    if tile is not None and tile < 2 * radius:  # who asks for small tiles does not want them so much larger
+        return blended
     fits = exact.height * exact.width <= pixels
     return exact if fits and price(exact) <= 1.3 * price(blended) else blended
 
