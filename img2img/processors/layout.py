@@ -62,8 +62,10 @@ class SideBySide(Operation):
         alpha = None
         if image.alpha is not None and other.alpha is not None:
             opacity = np.full(shape, restore(np.array(self.fill.alpha), dtype), dtype)
-            alpha = np.concatenate([restore(unit(other.alpha), dtype), opacity, image.alpha], axis=along)
-        return image.replace(pixels=np.concatenate(parts, axis=along), alpha=alpha)
+            opacities = [restore(unit(other.alpha), dtype), opacity, image.alpha]
+            alpha = np.ascontiguousarray(np.concatenate(opacities, axis=along))
+        sheet = np.ascontiguousarray(np.concatenate(parts, axis=along))
+        return image.replace(pixels=sheet, alpha=alpha)
 
     def apply(self, image: Image) -> Image:
         """Returns the picture beside itself or the reference."""

@@ -29,7 +29,7 @@ def restore(values: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> Pixels:
     if dtype == np.float32:
         return np.ascontiguousarray(values, np.float32)
     white = white_of(dtype)
-    scaled = np.multiply(values, white, dtype=values.dtype)
+    scaled = np.asarray(np.multiply(values, white, dtype=values.dtype))
     np.rint(scaled, out=scaled)
     np.clip(scaled, 0, white, out=scaled)
     return np.asarray(scaled, dtype)

@@ -15,6 +15,7 @@ from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import Values, curve, luma, restore, sample, spread, unit, visible
 from img2img.processors.values import Fraction, parameter
 
+_STEPS = (np.arange(257) / 257).astype(np.float32)  # 16-bit levels from one bin to the next
 _DARK = 0.02  # of white: below this, colours are noise more than hue
 
 
@@ -94,8 +95,9 @@ class Clahe(Operation):
             share[:] = 1
         limited = np.minimum(share, self.clip)
         limited += (256 - limited.sum()) / 256  # what was cut off is spread over all bins
-        points = (np.cumsum(limited) - 1) / 255  # equal bins give the identity
-        return np.interp(np.arange(65536), np.arange(256) * 257, points).astype(np.float32)
+        points = ((np.cumsum(limited) - 1) / 255).astype(np.float32)  # equal bins give the identity
+        between = points[:-1, None] + np.diff(points)[:, None] * _STEPS
+        return np.append(between.ravel(), points[-1])
 
 
 def _between(edges: NDArray[np.int_]) -> list[tuple[int, int, int, int, Values]]:
