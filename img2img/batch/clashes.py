@@ -14,27 +14,33 @@ _PAIRS_SHOWN = 20
 Pair = tuple[Path, Path]  # source, output
 
 
-def check_outputs(pairs: Iterable[Pair], places: Places) -> frozenset[str]:
+def check_outputs(pairs: Iterable[Pair], places: Places, links: bool = True) -> frozenset[str]:
     """Returns the comparison keys of all sources, outputs and folders of outputs.
+
+    Args:
+        pairs: What becomes what.
+        places: Where the outputs lie.
+        links: Whether a source may be a symbolic link.
 
     Raises:
         PlanError: Two sources have one output, an output is another one's folder, an output is an input, or
             links lead it elsewhere. The pairs are in the message.
     """
     pairs = list(pairs)
-    sources = _source_keys(pairs, places)
+    sources = _source_keys(pairs, places, links)
     outputs: dict[str, Pair] = {}
     folders: dict[str, Pair] = {}
     clashes: list[tuple[Pair, Pair]] = []
     for pair in pairs:
         output = pair[1]
-        places.check_output(output)
-        key = places.key(output)
-        _check_no_source(output, {key, places.link_key(output)}, sources)
+        key, folder, exists = places.output_key(output)
+        if key in sources:
+            raise _is_a_source(output, sources[key])
+        if exists and output.is_symlink() and (target := places.key(output.resolve())) in sources:
+            raise _is_a_source(output, sources[target])
         if key in outputs:
             clashes.append((outputs[key], pair))
         outputs.setdefault(key, pair)
-        folder = places.folder_key(output)
         while folder not in folders and len(folder) > len(places.root_key):
             folders[folder] = pair
             folder = folder.rpartition(os.sep)[0]
@@ -44,21 +50,20 @@ def check_outputs(pairs: Iterable[Pair], places: Places) -> frozenset[str]:
     return frozenset(sources) | outputs.keys() | folders.keys()
 
 
-def _source_keys(pairs: list[Pair], places: Places) -> dict[str, Path]:
+def _source_keys(pairs: list[Pair], places: Places, links: bool) -> dict[str, Path]:
     keys = {}
     for source, _ in pairs:
         keys[places.key(source)] = source
-        if source.is_symlink():  # what the link leads to is an input as well
+        if links and source.is_symlink():  # what the link leads to is an input as well
             keys[places.key(source.resolve())] = source
     return keys
 
 
-def _check_no_source(output: Path, keys: set[str], sources: dict[str, Path]) -> None:
-    for hit in keys & sources.keys():
-        raise PlanError(
-            f"the output {display_path(output)} would replace the input {display_path(sources[hit])}; "
-            "inputs are never written. Choose another output folder, or a suffix."
-        )
+def _is_a_source(output: Path, source: Path) -> PlanError:
+    return PlanError(
+        f"the output {display_path(output)} would replace the input {display_path(source)}; inputs are never "
+        "written. Choose another output folder, or a suffix."
+    )
 
 
 def _text(clashes: list[tuple[Pair, Pair]]) -> str:

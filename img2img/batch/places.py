@@ -40,7 +40,6 @@ class Places:
         self._inside: dict[Path, Path | None] = {}
         self._real: dict[str, str] = {}
         self._exists: dict[str, bool] = {}
-        self._checked: set[str] = set()
 
         within = self._input_around(self._real_root)
         if within is not None:
@@ -51,38 +50,29 @@ class Places:
             )
 
     def key(self, path: Path) -> str:
-        """Returns what stands for `path` when names are compared: folders without links, case folded."""
+        """Returns what stands for `path` when names are compared: folder without links, case folded."""
         folder, name = _split(path)
         return place_key(self._real_folder(folder), name)
 
-    def folder_key(self, path: Path) -> str:
-        """Returns the same for the folder that holds `path`."""
-        return _folder_key(self._real_folder(_split(path)[0]))
-
-    def link_key(self, output: Path) -> str:
-        """Returns the key of what `output` leads to if a symbolic link stands there, else its own."""
-        folder, _ = _split(output)
-        if folder not in self._exists:
-            self._exists[folder] = output.parent.is_dir()
-        linked = self._exists[folder] and output.is_symlink()
-        return self.key(output.resolve()) if linked else self.key(output)
-
-    def check_output(self, output: Path) -> None:
-        """Refuses an output that links lead out of the output folder or into an input folder.
+    def output_key(self, output: Path) -> tuple[str, str, bool]:
+        """Returns the key of `output`, that of its folder, and whether this folder exists.
 
         Raises:
-            PlanError: They do.
+            PlanError: Links lead the folder out of the output folder or into an input folder.
         """
-        folder, _ = _split(output)
-        if folder in self._checked:
-            return
-        self._checked.add(folder)
-        real = self._real_folder(folder)
+        folder, name = _split(output)
+        if folder not in self._exists:
+            self._check_folder(output, self._real_folder(folder))
+            self._exists[folder] = output.parent.is_dir()
+        key = _folder_key(self._real[folder])
+        return key + os.sep + collision_key(name), key, self._exists[folder]
+
+    def _check_folder(self, output: Path, real: str) -> None:
         within = self._input_around(real)
         if within is not None:
             raise PlanError(
-                f"the output {display_path(output)} would lie inside the input folder {display_path(within)}"
-                "; inputs are never written. Choose a folder beside it."
+                f"the output {display_path(output)} would lie in the input folder {display_path(within)}; "
+                "inputs are never written. Choose a folder beside it."
             )
         if not _is_inside(real, self._real_root):
             raise PlanError(

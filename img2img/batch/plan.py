@@ -134,6 +134,7 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
 
     items: list[Item] = []
     unreadable: list[tuple[str, Unreadable]] = []
+    targets: dict[str, Path] = {}
     refused = 0
     takes = taker(rules.include, rules.exclude)
     for source in sources(inputs, takes, rules.recursive, rules.follow_symlinks):
@@ -143,14 +144,17 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
             unreadable.append((source.relative, Unreadable(source.path, source.problem)))
         else:
             folder, _, name = source.relative.rpartition("/")
-            target = output / folder / output_name(name, rules.suffix, rules.extension)
+            if folder not in targets:
+                targets[folder] = output / folder
+            target = targets[folder] / output_name(name, rules.suffix, rules.extension)
             items.append(Item(source.path, target, source.relative))
 
     if len(inputs) > 1:  # a file may be named and lie in a folder that is named as well
         items = list({(item.source.absolute(), item.output): item for item in items}.values())
     if rules.follow_symlinks:
         places.check_sources(item.source for item in items)
-    taken = check_outputs([(item.source, item.output) for item in items], places)
+    links = rules.follow_symlinks or len(folders) < len(inputs)
+    taken = check_outputs([(item.source, item.output) for item in items], places, links)
     shard = rules.shard
     return Plan(
         items=tuple(item for item in items if shard is None or shard.holds(item.relative)),
