@@ -63,7 +63,7 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
 
 def _profile_misfit(icc: bytes, channels: int) -> str | None:
     """Returns why a profile does not belong to a picture with so many channels, or None when it does."""
-    if len(icc) < 132 or icc[36:40] != b"acsp":
+    if len(icc) < 132 or icc[36:40] != b"acsp" or int.from_bytes(icc[:4], "big") > len(icc):
         return "is broken"
     space = icc[16:20]
     if space in _SPACES and channels not in _SPACES[space]:

@@ -18,6 +18,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # markers without a length
 _SAMPLING = {"4:2:0": 0x221111, "4:2:2": 0x211111, "4:4:4": 0x111111}
 _ICC, _EXIF, _XMP = b"ICC_PROFILE\x00", b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
+_ICC_PART = 65533 - len(_ICC) - 2
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _AFTER_SCAN = frozenset((0xC4, 0xCC, *range(0xD9, 0xDE), *range(0xE0, 0xF0), 0xFE))  # markers that may follow
 _KEEP = 64 * 2**20  # bytes of scratch memory that a thread keeps between pictures
@@ -137,7 +138,20 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
         cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
         _SAMPLING[options.jpeg_sampling],
     ]
-    return encode_array(".jpg", _bgr(image.pixels), params, image.icc, image.exif)
+    data = encode_array(".jpg", _bgr(image.pixels), params)
+    return _with_metadata(data, image.icc, image.exif) if image.icc or image.exif else data
+
+
+def _with_metadata(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
+    """Returns a JPEG file with EXIF and a profile in it; OpenCV gives up on a profile of several segments."""
+    at = 2
+    if data[2:4] == b"\xff\xe0":  # the JFIF segment stays the first
+        at += 2 + int.from_bytes(data[4:6], "big")
+    segments = [(0xE1, _EXIF + exif)] if exif else []
+    parts = [icc[i : i + _ICC_PART] for i in range(0, len(icc), _ICC_PART)] if icc else []
+    segments += [(0xE2, _ICC + bytes((i, len(parts))) + part) for i, part in enumerate(parts, 1)]
+    stored = (struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments)
+    return b"".join((data[:at], *stored, data[at:]))
 
 
 def _bgr(pixels: Pixels) -> Pixels:
@@ -166,5 +180,5 @@ FORMAT = Format(
     encode=encode,
     fit_reason=fit_reason,
     max_exif=65533 - 6,
-    max_icc=255 * 65519,
+    max_icc=255 * _ICC_PART,
 )

@@ -18,6 +18,7 @@ from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_b
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT"))
 _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
+_AFTER_HEADER = 33
 _MAX_TEXT = 16 * 2**20  # a profile that inflates to more is a bomb
 _GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4
 _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -174,7 +175,20 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
     if image.channels == 1 and image.alpha is not None:
         return _encode_grey_alpha(image, image.alpha, options.png_level)
     params = [cv2.IMWRITE_PNG_COMPRESSION, options.png_level]
-    return encode_array(".png", merge_bgra(image.pixels, image.alpha), params, image.icc, image.exif)
+    data = encode_array(".png", merge_bgra(image.pixels, image.alpha), params)
+    return b"".join((data[:_AFTER_HEADER], _metadata(image), data[_AFTER_HEADER:]))
+
+
+def _metadata(image: Image) -> bytes:
+    """Returns the chunks for profile and EXIF; libpng would refuse a profile over its smallest fault."""
+    icc = b"" if image.icc is None else _stored(b"iCCP", b"ICC profile\0\0" + zlib.compress(image.icc))
+    exif = b"" if image.exif is None else _stored(b"eXIf", image.exif)
+    return icc + exif
+
+
+def _stored(kind: bytes, body: bytes) -> bytes:
+    """Returns a chunk with its length and checksum."""
+    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
 def _encode_grey_alpha(image: Image, alpha: Pixels, level: int) -> bytes:
@@ -188,17 +202,8 @@ def _encode_grey_alpha(image: Image, alpha: Pixels, level: int) -> bytes:
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     header = struct.pack(">IIBBBBB", image.width, image.height, 8 * both.dtype.itemsize, _GREY_ALPHA, 0, 0, 0)
-    chunks = [(b"IHDR", header)]
-    if image.icc:
-        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(image.icc)))
-    if image.exif:
-        chunks.append((b"eXIf", image.exif))
-    chunks.append((b"IDAT", zlib.compress(filtered.data, level)))
-    stored = (
-        struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
-        for kind, body in chunks
-    )
-    return b"".join((_SIGNATURE, *stored, _END))
+    body = _stored(b"IDAT", zlib.compress(filtered.data, level))
+    return b"".join((_SIGNATURE, _stored(b"IHDR", header), _metadata(image), body, _END))
 
 
 FORMAT = Format(

@@ -1,0 +1,276 @@
+"""Files: whatever their name; complete or absent; found in an order that people expect."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pictures import from_pillow, picture, smooth
+
+from img2img.errors import ImageFitError, ImageLimitError, ImageReadError, ImageWriteError
+from img2img.image import Limits, discover, read_image, sweep_parts, write_bytes, write_image
+from img2img.image import files as files_module
+
+NAMES = {
+    "plain": "x.png",
+    "accents": "Grüße – été.png",
+    "other scripts": "写真_фото_📷.png",
+    "not text": os.fsdecode(b"caf\xe9\xff.png"),
+    "control characters": "a\tb\x1b[31m.png",
+    "leading dash": "-rf.png",
+    "spaces": "  x  .png",
+    "255 bytes": "n" * 251 + ".png",
+    "255 bytes of accents": "é" * 125 + "n.png",
+}
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
+def test_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    write_image(picture(), path)
+    np.testing.assert_array_equal(read_image(path).pixels, smooth(4)[:, :, :3])
+    assert [found.path for found in discover(tmp_path)] == [path]
+    assert listing(tmp_path) == [name]
+
+
+def test_a_name_that_is_too_long_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ImageWriteError, match="cannot be written"):
+        write_image(picture(), tmp_path / ("n" * 252 + ".png"))
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "AVIF", "JPEG2000"])
+def test_the_name_does_not_decide_what_a_file_is(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "wrong.ppm"
+    path.write_bytes(from_pillow(smooth(3), kind))
+    assert read_image(path).pixels.shape == (33, 47, 3)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "x.png").mkdir()
+    (tmp_path / "empty.png").touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    for name, words in (
+        ("x.png", "folder"),
+        ("pipe.png", "pipe"),
+        ("gone.png", "No such"),
+        ("empty.png", "empty"),
+    ):
+        with pytest.raises(ImageReadError, match=words) as caught:
+            read_image(tmp_path / name)
+        assert caught.value.path == tmp_path / name
+    with pytest.raises(ImageReadError, match="device"):
+        read_image("/dev/zero")
+
+
+def test_a_large_file_is_not_even_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse.png"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ImageLimitError, match="bytes"):
+        read_image(path)
+    write_image(picture(), tmp_path / "x.png")
+    with pytest.raises(ImageLimitError, match="max_file_size"):
+        read_image(tmp_path / "x.png", Limits(max_file_size=100))
+
+
+# writing
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    write_bytes(b"old", path)
+    seen = []
+
+    def look() -> None:
+        parts = [name for name in listing(tmp_path) if name != "x.bin"]
+        seen.append((path.read_bytes(), len(parts), (tmp_path / parts[0]).read_bytes()))
+
+    write_bytes(b"new", path, before_replace=look)
+    assert seen == [(b"old", 1, b"new")]
+    assert path.read_bytes() == b"new"
+    assert listing(tmp_path) == ["x.bin"]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt(), ValueError("no")])
+@pytest.mark.parametrize("step", ["fsync", "before_replace", "replace"])
+def test_a_failure_at_any_step_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, step: str
+) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(b"old")
+
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    if step == "fsync":
+        monkeypatch.setattr(files_module.os, "fsync", fail)
+    elif step == "replace":
+        monkeypatch.setattr(Path, "replace", fail)
+    expected = ImageWriteError if isinstance(error, OSError) else type(error)
+    with pytest.raises(expected) as caught:
+        write_bytes(b"new", path, before_replace=fail if step == "before_replace" else None)
+    if isinstance(caught.value, ImageWriteError):
+        assert "no space is left" in str(caught.value) and caught.value.path == path
+    assert listing(tmp_path) == ["x.png"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_full_disk_leaves_no_part(tmp_path: Path) -> None:
+    """A limit on file size stands for a disk that fills up in the middle of a write."""
+    script = (
+        "import resource, signal, sys\n"
+        "from img2img.errors import ImageWriteError\n"
+        "from img2img.image import write_bytes\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n    write_bytes(bytes(5000), sys.argv[1])\n"
+        "except ImageWriteError as error:\n    sys.exit(7)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "x.png")], check=False)
+    assert done.returncode == 7
+    assert listing(tmp_path) == []
+
+
+def test_a_misfit_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ImageFitError) as caught:
+        write_image(picture(dtype="uint16"), tmp_path / "x.jpg")
+    assert caught.value.path == tmp_path / "x.jpg"
+    with pytest.raises(ImageWriteError, match="No such"):
+        write_image(picture(), tmp_path / "no" / "x.png")
+    assert listing(tmp_path) == []
+
+
+def test_permissions_follow_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_bytes(b"x", tmp_path / "x")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
+
+
+def test_parts_of_the_dead_are_swept_and_others_are_not(tmp_path: Path) -> None:
+    host = files_module._HOST
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    child.wait()
+    dead = tmp_path / f".img2img-{host}-{child.pid}-0.part"
+    alive = tmp_path / f".img2img-{host}-{os.getpid()}-0.part"
+    elsewhere = tmp_path / f".img2img-{'0' * 8}-1-0.part"
+    forgotten = tmp_path / f".img2img-{'0' * 8}-2-0.part"
+    foreign = tmp_path / "movie.part"
+    for path in (dead, alive, elsewhere, forgotten, foreign):
+        path.touch()
+    yesterday = time.time() - 2 * 24 * 3600
+    os.utime(forgotten, (yesterday, yesterday))
+    assert sweep_parts(tmp_path) == 2
+    assert {p.name for p in tmp_path.iterdir()} == {alive.name, elsewhere.name, foreign.name}
+    assert sweep_parts(tmp_path / "gone") == 0
+
+
+# finding
+
+
+def _names(folder: Path, **options: bool) -> list[str]:
+    return [os.fspath(found.path.relative_to(folder)) for found in discover(folder, **options)]
+
+
+def test_natural_order(tmp_path: Path) -> None:
+    for name in (
+        "img10.png",
+        "img2.png",
+        "IMG1.jpg",
+        "img02.png",
+        "a/z.png",
+        "b.png",
+        "a10/x.png",
+        "a9/x.png",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    expected = ["a/z.png", "a9/x.png", "a10/x.png", "b.png", "IMG1.jpg", "img02.png", "img2.png", "img10.png"]
+    assert _names(tmp_path) == expected
+    assert _names(tmp_path, recursive=False) == expected[3:]
+
+
+def test_what_is_no_user_s_picture_is_left_out(tmp_path: Path) -> None:
+    for name in (
+        "Thumbs.db", ".DS_Store", "desktop.ini", "._x.jpg", "__MACOSX/x.jpg", "@eaDir/x.jpg", "notes.txt",
+        ".img2img-00000000-1-1.part", ".img2img-manifest.jsonl", ".img2img/x.png", "x.png", ".hidden.png",
+        "README.md", "y.tga", "z.HEIC", "no_extension",
+    ):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert _names(tmp_path) == [".hidden.png", "x.png", "y.tga", "z.HEIC"]
+    everything = _names(tmp_path, everything=True)
+    assert {"notes.txt", "no_extension", "x.png"} <= set(everything)
+    assert not any(".DS_Store" in name or "img2img" in name or "MACOSX" in name for name in everything)
+
+
+def test_links_are_followed_only_on_request_and_loops_end(tmp_path: Path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/x.png").touch()
+    (tmp_path / "a/b/loop").symlink_to(tmp_path / "a")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a/x.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
+    assert _names(tmp_path) == ["a/x.png"]
+    followed = {found.path.name: found.problem for found in discover(tmp_path, follow_symlinks=True)}
+    assert followed.pop("self.png") is not None
+    assert followed == {"x.png": None, "link.png": None}
+
+
+def test_only_regular_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        monkeypatch.chdir(tmp_path)  # the names of sockets must be short
+        server.bind("socket.png")
+        assert _names(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_listed_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "x.png").touch()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    findings = list(discover(tmp_path))
+    assert [(f.path.name, f.problem) for f in findings] == [
+        ("closed", "the folder cannot be listed: Permission denied"),
+        ("x.png", None),
+    ]
+    assert next(iter(discover(tmp_path / "gone"))).problem is not None
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files_take_seconds(tmp_path: Path) -> None:
+    for i in range(100):
+        (tmp_path / f"f{i}").mkdir()
+        for j in range(1000):
+            (tmp_path / f"f{i}" / f"img{j}.jpg").touch()
+    start = time.perf_counter()
+    assert sum(1 for _ in discover(tmp_path)) == 100_000
+    assert time.perf_counter() - start < 5
+
+
+def test_importing_the_boundary_leaves_torch_alone() -> None:
+    code = "import sys, img2img.image; sys.exit('torch' in sys.modules or 'PIL.Image' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

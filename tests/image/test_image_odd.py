@@ -1,0 +1,158 @@
+"""Every odd file of the shared collection against Pillow: size, orientation, depth, alpha, content.
+
+Where the two differ on purpose, the file stands in a table below with the reason.
+"""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from img2img.errors import ImageReadError
+from img2img.image import decode, discover, encode, fit_reason
+
+# Pillow opens them and we do not.
+REFUSED = {
+    "la.tga": "Targa is not read",
+    "p_16.tga": "Targa is not read",
+    "xcsn0g01.png": "its checksums are wrong, by intention of the test suite",
+    "b55977028a3a574336966b6536640fc9.jpg": "its first scan is 3 bytes long, most of the picture is missing",
+}
+# Both open them and see different colours.
+COLOURS = {
+    "12bit.cropped.tif": "white is 4095 in 12 bits and becomes 65535; Pillow keeps the numbers",
+    "tiff_16bit_RGBa.tiff": "divided by alpha in 16 bits; Pillow cuts to 8 first, which shows where alpha is low",
+    "tiff_strip_planar_16bit_RGBa.tiff": "the same",
+    "tiff_tiled_planar_16bit_RGBa.tiff": "the same",
+}
+# Both open them and see different alpha.
+ALPHA = {
+    "rgba16-5551.bmp": "its header names a bit of alpha",
+    "1_trns.png": "one level is transparent; Pillow does not apply that to 1-bit grey",
+    "i_trns.png": "the same for 16-bit grey",
+    "tbwn0g16.png": "the same",
+    "tbbn0g04.png": "the transparent level counts in 4 bits; Pillow compares it with 8",
+}
+# Pillow's pixels for these are only nearly ours: CMYK is rounded differently.
+NEARLY = {"5482a54657765056f1a94116a8dbffe7.jpg": 2, "pil_sample_cmyk.jpg": 2}
+PROFILE = {"icc-after-SOF.jpg": "its profile is 7 bytes long and no profile"}
+MAX_PIXELS = 210_000_000
+
+
+def _pillow(data: bytes) -> tuple[np.ndarray, np.ndarray | None, bytes | None]:
+    picture = Pillow.open(io.BytesIO(data))
+    if picture.width * picture.height > MAX_PIXELS:
+        raise ValueError("a bomb")
+    picture.load()
+    icc = picture.info.get("icc_profile") if picture.mode not in ("CMYK",) else None
+    picture = ImageOps.exif_transpose(picture)
+    keyed = "transparency" in picture.info
+    mode = {
+        "P": "RGBA" if keyed else "RGB", "PA": "RGBA", "1": "L", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB",
+        "L": "LA" if keyed else "L", "RGB": "RGBA" if keyed else "RGB",
+    }.get(picture.mode, picture.mode)  # fmt: skip
+    array = np.asarray(picture.convert(mode))
+    array = array[:, :, None] if array.ndim == 2 else array
+    if array.shape[2] in (2, 4):
+        return array[:, :, :-1], array[:, :, -1], icc
+    return array, None, icc
+
+
+def _files(folder: Path) -> list[Path]:
+    return [found.path for found in discover(folder / "data" / "odd")]
+
+
+def test_every_file_against_pillow(test_data: Path) -> None:
+    problems, read, refused = [], 0, 0
+    for path in _files(test_data):
+        data, name = path.read_bytes(), path.name
+        try:
+            image = decode(data)
+            read += 1
+        except ImageReadError:
+            image = None
+            refused += 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                pixels, alpha, icc = _pillow(data)
+            except Exception:  # noqa: BLE001  whatever Pillow's plugins raise
+                continue
+        if image is None:
+            if name not in REFUSED:
+                problems.append(f"{name}: Pillow opens it")
+            continue
+        ours = image.pixels.astype(np.float64)
+        if ours.shape[:2] != pixels.shape[:2]:
+            problems.append(f"{name}: {ours.shape} and not {pixels.shape}")
+            continue
+        if image.pixels.dtype == np.uint16 and pixels.dtype == np.uint8:  # Pillow cuts 16-bit colours
+            ours = ours / 257
+        elif image.pixels.dtype.itemsize < min(pixels.dtype.itemsize, 2):
+            problems.append(f"{name}: {image.pixels.dtype} and not {pixels.dtype}")
+        error = np.abs(ours - pixels)  # grey and three equal channels are the same content
+        if alpha is not None:
+            error = error * (alpha[:, :, None] > 0)
+        if error.max() > NEARLY.get(name, 1) and name not in COLOURS:
+            problems.append(f"{name}: colours differ by {error.max()}")
+        if name not in ALPHA:
+            if (alpha is None) != (image.alpha is None):
+                problems.append(f"{name}: one of the two sees alpha")
+            elif alpha is not None and image.alpha is not None:
+                scale = 257 if image.alpha.dtype == np.uint16 and alpha.dtype == np.uint8 else 1
+                if np.abs(image.alpha / scale - alpha).max() > 1:
+                    problems.append(f"{name}: alpha differs")
+        if (icc or None) != image.icc and name not in PROFILE:
+            problems.append(f"{name}: another profile")
+    assert problems == []
+    assert read >= 600
+    assert read + refused == 747
+
+
+@pytest.mark.slow
+def test_every_file_can_be_stored_again(test_data: Path) -> None:
+    """In its own format where that holds it, otherwise as PNG or TIFF, without losing size, depth or profile."""
+    for path in _files(test_data):
+        try:
+            image = decode(path.read_bytes())
+        except ImageReadError:
+            continue
+        own = path.suffix.lower()
+        extension = next(e for e in (own, ".png", ".tif") if fit_reason(image, e) is None)
+        back = decode(encode(image, extension))
+        assert (back.pixels.shape[:2], back.pixels.dtype) == (image.pixels.shape[:2], image.pixels.dtype), (
+            path
+        )
+        assert (back.alpha is None) == (image.alpha is None), path
+        if extension in (".jpg", ".png", ".webp", ".avif", ".tif") and back.channels == image.channels:
+            assert back.icc == image.icc, path
+            assert (back.exif is None) == (image.exif is None), path
+
+
+def test_all_of_them_take_little_memory(test_data: Path) -> None:
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from img2img.errors import ImageReadError\n"
+        "from img2img.image import discover, read_image\n"
+        "for found in discover(sys.argv[1]):\n"
+        "    try:\n        read_image(found.path)\n"
+        "    except ImageReadError:\n        pass\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(test_data / "data" / "odd")],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(done.stdout) * unit < 512 * 2**20
