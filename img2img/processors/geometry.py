@@ -18,7 +18,7 @@ from img2img.processors.pixels import by_channels, restore, through_opacity, uni
 from img2img.processors.resample import resample
 from img2img.processors.values import Aspect, Colour, Extent, Fill, Fraction, Gravity, Size, offset, parameter
 
-_LARGEST = 2**30  # pixels; a typing error must not take the machine's memory
+_LARGEST = 2**28  # pixels; a typing error must not take the machine's memory
 
 
 @processors.register("resize")
@@ -298,6 +298,7 @@ class Rotate(Operation):
         if self.expand:
             across = math.ceil(abs(width * cos) + abs(height * sin) - 1e-6)
             size = across, math.ceil(abs(width * sin) + abs(height * cos) - 1e-6)
+            _check_area(size[1], size[0])
         turn = np.array([[cos, -sin], [sin, cos]])  # clockwise, because y points down
         shift = (np.array(size) - 1) / 2 - turn @ ((np.array([width, height]) - 1) / 2)
         matrix = np.column_stack([turn, shift])
@@ -375,7 +376,7 @@ def _padded(
     pixels[:] = restore(colour.of(image.channels), image.pixels.dtype)
     pixels[inside] = image.pixels
     if alpha is not None:
-        around = np.full(shape, restore(np.array(colour.alpha), image.pixels.dtype), image.pixels.dtype)
+        around = np.full(shape, restore(np.float32(colour.alpha), image.pixels.dtype), image.pixels.dtype)
         around[inside] = alpha
         alpha = around
     return image.replace(pixels=pixels, alpha=alpha)

@@ -61,7 +61,7 @@ class SideBySide(Operation):
         parts = [_as(other, dtype, channels), gap, _as(image, dtype, channels)]
         alpha = None
         if image.alpha is not None and other.alpha is not None:
-            opacity = np.full(shape, restore(np.array(self.fill.alpha), dtype), dtype)
+            opacity = np.full(shape, restore(np.float32(self.fill.alpha), dtype), dtype)
             opacities = [restore(unit(other.alpha), dtype), opacity, image.alpha]
             alpha = np.ascontiguousarray(np.concatenate(opacities, axis=along))
         sheet = np.ascontiguousarray(np.concatenate(parts, axis=along))

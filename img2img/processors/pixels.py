@@ -24,7 +24,7 @@ def unit(pixels: Pixels) -> Values:
     return values
 
 
-def restore(values: NDArray[np.floating[Any]], dtype: np.dtype[Any]) -> Pixels:
+def restore(values: NDArray[np.floating[Any]] | np.floating[Any], dtype: np.dtype[Any]) -> Pixels:
     """Returns fractions of white as pixels; integers are rounded (half to even) and cut, floats are not."""
     if dtype == np.float32:
         return np.ascontiguousarray(values, np.float32)

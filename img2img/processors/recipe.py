@@ -153,7 +153,8 @@ def _assign(
         arguments[free[0]] = value  # the model says what is wrong with it
         return None
     words = [word for name in free for word in choices(fields[name].annotation)]
-    near = difflib.get_close_matches(str(value), words + list(fields), n=1)
+    flags = [name for name, field in fields.items() if field.annotation is bool]
+    near = difflib.get_close_matches(str(value), words + flags, n=1)
     hint = f"did you mean {near[0]!r}?" if near else ""
     options = "; ".join(f"{name}: {allowed(fields[name])}" for name in free)
     meaning = (

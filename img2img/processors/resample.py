@@ -12,13 +12,13 @@ from img2img.image.image import Pixels
 from img2img.image.resize import resize as bicubic
 from img2img.processors.pixels import Values, restore, unit
 
-Kernel = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Kernel = Callable[[NDArray[np.float64], float], NDArray[np.float64]]
 
-# Each kernel with its radius, in pixels of the coarser of the two grids.
+# Each kernel takes distances and its stretch, both in source pixels; with its radius at stretch 1.
 _KERNELS: dict[str, tuple[Kernel, float]] = {
-    "area": (lambda x: ((x >= -0.5) & (x < 0.5)).astype(float), 0.5),
-    "linear": (lambda x: np.maximum(1 - np.abs(x), 0), 1.0),
-    "lanczos": (lambda x: np.where(np.abs(x) < 3, np.sinc(x) * np.sinc(x / 3), 0), 3.0),
+    "area": (lambda x, s: np.clip((s + 1) / 2 - np.abs(x), 0, 1), 1.0),  # the overlap of the two pixels
+    "linear": (lambda x, s: np.maximum(1 - np.abs(x / s), 0), 1.0),
+    "lanczos": (lambda x, s: np.where(np.abs(x / s) < 3, np.sinc(x / s) * np.sinc(x / s / 3), 0), 3.0),
 }
 
 
@@ -56,7 +56,7 @@ def _along(values: Values, axis: int, length: int, kernel: Kernel, radius: float
     centre = (np.arange(length) + 0.5) * (size / length) - 0.5
     start = np.floor(centre - radius * stretch).astype(int)
     lines = start[:, None] + np.arange(math.ceil(2 * radius * stretch) + 2)
-    weights = kernel((lines - centre[:, None]) / stretch) * ((lines >= 0) & (lines < size))
+    weights = kernel(lines - centre[:, None], stretch) * ((lines >= 0) & (lines < size))
     weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     lines = lines.clip(0, size - 1)
     shape = (length, values.shape[1]) if axis == 0 else (values.shape[0], length)

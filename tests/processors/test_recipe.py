@@ -114,7 +114,7 @@ def test_recipe_names_files_from_where_it_lies(reference_file, tmp_path, monkeyp
         ("- {clahe: 1, sharpen: 2}", ["operation 1", "is a mapping", "one name"]),
         ("- clahe\n- sharpen: {amount: [1]}", ["operation 2", "amount is [1]"]),
         ("- clahe\n- sharpen: {5: 1}", ["operation 2", "'5'"]),
-        ("- clahe: {clip: 1, clip: 2}", ["line 1, column 19", "'clip' is given twice"]),
+        ("- clahe: {clip: 1, clip: 2}", ["line 1, column 20", "'clip' is given twice"]),
         ("- clahe: [", ["line 1, column"]),
         ("- !!python/object/apply:os.getcwd []", ["line 1, column 3", "python/object"]),
     ],
@@ -164,12 +164,15 @@ def test_chain_is_a_batch_processor(picture):
     assert Chain()(images) == images
 
 
-def test_what_opencv_refuses_becomes_a_sentence():
-    thin = Image(np.zeros((1, 40000, 1), np.uint8))
+def test_what_opencv_refuses_becomes_a_sentence(picture, monkeypatch):
+    def refuse(*args, **kwargs):
+        return cv2.cvtColor(np.zeros((2, 2, 7), np.uint8), cv2.COLOR_RGB2GRAY)
+
+    monkeypatch.setattr("img2img.processors.detail._gaussian", refuse)
     with pytest.raises(
-        ProcessingError, match="the operation 'rotate' failed on 40000 x 1 pixels with 1 channels"
+        ProcessingError, match="the operation 'blur' failed on 128 x 96 pixels with 3 channels"
     ):
-        parse_operations(["rotate=45"]).apply(thin)
+        parse_operations(["blur"]).apply(Image(picture))
 
 
 def test_descriptions_are_complete():
