@@ -19,9 +19,9 @@ import numpy as np
 from img2img.errors import ImageReadError, ImageWriteError
 from img2img.image.image import Pixels
 
-cv2.utils.logging.setLogLevel(
-    cv2.utils.logging.LOG_LEVEL_SILENT
-)  # what goes wrong with a file reaches the caller as an exception, not the terminal
+# What goes wrong with a file reaches the caller as an exception, not the terminal as a log line.
+_set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.x
+_set_log_level(0)
 
 AS_STORED = int(cv2.IMREAD_UNCHANGED)
 RGB_AS_STORED = int(cv2.IMREAD_COLOR_RGB) | int(cv2.IMREAD_IGNORE_ORIENTATION)
