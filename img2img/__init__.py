@@ -9,13 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from img2img.batch import convert_folder as convert_folder
     from img2img.inference import Translator as Translator
     from img2img.inference import load_model as load_model
 
 __version__ = "0.1.0"
-__all__ = ["Translator", "__version__", "load_model"]
+__all__ = ["Translator", "__version__", "convert_folder", "load_model"]
 
-_HOMES = {"Translator": "img2img.inference", "load_model": "img2img.inference"}
+_HOMES = {
+    "Translator": "img2img.inference",
+    "convert_folder": "img2img.batch",
+    "load_model": "img2img.inference",
+}
 
 
 def __getattr__(name: str) -> Any:

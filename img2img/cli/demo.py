@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from img2img.errors import display_path
+
 # What helps most photographs a little: stretch the tones, lift local contrast, sharpen.
 ENHANCE = ("auto-levels", "clahe=0.6", "sharpen=0.6")
 
@@ -22,28 +24,23 @@ ENHANCE = ("auto-levels", "clahe=0.6", "sharpen=0.6")
 )
 def demo(output: Path) -> int:
     """See it work: enhance three photographs that ship with the package and compare before with after."""
-    from img2img.cli.render import say
+    from img2img.batch import convert_folder
+    from img2img.cli.render import say, say_error
+    from img2img.processors import parse_operations
 
+    chain = parse_operations(ENHANCE)
+    words = " ".join(f"--op {operation}" for operation in ENHANCE)
     say("No trained weights ship with this version, so the demo shows the classic OpenCV operations:")
-    arguments = [f"--op {operation}" for operation in ENHANCE]
+    say(f"  img2img process PHOTOS -o {display_path(output)} {words}")
     with as_file(files("img2img.recipes").joinpath("sample")) as samples:
-        say(f"  img2img process SAMPLES -o {output} {' '.join(arguments)}")
-        code = _enhance(samples, output)
-        if code == 0:
-            picture = _compare(samples, output)
-            say(f"Look at {picture}: before on the left, after on the right.")
-    return code
-
-
-def _enhance(samples: Path, output: Path) -> int:
-    from img2img.cli.main import cli
-
-    arguments = ["process", str(samples), "-o", str(output), "--exclude", "compare.*"]
-    arguments += [text for operation in ENHANCE for text in ("--op", operation)]
-    try:
-        cli.main(arguments)
-    except SystemExit as done:
-        return int(done.code or 0)
+        summary = convert_folder(samples, output, chain, settings={"operations": chain.settings()})
+        say(f"{summary.to_text()}.")
+        for line in summary.failure_lines():
+            say_error(line)
+        if summary.failed:
+            return 1
+        picture = _compare(samples, output)
+    say(f"Look at {display_path(picture)}: before on the left, after on the right.")
     return 0
 
 
