@@ -7,7 +7,7 @@ import struct
 import cv2
 import numpy as np
 
-from img2img.errors import ImageReadError
+from img2img.errors import ImageReadError, ImageWriteError
 from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.formats.isobmff import Items, boxes, read_items
 from img2img.image.image import Image
@@ -100,7 +100,13 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
         cv2.IMWRITE_AVIF_SPEED,
         8,
     ]
-    return encode_array(".avif", merge_bgra(image.pixels, image.alpha), params, image.icc, image.exif)
+    array = merge_bgra(image.pixels, image.alpha)
+    try:
+        return encode_array(".avif", array, params, image.icc, image.exif)
+    except ImageWriteError:
+        if array.shape[2] != 1:
+            raise
+        return encode_array(".avif", cv2.merge([array] * 3), params, image.icc, image.exif)  # OpenCV 4.12
 
 
 FORMAT = Format(

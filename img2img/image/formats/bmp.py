@@ -9,7 +9,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from img2img.errors import ImageFormatError, ImageReadError
@@ -151,13 +150,17 @@ def fit_reason(image: Image, extension: str) -> str | None:
 
 
 def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
-    """Stores `image`, which fits; alpha as a bit field of its own."""
-    params = (
-        [cv2.IMWRITE_BMP_COMPRESSION, cv2.IMWRITE_BMP_COMPRESSION_BITFIELDS]
-        if image.alpha is not None
-        else []
+    """Stores `image`, which fits."""
+    if image.alpha is None:
+        return encode_array(".bmp", merge_bgra(image.pixels, None), [])
+    rows = merge_bgra(image.pixels, image.alpha)[::-1].tobytes()
+    fields = struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)  # alpha counts only when it has a field
+    start, size = 14 + 108, len(rows)
+    header = struct.pack(
+        "<IiiHHIIiiII", 108, image.width, image.height, 1, 32, _FIELDS, size, 2835, 2835, 0, 0
     )
-    return encode_array(".bmp", merge_bgra(image.pixels, image.alpha), params)
+    colour_space = b"BGRs" + bytes(48)  # sRGB
+    return struct.pack("<2sIHHI", b"BM", start + size, 0, 0, start) + header + fields + colour_space + rows
 
 
 FORMAT = Format(

@@ -72,7 +72,22 @@ def fit_reason(image: Image, extension: str) -> str | None:
 def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
     """Stores `image`, which fits."""
     params = [cv2.IMWRITE_WEBP_QUALITY, _LOSSLESS if options.lossless else options.quality]
-    return encode_array(".webp", merge_bgra(image.pixels, image.alpha), params, image.icc, image.exif)
+    data = encode_array(".webp", merge_bgra(image.pixels, image.alpha), params)
+    return _with_metadata(data, image) if image.icc or image.exif else data
+
+
+def _with_metadata(data: bytes, image: Image) -> bytes:
+    """Returns a WebP file in the extended form, with the profile before the picture and EXIF after it."""
+    flags = 0x20 * bool(image.icc) | 0x10 * (image.alpha is not None) | 0x08 * bool(image.exif)
+    size = (image.width - 1).to_bytes(3, "little") + (image.height - 1).to_bytes(3, "little")
+    chunks = [(b"VP8X", bytes((flags, 0, 0, 0)) + size)]
+    chunks += [(b"ICCP", image.icc)] if image.icc else []
+    chunks += [(kind, body) for kind, body in _chunks(data) if kind in (b"ALPH", b"VP8 ", b"VP8L")]
+    chunks += [(b"EXIF", image.exif)] if image.exif else []
+    content = b"WEBP" + b"".join(
+        struct.pack("<4sI", kind, len(body)) + body + b"\0" * (len(body) % 2) for kind, body in chunks
+    )
+    return struct.pack("<4sI", b"RIFF", len(content)) + content
 
 
 FORMAT = Format(
