@@ -1,1 +1,1 @@
-"""Recipes for public data sets (sources, licences, checksums) and the sample photographs, installed as package data."""
+"""Recipes for public data sets, and the sample photographs; installed as img2img.recipes."""

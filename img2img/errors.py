@@ -3,7 +3,7 @@
     Img2ImgError                     anything a user can cause or meet; its text is a complete sentence
     ├── UsageError                   the request itself is wrong: nothing was started
     │   ├── ConfigError              a configuration, recipe or option has a wrong value
-    │   └── PlanError                inputs and output do not fit together (collisions, in place, nothing there)
+    │   └── PlanError                inputs and output do not fit together
     ├── ImageError                   one image, named in `path`
     │   ├── ImageReadError           unreadable, truncated or not an image
     │   │   ├── ImageFormatError     a kind of file that is not read

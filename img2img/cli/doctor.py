@@ -17,8 +17,10 @@ from typing import Literal
 
 import click
 
-PACKAGES = ("torch", "torchvision", "opencv-python", "opencv-python-headless", "albumentations", "numpy")
-PACKAGES += ("Pillow", "safetensors", "pydantic", "click", "rich")
+PACKAGES = (
+    *("torch", "torchvision", "opencv-python", "opencv-python-headless", "albumentations", "numpy"),
+    *("Pillow", "safetensors", "pydantic", "click", "rich"),
+)
 CV2_DISTRIBUTIONS = (
     "opencv-python",
     "opencv-python-headless",

@@ -76,7 +76,7 @@ _HELP_ALL = click.Option(
 )
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]
     """A number of bytes: "512M", "2GiB", "1500000"."""
 
     name = "size"
@@ -93,7 +93,7 @@ class Size(click.ParamType):
         return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
 
 
-class Count(click.ParamType):
+class Count(click.ParamType):  # type: ignore[type-arg]
     """A number of things: "100M" pixels, "250000"; thousands, not 1024."""
 
     name = "count"

@@ -22,9 +22,9 @@ def _list_operations(ctx: click.Context, parameter: click.Parameter, value: bool
         click.echo(f"{click.style(operation.name, bold=True)}  {operation.summary}")
         for example in operation.examples:
             click.echo(f"    --op {example}")
-        for parameter in operation.parameters:
-            default = f" [{parameter.default}]" if parameter.default else ""
-            click.echo(f"        {parameter.name}: {parameter.allowed}{default}")
+        for setting in operation.parameters:
+            default = f" [{setting.default}]" if setting.default else ""
+            click.echo(f"        {setting.name}: {setting.allowed}{default}")
     ctx.exit()
 
 

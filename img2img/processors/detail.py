@@ -32,8 +32,7 @@ from img2img.processors.values import Fraction, parameter
 class Denoise(Operation):
     """Smooths noise and keeps edges (bilateral filter over all three colours at once).
 
-    On photographs with white noise this gave higher PSNR than OpenCV's non-local means, in a thirtieth of the
-    time, and it works on every depth alike.
+    Works on every depth alike.
 
     References:
         C. Tomasi, R. Manduchi, Bilateral Filtering for Gray and Color Images, ICCV 1998.

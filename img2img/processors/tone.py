@@ -183,8 +183,8 @@ class WhiteBalance(Operation):
 
     References:
         neutral: after G. Finlayson, E. Trezzi, Shades of Gray and Colour Constancy, 2004 (Minkowski norm
-            6), but pixels count by (lowest / highest channel) ** 8. On 55 photographs, as they were and
-            with two casts, that halves the angular error of the plain norm on pictures that had no cast.
+            6), but pixels count by (lowest / highest channel) ** 8, so that
+            strong colours of the subject are not taken for a cast.
         percentile: N. Limare et al., Simplest Color Balance, IPOL 2011.
     """
 
