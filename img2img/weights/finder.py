@@ -19,7 +19,11 @@ EXTENSIONS = (".safetensors", ".pth")
 def folders() -> list[Path]:
     """Returns the folders that are looked through, the first one first; not all of them need exist."""
     listed = os.environ.get("IMG2IMG_WEIGHTS_DIR", "").split(os.pathsep)
-    return [Path(__file__).parent, *(Path(entry).expanduser() for entry in listed if entry), _cache()]
+    return [
+        Path(__file__).parent,
+        *(Path(entry).expanduser() for entry in listed if entry),
+        user_cache() / "weights",
+    ]
 
 
 def available() -> dict[str, Path]:
@@ -61,11 +65,12 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     return models[stem]
 
 
-def _cache() -> Path:
+def user_cache() -> Path:
+    """Returns the folder for what img2img keeps for this user; it need not exist."""
     if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "img2img" / "weights"
+        return Path(base) / "img2img"
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "img2img" / "weights"
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "img2img"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "img2img" / "weights"
-    return Path.home() / ".cache" / "img2img" / "weights"
+        return Path.home() / "Library" / "Caches" / "img2img"
+    return Path.home() / ".cache" / "img2img"

@@ -1,0 +1,237 @@
+"""What computes a network: torch as it is, torch.compile, or OpenVINO; and which of them is fastest here."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from typing import Literal, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from img2img.errors import ConfigError
+from img2img.inference import openvino
+from img2img.inference.cache import Cache, key
+from img2img.inference.precision import DTYPES, in_precision
+from img2img.models import Generator
+from img2img.models.norm import get_norm_stats
+from img2img.registry import unknown
+
+Choice = Literal["auto", "eager", "compile", "openvino"]
+
+WORTH_CONVERTING = 100_000  # parameters; a smaller network takes no time anyway
+GAIN = 1.05  # how much faster OpenVINO must be to be taken
+WHOLE_PIXELS = 2**20  # of output: beyond it `Generator.infer`, which works in strips, saves gigabytes
+
+
+class Backend(Protocol):
+    """Computes one network in one precision; what it makes depends on the rounding of its kernels alone.
+
+    Attributes:
+        name: "eager", "compile" or "openvino".
+        precision: "fp32", "bf16" or "fp16"; input and output are fp32 in any case.
+        seconds: What preparing it took: copying, compiling, converting or reading from the cache.
+        note: A sentence for the user when it is not what was asked for, else "".
+    """
+
+    name: str
+    precision: str
+    seconds: float
+    note: str
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Maps (N, in_channels, H, W) in fp32 to (N, out_channels, H*scale, W*scale) in fp32."""
+
+
+class Eager:
+    """torch as it is; half precision computes with a copy of the network whose output layers stay in fp32.
+
+    Args:
+        generator: In fp32, on its device, in evaluation mode.
+        precision: "fp32", "bf16" or "fp16".
+        note: See `Backend`.
+    """
+
+    name = "eager"
+
+    def __init__(self, generator: Generator, precision: str, note: str = "") -> None:
+        started = time.perf_counter()
+        self.precision, self.note = precision, note
+        self.generator = generator if precision == "fp32" else in_precision(generator, DTYPES[precision])
+        self.seconds = time.perf_counter() - started
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See `Backend`."""
+        return self.generator.infer(x).float()
+
+
+class Compiled:
+    """torch.compile: one graph for a single image of any size, and another for several.
+
+    Both are made at once, so that a machine that cannot compile is found out here, and `seconds` is true.
+
+    Args:
+        generator: In fp32, on its device, in evaluation mode.
+        precision: "fp32", "bf16" or "fp16".
+
+    Raises:
+        RuntimeError, OSError, ImportError: There is no C++ compiler, or it failed.
+    """
+
+    name, note = "compile", ""
+
+    def __init__(self, generator: Generator, precision: str) -> None:
+        started = time.perf_counter()
+        self.precision, self._eager = precision, Eager(generator, precision)
+        self._scale = generator.scale
+        self._forward = torch.compile(self._eager.generator, dynamic=True)
+        for count in (1, 2):
+            self(typical_input(generator, count))
+        self.seconds = time.perf_counter() - started
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See `Backend`; large calls are left to the eager network, which needs less memory for them."""
+        with torch.inference_mode():  # a change of the mode would compile again
+            if is_large(x, self._scale):
+                return self._eager(x)
+            result: Tensor = self._forward(x)
+            return result.float()
+
+
+class OpenVino:
+    """The network as OpenVINO runs it on a CPU; see `img2img.inference.openvino`.
+
+    Args:
+        generator: In fp32, on the CPU, in evaluation mode.
+        precision: "fp32" or "bf16".
+        cache: Where the converted network is kept.
+
+    Raises:
+        openvino.ConversionError: It cannot be converted, or computes something else then.
+    """
+
+    name, note = "openvino", ""
+
+    def __init__(self, generator: Generator, precision: str, cache: Cache | None = None) -> None:
+        started = time.perf_counter()
+        self.precision, self._generator = precision, generator
+        self._network = openvino.open_network(generator, precision, cache or Cache())
+        self._eager: Eager | None = None
+        self.seconds = time.perf_counter() - started
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See `Backend`; large calls are left to the eager network, which needs less memory for them."""
+        if not is_large(x, self._generator.scale):
+            return self._network(x)
+        self._eager = self._eager or Eager(self._generator, self.precision)
+        return self._eager(x)
+
+
+def choose_backend(
+    generator: Generator, precision: str, backend: str = "auto", cache: Cache | None = None
+) -> Backend:
+    """Returns what computes `generator`.
+
+    Args:
+        generator: In fp32, on its device, in evaluation mode; its weights and settings must stay as they are.
+        precision: "fp32", "bf16" or "fp16".
+        backend: "eager", "compile" or "openvino"; "auto" takes OpenVINO where it is installed, fits and is
+            faster on a typical tile, else "eager". The comparison is remembered, so that a busy machine does
+            not choose differently the next time. If compiling fails, `note` says why it is "eager".
+        cache: Where converted networks and comparisons are kept; None takes the user's.
+
+    Raises:
+        ConfigError: There is no such backend, or OpenVINO was asked for and cannot be used.
+    """
+    if backend not in get_args(Choice):
+        raise ConfigError(unknown("backend", backend, get_args(Choice)))
+    if backend == "compile":
+        return _compiled(generator, precision)
+    if backend == "openvino":
+        if reason := openvino.obstacle(generator, precision):
+            raise ConfigError(f"OpenVINO cannot run this model: {reason}")
+        try:
+            return OpenVino(generator, precision, cache)
+        except openvino.ConversionError as error:
+            raise ConfigError(f"OpenVINO cannot run this model: {error}") from error
+    eager = Eager(generator, precision)
+    parameters = sum(weight.numel() for weight in generator.parameters())
+    if backend == "auto" and parameters >= WORTH_CONVERTING and not openvino.obstacle(generator, precision):
+        return _faster(eager, generator, cache or Cache())
+    return eager
+
+
+def seconds_each(backends: Sequence[Backend], x: Tensor, rounds: int = 3) -> list[float]:
+    """Returns the seconds of the fastest call of each on `x`; they take turns, after one call not counted."""
+    best = [math.inf] * len(backends)
+    with torch.inference_mode():
+        for round_ in range(rounds + 1):
+            for index, backend in enumerate(backends):
+                started = time.perf_counter()
+                backend(x)
+                if x.is_cuda:
+                    torch.cuda.synchronize(x.device)
+                if round_:
+                    best[index] = min(best[index], time.perf_counter() - started)
+    return best
+
+
+def typical_input(generator: Generator, count: int = 1) -> Tensor:
+    """Returns noise (count, in_channels, H, W) of the size that this network mostly sees, on its device."""
+    side = 64 if generator.scale > 1 else 256
+    unit = generator.multiple_of
+    side = math.ceil(max(side, generator.minimum_size) / unit) * unit
+    low, high = generator.input_range
+    random = torch.Generator().manual_seed(0)
+    x = torch.rand(count, generator.in_channels, side, side, generator=random) * (high - low) + low
+    device = next(generator.parameters()).device
+    return x.to(device).contiguous(memory_format=torch.channels_last)
+
+
+def is_large(x: Tensor, scale: int) -> bool:
+    """Returns whether the result for `x` has so many pixels that the network should not run whole."""
+    return x.shape[0] * x.shape[2] * x.shape[3] * scale**2 > WHOLE_PIXELS
+
+
+def _compiled(generator: Generator, precision: str) -> Backend:
+    try:
+        return Compiled(generator, precision)
+    except (RuntimeError, OSError, ImportError) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        reason = lines[0][:200] if lines else type(error).__name__
+        note = f"torch.compile does not work here and is left out ({reason}); it needs a C++ compiler."
+        return Eager(generator, precision, note)
+
+
+def _faster(eager: Eager, generator: Generator, cache: Cache) -> Backend:
+    """Returns OpenVINO or `eager`, as a comparison on this machine found or finds now."""
+    facts = {
+        "architecture": generator.spec.name,
+        "arguments": generator.spec.arguments,
+        "norm_stats": get_norm_stats(generator),
+        "precision": eager.precision,
+        "openvino": openvino.version(),
+        "threads": torch.get_num_threads(),
+    }
+    name = f"{key(**facts)}.seconds"
+    known = cache.load(name)
+    if known is not None and not _wins(json.loads(known)):
+        return eager
+    try:
+        converted = OpenVino(generator, eager.precision, cache)
+    except openvino.ConversionError as error:
+        eager.note = f"OpenVINO is left out: {error}"
+        return eager
+    if known is None:
+        times = seconds_each([eager, converted], typical_input(generator))
+        seconds = dict(zip(("eager", "openvino"), times, strict=True))
+        cache.store(name, json.dumps(seconds).encode())
+        if not _wins(seconds):
+            return eager
+    return converted
+
+
+def _wins(seconds: dict[str, float]) -> bool:
+    return seconds["openvino"] * GAIN < seconds["eager"]
