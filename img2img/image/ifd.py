@@ -132,6 +132,7 @@ class Reader:
         self.is_big = magic == 43
         if magic not in (42, 43) or (self.is_big and len(data) < 16):
             raise BrokenDirectoryError("it does not start as TIFF does")
+        self._budget = 4 * len(data) + 2**16  # bytes of values: entries that share theirs shall not add up
         (self.first,) = struct.unpack_from(
             order + ("Q" if self.is_big else "I"), data, 8 if self.is_big else 4
         )
@@ -142,15 +143,8 @@ class Reader:
         Raises:
             BrokenDirectoryError: The directory itself is outside of the file.
         """
-        count_code, entry_size, inline, at_code = ("Q", 20, 8, "Q") if self.is_big else ("H", 12, 4, "I")
-        try:
-            (count,) = struct.unpack_from(self.order + count_code, self.data, start)
-        except struct.error as error:
-            raise BrokenDirectoryError(f"the directory at {start} is outside of the file") from error
-        begin = start + struct.calcsize(count_code)
-        next_at = begin + count * entry_size
-        if count > _MAX_ENTRIES or next_at > len(self.data):
-            raise BrokenDirectoryError(f"the directory at {start} does not fit into the file")
+        begin, next_at = self._lines(start)
+        entry_size, inline, at_code = (20, 8, "Q") if self.is_big else (12, 4, "I")
         fields: dict[int, Field] = {}
         broken: set[int] = set()
         for entry in range(begin, next_at, entry_size):
@@ -159,15 +153,40 @@ class Reader:
             at = entry + entry_size - inline
             if size > inline:
                 (at,) = struct.unpack_from(self.order + at_code, self.data, at)
-            if kind not in _SIZES or at + size > len(self.data):
+            self._budget -= size
+            if kind not in _SIZES or at + size > len(self.data) or self._budget < 0:
                 broken.add(tag)
                 continue
             fields.setdefault(tag, Field(kind, n, bytes(self.data[at : at + size]), entry, at))
-        try:
-            (following,) = struct.unpack_from(self.order + at_code, self.data, next_at)
-        except struct.error:
-            following = 0  # a block that ends right after its last entry
+        following = self.next_after(start)
         return Directory(fields, self.order, start, next_at, following, frozenset(broken))
+
+    def next_after(self, start: int) -> int:
+        """Returns where the directory after the one at `start` begins, or 0.
+
+        Raises:
+            BrokenDirectoryError: The directory is outside of the file.
+        """
+        try:
+            (following,) = struct.unpack_from(
+                self.order + ("Q" if self.is_big else "I"), self.data, self._lines(start)[1]
+            )
+        except struct.error:
+            return 0  # a block that ends right after its last entry
+        return int(following)
+
+    def _lines(self, start: int) -> tuple[int, int]:
+        """Returns where the lines of the directory at `start` begin and end."""
+        code, size = ("Q", 20) if self.is_big else ("H", 12)
+        try:
+            (count,) = struct.unpack_from(self.order + code, self.data, start)
+        except struct.error as error:
+            raise BrokenDirectoryError(f"the directory at {start} is outside of the file") from error
+        begin = start + struct.calcsize(code)
+        end = begin + count * size
+        if count > _MAX_ENTRIES or end > len(self.data):
+            raise BrokenDirectoryError(f"the directory at {start} does not fit into the file")
+        return begin, end
 
     def tree(self, start: int, depth: int = 0) -> Tree:
         """Returns the directory at `start` with those below it; what is broken in it is left out."""

@@ -19,7 +19,8 @@ class Image:
 
     Attributes:
         pixels: (H, W, C) with C >= 1, in RGB order; uint8 (0 to 255), uint16 (0 to 65535) or float32
-            (0 to 1 is black to white; values outside are kept). H and W are at least 1.
+            (0 to 1 is black to white; values outside are kept). H and W are at least 1. What a file was
+            decoded to is C-contiguous; what a processor makes may have any strides.
         alpha: (H, W) of the dtype of `pixels`, straight (not premultiplied), or None when there is none.
         icc: The bytes of the ICC profile, or None.
         exif: The bytes of the EXIF block, starting with the TIFF header ("II" or "MM"), or None.

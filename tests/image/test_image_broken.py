@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 import struct
+import time
 import tracemalloc
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -233,3 +235,59 @@ def test_errors_carry_the_name(tmp_path: Path) -> None:
 def test_a_segment_in_front_of_the_picture_does_no_harm() -> None:
     data = from_pillow(smooth(3), "JPEG")
     assert same(decode(jpeg_with(data, (0xFE, b"comment \xff\xd9\xff\xda"))), decode(data))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8" + b"\xff" * 50_000_000,
+        b"\xff\xd8" + b"\xff\xe0\0\2" * 10_000_000,
+        _png_header(5, 5)[:33] + png_chunk(b"tEXt", b"") * 3_000_000,
+        b"GIF89a\5\0\5\0\0\0\0" + b"\x2c\0\0\0\0\5\0\5\0\0\2" + b"\1x" * 20_000_000,
+        b"GIF89a\5\0\5\0\0\0\0" + b"\x21\xfe\0" * 10_000_000,
+        b"RIFF" + struct.pack("<I", 40_000_004) + b"WEBP" + b"abcd\0\0\0\0" * 5_000_000,
+        b"\0\0\0\x1cftypavif\0\0\0\0avif\0\0\0\0" + b"\0\0\0\x08abcd" * 5_000_000,
+        b"II*\0\x08\0\0\0" + b"\0\0" * 20_000_000,
+    ],
+    ids=[
+        "JPEG fill",
+        "JPEG segments",
+        "PNG chunks",
+        "GIF data",
+        "GIF comments",
+        "WebP chunks",
+        "AVIF boxes",
+        "TIFF",
+    ],
+)
+def test_a_file_of_nothing_but_parts_is_soon_refused(data: bytes) -> None:
+    start = time.perf_counter()
+    with pytest.raises(ImageReadError):
+        decode(data)
+    assert time.perf_counter() - start < 10
+
+
+def test_entries_that_share_their_bytes_do_not_add_up() -> None:
+    """4000 tags of 5 megabytes each, all of them the same 5 megabytes."""
+    size, count = 5_000_000, 4000
+    lines = b"".join(struct.pack("<HHII", 40_000 + i, 1, size, 0) for i in range(count))
+    data = struct.pack("<2sHIH", b"II", 42, 8, count) + lines + bytes(4) + bytes(size)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageReadError):
+            decode(data)
+        assert tracemalloc.get_traced_memory()[1] < 16 * size
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_threads_see_the_same_pictures() -> None:
+    expected = {name: decode(data) for name, data in FILES.items()}
+    with ThreadPoolExecutor(8) as pool:
+        for name, image in zip(FILES, pool.map(decode, FILES.values()), strict=True):
+            assert same(image, expected[name])
+            assert image.warnings == expected[name].warnings
+        jpegs = pool.map(lambda i: encode(Image(smooth(3, height=20 + i, width=30)), ".jpg"), range(64))
+        for i, data in enumerate(jpegs):
+            assert data == encode(Image(smooth(3, height=20 + i, width=30)), ".jpg")

@@ -20,6 +20,7 @@ _ORIENTATIONS = {
     (0, 0): 4, (1, 0): 5, (2, 0): 2, (3, 0): 7,
     (0, 1): 2, (1, 1): 7, (2, 1): 4, (3, 1): 5,
 }  # fmt: skip
+_MAX_TRACKS = 100
 
 
 def matches(data: bytes) -> bool:
@@ -70,7 +71,9 @@ def _sequence_length(data: bytes, start: int, stop: int) -> int:
     longest = 1
     path = {b"trak", b"mdia", b"minf", b"stbl"}
     stack = [(start, stop)]
-    while stack:
+    for _ in range(_MAX_TRACKS):
+        if not stack:
+            break
         for kind, a, b in boxes(data, *stack.pop()):
             if kind in path:
                 stack.append((a, b))

@@ -8,6 +8,9 @@ from typing import Any
 
 from img2img.image.image import Image, Pixels
 
+MAX_PARTS = 1_000_000
+"""Chunks, segments or blocks that a header may take: far above any real file, and soon counted."""
+
 
 @dataclass(frozen=True)
 class EncodeOptions:

@@ -7,10 +7,8 @@ import struct
 import numpy as np
 
 from img2img.errors import ImageReadError
-from img2img.image.formats.base import Format, Header, Raster
+from img2img.image.formats.base import MAX_PARTS, Format, Header, Raster
 from img2img.image.pillow import decode_with
-
-_MAX_BLOCKS = 10_000_000
 
 
 def matches(data: bytes) -> bool:
@@ -23,7 +21,7 @@ def probe(data: bytes) -> Header:
     width, height, flags = struct.unpack_from("<HHB", data, 6)
     header = Header(width, height, frames=0)
     at = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
-    for _ in range(_MAX_BLOCKS):
+    for _ in range(MAX_PARTS):
         if at >= len(data) or data[at] == 0x3B:
             break
         if data[at] == 0x2C:
@@ -46,10 +44,12 @@ def probe(data: bytes) -> Header:
 
 
 def _after_blocks(data: bytes, at: int) -> int:
-    """Returns where the chain of data blocks at `at` ends; beyond the file when it is cut."""
-    while at < len(data) and data[at]:
+    """Returns where the chain of data blocks at `at` ends; beyond the file when it is cut or without end."""
+    for _ in range(MAX_PARTS):
+        if at >= len(data) or data[at] == 0:
+            return at + 1
         at += 1 + data[at]
-    return at + 1
+    return len(data) + 1
 
 
 def decode(data: bytes, header: Header) -> Raster:

@@ -131,13 +131,18 @@ def _locations(body: bytes, own_data: int) -> dict[int, list[tuple[int, int]]]:
         return int.from_bytes(body[at - width : at], "big")
 
     extents: dict[int, list[tuple[int, int]]] = {}
+    left = _MAX_BOXES
     for _ in range(min(take(4 if version > 1 else 2), _MAX_BOXES)):
         item = take(4 if version > 1 else 2)
         method = take(2) & 15 if version else 0
         reference = take(2)
         base = take(base_size) + (own_data if method == 1 else 0)
         spans = []
-        for _ in range(min(take(2), _MAX_BOXES)):
+        count = take(2)
+        left -= count
+        if left < 0:
+            raise ImageReadError("the file is broken: it is in absurdly many parts")
+        for _ in range(count):
             take(index_size)
             offset = take(offset_size)
             spans.append((base + offset, take(length_size)))

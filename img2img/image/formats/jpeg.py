@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from img2img.errors import ImageFormatError, ImageReadError
-from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
+from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.image import Image, Pixels
 from img2img.image.opencv import AS_STORED, RGB_AS_STORED, decode_array, encode_array, split_bgra
 
@@ -19,6 +19,7 @@ _ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # markers without a length
 _SAMPLING = {"4:2:0": 0x221111, "4:2:2": 0x211111, "4:4:4": 0x111111}
 _ICC, _EXIF, _XMP = b"ICC_PROFILE\x00", b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
 _ICC_PART = 65533 - len(_ICC) - 2
+_MARKER = re.compile(rb"\xff([^\xff])", re.DOTALL)
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _AFTER_SCAN = frozenset((0xC4, 0xCC, *range(0xD9, 0xDE), *range(0xE0, 0xF0), 0xFE))  # markers that may follow
 _KEEP = 64 * 2**20  # bytes of scratch memory that a thread keeps between pictures
@@ -38,14 +39,12 @@ def probe(data: bytes) -> Header:
     exif, xmp = b"", None
     frames = 1
     at = 2
-    while True:
-        at = data.find(b"\xff", at)
-        while at >= 0 and data[at : at + 2] == b"\xff\xff":
-            at += 1
-        if at < 0 or at + 2 > len(data):
+    for _ in range(MAX_PARTS):
+        match = _MARKER.search(data, at)
+        if match is None:
             raise ImageReadError("the JPEG file is truncated: it ends before any picture data")
-        marker = data[at + 1]
-        at += 2
+        marker = match[1][0]
+        at = match.end()
         if marker == 0xD9:
             raise ImageReadError("the JPEG file holds no picture data")
         if marker in _ALONE:

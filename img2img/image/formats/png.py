@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from img2img.errors import ImageReadError
-from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
+from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.image import Image, Pixels, white_of
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
 
@@ -44,7 +44,9 @@ class _Layout:
 def _chunks(data: bytes) -> Iterator[_Chunk]:
     """Yields the complete chunks up to the end chunk; the file ends early when that is not among them."""
     at = len(_SIGNATURE)
-    while at + 12 <= len(data):
+    for _ in range(MAX_PARTS):
+        if at + 12 > len(data):
+            return
         (length,) = struct.unpack_from(">I", data, at)
         stop = at + 12 + length
         kind = data[at + 4 : at + 8]
@@ -56,6 +58,7 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
         if kind == b"IEND":
             return
         at = stop
+    raise ImageReadError(f"the PNG file has more than {MAX_PARTS:,} chunks")
 
 
 def matches(data: bytes) -> bool:

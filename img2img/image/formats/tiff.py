@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from img2img.errors import ImageFormatError, ImageReadError, ImageWriteError
-from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
+from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.ifd import (
     EXIF_IFD,
     GPS_IFD,
@@ -64,7 +64,6 @@ _WHOLE = {2: "fax", 3: "fax", 4: "fax", 6: "JPEG", 7: "JPEG", 32771: "fax"}
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _ASSOCIATED, _STRAIGHT = 1, 2
 
-_MAX_FRAMES = 10_000
 _STRIP = 2**20  # bytes in a strip that we write, before compression
 _ROWS = 256  # that are unpacked at once
 _LEVEL = 4  # zlib effort: 0.45 s for 12 megapixels, within a tenth of the smallest
@@ -137,13 +136,14 @@ def probe(data: bytes) -> Header:
 
 def _count(reader: Reader, directory: Directory) -> int:
     """Returns the number of directories in the chain; a loop ends it."""
-    seen = {directory.start}
-    while directory.next and directory.next not in seen and len(seen) <= _MAX_FRAMES:
-        seen.add(directory.next)
+    seen, at = {directory.start}, directory.next
+    while at and at not in seen and len(seen) <= MAX_PARTS:
         try:
-            directory = reader.directory(directory.next)
+            following = reader.next_after(at)
         except BrokenDirectoryError:
             break
+        seen.add(at)
+        at = following
     return len(seen)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import cv2
 
 from img2img.errors import ImageReadError
-from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
+from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.image import Image
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
 
@@ -26,10 +26,13 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     if stop > len(data):
         raise ImageReadError(f"the WebP file is truncated: it says {stop:,} bytes and has {len(data):,}")
     at = 12
-    while at + 8 <= stop:
+    for _ in range(MAX_PARTS):
+        if at + 8 > stop:
+            return
         kind, length = struct.unpack_from("<4sI", data, at)
         yield kind, data[at + 8 : at + 8 + length]
         at += 8 + length + length % 2
+    raise ImageReadError(f"the WebP file has more than {MAX_PARTS:,} chunks")
 
 
 def probe(data: bytes) -> Header:
