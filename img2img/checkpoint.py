@@ -27,6 +27,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from img2img.errors import ConfigError, ImageWriteError, ModelError, UnknownModelError
 from img2img.image import write_bytes
@@ -261,6 +262,18 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
     return dict(facts)
 
 
+class _NoFilling(TorchFunctionMode):
+    """Leaves weights unfilled: pointless on the meta device, and torch takes 150 MiB and seconds for it."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is Tensor.normal_ or getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _fit(
     spec: ArchSpec, shapes: Mapping[str, tuple[int, ...]], path: str | PathLike[str] | None
 ) -> Generator:
@@ -270,7 +283,7 @@ def _fit(
     if any(number > most for number in _integers(spec.arguments)):
         raise ModelError(f"asks for a network that its weights cannot fill: {spec}.", path)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _NoFilling():
             generator = build(spec)
     except ConfigError as error:
         raise ModelError(f"describes a network that this img2img cannot build: {error}", path) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -187,3 +189,13 @@ def test_the_fingerprint_tells_weights_apart(generator):
     with torch.no_grad():
         generator.body[0].bias[0] += 1
     assert fingerprint(generator.state_dict()) != first
+
+
+def test_opening_imports_nothing_heavy(path):
+    """Filling weights on the meta device would make torch import 900 modules, for 150 MiB."""
+    code = (
+        "import sys; from img2img.checkpoint import open_model; from pathlib import Path; "
+        "before = len(sys.modules); open_model(Path(sys.argv[1])); print(len(sys.modules) - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 300

@@ -23,22 +23,26 @@ def bleed(pixels: Pixels, alpha: Pixels) -> Pixels:
     visible = alpha > 0
     if visible.all() or not visible.any():
         return pixels
-    filled = _fill(pixels.astype(np.float32), visible)
+    # what is nearly transparent may be nearly arbitrary as well, so opacity is the weight
+    filled = _fill(pixels.astype(np.float32), alpha.astype(np.float32) / np.float32(alpha.max()))
     if pixels.dtype != np.float32:
         filled = np.rint(filled)
     return np.where(visible[..., None], pixels, filled.astype(pixels.dtype))
 
 
-def _fill(colours: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Fills from a picture of half the size, whose pixels are means of the known ones: as far as needed."""
-    if known.all():
+def _fill(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Fills where the weight is 0 from a picture of half the size, whose pixels are weighted means."""
+    if weight.all():
         return colours
-    height, width = known.shape
+    height, width = weight.shape
     odd = ((0, height % 2), (0, width % 2))
-    weight = np.pad(known, odd).astype(np.float32)
-    total = np.pad(colours * known[..., None], (*odd, (0, 0)))
-    count = weight[0::2, 0::2] + weight[1::2, 0::2] + weight[0::2, 1::2] + weight[1::2, 1::2]
-    total = total[0::2, 0::2] + total[1::2, 0::2] + total[0::2, 1::2] + total[1::2, 1::2]
-    coarse = _fill(total / np.maximum(count, 1)[..., None], count > 0)
+    total = _halved(np.pad(colours * weight[..., None], (*odd, (0, 0))))
+    sums = _halved(np.pad(weight, odd))
+    coarse = _fill(total / np.where(sums > 0, sums, 1)[..., None], sums)
     enlarged = coarse.repeat(2, 0).repeat(2, 1)[:height, :width]
-    return np.where(known[..., None], colours, enlarged)
+    return np.where(weight[..., None] > 0, colours, enlarged)
+
+
+def _halved(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the sums of blocks of 2x2."""
+    return values[0::2, 0::2] + values[1::2, 0::2] + values[0::2, 1::2] + values[1::2, 1::2]

@@ -37,3 +37,11 @@ def test_the_nearest_colour_wins():
 def test_nothing_to_fill_and_nothing_to_fill_it_with(value):
     pixels = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
     np.testing.assert_array_equal(bleed(pixels, np.full((3, 3), value, np.uint8)), pixels)
+
+
+def test_what_is_hardly_visible_hardly_counts():
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    alpha = np.zeros((8, 8), np.uint8)
+    pixels[4, 4], alpha[4, 4] = (255, 0, 255), 1
+    pixels[4, 5], alpha[4, 5] = (0, 100, 0), 255
+    assert np.abs(bleed(pixels, alpha)[0, 0].astype(int) - (1, 100, 1)).max() <= 1
