@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from img2img.errors import ImageFitError, ImageFormatError, ImageReadError
 from img2img.image import READABLE, WRITABLE, EncodeOptions, Image, decode, encode, fit_reason
-from img2img.image.formats import tiff
+from img2img.image.formats import tiff_samples as tiff
 
 EXACT = {".png", ".tif", ".tiff", ".bmp", ".dib", ".jp2", ".pgm", ".ppm", ".pnm", ".pam", ".pfm"}
 
