@@ -147,6 +147,8 @@ def _bare_loop(source: Path, output: Path, jobs: int) -> None:
 
     def convert(path: Path) -> None:
         pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise click.ClickException(f"OpenCV does not read {path}")
         cv2.imencode(".jpg", pixels, quality)[1].tofile(output / path.name)
 
     with ThreadPoolExecutor(jobs) as pool:

@@ -15,7 +15,7 @@ Pair = tuple[Path, Path]  # source, output
 
 
 def check_outputs(pairs: Iterable[Pair], places: Places, links: bool = True) -> frozenset[str]:
-    """Returns the comparison keys of all sources, outputs and folders of outputs.
+    """Returns the comparison keys of names in the output folder that are taken: outputs, folders, sources.
 
     Args:
         pairs: What becomes what.
@@ -47,7 +47,8 @@ def check_outputs(pairs: Iterable[Pair], places: Places, links: bool = True) -> 
     clashes += [(outputs[key], folders[key]) for key in outputs.keys() & folders.keys()]
     if clashes:
         raise PlanError(_text(clashes))
-    return frozenset(sources) | outputs.keys() | folders.keys()
+    near = (key for key in sources if key.startswith(places.root_key + os.sep))
+    return frozenset(near) | outputs.keys() | folders.keys()
 
 
 def _source_keys(pairs: list[Pair], places: Places, links: bool) -> dict[str, Path]:

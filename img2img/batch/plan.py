@@ -54,7 +54,7 @@ class Rules:
             object.__setattr__(self, "extension", extension)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One file to do.
 
@@ -69,7 +69,7 @@ class Item:
     relative: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """Something among the inputs that could not be looked into; `run` reports it as failed."""
 
@@ -85,24 +85,23 @@ class Plan:
         items: The files of this shard, in natural order.
         root: The output folder, or None when the output is a single file.
         unreadable: Folders and other inputs that could not be looked into.
-        format_was_chosen: Whether the user named the format, by extension or by the name of the output.
         reason: Why nothing matched, or None when something did (an empty shard of a full plan is no reason).
         total: Number of files of all shards together.
         shard: The part of the work that this is, or None for the whole.
-        taken: Comparison keys of all sources, outputs and folders of outputs, of all shards.
+        taken: Comparison keys of all names in the output folder that this plan knows, of all shards: outputs,
+            their folders, and sources that lie there.
     """
 
     items: tuple[Item, ...]
     root: Path | None
     unreadable: tuple[Unreadable, ...] = ()
-    format_was_chosen: bool = False
     reason: str | None = None
     total: int = 0
     shard: Shard | None = None
     taken: frozenset[str] = field(default=frozenset(), repr=False)
 
     def is_free(self, path: Path) -> bool:
-        """Returns whether `path` is neither a source nor planned as an output or its folder, in any shard."""
+        """Returns whether `path`, in the output folder, is neither output, folder nor source in any shard."""
         return place_key(os.path.realpath(path.parent), path.name) not in self.taken
 
 
@@ -160,7 +159,6 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
         items=tuple(item for item in items if shard is None or shard.holds(item.relative)),
         root=output,
         unreadable=tuple(u for name, u in unreadable if shard is None or shard.holds(name)),
-        format_was_chosen=rules.extension is not None,
         reason=None if items or unreadable else _why_nothing(inputs, refused, rules),
         total=len(items),
         shard=shard,
@@ -192,7 +190,6 @@ def _plan_single(source: Path, output: Path, rules: Rules) -> Plan:
         items=tuple(item for item in items if rules.shard is None or rules.shard.holds(item.relative)),
         root=None,
         unreadable=unreadable,
-        format_was_chosen=True,
         reason=None if matches else _why_nothing([source], 1, rules),
         total=len(items),
         shard=rules.shard,
