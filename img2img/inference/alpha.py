@@ -24,7 +24,7 @@ def bleed(pixels: Pixels, alpha: Pixels) -> Pixels:
     if visible.all() or not visible.any():
         return pixels
     # what is nearly transparent may be nearly arbitrary as well, so opacity is the weight
-    filled = _fill(pixels.astype(np.float32), alpha.astype(np.float32) / np.float32(alpha.max()))
+    filled = _fill(pixels.astype(np.float32), (alpha / alpha.max()).astype(np.float32))
     if pixels.dtype != np.float32:
         filled = np.rint(filled)
     return np.where(visible[..., None], pixels, filled.astype(pixels.dtype))
@@ -38,7 +38,7 @@ def _fill(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[
     odd = ((0, height % 2), (0, width % 2))
     total = _halved(np.pad(colours * weight[..., None], (*odd, (0, 0))))
     sums = _halved(np.pad(weight, odd))
-    coarse = _fill(total / np.where(sums > 0, sums, 1)[..., None], sums)
+    coarse = _fill(total / np.where(sums > 0, sums, np.float32(1))[..., None], sums)
     enlarged = coarse.repeat(2, 0).repeat(2, 1)[:height, :width]
     return np.where(weight[..., None] > 0, colours, enlarged)
 

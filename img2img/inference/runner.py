@@ -190,4 +190,6 @@ def _mirrored(start: int, stop: int, length: int) -> NDArray[np.int64]:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
