@@ -35,8 +35,8 @@ def demo(output: Path) -> int:
     with as_file(files("img2img.recipes").joinpath("sample")) as samples:
         summary = convert_folder(samples, output, chain, settings={"operations": chain.settings()})
         say(f"{summary.to_text()}.")
-        for line in summary.failure_lines():
-            say_error(line)
+        for source, reason in summary.failures:
+            say_error(f"{display_path(source)}: {reason}")
         if summary.failed:
             return 1
         picture = _compare(samples, output)

@@ -16,6 +16,7 @@ from img2img.errors import Img2ImgError, ModelError, UsageError
 # name: (module under img2img.cli, attribute, summary). The modules load only when their command runs.
 COMMANDS = {
     "upscale": ("upscale", "upscale", "Enlarge images with a super-resolution model."),
+    "translate": ("translate", "translate", "Turn images into others with a pix2pix or CycleGAN model."),
     "process": ("process", "process", "Run OpenCV operations over folders of images (alias: enhance)."),
     "model": ("model", "model", "Look into, import and list models."),
     "demo": ("demo", "demo", "See it work on three photographs that ship with the package."),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -176,27 +175,33 @@ def option(*declarations: str, group: str | None = None, **attributes: Any) -> C
     return click.option(*declarations, cls=GroupedOption, group=group, **attributes)
 
 
-def batch_options(command: F) -> F:
-    """Adds the shared options to a command, which receives them as one `BatchOptions` named `options`.
+def packed(kind: type, name: str, declared: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:
+    """Returns a decorator that adds the options `declared` and hands them over as one argument.
 
-    It stands directly above the function; what other decorators add comes first on the help page.
+    Such decorators stand directly above the function; what other decorators add comes first on the help page.
+
+    Args:
+        kind: A dataclass with one field for each option.
+        name: The argument of the command that receives it.
+        declared: Results of `option`.
     """
 
-    @functools.wraps(command)
-    def packed(**values: Any) -> Any:
-        own = {f.name: values.pop(f.name) for f in fields(BatchOptions)}
-        if own["ext"] is not None:
-            own["ext"] = _extension(own["ext"])
-        return command(options=BatchOptions(**own), **values)
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def packing(**values: Any) -> Any:
+            own = {f.name: values.pop(f.name) for f in fields(kind)}
+            return command(**{name: kind(**own)}, **values)
 
-    for add in reversed(_BATCH_OPTIONS):
-        add(packed)
-    return cast(F, packed)
+        for add in reversed(declared):
+            add(packing)
+        return cast(F, packing)
+
+    return decorate
 
 
-def _extension(text: str) -> str | None:
+def _format(ctx: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
     """Returns ".png" for "png" or ".png"; None for "auto" and "keep"."""
-    text = text.lower().lstrip(".")
+    text = (text or "keep").lower().lstrip(".")
     return None if text in ("auto", "keep") else f".{text}"
 
 
@@ -206,6 +211,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option(
         "--ext",
         metavar="FORMAT",
+        callback=_format,
         help="Format of the outputs: png, jpg, webp, tif, ... [default: as the input]",
     ),
     option("--overwrite", is_flag=True, help="Replace files that are there already."),
@@ -298,12 +304,8 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option("-q", "--quiet", is_flag=True, group=MESSAGES, help="Only failures."),
 ]
 
+batch_options = packed(BatchOptions, "options", _BATCH_OPTIONS)
+
 INPUTS = click.argument(
     "inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path)
 )
-
-
-def finite(value: float | None, name: str, low: float, high: float = math.inf) -> None:
-    """Raises a usage error unless `value` is None or in [low, high]."""
-    if value is not None and not low <= value <= high:
-        raise click.UsageError(f"--{name} is {value}; it must be from {low:g} to {high:g}.")

@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from img2img.cli.options import (
-    INPUTS,
-    LIMITS,
-    OUTPUT,
-    SPEED,
-    BatchOptions,
-    GroupedCommand,
-    Size,
-    batch_options,
-    option,
-)
+from img2img.cli.network import NetworkOptions, network_options
+from img2img.cli.options import INPUTS, BatchOptions, GroupedCommand, batch_options, option
 
 if TYPE_CHECKING:
     from img2img.batch import Processor
@@ -26,58 +17,18 @@ if TYPE_CHECKING:
 @click.command(cls=GroupedCommand)
 @INPUTS
 @option(
-    "-m",
-    "--model",
-    "-n",
-    "--model-name",
-    "--model_name",
-    "--model_path",
-    "model",
-    required=True,
-    metavar="NAME|FILE",
-    help="A model file (.safetensors, .pth) or a name from `model list`.",
+    "-s",
+    "--scale",
+    "--outscale",
+    "scale",
+    type=click.FloatRange(0, 64, min_open=True),
+    metavar="FACTOR",
+    help="Enlarge by this. [default: the model's factor]",
 )
-@option(
-    "-s", "--scale", "--outscale", "scale", type=float, help="Enlarge by this. [default: the model's factor]"
-)
-@option(
-    "-t", "--tile", type=click.IntRange(0), help="Side of the tiles in pixels. [default: fits the memory]"
-)
-@option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
-@option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default="auto",
-    show_default=True,
-    group=SPEED,
-    help="Number format of the network.",
-)
-@option("--fp32", "precision", flag_value="fp32", hidden=True)
-@option(
-    "--memory",
-    type=Size(),
-    group=LIMITS,
-    help="What the network may use: 4G. [default: a share of what is free]",
-)
-@option(
-    "--alpha",
-    type=click.Choice(["model", "bicubic", "drop"]),
-    default="model",
-    show_default=True,
-    group=OUTPUT,
-    help="How transparency is enlarged.",
-)
+@network_options
 @batch_options
 def upscale(
-    inputs: tuple[Path, ...],
-    model: str,
-    scale: float | None,
-    tile: int | None,
-    device: str,
-    precision: str,
-    memory: int | None,
-    alpha: str,
-    options: BatchOptions,
+    inputs: tuple[Path, ...], scale: float | None, network: NetworkOptions, options: BatchOptions
 ) -> int:
     """Enlarge images with a super-resolution model.
 
@@ -88,23 +39,11 @@ def upscale(
     """
     from img2img.cli.convert import convert
 
-    if scale is not None and not 0 < scale <= 64:
-        raise click.UsageError(f"--scale is {scale:g}; it must be more than 0 and at most 64.")
-
     def load() -> tuple[Processor, dict[str, Any]]:
-        from img2img.inference import load_model
         from img2img.inference.outscale import Outscale
 
-        translator = load_model(
-            model, device=device, precision=precision, tile=tile or None, memory=memory, alpha=alpha
-        )
+        translator, settings = network.load()
         factor = scale or translator.generator.scale
-        settings = {
-            "model": translator.fingerprint,
-            "scale": factor,
-            "precision": translator.precision,
-            "alpha": alpha,
-        }
-        return Outscale(translator, factor), settings
+        return Outscale(translator, factor), {**settings, "scale": factor}
 
     return convert(inputs, options, load)

@@ -19,6 +19,8 @@ from img2img.inference.precision import choose_device
 from img2img.inference.runner import Runner
 from img2img.interop import open_checkpoint
 from img2img.models import Generator
+from img2img.models.dropout import set_dropout
+from img2img.models.norm import NormStats, set_norm_stats
 from img2img.weights import find_model
 
 Alpha = Literal["model", "bicubic", "drop"]
@@ -32,6 +34,9 @@ def load_model(
     tile: int | None = None,
     memory: int | None = None,
     alpha: str = "model",
+    size: int | Literal["native"] | None = None,
+    norm_stats: NormStats | None = None,
+    dropout: int | None = None,
 ) -> Translator:
     """Opens a model by its name or its path, whoever made it.
 
@@ -43,14 +48,20 @@ def load_model(
         tile: Side of a tile in input pixels, without its margins; None chooses what is fastest and fits.
         memory: Bytes that one call of the network may take; None takes a safe share of what is free.
         alpha: How transparency is enlarged: by the "model" or "bicubic"; or "drop" it.
+        size: Side length in pixels of the square that a translation model sees; its result returns to the
+            size of the picture. None takes the size it was trained at, where the model is a translation
+            model and its file knows; "native" leaves pictures as they are. Models that enlarge are native.
+        norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
+            "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
+        dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
 
     Raises:
         UnknownModelError: There is no such model, or its layout is not known.
         ModelError: It cannot be opened.
-        ConfigError: There is no such device, precision or way to treat alpha, or tile or memory is negative.
+        ConfigError: There is no such device, precision or way to treat alpha, or a number makes no sense.
     """
     generator, info = open_checkpoint(find_model(name))
-    return Translator(generator, info, device, precision, tile, memory, alpha)
+    return Translator(generator, info, device, precision, tile, memory, alpha, size, norm_stats, dropout)
 
 
 class Translator:
@@ -66,12 +77,13 @@ class Translator:
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
-        device, precision, tile, memory, alpha: See `load_model`.
+        device, precision, tile, memory, alpha, size, norm_stats, dropout: See `load_model`.
 
     Attributes:
         generator: The network, always in fp32; half precision works with a copy.
         info: What its file says.
         device: Where it runs.
+        size: Side length in pixels of what the network sees, or None for that of each picture.
         precision: "fp32", "bf16" or "fp16": what 8-bit pictures are computed in.
         fingerprint: SHA-256 of the weights: tells one model from another.
 
@@ -88,6 +100,9 @@ class Translator:
         tile: int | None = None,
         memory: int | None = None,
         alpha: str = "model",
+        size: int | Literal["native"] | None = None,
+        norm_stats: NormStats | None = None,
+        dropout: int | None = None,
     ) -> None:
         if alpha not in get_args(Alpha):
             raise ConfigError(f"alpha {alpha!r} is not one of {', '.join(get_args(Alpha))}.")
@@ -97,6 +112,11 @@ class Translator:
             needs = ", ".join(generator.conditions)
             raise ConfigError(f"the generator {generator.spec.name!r} needs more than a picture: {needs}.")
         self.info = info or ModelInfo()
+        self.size = _side(size, generator, self.info)
+        if norm_stats is not None:
+            set_norm_stats(generator, norm_stats)
+        if set_dropout(generator, dropout) == 0 and dropout is not None:
+            raise ConfigError(f"the generator {generator.spec.name!r} has no dropout to turn on.")
         self.device = choose_device(device)
         self.alpha = alpha
         self.fingerprint = fingerprint(generator.state_dict())
@@ -107,9 +127,10 @@ class Translator:
     def group_key(self, image: Image) -> Hashable:
         """Returns what images must agree in to share a call; None for one that is large enough alone."""
         dtype = image.pixels.dtype
-        if 2 * image.height * image.width > self._runner.batch_pixels(dtype):
+        height, width = (self.size, self.size) if self.size else (image.height, image.width)
+        if 2 * height * width > self._runner.batch_pixels(dtype):
             return None
-        return image.pixels.shape, dtype.str, image.alpha is not None
+        return height, width, image.channels, dtype.str, image.alpha is not None
 
     @overload
     def __call__(self, images: Pixels) -> Pixels: ...
@@ -135,12 +156,13 @@ class Translator:
             return self._array(images)
         results: dict[int, Image] = {}
         groups: dict[Hashable, list[int]] = {}
-        for index, image in enumerate(images):
+        seen = [self._seen(image) for image in images]
+        for index, image in enumerate(seen):
             key = (image.pixels.shape, image.pixels.dtype, image.alpha is not None)
             groups.setdefault(key, []).append(index)
         for indices in groups.values():
-            results.update(zip(indices, self._group([images[index] for index in indices]), strict=True))
-        return [results[index] for index in range(len(images))]
+            results.update(zip(indices, self._group([seen[index] for index in indices]), strict=True))
+        return [self._returned(results[index], image) for index, image in enumerate(images)]
 
     def _array(self, array: Pixels) -> Pixels:
         if array.ndim not in (2, 3) or array.dtype not in DTYPES or 0 in array.shape:
@@ -158,6 +180,23 @@ class Translator:
         if result.alpha is not None:
             done = np.concatenate((done, result.alpha[..., None]), 2)
         return done[..., 0] if array.ndim == 2 and done.shape[2] == 1 else done
+
+    def _seen(self, image: Image) -> Image:
+        """Returns `image` at the size that the network works at; its proportions are not kept, as trained."""
+        if self.size is None or (image.height, image.width) == (self.size, self.size):
+            return image
+        pixels = image.pixels if image.alpha is None else bleed(image.pixels, image.alpha)
+        alpha = image.alpha
+        if alpha is not None:
+            alpha = resize(alpha[..., None], self.size, self.size)[..., 0]
+        return image.replace(pixels=resize(pixels, self.size, self.size), alpha=alpha)
+
+    def _returned(self, result: Image, source: Image) -> Image:
+        """Returns `result` at the size of `source`, with its alpha untouched."""
+        if self.size is None:
+            return result
+        pixels = resize(result.pixels, source.height, source.width)
+        return result.replace(pixels=pixels, alpha=None if result.alpha is None else source.alpha)
 
     def _group(self, images: list[Image]) -> list[Image]:
         """Runs the model over images that agree in shape, dtype and having alpha or not, in one call."""
@@ -234,3 +273,19 @@ class Translator:
                 alpha = resize(alpha[..., None], height, width)[..., 0]
         same_kind = (image.channels == 1) == (pixels.shape[2] == 1)  # a profile is for grey or for colour
         return image.replace(pixels=pixels, alpha=alpha, icc=image.icc if same_kind else None)
+
+
+def _side(size: int | str | None, generator: Generator, info: ModelInfo) -> int | None:
+    """Returns the side length that pictures are brought to, or None."""
+    if size is None:
+        return info.size if generator.scale == 1 and info.output == "own" else None
+    if size == "native":
+        return None
+    if not isinstance(size, int) or size < 1:
+        raise ConfigError(f"size {size!r} is neither a side length in pixels nor 'native'.")
+    if generator.scale != 1:
+        raise ConfigError(
+            f"the generator {generator.spec.name!r} enlarges by {generator.scale} and works at the size of "
+            "each picture; leave size out."
+        )
+    return size

@@ -1,0 +1,71 @@
+"""`img2img translate`: folders of images through an image-to-image model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from img2img.cli.network import NetworkOptions, network_options
+from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
+
+
+class Side(click.ParamType):  # type: ignore[type-arg]
+    """A side length in pixels, or "native"."""
+
+    name = "side"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Literal["native"]:
+        """Returns pixels, or "native"."""
+        if value == "native":
+            return "native"
+        try:
+            side = int(value)
+        except ValueError:
+            side = 0
+        if side < 1:
+            self.fail(f"{value!r} is neither a side length in pixels nor 'native'.", param, ctx)
+        return side
+
+
+@click.command(cls=GroupedCommand)
+@INPUTS
+@option(
+    "--size",
+    type=Side(),
+    metavar="N|native",
+    help="What the network sees: N x N pixels, or each image as it is. [default: as it was trained]",
+)
+@option(
+    "--norm-stats",
+    type=click.Choice(["image", "running"]),
+    group=OUTPUT,
+    help="What batch norm normalises by. [default: image for pix2pix, as its paper tests]",
+)
+@option("--dropout", is_flag=True, group=OUTPUT, help="Leave dropout on, as pix2pix's random input.")
+@option("--seed", type=click.IntRange(0), default=0, show_default=True, group=OUTPUT, help="Of --dropout.")
+@network_options
+@batch_options
+def translate(
+    inputs: tuple[Path, ...],
+    size: int | Literal["native"] | None,
+    norm_stats: Literal["image", "running"] | None,
+    dropout: bool,
+    seed: int,
+    network: NetworkOptions,
+    options: BatchOptions,
+) -> int:
+    """Turn images into others with a pix2pix, CycleGAN or CUT model.
+
+    INPUT is any mix of files and folders; folders keep their tree under DIR. The results have the size of
+    their inputs. latest_net_G.pth opens as it is: no flags for architecture, norm or channels.
+
+    Example: img2img translate horses/ -o zebras/ -m latest_net_G_A.pth
+    """
+    from img2img.cli.convert import convert
+
+    choices = {"size": size, "norm_stats": norm_stats, "dropout": seed if dropout else None}
+    return convert(inputs, options, lambda: network.load(**choices))
