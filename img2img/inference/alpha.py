@@ -38,7 +38,8 @@ def _fill(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[
     odd = ((0, height % 2), (0, width % 2))
     total = _halved(np.pad(colours * weight[..., None], (*odd, (0, 0))))
     sums = _halved(np.pad(weight, odd))
-    coarse = _fill(total / np.where(sums > 0, sums, np.float32(1))[..., None], sums)
+    means = (total / np.where(sums > 0, sums, 1)[..., None]).astype(np.float32, copy=False)
+    coarse = _fill(means, sums)
     enlarged = coarse.repeat(2, 0).repeat(2, 1)[:height, :width]
     return np.where(weight[..., None] > 0, colours, enlarged)
 
