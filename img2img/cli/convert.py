@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from img2img.cli.options import BatchOptions
-from img2img.cli.render import Progress, say, say_error, say_warning
+from img2img.cli.render import Progress, quiet_libraries, say, say_error, say_warning
 from img2img.cli.signals import stop_on_signal
 from img2img.errors import ImageReadError, UsageError, display_path
 
@@ -74,6 +74,7 @@ def _run(work: Plan, options: BatchOptions, load: Load) -> int:
     summary = Summary()
     total = len(work.items) + len(work.unreadable)
     with (
+        nullcontext() if options.verbose else quiet_libraries(),
         stop_on_signal() as stop,
         Report(options.report) if options.report else nullcontext() as report,
         Progress(total, "images", "none" if options.quiet else options.progress) as progress,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -27,6 +30,32 @@ def _console(stream: object) -> Console:
 def stderr() -> Console:
     """Returns the console for people; it follows a `sys.stderr` that tests replace."""
     return _console(sys.stderr)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Silences C libraries (libpng, libtiff) that print to the stderr of the process, and nothing else."""
+    try:
+        ours = sys.stderr.fileno()
+    except (OSError, ValueError):  # replaced by something without a file: there is nothing to keep clean
+        ours = -1
+    if ours != 2:
+        yield
+        return
+    before = sys.stderr
+    kept = os.dup(2)
+    with (
+        os.fdopen(kept, "w", buffering=1, errors=before.errors) as stream,
+        Path(os.devnull).open("w") as nowhere,
+    ):
+        before.flush()
+        os.dup2(nowhere.fileno(), 2)
+        sys.stderr = stream
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            os.dup2(kept, 2)
 
 
 def say(text: str, style: str = "") -> None:

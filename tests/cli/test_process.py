@@ -204,3 +204,26 @@ def test_a_signal_finishes_what_is_in_flight(tmp_path: Path, number: int, code: 
     for path in written:
         assert read_image(path).width == 400
     assert not list(out.glob(".*.part"))
+
+
+def test_libraries_do_not_talk_into_the_progress(tmp_path: Path) -> None:
+    script = f"""
+import os
+from img2img.cli.main import cli
+from img2img.processors import Chain
+
+def noisy(self, images):
+    os.write(2, b"libpng warning: nobody wants to know\\n")
+    return list(images)
+
+Chain.__call__ = noisy
+cli.main(["process", {str(tmp_path / "in")!r}, "-o", {str(tmp_path / "out")!r}, "--op", "flip"])
+"""
+    (tmp_path / "in").mkdir()
+    write_image(Image(np.zeros((2, 2, 3), np.uint8)), tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "b.png").write_bytes(b"")
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "b.png" in run.stderr
+    assert "1 done, 0 skipped, 1 failed" in run.stderr
+    assert "libpng" not in run.stderr
