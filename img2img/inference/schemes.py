@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from img2img.errors import ProcessingError
 from img2img.inference.strips import (
@@ -55,19 +55,6 @@ class Scheme:
     peak: int
 
 
-@dataclass(frozen=True)
-class _Cost:
-    """Peak bytes as a linear function of the rows in a strip."""
-
-    kept: Kept
-    fixed: float
-    each_row: float
-    beyond: int
-
-    def scheme(self, rows: int) -> Scheme:
-        return Scheme(self.kept, rows, int(self.fixed + self.each_row * (rows + self.beyond)))
-
-
 def choose_scheme(
     generator: Generator, height: int, width: int, budget: int, element_size: int = 4
 ) -> Scheme | None:
@@ -80,17 +67,65 @@ def choose_scheme(
         element_size: Bytes of one activation: 4 in fp32, 2 in bf16 and fp16.
     """
     unit = generator.multiple_of
-    for cost in _costs(generator, height, width, element_size):
-        most = int((budget - cost.fixed) / cost.each_row) - cost.beyond
-        rows = min(most, max(64, 4 * cost.beyond), height) // unit * unit
-        if rows > 0:
-            return cost.scheme(rows)
+    costs = _costs(generator, height, width, element_size)
+    for thrifty in (False, True):  # strips thinner than what they read around them only if nothing else fits
+        for cost in costs:
+            most = int((budget - cost.fixed) / cost.each_row) - cost.beyond
+            rows = min(most, max(64, 4 * cost.beyond), height) // unit * unit
+            if rows >= (unit if thrifty else min(height, max(unit, cost.beyond))):
+                return cost.scheme(rows)
     return None
 
 
 def schemes(generator: Generator, height: int, width: int, rows: int, element_size: int = 4) -> list[Scheme]:
-    """Returns every scheme for `generator` with strips of `rows` rows, fastest first; none for most networks."""
+    """Returns every scheme for `generator`, fastest first, with strips of `rows` rows; few have any."""
     return [cost.scheme(min(rows, height)) for cost in _costs(generator, height, width, element_size)]
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """The peak of a scheme in bytes: something fixed, and something for each row of a strip and around it."""
+
+    kept: Kept
+    fixed: float
+    each_row: float
+    beyond: int
+
+    def scheme(self, rows: int) -> Scheme:
+        return Scheme(self.kept, rows, int(self.fixed + self.each_row * (rows + self.beyond)))
+
+
+def _costs(generator: Generator, height: int, width: int, size: int) -> list[_Cost]:
+    """Returns what each scheme takes, fastest first.
+
+    A strip counts in fp32 whatever the maps are in: the last convolution and the norms compute in it. The
+    factors were fitted to the allocations of a run; a test compares.
+    """
+    image = 4 * generator.in_channels * height * width
+    if isinstance(generator, RRDBNet):
+        low_width, low_pixels = width // generator.unshuffle, height * width // generator.unshuffle**2
+        features, growth = (int(generator.spec.arguments[name]) for name in ("features", "growth"))
+        dense = features + 4 * growth  # what the last convolution of a dense block sees
+        trunk, beyond = 3 * features + 2 * dense, 2 * 15 * generator.unshuffle
+        each_row = 4 * 1.3 * trunk * low_width / generator.unshuffle
+        enlarged = 4**generator.upsamplings
+        around = 4 * 4 * (2 * enlarged + enlarged // 4) * features * low_width  # four rows in the tail
+        costs = [_Cost("one map", image + size * features * low_pixels + around, each_row, beyond)]
+        if dense * low_pixels <= MOST_INDEXED:
+            whole = image + size * trunk * low_pixels
+            costs.insert(0, _Cost("trunk", whole, each_row, 4 * generator.unshuffle))
+        return costs
+    if isinstance(generator, Resnet):
+        head, blocks, tail = _parts(generator)
+        low_map = size * _low_channels(generator) * height * width // generator.multiple_of**2
+        beyond = 2 * max(reach(head), reach(tail) * generator.multiple_of)
+        each_row = 4 * 1.4 * generator.live_features * width
+        return [
+            _Cost("two maps", image + 2 * low_map, each_row, beyond),
+            _Cost("one map", image + low_map, each_row, beyond),
+            _Cost("nothing", image, each_row, 2 * reach([*head, *blocks, *tail])),
+        ]
+    return []
 
 
 def no_tiles(generator: Generator) -> str | None:
@@ -98,8 +133,8 @@ def no_tiles(generator: Generator) -> str | None:
     if generator.tiling != "none":
         return None
     return (
-        f"{generator.name} halves the picture until one value sees all of it, so no part of the picture can be "
-        "translated by itself without seams. Take --size with the side the model was trained at (the "
+        f"{generator.name} halves the picture until one value sees all of it, so no part of the picture can "
+        "be translated by itself without seams. Take --size with the side the model was trained at (the "
         "result is brought back to the picture's size), or more memory for --size native."
     )
 
@@ -143,16 +178,14 @@ def in_strips(generator: Generator, x: Tensor, scheme: Scheme) -> Iterator[tuple
 
 
 def _rrdbnet(generator: RRDBNet, x: Tensor, scheme: Scheme) -> Iterator[tuple[int, Tensor]]:
-    folding = generator.unshuffle
+    folding, factor = generator.unshuffle, 2**generator.upsamplings
     low = max(1, scheme.rows // folding)
-    tail = Step(generator.tail, halo=2, up=2**generator.upsamplings)
     if scheme.kept == "trunk":
         features = generator.trunk(x)
     else:
-        height = x.shape[2] // folding
         unfold = Step(lambda image: F.pixel_unshuffle(image, folding), down=folding)
         first = [unfold, step(generator.conv_first)]
-        features = store(strips(first, x, scheme.rows), height)
+        features = store(strips(first, x, low * folding), x.shape[2] // folding)
         for block in generator.body:
             dense = Step(block, halo=15)  # three times five convolutions
             overwrite(features, strips([dense], features, low), dense.halo)
@@ -160,13 +193,13 @@ def _rrdbnet(generator: RRDBNet, x: Tensor, scheme: Scheme) -> Iterator[tuple[in
         skipped = strips(first, x, low * folding)
         sums = ((row, skip + part) for (row, part), (_, skip) in zip(residual, skipped, strict=True))
         overwrite(features, sums, 1)
-    yield from strips([tail], features, low)
+    tail = Step(generator.tail, halo=2, up=factor)
+    thin = max(1, min(low, 4 * low // factor**2))  # about as large as a strip of the trunk
+    yield from strips([tail], features, thin)
 
 
 def _resnet(generator: Resnet, x: Tensor, scheme: Scheme) -> Iterator[tuple[int, Tensor]]:
-    head = steps(generator.head)
-    blocks = [step(block) for block in generator.blocks]
-    tail = [*steps(generator.tail), together(generator.last)]
+    head, blocks, tail = _parts(generator)
     if scheme.kept == "nothing":
         chain = [*head, *blocks, *tail]
         measure(chain, x, scheme.rows)
@@ -177,12 +210,23 @@ def _resnet(generator: Resnet, x: Tensor, scheme: Scheme) -> Iterator[tuple[int,
     spare: Tensor | None = None
     for block in blocks:
         if scheme.kept == "one map":
-            _advance(features, [block], low)
+            _advance(features, [block], 2 * low)  # of a block, a row takes half as much as of head and tail
         else:
-            spare = _block(features, block, low, spare)
+            spare = _block(features, block, 2 * low, spare)
     del spare
     measure(tail, features, low)
     yield from strips(tail, features, low)
+
+
+def _parts(generator: Resnet) -> tuple[list[Step], list[Step], list[Step]]:
+    """Returns what stands before, at and behind the low resolution."""
+    blocks = [step(block) for block in generator.blocks]
+    return steps(generator.head), blocks, [*steps(generator.tail), together(generator.last)]
+
+
+def _low_channels(generator: Resnet) -> int:
+    """Returns the channels at low resolution."""
+    return max(layer.out_channels for layer in generator.head.modules() if isinstance(layer, nn.Conv2d))
 
 
 def _low_map(chain: list[Step], x: Tensor, rows: int, low: int) -> Tensor:
@@ -226,7 +270,3 @@ def _norms(chain: Sequence[Step]) -> Iterator[tuple[InstanceNorm | BatchNorm, li
             yield part.norm, list(chain[:i])
         for norm, before in _norms(part.inside):
             yield norm, [*chain[:i], *before]
-
-
-def _costs(generator: Generator, height: int, width: int, size: int) -> list[_Cost]:
-    return []

@@ -1,4 +1,4 @@
-"""Networks on a few rows at a time: each layer says how far it looks, and the rows that it got wrong are cut off.
+"""Networks on a few rows at a time: each layer says how far it looks, and what it got wrong is cut off.
 
 Nothing here knows how a layer pads. A layer runs as it is on some rows more than are wanted; its padding is
 right at the borders of the picture, and inside the picture it spoils only rows that nobody asked for.
@@ -84,7 +84,7 @@ def steps(*layers: nn.Module) -> list[Step]:
 
 def together(layer: nn.Sequential) -> Step:
     """Returns a row of layers at one resolution as one step, for those that a hook holds together."""
-    return Step(layer, halo=sum(part.halo for part in steps(layer)))
+    return Step(layer, halo=reach(steps(layer)))
 
 
 def reach(chain: Sequence[Step]) -> int:

@@ -51,7 +51,7 @@ def instance_norm(
     shift = -statistics.mean * scale
     if bias is not None:
         shift = shift + bias
-    return (x * scale[..., None, None] + shift[..., None, None]).to(x.dtype)
+    return torch.addcmul(shift[..., None, None], x, scale[..., None, None]).to(x.dtype)
 
 
 class InstanceNorm(nn.Module):
