@@ -14,8 +14,9 @@ from torch import Tensor
 from img2img.errors import ProcessingError
 from img2img.image.image import Pixels
 from img2img.image.tensor import to_pixels, to_tensor
+from img2img.inference.backends import Backend, choose_backend
 from img2img.inference.memory import budget, free_memory
-from img2img.inference.precision import DTYPES, choose_precision, in_precision
+from img2img.inference.precision import DTYPES, choose_precision
 from img2img.inference.tiling import Blender, Layout, Span, layout
 from img2img.models import Generator
 
@@ -34,6 +35,7 @@ class Runner:
             precision, because its 8 or 11 bits do not hold more.
         tile: Side of a tile in input pixels, without its margins; None chooses.
         memory: Bytes that activations may take; None takes a safe share of what is free.
+        backend: See `choose_backend`.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Runner:
         precision: str = "auto",
         tile: int | None = None,
         memory: int | None = None,
+        backend: str = "auto",
     ) -> None:
         self.generator = generator.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device, self.tile, self.memory = device, tile, memory
         self.precision = choose_precision(precision, device)
         self._only_uint8 = precision == "auto"
-        self._lowered: Generator | None = None
+        self._choice = backend
+        self._backends: dict[str, Backend] = {}  # by precision
         self._shrunk: int | None = None  # pixels in one call, after the device ran out of memory
 
     def batch_pixels(self, dtype: np.dtype[Any]) -> int:
@@ -56,6 +60,17 @@ class Runner:
         if self.device.type == "cpu":
             return min(self._affordable(dtype), self._cached(dtype))
         return min(self._affordable(dtype), GPU_BATCH)
+
+    def backend(self, dtype: np.dtype[Any]) -> Backend:
+        """Returns what computes pictures of `dtype`; it is prepared when it is first asked for.
+
+        Raises:
+            ConfigError: See `choose_backend`.
+        """
+        precision = self._precision(dtype)
+        if precision not in self._backends:
+            self._backends[precision] = choose_backend(self.generator, precision, self._choice)
+        return self._backends[precision]
 
     def __call__(self, pictures: Sequence[Pixels], to_grey: Sequence[bool], notes: list[str]) -> list[Pixels]:
         """Runs the network over pictures of one shape and dtype.
@@ -107,9 +122,10 @@ class Runner:
         return int(CACHED_BYTES / self.generator.live_features / self._dtype(dtype).itemsize)
 
     def _dtype(self, pixels: np.dtype[Any]) -> torch.dtype:
-        if self._only_uint8 and pixels != np.uint8:
-            return torch.float32
-        return DTYPES[self.precision]
+        return DTYPES[self._precision(pixels)]
+
+    def _precision(self, pixels: np.dtype[Any]) -> str:
+        return "fp32" if self._only_uint8 and pixels != np.uint8 else self.precision
 
     def _layout(self, height: int, width: int, pixels: int, dtype: np.dtype[Any]) -> Layout:
         generator = self.generator
@@ -156,16 +172,17 @@ class Runner:
     def _forward(self, windows: list[Pixels], notes: list[str]) -> Tensor:
         x = to_tensor(windows, self.generator.input_range, device=self.device)
         x = x.contiguous(memory_format=torch.channels_last)
-        dtype = self._dtype(windows[0].dtype)
+        backend = self.backend(windows[0].dtype)
+        if backend.note:
+            notes.append(backend.note)
+            backend.note = ""  # once is enough
         with torch.inference_mode():
-            if dtype != torch.float32:
-                if self._lowered is None:
-                    self._lowered = in_precision(self.generator, dtype)
-                result: Tensor = self._lowered.infer(x)
-                if torch.isfinite(result).all():
-                    return result
-                notes.append(f"{self.precision} overflowed; the part was computed again in fp32")
-            result = self.generator.infer(x)
+            result = backend(x)
+            if torch.isfinite(result).all():
+                return result
+            if (backend.name, backend.precision) != ("eager", "fp32"):
+                notes.append(f"{backend.precision} overflowed; the part was computed again in fp32")
+                result = self.generator.infer(x)
             if not torch.isfinite(result).all():
                 raise ProcessingError(
                     "the model answered with values that are not finite numbers, in fp32 too."

@@ -15,6 +15,7 @@ from img2img.image import Image
 from img2img.image.image import DTYPES, Pixels
 from img2img.image.resize import resize
 from img2img.inference.alpha import bleed
+from img2img.inference.backends import Backend
 from img2img.inference.precision import choose_device
 from img2img.inference.runner import Runner
 from img2img.interop import open_checkpoint
@@ -37,6 +38,7 @@ def load_model(
     size: int | Literal["native"] | None = None,
     norm_stats: NormStats | None = None,
     dropout: int | None = None,
+    backend: str = "auto",
 ) -> Translator:
     """Opens a model by its name or its path, whoever made it.
 
@@ -54,6 +56,7 @@ def load_model(
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
             "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
+        backend: "eager", "compile" or "openvino"; "auto" takes OpenVINO where it is installed and faster.
 
     Raises:
         UnknownModelError: There is no such model, or its layout is not known.
@@ -61,7 +64,9 @@ def load_model(
         ConfigError: There is no such device, precision or way to treat alpha, or a number makes no sense.
     """
     generator, info = open_checkpoint(find_model(name))
-    return Translator(generator, info, device, precision, tile, memory, alpha, size, norm_stats, dropout)
+    return Translator(
+        generator, info, device, precision, tile, memory, alpha, size, norm_stats, dropout, backend
+    )
 
 
 class Translator:
@@ -77,7 +82,8 @@ class Translator:
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
-        device, precision, tile, memory, alpha, size, norm_stats, dropout: See `load_model`.
+        device, precision, tile, memory, alpha, size, norm_stats, dropout, backend: See
+            `load_model`.
 
     Attributes:
         generator: The network, always in fp32; half precision works with a copy.
@@ -103,6 +109,7 @@ class Translator:
         size: int | Literal["native"] | None = None,
         norm_stats: NormStats | None = None,
         dropout: int | None = None,
+        backend: str = "auto",
     ) -> None:
         if alpha not in get_args(Alpha):
             raise ConfigError(f"alpha {alpha!r} is not one of {', '.join(get_args(Alpha))}.")
@@ -120,9 +127,19 @@ class Translator:
         self.device = choose_device(device)
         self.alpha = alpha
         self.fingerprint = fingerprint(generator.state_dict())
-        self._runner = Runner(generator, self.device, precision, tile or None, memory or None)
+        self._runner = Runner(generator, self.device, precision, tile or None, memory or None, backend)
         self.generator = self._runner.generator
         self.precision = self._runner.precision
+        if backend != "auto":
+            self.prepare()  # what was asked for and cannot be had is an error before the first picture
+
+    def prepare(self) -> Backend:
+        """Makes ready what computes 8-bit pictures, which otherwise happens with the first of them.
+
+        Raises:
+            ConfigError: The backend that was asked for cannot be used.
+        """
+        return self._runner.backend(np.dtype(np.uint8))
 
     def group_key(self, image: Image) -> Hashable:
         """Returns what images must agree in to share a call; None for one that is large enough alone."""

@@ -285,7 +285,7 @@ def test_bf16_is_close_to_fp32_and_keeps_its_output_layer(rng):
     half = Translator(generator, device="cpu", precision="bf16")
     difference = np.abs(full(pixels).astype(int) - half(pixels))
     assert difference.max() <= 4 and half.generator.body[0].weight.dtype == torch.float32
-    lowered = half._runner._lowered
+    lowered = half.prepare().generator
     assert lowered.body[0].weight.dtype == torch.bfloat16 and lowered.body[-1].weight.dtype == torch.float32
     with torch.inference_mode():
         assert lowered(torch.rand(1, 3, 8, 8)).dtype == torch.float32
