@@ -124,6 +124,8 @@ class BatchOptions:
     shard: str | None
     checksum: bool
     quality: int
+    lossless: bool
+    jpeg_sampling: str
     png_level: int
     strip_metadata: bool
     strip_gps: bool
@@ -164,6 +166,8 @@ class BatchOptions:
 
         return EncodeOptions(
             quality=self.quality,
+            lossless=self.lossless,
+            jpeg_sampling=self.jpeg_sampling,
             png_level=self.png_level,
             strip_metadata=self.strip_metadata,
             strip_gps=self.strip_gps,
@@ -250,9 +254,20 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
         help="Of JPEG, WebP and AVIF.",
     ),
     option(
+        "--lossless", is_flag=True, group=OUTPUT, help="Write WebP without loss, and AVIF with the least."
+    ),
+    option(
+        "--jpeg-sampling",
+        type=click.Choice(["4:2:0", "4:2:2", "4:4:4"]),
+        default="4:2:0",
+        show_default=True,
+        group=OUTPUT,
+        help="Resolution of colour in JPEG; 4:4:4 is all of it.",
+    ),
+    option(
         "--png-level",
         type=click.IntRange(0, 9),
-        default=1,
+        default=3,
         show_default=True,
         group=OUTPUT,
         help="Compression of PNG: 0 fast, 9 small.",
@@ -263,7 +278,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option(
         "--max-pixels",
         type=Count(),
-        default="200M",
+        default="210M",
         show_default=True,
         group=LIMITS,
         help="Refuse larger inputs before decoding.",
@@ -271,7 +286,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option(
         "--max-file-size",
         type=Size(),
-        default="1G",
+        default="2G",
         show_default=True,
         group=LIMITS,
         help="Refuse larger input files.",

@@ -21,6 +21,7 @@ from img2img.image.limits import Limits
 _HOST = hashlib.sha256(socket.gethostname().encode("utf-8", "replace")).hexdigest()[:8]
 _PART = re.compile(r"\.img2img-([0-9a-f]{8})-([0-9]+)-[0-9]+\.part")
 _ELSEWHERE_IS_DEAD_AFTER = 24 * 3600.0  # seconds; a process of another machine cannot be asked
+_CLOCKS_DIFFER = 2.0  # seconds; file systems round times
 _counter = itertools.count()
 
 
@@ -132,10 +133,11 @@ def sweep_parts(folder: Path) -> int:
         if match is None:
             continue
         try:
+            touched = entry.stat(follow_symlinks=False).st_mtime
             if match[1] == _HOST:
-                dead = not _is_alive(int(match[2]))
+                dead = not _wrote(int(match[2]), touched)
             else:
-                dead = time.time() - entry.stat(follow_symlinks=False).st_mtime > _ELSEWHERE_IS_DEAD_AFTER
+                dead = time.time() - touched > _ELSEWHERE_IS_DEAD_AFTER
             if dead:
                 Path(entry.path).unlink()
                 removed += 1
@@ -144,11 +146,20 @@ def sweep_parts(folder: Path) -> int:
     return removed
 
 
-def _is_alive(pid: int) -> bool:
-    """Returns whether a process `pid` exists on this machine; yes when that cannot be told."""
+def _wrote(pid: int, touched: float) -> bool:
+    """Returns whether the living process `pid` may have written a file at the time `touched`.
+
+    Numbers are given again: in a container a new process often has that of the killed one, but it started
+    after the file was touched. Yes when that cannot be told.
+    """
     import psutil
 
-    return psutil.pid_exists(pid)
+    try:
+        return psutil.Process(pid).create_time() <= touched + _CLOCKS_DIFFER
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
 
 
 def _too_large(size: int, limits: Limits) -> str:

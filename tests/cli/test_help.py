@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import click
@@ -69,3 +70,16 @@ def test_completion_scripts_name_the_command(shell: str) -> None:
     code, text = run("completion", shell)
     assert code == 0
     assert "_IMG2IMG_COMPLETE" in text
+
+
+def test_the_defaults_are_those_of_the_library() -> None:
+    from img2img.cli.options import BatchOptions
+    from img2img.image import EncodeOptions, Limits
+
+    command = cli.get_command(click.Context(cli), "process")
+    assert command is not None
+    context = command.make_context("process", ["in", "-o", "out"])
+    values = {field.name: context.params[field.name] for field in dataclasses.fields(BatchOptions)}
+    options = BatchOptions(**values)
+    assert options.limits() == Limits()
+    assert options.encoding() == EncodeOptions()

@@ -180,6 +180,14 @@ def test_parts_of_the_dead_are_swept_and_others_are_not(tmp_path: Path) -> None:
     assert sweep_parts(tmp_path / "gone") == 0
 
 
+def test_a_part_from_before_this_process_is_dead_although_its_number_lives(tmp_path: Path) -> None:
+    part = tmp_path / f".img2img-{files_module._HOST}-{os.getpid()}-0.part"
+    part.write_bytes(b"half")
+    assert sweep_parts(tmp_path) == 0
+    os.utime(part, (1e9, 1e9))  # in a container, the process that was killed often had our number
+    assert sweep_parts(tmp_path) == 1
+
+
 # finding
 
 
