@@ -191,12 +191,9 @@ def memory(generator: Generator, height: int, width: int, scheme: Scheme) -> Mem
 )
 def test_memory_is_what_was_promised(cls: type[Generator], arguments: dict[str, Any]) -> None:
     generator = cls(**{"blocks": 1, **arguments}).eval()
-    peaks = []
     for scheme in schemes(generator, 384, 128, 48):
         peak = memory(generator, 384, 128, scheme).peak
         assert peak <= scheme.peak <= 2.8 * peak, scheme
-        peaks.append(scheme.peak)
-    assert peaks[0] > peaks[-1]
 
 
 @pytest.mark.parametrize("kept", ["two maps", "one map", "nothing"])
