@@ -32,7 +32,24 @@ FOLDER = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """The commands here, and those of `benchmark_infer`, which need torch and load when they are named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Returns all names."""
+        return [*super().list_commands(ctx), "fidelity", "infer"]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Returns the command called `name`."""
+        if name in ("fidelity", "infer"):
+            import benchmark_infer
+
+            command: click.Command = getattr(benchmark_infer, name)
+            return command
+        return super().get_command(ctx, name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def benchmark() -> None:
     """Measure img2img on this machine."""
 

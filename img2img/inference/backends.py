@@ -130,7 +130,11 @@ class OpenVino:
 
 
 def choose_backend(
-    generator: Generator, precision: str, backend: str = "auto", cache: Cache | None = None
+    generator: Generator,
+    precision: str,
+    backend: str = "auto",
+    batch_pixels: int = 0,
+    cache: Cache | None = None,
 ) -> Backend:
     """Returns what computes `generator`.
 
@@ -140,6 +144,8 @@ def choose_backend(
         backend: "eager", "compile" or "openvino"; "auto" takes OpenVINO where it is installed, fits and is
             faster on a typical tile, else "eager". The comparison is remembered, so that a busy machine does
             not choose differently the next time. If compiling fails, `note` says why it is "eager".
+        batch_pixels: How many input pixels calls will have; up to four typical tiles are compared at once,
+            because a U-Net reads its weights once for all of them.
         cache: Where converted networks and comparisons are kept; None takes the user's.
 
     Raises:
@@ -159,15 +165,25 @@ def choose_backend(
     eager = Eager(generator, precision)
     parameters = sum(weight.numel() for weight in generator.parameters())
     if backend == "auto" and parameters >= WORTH_CONVERTING and not openvino.obstacle(generator, precision):
-        return _faster(eager, generator, cache or Cache())
+        return _faster(eager, generator, batch_pixels, cache or Cache())
     return eager
 
 
-def seconds_each(backends: Sequence[Backend], x: Tensor, rounds: int = 3) -> list[float]:
-    """Returns the seconds of the fastest call of each on `x`; they take turns, after one call not counted."""
+def seconds_each(backends: Sequence[Backend], x: Tensor, rounds: int = 4, limit: float = 4.0) -> list[float]:
+    """Returns the seconds of the fastest call of each on `x`; they take turns, after one call not counted.
+
+    Args:
+        backends: What is compared.
+        x: (N, C, H, W).
+        rounds: How often each is called.
+        limit: Seconds after which no further round starts; one is always made.
+    """
     best = [math.inf] * len(backends)
+    end = time.perf_counter() + limit
     with torch.inference_mode():
         for round_ in range(rounds + 1):
+            if round_ > 1 and time.perf_counter() > end:
+                break
             for index, backend in enumerate(backends):
                 started = time.perf_counter()
                 backend(x)
@@ -205,9 +221,12 @@ def _compiled(generator: Generator, precision: str) -> Backend:
         return Eager(generator, precision, note)
 
 
-def _faster(eager: Eager, generator: Generator, cache: Cache) -> Backend:
+def _faster(eager: Eager, generator: Generator, batch_pixels: int, cache: Cache) -> Backend:
     """Returns OpenVINO or `eager`, as a comparison on this machine found or finds now."""
+    tile = typical_input(generator)
+    count = max(1, min(4, batch_pixels // (tile.shape[2] * tile.shape[3])))
     facts = {
+        "count": count,
         "architecture": generator.spec.name,
         "arguments": generator.spec.arguments,
         "norm_stats": get_norm_stats(generator),
@@ -225,7 +244,7 @@ def _faster(eager: Eager, generator: Generator, cache: Cache) -> Backend:
         eager.note = f"OpenVINO is left out: {error}"
         return eager
     if known is None:
-        times = seconds_each([eager, converted], typical_input(generator))
+        times = seconds_each([eager, converted], tile.repeat(count, 1, 1, 1))
         seconds = dict(zip(("eager", "openvino"), times, strict=True))
         cache.store(name, json.dumps(seconds).encode())
         if not _wins(seconds):

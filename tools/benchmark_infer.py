@@ -1,0 +1,364 @@
+"""The commands of `benchmark.py` that measure networks: the speed of a folder, and how exact bf16 is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import cv2
+import numpy as np
+import psutil
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from img2img.batch import Summary, plan, run
+from img2img.checkpoint import ModelInfo
+from img2img.image import Image, discover, read_image, write_image
+from img2img.image.tensor import to_pixels, to_tensor
+from img2img.inference import Translator, load_model
+from img2img.inference.ceiling import cpu_bf16, matrix_ceilings
+from img2img.models import ArchSpec, Generator, build
+
+NETWORKS = {
+    "rrdbnet": (ArchSpec("rrdbnet"), 128),
+    "resnet9": (ArchSpec("resnet"), 256),
+    "unet256": (ArchSpec("unet"), 256),
+    "compact": (ArchSpec("compact"), 128),
+    "srresnet": (ArchSpec("srresnet"), 128),
+}
+BACKENDS = ("auto", "eager", "compile", "openvino")
+BATCH = 8  # images that the engine hands over at once
+
+
+@dataclass
+class Runner:
+    """One way through the folder, and what it took so far.
+
+    Attributes:
+        label: For the table.
+        precision: Of the network, for its ceiling.
+        prepared: Seconds before the first picture: compiling, converting, comparing.
+        seconds: For all pictures.
+        peak: Bytes that the process held at most while this one ran.
+    """
+
+    label: str
+    precision: str = "fp32"
+    prepared: float = 0.0
+    seconds: float = 0.0
+    peak: int = 0
+    rounds: list[float] = field(default_factory=list)
+
+    def __call__(self, source: Path, output: Path) -> None:
+        """Makes a picture in `output` for each in `source`."""
+        raise NotImplementedError
+
+
+class Baseline(Runner):
+    """What a plain script does: fp32, contiguous, eager, one picture after the other, all in one thread."""
+
+    def __init__(self, generator: Generator, device: torch.device) -> None:
+        super().__init__("baseline")
+        self.generator = generator.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.device = device
+
+    @torch.no_grad()
+    def __call__(self, source: Path, output: Path) -> None:
+        """See `Runner`."""
+        for path in sorted(source.iterdir()):
+            pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+            x = to_tensor(np.ascontiguousarray(pixels), self.generator.input_range, device=self.device)
+            (made,) = to_pixels(self.generator(x), self.generator.output_range)
+            cv2.imencode(".png", made[..., ::-1])[1].tofile(output / path.name)
+
+
+class Toolkit(Runner):
+    """The batch engine and a Translator: what `img2img translate` and `upscale` do."""
+
+    def __init__(self, generator: Generator, device: torch.device, backend: str, precision: str) -> None:
+        super().__init__(backend)
+        started = time.perf_counter()
+        self.translator = Translator(
+            generator, ModelInfo(), str(device), precision, size="native", backend=backend
+        )
+        ready = self.translator.prepare()
+        self.prepared = time.perf_counter() - started
+        self.precision = ready.precision
+        self.label = f"{backend} ({ready.name} {ready.precision})"
+        if ready.note:
+            click.echo(ready.note, err=True)
+
+    def __call__(self, source: Path, output: Path) -> None:
+        """See `Runner`."""
+        summary = Summary()
+        for result in run(plan([source], output), self.translator, batch_size=BATCH):
+            summary.add(result)
+        if summary.failures:
+            raise click.ClickException(str(summary.failures[0]))
+
+
+@click.command()
+@click.option("--network", type=click.Choice(list(NETWORKS)), default="resnet9", show_default=True)
+@click.option("--images", default=32, show_default=True)
+@click.option("--size", type=int, help="Side of the pictures. [default: 128 for enlarging, else 256]")
+@click.option(
+    "--backend",
+    "backends",
+    type=click.Choice(BACKENDS),
+    multiple=True,
+    default=["auto"],
+    show_default=True,
+    help="Repeatable: all are compared with one baseline.",
+)
+@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--rounds", default=4, show_default=True, help="Parts of the work that take turns.")
+@click.option(
+    "--photos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Cut the pictures out of these. [default: slopes and noise]",
+)
+@click.option("--minimum", type=float, help="Fail if the slowest backend is not this many times as fast.")
+@click.option(
+    "--folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where to make temporary files. [default: the system's folder for them]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def infer(
+    network: str,
+    images: int,
+    size: int | None,
+    backends: tuple[str, ...],
+    precision: str,
+    device: str,
+    rounds: int,
+    photos: Path | None,
+    minimum: float | None,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare a folder through img2img with a plain loop: same network, random weights.
+
+    The baseline is what scripts do: fp32, contiguous, eager, one picture at a time, decoding and encoding
+    in line. All take turns in one process. Compiling and converting is excluded and printed apart.
+    """
+    from img2img.inference.precision import choose_device
+
+    spec, usual = NETWORKS[network]
+    side, place = size or usual, choose_device(device)
+    runners = _runners(spec, place, backends, precision)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        root = Path(name)
+        parts = _make_parts(root / "in", images, rounds, side, photos)
+        for i, part in enumerate([parts[0], *parts]):  # the first time nothing is counted
+            for step in range(len(runners)):
+                runner = runners[(i + step) % len(runners)]
+                output = root / "out" / f"{i} {runner.label}"
+                output.mkdir(parents=True)
+                _measure(runner, part, output, counted=i > 0)
+                if len(list(output.glob("*.png"))) != len(list(part.iterdir())):
+                    raise click.ClickException(f"{runner.label} did not make all pictures")
+    ceilings = matrix_ceilings(str(place))
+    numbers = _numbers(runners, images, _flops(spec, side), ceilings)
+    numbers = {"network": network, "size": side, "images": images, "machine": _machine(place)} | numbers
+    click.echo(json.dumps(numbers) if as_json else _table(numbers))
+    if minimum is not None:
+        worst = min(entry["ratio"] for entry in numbers["runs"][1:])
+        if worst < minimum:
+            raise click.ClickException(f"{worst:.2f} times the baseline, less than {minimum}")
+
+
+def _runners(spec: ArchSpec, device: torch.device, backends: Sequence[str], precision: str) -> list[Runner]:
+    def fresh() -> Generator:
+        torch.manual_seed(0)
+        return build(spec).eval()
+
+    toolkit = [Toolkit(fresh(), device, backend, precision) for backend in backends]
+    return [Baseline(fresh(), device), *toolkit]
+
+
+def _measure(runner: Runner, source: Path, output: Path, counted: bool) -> None:
+    _reset_peak()
+    started = time.perf_counter()
+    runner(source, output)
+    seconds = time.perf_counter() - started
+    if counted:
+        runner.rounds.append(seconds)
+        runner.seconds += seconds
+        runner.peak = max(runner.peak, _peak())
+    else:
+        runner.prepared += seconds if "compile" in runner.label else 0.0  # graphs for these shapes
+
+
+def _numbers(
+    runners: Sequence[Runner], images: int, flops: int, ceilings: dict[str, float]
+) -> dict[str, Any]:
+    baseline = runners[0]
+    runs = []
+    for runner in runners:
+        speed = flops * images / runner.seconds / 1e9
+        ceiling = ceilings["fp32" if runner.precision == "fp32" else "bf16"]
+        ratios = [ours / theirs for ours, theirs in zip(baseline.rounds, runner.rounds, strict=True)]
+        runs.append(
+            {
+                "name": runner.label,
+                "images_per_second": round(images / runner.seconds, 3),
+                "ratio": round(baseline.seconds / runner.seconds, 2),
+                "ratio_of_rounds": [round(min(ratios), 2), round(max(ratios), 2)],
+                "gflops": round(speed, 1),
+                "share_of_ceiling": round(speed / ceiling, 3),
+                "peak_mib": round(runner.peak / 2**20),
+                "prepare_seconds": round(runner.prepared, 2),
+            }
+        )
+    rounded = {name: round(value, 1) for name, value in ceilings.items()}
+    return {"gflop_per_image": round(flops / 1e9, 2), "ceiling_gflops": rounded, "runs": runs}
+
+
+def _table(numbers: dict[str, Any]) -> str:
+    ceilings = ", ".join(f"{name} {value:.0f}" for name, value in numbers["ceiling_gflops"].items())
+    lines = [
+        f"{numbers['network']}, {numbers['images']} pictures of {numbers['size']}x{numbers['size']}, "
+        f"{numbers['gflop_per_image']:.1f} GFLOP each, on {numbers['machine']}",
+        f"matrix products: {ceilings} GFLOP/s",
+        f"{'':28}{'images/s':>10}{'ratio':>8}{'(rounds)':>14}{'GFLOP/s':>10}{'of ceiling':>12}{'peak':>11}"
+        f"{'prepared in':>13}",
+    ]
+    for entry in numbers["runs"]:
+        low, high = entry["ratio_of_rounds"]
+        lines.append(
+            f"{entry['name']:28}{entry['images_per_second']:10.2f}{entry['ratio']:8.2f}"
+            f"{f'({low:.2f}-{high:.2f})':>14}{entry['gflops']:10.0f}{entry['share_of_ceiling']:12.0%}"
+            f"{entry['peak_mib']:7} MiB{entry['prepare_seconds']:11.1f} s"
+        )
+    return "\n".join(lines)
+
+
+def _flops(spec: ArchSpec, side: int) -> int:
+    with torch.device("meta"):
+        generator = build(spec).eval()
+        x = torch.empty(1, generator.in_channels, side, side)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        generator(x)
+    return int(counter.get_total_flops())
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{torch.get_num_threads()} CPU threads, bf16 units: {cpu_bf16()}"
+
+
+def _reset_peak() -> None:
+    """Forgets the peak so far, where the system can."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak() -> int:
+    """Returns the peak of the process since it was reset, or ever, in bytes."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _make_parts(folder: Path, count: int, rounds: int, side: int, photos: Path | None) -> list[Path]:
+    """Fills `rounds` folders with `count` PNGs of side x side pixels and returns the folders."""
+    rng = np.random.default_rng(0)
+    originals = [read_image(path).pixels for path in _pictures(photos)] if photos else []
+    originals = [p for p in originals if p.shape[2] == 3 and min(p.shape[:2]) >= side and p.dtype == np.uint8]
+    if photos and not originals:
+        raise click.ClickException(f"{photos} has no 8-bit colour picture of {side} pixels or more")
+    folders = [folder / str(i) for i in range(max(1, min(rounds, count)))]
+    for i in range(count):
+        if originals:
+            pixels = originals[i % len(originals)]
+            top, left = (rng.integers(length - side + 1) for length in pixels.shape[:2])
+            pixels = pixels[top : top + side, left : left + side]
+        else:
+            y, x, c = np.ogrid[0:side, 0:side, 0:3]
+            waves = np.sin(x / rng.uniform(5, 40) + c) + np.cos(y / rng.uniform(5, 40) - c)
+            pixels = (128 + 50 * waves + rng.normal(0, 4, (side, side, 3))).clip(0, 255).astype(np.uint8)
+        target = folders[i % len(folders)]
+        target.mkdir(parents=True, exist_ok=True)
+        write_image(Image(np.ascontiguousarray(pixels)), target / f"{i}.png")
+    return folders
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return [found.path for found in discover(folder) if found.problem is None]
+
+
+@click.command()
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Checkpoint with real weights; repeatable.",
+)
+@click.option("--photos", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--precision", default="bf16", show_default=True)
+@click.option("--backend", type=click.Choice(BACKENDS), default="eager", show_default=True)
+@click.option("--minimum", default=50.0, show_default=True, help="Fail below this PSNR in dB.")
+@click.option("--within", default=0.999, show_default=True, help="Fail below this share within 4 levels.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def fidelity(
+    models: tuple[Path, ...],
+    photos: Path,
+    precision: str,
+    backend: str,
+    minimum: float,
+    within: float,
+    as_json: bool,
+) -> None:
+    """Compare 8-bit results in half precision with those in fp32, on real weights and real pictures."""
+    rows = []
+    for model in models:
+        full = load_model(model, precision="fp32", backend="eager")
+        half = load_model(model, precision=precision, backend=backend)
+        for path in _pictures(photos):
+            image = read_image(path)
+            (expected,), (found,) = full([image]), half([image])
+            difference = np.abs(expected.pixels.astype(int) - found.pixels)
+            error = float(np.mean(np.square(difference)))
+            rows.append(
+                {
+                    "model": model.name,
+                    "picture": path.name,
+                    "psnr": round(10 * math.log10(255**2 / error), 2) if error else math.inf,
+                    "within_4": round(float((difference <= 4).mean()), 6),
+                    "largest": int(difference.max()),
+                }
+            )
+    if not rows:
+        raise click.ClickException(f"{photos} has no pictures")
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        for row in rows:
+            click.echo(
+                f"{row['model']:28} {row['picture']:24} {row['psnr']:6.2f} dB  "
+                f"{row['within_4']:.3%} within 4 levels, largest {row['largest']}"
+            )
+    if min(row["psnr"] for row in rows) < minimum or min(row["within_4"] for row in rows) < within:
+        raise click.ClickException(f"{precision} is not within {minimum:g} dB and {within:.1%} of fp32")
