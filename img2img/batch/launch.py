@@ -77,8 +77,6 @@ def launch(
             readers.append(threading.Thread(target=_relay, args=(process.stderr, label, say), daemon=True))
             readers[-1].start()
         codes = [_wait(process) for process in processes]
-        for reader in readers:
-            reader.join()
     except OSError as error:
         raise UsageError(f"{shlex.join(command)} cannot be started: {error.strerror}.") from error
     finally:
@@ -86,6 +84,8 @@ def launch(
             if process.poll() is None:
                 process.terminate()
                 process.wait()
+        for reader in readers:
+            reader.join()
         if before is not None:
             signal.signal(signal.SIGTERM, before)
     return worst(codes)
@@ -110,8 +110,9 @@ def _wait(process: subprocess.Popen[str]) -> int:
 
 
 def _relay(stream: IO[str], label: str, say: Callable[[str], None]) -> None:
-    for line in stream:
-        say(f"[{label}] {line.rstrip()}")
+    with stream:
+        for line in stream:
+            say(f"[{label}] {line.rstrip()}")
 
 
 def _to_stderr(line: str) -> None:
