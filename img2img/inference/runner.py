@@ -14,14 +14,16 @@ from torch import Tensor
 from img2img.errors import ProcessingError
 from img2img.image.image import Pixels
 from img2img.image.tensor import to_pixels, to_tensor
-from img2img.inference.backends import Backend, choose_backend
+from img2img.inference.backends import Backend, Eager, choose_backend
 from img2img.inference.memory import budget, free_memory
 from img2img.inference.precision import DTYPES, choose_precision
-from img2img.inference.tiling import Blender, Layout, Span, layout
+from img2img.inference.schemes import Scheme, choose_scheme, in_strips, no_tiles
+from img2img.inference.tiling import Blender, Layout, layout
 from img2img.models import Generator
 
 CACHED_BYTES = 40 * 2**20  # activations beyond this slow a CPU down (measured with RRDBNet and compact)
 MOST_VALUES = 2**31 - 1  # many GPU kernels index with 32 bits
+NOT_FINITE = "the model answered with values that are not finite numbers, in fp32 too."
 GPU_BATCH = 2**20  # input pixels in one call: enough to fill a large GPU
 
 
@@ -53,6 +55,7 @@ class Runner:
         self._only_uint8 = precision == "auto"
         self._choice = backend
         self._backends: dict[str, Backend] = {}  # by precision
+        self._networks: dict[str, Generator] = {}  # by precision, for pictures in strips
         self._shrunk: int | None = None  # pixels in one call, after the device ran out of memory
 
     def batch_pixels(self, dtype: np.dtype[Any]) -> int:
@@ -69,7 +72,9 @@ class Runner:
         """
         precision = self._precision(dtype)
         if precision not in self._backends:
-            self._backends[precision] = choose_backend(self.generator, precision, self._choice)
+            self._backends[precision] = choose_backend(
+                self.generator, precision, self._choice, self.batch_pixels(dtype)
+            )
         return self._backends[precision]
 
     def __call__(self, pictures: Sequence[Pixels], to_grey: Sequence[bool], notes: list[str]) -> list[Pixels]:
@@ -89,15 +94,24 @@ class Runner:
         """
         height, width, _ = pictures[0].shape
         dtype = pictures[0].dtype
+        room = budget(self.device, self.memory, capped=self.generator.tiling == "local")
         while True:
-            grid = self._layout(height, width, self._affordable(dtype), dtype)
+            scheme = self._scheme(height, width, dtype, room)
+            grid = self._layout(height, width, self._affordable(dtype), dtype, checked=scheme is None)
             count = max(1, min(self.batch_pixels(dtype) // (grid.height * grid.width), 64))
             try:
-                return self._run(pictures, to_grey, grid, count, notes)
+                if scheme is None:
+                    return self._in_tiles(pictures, to_grey, grid, count, notes)
+                pairs = zip(pictures, to_grey, strict=True)
+                return [self._in_strips(picture, grey, scheme, notes) for picture, grey in pairs]
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error):
                     raise
+            self._forget()
             used = grid.height * grid.width * count
+            room = min(room, used * self._each(dtype) if scheme is None else scheme.peak) // 2
+            if scheme is not None or self._scheme(height, width, dtype, room) is not None:
+                continue
             smaller = self._layout(height, width, used // 4, dtype)
             if count == 1 and smaller.height * smaller.width >= used:
                 raise ProcessingError(
@@ -105,18 +119,66 @@ class Runner:
                     "this model and tile size allow no less; free some memory, or take a smaller picture."
                 )
             self._shrunk = used // 4
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
 
-    def _affordable(self, dtype: np.dtype[Any]) -> int:
-        """Returns how many input pixels fit into the memory at once."""
+    def _forget(self) -> None:
+        """Gives back what the failed call took of the device."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _scheme(self, height: int, width: int, dtype: np.dtype[Any], room: int) -> Scheme | None:
+        """Returns how a picture too large for `room` bytes goes through in strips; None if it need not."""
+        if self.tile is not None:
+            return None
+        height, width = self._padded(height, width)
+        if height * width <= room // self._each(dtype) and height * width <= self._affordable(dtype, room):
+            return None
+        return choose_scheme(self.generator, height, width, room, self._dtype(dtype).itemsize)
+
+    def _in_strips(self, picture: Pixels, grey: bool, scheme: Scheme, notes: list[str]) -> Pixels:
+        """Runs the network over one picture by `scheme`; in fp32 again if half precision overflows."""
+        precision = self._precision(picture.dtype)
+        for name in dict.fromkeys((precision, "fp32")):
+            if name not in self._networks:
+                self._networks[name] = Eager(self.generator, name).generator
+            result = self._strips(self._networks[name], picture, grey, scheme)
+            if result is not None:
+                return result
+            notes.append(f"{name} overflowed; the picture was computed again in fp32")
+        raise ProcessingError(NOT_FINITE)
+
+    def _strips(self, network: Generator, picture: Pixels, grey: bool, scheme: Scheme) -> Pixels | None:
+        """Returns the result, or None if it is not finite."""
+        height, width = (side * network.scale for side in picture.shape[:2])
+        result = np.empty((height, width, 1 if grey else network.out_channels), picture.dtype)
+        window = _window(picture, 0, 0, *self._padded(*picture.shape[:2]))
+        x = to_tensor([window], network.input_range, device=self.device)
+        for top, strip in in_strips(network, x.contiguous(memory_format=torch.channels_last), scheme):
+            if not torch.isfinite(strip).all():
+                return None
+            strip = strip.float()[..., : max(0, height - top), :width]
+            if strip.numel():
+                strip = strip.mean(1, keepdim=True) if grey else strip
+                (done,) = to_pixels(strip, network.output_range, picture.dtype)
+                result[top : top + done.shape[0]] = done
+        return result
+
+    def _affordable(self, dtype: np.dtype[Any], room: int | None = None) -> int:
+        """Returns how many input pixels fit into the memory (`room` bytes) at once."""
+        room = budget(self.device, self.memory) if room is None else room
+        pixels = min(room // self._each(dtype), MOST_VALUES // self.generator.live_features)
+        return int(max(1, pixels if self._shrunk is None else min(pixels, self._shrunk)))
+
+    def _each(self, dtype: np.dtype[Any]) -> int:
+        """Returns how many bytes an input pixel takes."""
         generator = self.generator
         results = generator.in_channels + generator.out_channels * generator.scale**2
-        each = (
-            generator.live_features * self._dtype(dtype).itemsize + 12 * results
-        )  # scaled, checked, rounded
-        pixels = min(budget(self.device, self.memory) // each, MOST_VALUES // generator.live_features)
-        return int(max(1, pixels if self._shrunk is None else min(pixels, self._shrunk)))
+        each = generator.live_features * self._dtype(dtype).itemsize
+        return int(each + 12 * results)  # scaled, checked, rounded
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the size at which the network takes a picture."""
+        unit, least = self.generator.multiple_of, self.generator.minimum_size
+        return -(-max(height, least) // unit) * unit, -(-max(width, least) // unit) * unit
 
     def _cached(self, dtype: np.dtype[Any]) -> int:
         return int(CACHED_BYTES / self.generator.live_features / self._dtype(dtype).itemsize)
@@ -127,22 +189,25 @@ class Runner:
     def _precision(self, pixels: np.dtype[Any]) -> str:
         return "fp32" if self._only_uint8 and pixels != np.uint8 else self.precision
 
-    def _layout(self, height: int, width: int, pixels: int, dtype: np.dtype[Any]) -> Layout:
+    def _layout(
+        self, height: int, width: int, pixels: int, dtype: np.dtype[Any], checked: bool = True
+    ) -> Layout:
+        """Returns the tiles; `checked`: raises ProcessingError if a picture that must stay whole cannot."""
         generator = self.generator
-        unit = generator.multiple_of
-        height, width = (-(-max(side, generator.minimum_size) // unit) * unit for side in (height, width))
+        height, width = self._padded(height, width)
         radius = generator.receptive_field if generator.tiling == "local" else None
-        if radius is None and height * width > pixels and self.device.type == "cpu":
-            needed = int(height * width / pixels * budget(self.device, self.memory))
+        if checked and radius is None and height * width > pixels and self.device.type == "cpu":
+            needed = height * width * self._each(dtype)
             if needed > 0.9 * free_memory():
                 raise ProcessingError(
-                    f"{width}x{height} pixels need about {needed / 2**30:.1f} GiB with this model, which "
-                    "cannot work in tiles, and so much is not free; make the picture smaller."
+                    f"{width}x{height} pixels need about {needed / 2**30:.1f} GiB with this model, and so "
+                    f"much is not free. {no_tiles(generator) or 'Make the picture smaller.'}"
                 )
         cached = self._cached(dtype) if self.device.type == "cpu" else None
+        unit = generator.multiple_of
         return layout(height, width, pixels, radius=radius, unit=unit, tile=self.tile, cached=cached)
 
-    def _run(
+    def _in_tiles(
         self,
         pictures: Sequence[Pixels],
         to_grey: Sequence[bool],
@@ -158,7 +223,10 @@ class Runner:
         blenders = [Blender(grid, scale) for _ in pictures]
         work = ((index, row, column) for index in range(len(pictures)) for row, column in grid)
         while batch := list(islice(work, count)):
-            windows = [_window(pictures[index], row, column, grid) for index, row, column in batch]
+            windows = [
+                _window(pictures[index], row.start, column.start, grid.height, grid.width)
+                for index, row, column in batch
+            ]
             outputs = self._forward(windows, notes)
             for (index, row, column), output in zip(batch, torch.split(outputs, 1), strict=True):
                 part = output.mean(1, keepdim=True) if to_grey[index] else output
@@ -184,19 +252,17 @@ class Runner:
                 notes.append(f"{backend.precision} overflowed; the part was computed again in fp32")
                 result = self.generator.infer(x)
             if not torch.isfinite(result).all():
-                raise ProcessingError(
-                    "the model answered with values that are not finite numbers, in fp32 too."
-                )
+                raise ProcessingError(NOT_FINITE)
         return result
 
 
-def _window(picture: Pixels, row: Span, column: Span, grid: Layout) -> Pixels:
+def _window(picture: Pixels, top: int, left: int, rows: int, columns: int) -> Pixels:
     """Cuts a window out; what lies right of or below the picture is its mirror image."""
     height, width = picture.shape[:2]
-    bottom, right = row.start + grid.height, column.start + grid.width
+    bottom, right = top + rows, left + columns
     if bottom <= height and right <= width:
-        return picture[row.start : bottom, column.start : right]
-    return picture[np.ix_(_mirrored(row.start, bottom, height), _mirrored(column.start, right, width))]
+        return picture[top:bottom, left:right]
+    return picture[np.ix_(_mirrored(top, bottom, height), _mirrored(left, right, width))]
 
 
 def _mirrored(start: int, stop: int, length: int) -> NDArray[np.int64]:
