@@ -133,7 +133,7 @@ def no_tiles(generator: Generator) -> str | None:
     if generator.tiling != "none":
         return None
     return (
-        f"{generator.spec.name} halves the picture until one value sees all of it, so no part of the picture can "
+        f"{generator.spec.name} halves the picture until one value sees all of it, so no part of it can "
         "be translated by itself without seams. Take --size with the side the model was trained at (the "
         "result is brought back to the picture's size), or more memory for --size native."
     )

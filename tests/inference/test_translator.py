@@ -254,7 +254,7 @@ def test_a_network_that_needs_the_whole_picture_and_has_no_room_says_so(rng, mon
     monkeypatch.setattr(runner, "free_memory", lambda: 1000)
     generator = Enlarge()
     generator.tiling = "none"
-    with pytest.raises(ProcessingError, match="cannot work in tiles"):
+    with pytest.raises(ProcessingError, match="seams"):
         Translator(generator, device="cpu", memory=1000)(picture(rng, (300, 310, 3)))
 
 
