@@ -66,6 +66,9 @@ class App(click.Group):
         --max-failures. 4: nothing matched. 130, 143: interrupted.
         """
         extra["standalone_mode"] = False
+        extra["obj"] = list(
+            sys.argv[1:] if args is None else args
+        )  # for commands that start themselves again
         try:
             code = super().main(args, prog_name or "img2img", **extra)
         except click.exceptions.Abort:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from img2img.cli.options import LIMITS, OUTPUT, SPEED, Size, option, packed
+from img2img.cli.convert import Load, convert
+from img2img.cli.options import LIMITS, OUTPUT, SPEED, BatchOptions, Size, option, packed
+from img2img.cli.render import say
 
 if TYPE_CHECKING:
     from img2img.inference import Translator
@@ -21,8 +26,41 @@ class NetworkOptions:
     tile: int | None
     device: str
     precision: str
+    backend: str
     memory: int | None
     alpha: str
+
+    def convert(
+        self, inputs: Sequence[Path], options: BatchOptions, load: Load, arguments: Sequence[str]
+    ) -> int:
+        """Runs the model that `load` opens over `inputs`, on one device or on several.
+
+        Args:
+            inputs: Files and folders.
+            options: The shared options.
+            load: Returns the processor and its settings.
+            arguments: What the user typed after the program's name; each device gets it with its shard.
+
+        Returns:
+            The exit code; of several devices the worst.
+        """
+        devices = self.device.split(",")
+        if len(devices) == 1 or options.dry_run:
+            return convert(inputs, options, load)
+        if options.output == "-":
+            raise click.UsageError("-o - writes one picture; it takes one device.")
+        from img2img.batch.launch import launch, per_device
+
+        program = [sys.executable, "-m", "img2img"]
+        commands = per_device([*program, *arguments], devices, options.rules().shard)
+        parts = [Path(f"{options.report}.{number}") for number in range(len(devices))]
+        if options.report is not None:
+            for command, part in zip(commands, parts, strict=True):
+                command += ["--report", str(part)]
+        code = launch(commands, devices, say)
+        if options.report is not None:
+            _join([part for part in parts if part.exists()], options.report)
+        return code
 
     def load(self, **more: Any) -> tuple[Translator, dict[str, Any]]:
         """Opens the model; `more` goes to `load_model`.
@@ -39,6 +77,7 @@ class NetworkOptions:
             tile=self.tile or None,
             memory=self.memory,
             alpha=self.alpha,
+            backend=self.backend,
             **more,
         )
         settings = {
@@ -49,6 +88,14 @@ class NetworkOptions:
             **more,
         }
         return translator, settings
+
+
+def _join(parts: Sequence[Path], report: Path) -> None:
+    """Makes one report of those of several processes."""
+    with report.open("wb") as whole:
+        for part in parts:
+            whole.write(part.read_bytes())
+            part.unlink()
 
 
 network_options = packed(
@@ -74,7 +121,12 @@ network_options = packed(
             metavar="PIXELS",
             help="Side of the tiles. [default: fits the memory]",
         ),
-        option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps."),
+        option(
+            "--device",
+            default="auto",
+            show_default=True,
+            help="cpu, cuda, cuda:1, mps; cuda:0,cuda:1 shares the files out over both.",
+        ),
         option(
             "--precision",
             type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
@@ -84,6 +136,21 @@ network_options = packed(
             help="Number format of the network.",
         ),
         option("--fp32", "precision", flag_value="fp32", hidden=True),
+        option(
+            "--backend",
+            type=click.Choice(["auto", "eager", "compile", "openvino"]),
+            default="auto",
+            show_default=True,
+            group=SPEED,
+            help="What computes the network. auto takes OpenVINO where it is installed and faster.",
+        ),
+        option(
+            "--compile",
+            "backend",
+            flag_value="compile",
+            group=SPEED,
+            help="The same as --backend compile: torch.compile, worth it for many images.",
+        ),
         option(
             "--memory",
             type=Size(),

@@ -49,7 +49,9 @@ class Side(click.ParamType):  # type: ignore[type-arg]
 @option("--seed", type=click.IntRange(0), default=0, show_default=True, group=OUTPUT, help="Of --dropout.")
 @network_options
 @batch_options
+@click.pass_obj
 def translate(
+    arguments: list[str],
     inputs: tuple[Path, ...],
     size: int | Literal["native"] | None,
     norm_stats: Literal["image", "running"] | None,
@@ -65,7 +67,5 @@ def translate(
 
     Example: img2img translate horses/ -o zebras/ -m latest_net_G_A.pth
     """
-    from img2img.cli.convert import convert
-
     choices = {"size": size, "norm_stats": norm_stats, "dropout": seed if dropout else None}
-    return convert(inputs, options, lambda: network.load(**choices))
+    return network.convert(inputs, options, lambda: network.load(**choices), arguments)

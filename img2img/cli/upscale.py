@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from img2img.cli.network import NetworkOptions, network_options
-from img2img.cli.options import INPUTS, BatchOptions, GroupedCommand, batch_options, option
+from img2img.cli.options import BatchOptions, GroupedCommand, batch_options, option
 
 if TYPE_CHECKING:
     from img2img.batch import Processor
 
 
 @click.command(cls=GroupedCommand)
-@INPUTS
+@click.argument("inputs", nargs=-1, metavar="INPUT...", type=click.Path(path_type=Path))
 @option(
     "-s",
     "--scale",
@@ -25,10 +25,17 @@ if TYPE_CHECKING:
     metavar="FACTOR",
     help="Enlarge by this. [default: the model's factor]",
 )
+@option("-i", "--input", "more", multiple=True, type=click.Path(path_type=Path), hidden=True)
 @network_options
 @batch_options
+@click.pass_obj
 def upscale(
-    inputs: tuple[Path, ...], scale: float | None, network: NetworkOptions, options: BatchOptions
+    arguments: list[str],
+    inputs: tuple[Path, ...],
+    more: tuple[Path, ...],
+    scale: float | None,
+    network: NetworkOptions,
+    options: BatchOptions,
 ) -> int:
     """Enlarge images with a super-resolution model.
 
@@ -37,7 +44,8 @@ def upscale(
 
     Example: img2img upscale holiday/ -o big/ -m realesr-animevideov3.pth
     """
-    from img2img.cli.convert import convert
+    if not inputs and not more:
+        raise click.UsageError("name at least one file or folder to enlarge.")
 
     def load() -> tuple[Processor, dict[str, Any]]:
         from img2img.inference.outscale import Outscale
@@ -46,4 +54,4 @@ def upscale(
         factor = scale or translator.generator.scale
         return Outscale(translator, factor), {**settings, "scale": factor}
 
-    return convert(inputs, options, load)
+    return network.convert((*inputs, *more), options, load, arguments)

@@ -1,0 +1,127 @@
+"""`img2img translate` with small networks in the layout of the originals, and several devices at once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from img2img.checkpoint import ModelInfo, save_model
+from img2img.cli.main import cli
+from img2img.image import Image, read_image, write_image
+from img2img.models import ArchSpec, build
+
+
+def img2img(*arguments: Any) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of several sizes, a U-Net with dropout trained at 64, and a grey-to-colour ResNet."""
+    folder = tmp_path_factory.mktemp("translate")
+    torch.manual_seed(0)
+    unet = build(ArchSpec("unet", {"features": 4, "downs": 6}))
+    save_model(folder / "unet.safetensors", unet, ModelInfo(output="own", size=64))
+    resnet = build(ArchSpec("resnet", {"in_channels": 1, "features": 4, "blocks": 1}))
+    save_model(folder / "colourise.safetensors", resnet, ModelInfo(output="own"))
+    (folder / "in").mkdir()
+    random = np.random.default_rng(0)
+    for height, width in ((32, 32), (40, 70), (5, 3)):
+        pixels = random.integers(0, 256, (height, width, 3), np.uint8)
+        write_image(Image(pixels, pixels[..., 0]), folder / "in" / f"{height}x{width}.png")
+    return folder
+
+
+@pytest.mark.parametrize("size", [None, "native", "128"])
+def test_results_have_the_size_and_alpha_of_their_inputs(
+    folder: Path, tmp_path: Path, size: str | None
+) -> None:
+    choice = [] if size is None else ["--size", size]
+    result = img2img("translate", folder / "in", "-o", tmp_path, "-m", folder / "unet.safetensors", *choice)
+    assert result.exit_code == 0, result.output
+    for path in (folder / "in").iterdir():
+        before, after = read_image(path), read_image(tmp_path / path.name)
+        assert after.pixels.shape == before.pixels.shape
+        assert after.alpha is not None
+        assert before.alpha is not None
+        assert np.array_equal(after.alpha, before.alpha)
+
+
+def test_the_trained_size_is_the_default(folder: Path, tmp_path: Path) -> None:
+    for number, choice in enumerate(([], ["--size", 64], ["--size", 128])):
+        command = [
+            "translate",
+            folder / "in",
+            "-o",
+            tmp_path / str(number),
+            "-m",
+            folder / "unet.safetensors",
+        ]
+        assert img2img(*command, *choice).exit_code == 0
+    first, second, third = (read_image(tmp_path / f"{n}" / "40x70.png").pixels for n in range(3))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, third)
+
+
+def test_what_the_model_makes_decides_grey_or_colour(folder: Path, tmp_path: Path) -> None:
+    model = folder / "colourise.safetensors"
+    result = img2img("translate", folder / "in" / "40x70.png", "-o", tmp_path / "x.png", "-m", model)
+    assert result.exit_code == 0, result.output
+    assert read_image(tmp_path / "x.png").channels == 3
+
+
+def test_dropout_is_off_by_default_and_repeatable_with_a_seed(folder: Path, tmp_path: Path) -> None:
+    choices: dict[str, list[Any]] = {
+        "off": [],
+        "one": ["--dropout", "--seed", 1],
+        "again": ["--dropout", "--seed", 1],
+        "two": ["--dropout", "--seed", 2],
+    }
+    pixels = {}
+    for name, choice in choices.items():
+        out = tmp_path / f"{name}.png"
+        command = ["translate", folder / "in" / "32x32.png", "-o", out, "-m", folder / "unet.safetensors"]
+        assert img2img(*command, *choice).exit_code == 0
+        pixels[name] = read_image(out).pixels
+    assert np.array_equal(pixels["one"], pixels["again"])
+    assert not np.array_equal(pixels["one"], pixels["two"])
+    assert not np.array_equal(pixels["off"], pixels["one"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--size", "0"], "native"),
+        (["--size", "wide"], "native"),
+        (["--norm-stats", "batch"], "norm-stats"),
+        (["--backend", "abacus"], "abacus"),
+        (["--dropout", "-m", "colourise.safetensors"], "no dropout"),
+    ],
+)
+def test_refusals(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(folder)
+    result = img2img("translate", "in", "-o", tmp_path / "out", "-m", "unet.safetensors", *arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_devices_share_the_files_out(folder: Path, tmp_path: Path) -> None:
+    result = img2img(
+        *("translate", folder / "in", "-o", tmp_path / "out", "-m", folder / "unet.safetensors"),
+        *("--device", "cpu,cpu", "--report", tmp_path / "report"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "[cpu] " in result.stderr
+    lines = [json.loads(line) for line in (tmp_path / "report").read_text().splitlines()]
+    assert sorted(Path(line["source"]).name for line in lines) == ["32x32.png", "40x70.png", "5x3.png"]
+    assert {line["status"] for line in lines} == {"done"}
+    assert list(tmp_path.glob("report.*")) == []
