@@ -31,7 +31,7 @@ from torch.overrides import TorchFunctionMode
 
 from img2img.errors import ConfigError, ImageWriteError, ModelError, UnknownModelError
 from img2img.image import write_bytes
-from img2img.models import ArchSpec, Generator, build
+from img2img.models import ArchSpec, Generator, build, generators
 
 FORMAT = 1
 KEY = "img2img"
@@ -62,6 +62,12 @@ def save_model(path: str | PathLike[str], generator: Generator, info: ModelInfo)
     Raises:
         ModelError: A constructor argument cannot be written as JSON, or the file cannot be stored.
     """
+    if generator.spec.name not in generators:
+        raise ModelError(
+            f"cannot be written: {generator.spec.name!r} is not an architecture of img2img; "
+            "use the file that the network came from.",
+            path,
+        )
     state = {
         name: value.detach().cpu().contiguous().clone() for name, value in generator.state_dict().items()
     }

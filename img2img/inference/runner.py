@@ -51,7 +51,8 @@ class Runner:
     ) -> None:
         self.generator = generator.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device, self.tile, self.memory = device, tile, memory
-        self.precision = choose_precision(precision, device)
+        safe = precision if generator.half_precision or precision != "auto" else "fp32"
+        self.precision = choose_precision(safe, device)
         self._only_uint8 = precision == "auto"
         self._choice = backend
         self._backends: dict[str, Backend] = {}  # by precision

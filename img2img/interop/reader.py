@@ -17,6 +17,7 @@ from torch import Tensor
 
 from img2img.checkpoint import KEY, ModelInfo, open_model, read_header, read_tensors, restore
 from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError
+from img2img.interop.community import is_installed, open_community
 from img2img.interop.layouts import Recognised, layouts
 from img2img.models import Generator
 
@@ -55,8 +56,12 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
     state = _unwrap(content, path)
     try:
         found = recognise(state)
+        other = open_community(state) if found is None and not _is_discriminator(state) else None
     except ModelError as error:
         raise type(error)(error.reason, path) from None
+    if other is not None:
+        generator, info = other
+        return generator, replace(info, origin={**info.origin, "file": path.name})
     if found is None:
         raise UnknownModelError(_unknown(state, content), path)
     generator = restore(found.spec, found.state, path)
@@ -215,7 +220,8 @@ def _unknown(state: Mapping[str, Tensor], content: Any) -> str:
         keys = ", ".join(repr(key) for key in list(content)[:5]) or "none at all"
         return f"holds no weights; its entries are {keys}. Known layouts: {known}."
     first = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(state.items())[:5])
-    return f"has a layout that is not known. Its first keys: {first}. Known layouts: {known}."
+    more = "" if is_installed() else " spandrel knows more: pip install 'img2img[community]'."
+    return f"has a layout that is not known. Its first keys: {first}. Known layouts: {known}.{more}"
 
 
 def _is_discriminator(state: Mapping[str, Tensor]) -> bool:

@@ -47,6 +47,7 @@ class Generator(nn.Module):
         live_features: Peak number of activation values alive at once per input pixel in `infer`, input and
             output included, at 64x64 and larger; with the element size it gives the memory of a tile.
         output_layers: Names of the submodules that make the output, in half precision kept in fp32.
+        half_precision: Whether it computes well in bf16 and fp16.
         conditions: Names of further inputs that `forward(x, **conditions)` needs.
         tiny: The smallest sensible arguments, for tests that walk the registry.
         spec: Name and arguments of this instance.
@@ -63,6 +64,7 @@ class Generator(nn.Module):
     tiling: Tiling = "local"
     live_features: int
     output_layers: tuple[str, ...] = ()
+    half_precision: bool = True
     conditions: tuple[str, ...] = ()
     tiny: ClassVar[dict[str, Any]] = {}
     name: ClassVar[str]

@@ -1,0 +1,98 @@
+"""The long tail: architectures that only spandrel knows, when it is installed (the extra "community").
+
+Such a network runs like any other, but it cannot be written as a model file of ours: its code is spandrel's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from img2img.checkpoint import ModelInfo
+from img2img.errors import UnknownModelError
+from img2img.models import ArchSpec, Generator
+
+UNKNOWN_RADIUS = 10**6  # tiles then overlap and are blended
+PURPOSES = ("SR", "Restoration")
+
+
+class Community(Generator):
+    """A network of spandrel behind the contract of a generator; takes and returns RGB in [0, 1].
+
+    Args:
+        descriptor: spandrel's `ImageModelDescriptor`.
+    """
+
+    def __init__(self, descriptor: Any) -> None:
+        super().__init__()
+        self.network: nn.Module = descriptor.model
+        self.in_channels, self.out_channels = descriptor.input_channels, descriptor.output_channels
+        self.scale = descriptor.scale
+        needs = descriptor.size_requirements
+        self.multiple_of, self.minimum_size = max(1, needs.multiple_of), max(1, needs.minimum)
+        self.half_precision = bool(descriptor.supports_bfloat16 and descriptor.supports_half)
+        self.tiling = "none" if descriptor.tiling.name == "INTERNAL" or needs.square else "local"
+        self.receptive_field = UNKNOWN_RADIUS
+        self.live_features = _live_features(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in_channels, H, W) to (N, out_channels, H*scale, W*scale)."""
+        output: Tensor = self.network(x)
+        return output
+
+
+def is_installed() -> bool:
+    """Returns whether spandrel can be imported."""
+    try:
+        import spandrel  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def open_community(state: Mapping[str, Tensor]) -> tuple[Generator, ModelInfo] | None:
+    """Returns the network that spandrel recognises in `state`, or None if it does not, or is not installed.
+
+    Raises:
+        UnknownModelError: It is recognised, but does something that one picture does not suffice for.
+    """
+    try:
+        from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
+    except ImportError:
+        return None
+    try:
+        descriptor = ModelLoader(torch.device("cpu")).load_from_state_dict(dict(state))
+    except UnsupportedModelError:
+        return None
+    name = descriptor.architecture.name
+    if not isinstance(descriptor, ImageModelDescriptor) or descriptor.purpose not in PURPOSES:
+        raise UnknownModelError(
+            f"is a {name} model, which spandrel knows, but it takes more than a picture, or is for faces "
+            "or inpainting; only super-resolution and restoration models are run."
+        )
+    generator = Community(descriptor)
+    generator.spec = ArchSpec(f"spandrel {name}", {"tags": list(descriptor.tags)})
+    return generator.eval(), ModelInfo(origin={"layout": f"{name}, opened with spandrel"})
+
+
+def _live_features(generator: Community) -> int:
+    """Returns a cautious guess of the values alive at once per input pixel, from one small run."""
+    side = -(-max(64, generator.minimum_size) // generator.multiple_of) * generator.multiple_of
+    most = 0
+
+    def watch(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal most
+        tensors = [t for t in (*inputs, output) if isinstance(t, Tensor)]
+        most = max(most, sum(t.numel() for t in tensors))
+
+    hooks = [module.register_forward_hook(watch) for module in generator.network.modules()]
+    try:
+        with torch.inference_mode():
+            generator.network.eval()(torch.zeros(1, generator.in_channels, side, side))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return 3 * -(-most // side**2)  # skip connections and what single operations allocate come on top
