@@ -14,7 +14,15 @@ import torch
 
 from img2img.errors import ConfigError
 from img2img.inference import Translator, backends, openvino
-from img2img.inference.backends import Compiled, Eager, choose_backend, is_large, seconds_each, typical_input
+from img2img.inference.backends import (
+    Compiled,
+    Eager,
+    choose_backend,
+    equal_blocks,
+    is_large,
+    seconds_each,
+    typical_input,
+)
 from img2img.inference.cache import Cache
 from img2img.models import ArchSpec, Generator, build, generators
 from img2img.models.dropout import set_dropout
@@ -276,11 +284,12 @@ def test_without_a_compiler_the_network_runs_eagerly(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns about itself
-@pytest.mark.parametrize("name", ["compact", "resnet"])
-def test_compiled_computes_what_the_network_does(name):
-    generator = network(name)
+@pytest.mark.parametrize(("name", "arguments"), [("compact", {}), ("resnet", {"blocks": 4})])
+def test_compiled_computes_what_the_network_does(name, arguments):
+    generator = network(name, **arguments)
     backend = Compiled(generator, "fp32")
     assert backend.name == "compile" and backend.seconds > 0
+    assert bool(equal_blocks(generator)) == (name == "resnet")
     for count, side in [(1, 32), (3, 64)]:
         x = torch.rand(count, generator.in_channels, side, 2 * side)
         with torch.inference_mode():
@@ -296,6 +305,12 @@ def test_large_calls_are_run_by_the_network_in_strips(monkeypatch):
     assert backend(small).ndim == 0
     with torch.inference_mode():
         assert torch.equal(backend(large), generator.infer(large))
+
+
+def test_equal_blocks_are_those_in_a_row():
+    assert len(equal_blocks(build(ArchSpec("rrdbnet", {"features": 8, "growth": 4})))) == 23
+    assert len(equal_blocks(network("resnet", blocks=9))) == 9
+    assert not equal_blocks(network("unet")) and not equal_blocks(network("compact", convs=20))
 
 
 def test_rivals_take_turns_and_a_limit_ends_them():
