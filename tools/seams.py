@@ -23,7 +23,7 @@ from img2img.image.resize import resize
 from img2img.image.tensor import to_pixels, to_tensor
 from img2img.inference.precision import in_precision
 from img2img.inference.schemes import in_strips, schemes
-from img2img.inference.tiling import Blender, layout
+from img2img.inference.tiling import Blender, Layout, spans
 from img2img.interop import open_checkpoint
 from img2img.models import Generator, Resnet, RRDBNet
 from img2img.models.norm import BatchNorm, InstanceNorm, Statistics
@@ -69,7 +69,7 @@ def compare(
     expected, seconds = timed(lambda: generator.infer(x))
     click.echo(f"{'way':36} {'PSNR dB':>8} {'largest':>8} {'time':>6}   (differences in levels of 255)")
     click.echo(f"{'whole':36} {'':>8} {'':>8} {1:6.2f}   ({seconds:.1f} s)")
-    maps = []
+    maps, panels = [], []
     for name, way in ways(generator, x, tile, quick):
         result, taken = timed(way)
         apart = (result - expected).abs() * (255 / (generator.output_range[1] - generator.output_range[0]))
@@ -77,13 +77,15 @@ def compare(
         psnr = 10 * np.log10(255**2 / error) if error else float("inf")
         click.echo(f"{name:36} {psnr:8.1f} {float(apart.max()):8.3f} {taken / seconds:6.2f}")
         maps.append((name, apart.mean(1)[0].numpy()))
+        if not panels:
+            panels += to_pixels(result, generator.output_range, np.dtype(np.uint8))
     if output is not None:
         (picture,) = to_pixels(expected, generator.output_range, np.dtype(np.uint8))
-        panels = [picture, *(heat(apart * amplify) for name, apart in maps if name in SHOWN)]
+        panels = [picture, *panels, *(heat(apart * amplify) for name, apart in maps if name in SHOWN)]
         write_image(Image(grid([shrunk(panel, 512) for panel in panels])), output, EncodeOptions(quality=85))
 
 
-SHOWN = ("tiles, each with its own statistics", "statistics of a thumbnail", "two maps")
+SHOWN = ("tiles, each with its own statistics", "tiles, halo 10", "two maps", "trunk")
 
 
 def ways(
@@ -100,7 +102,7 @@ def ways(
             with frozen(generator, thumbnail):
                 return generator.infer(x)
 
-        yield SHOWN[1], by_thumbnail
+        yield "statistics of a thumbnail", by_thumbnail
         for halo in (16, 32, 48, 64):
 
             def by_statistics(halo: int = halo) -> Tensor:
@@ -109,7 +111,7 @@ def ways(
 
             yield f"true statistics, tiles, halo {halo}", by_statistics
     else:
-        yield "tiles, halo 10", lambda: tiled(generator, x, tile, 10)
+        yield SHOWN[1], lambda: tiled(generator, x, tile, 10)
         yield "tiles, blended over 32 pixels", lambda: tiled(generator, x, tile, 16, ramp=32)
     for scheme in schemes(generator, x.shape[2], x.shape[3], 64):
         if not (quick and scheme.kept == "nothing"):
@@ -161,14 +163,14 @@ def memory(
 
 
 def load(model: Path | None) -> Generator:
-    """Returns the network in a file, or ResNet-9 with weights of a size that makes pictures."""
+    """Returns the network in a file, or ResNet-9 with random weights as CycleGAN starts with them."""
     if model is not None:
         return open_checkpoint(model)[0].eval()
     torch.manual_seed(0)
     generator = Resnet()
     for layer in generator.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-            nn.init.kaiming_normal_(layer.weight)
+            nn.init.normal_(layer.weight, 0, 0.02)
     return generator.eval()
 
 
@@ -182,8 +184,10 @@ def timed(work: Callable[[], Tensor]) -> tuple[Tensor, float]:
 
 def tiled(generator: Generator, x: Tensor, tile: int, margin: int, ramp: int = 0) -> Tensor:
     """Returns what tiles make of `x` that know nothing of each other."""
-    window = tile + 2 * margin + ramp
-    cells = layout(x.shape[2], x.shape[3], window**2, radius=margin, unit=generator.multiple_of, tile=tile)
+    window, unit = tile + 2 * margin + ramp, generator.multiple_of
+    down, height = spans(x.shape[2], window, margin, ramp, unit)
+    across, width = spans(x.shape[3], window, margin, ramp, unit)
+    cells = Layout(down, across, height, width, ramp)
     blender = Blender(cells, generator.scale)
     result: Tensor | None = None
     for row, column in cells:
