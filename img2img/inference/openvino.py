@@ -129,6 +129,7 @@ def _import() -> Any:
 def _settings(ov: Any, precision: str) -> dict[Any, Any]:
     return {
         ov.properties.inference_num_threads(): torch.get_num_threads(),
+        ov.properties.hint.enable_cpu_pinning(): False,  # decoding and encoding run beside it
         ov.properties.num_streams(): 1,
         ov.properties.hint.performance_mode(): ov.properties.hint.PerformanceMode.LATENCY,
         ov.properties.hint.inference_precision(): HINTS[precision],
