@@ -9,9 +9,6 @@ import click
 
 from img2img.errors import display_path
 
-# What helps most photographs a little: stretch the tones, lift local contrast, sharpen.
-ENHANCE = ("auto-levels", "clahe=0.6", "sharpen=0.6")
-
 
 @click.command()
 @click.option(
@@ -26,12 +23,11 @@ def demo(output: Path) -> int:
     """See it work: enhance three photographs that ship with the package and compare before with after."""
     from img2img.batch import convert_folder
     from img2img.cli.render import say, say_error
-    from img2img.processors import parse_operations
+    from img2img.processors import open_recipe
 
-    chain = parse_operations(ENHANCE)
-    words = " ".join(f"--op {operation}" for operation in ENHANCE)
+    chain = open_recipe("enhance")
     say("No trained weights ship with this version, so the demo shows the classic OpenCV operations:")
-    say(f"  img2img process PHOTOS -o {display_path(output)} {words}")
+    say(f"  img2img process PHOTOS -o {display_path(output)} --recipe enhance")
     with as_file(files("img2img.recipes").joinpath("sample")) as samples:
         summary = convert_folder(samples, output, chain, settings={"operations": chain.settings()})
         say(f"{summary.to_text()}.")
@@ -51,7 +47,7 @@ def _compare(samples: Path, output: Path) -> Path:
     rows = []
     for sample in sorted(samples.glob("*.jpg")):
         before, after = read_image(sample), read_image(output / sample.name)
-        rows.append([(before, sample.stem), (after, " + ".join(ENHANCE))])
+        rows.append([(before, sample.stem), (after, "auto-levels, clahe, sharpen")])
     picture = output / "compare.png"
     write_image(sheet(rows), picture)
     return picture

@@ -39,8 +39,8 @@ def _list_operations(ctx: click.Context, parameter: click.Parameter, value: bool
 )
 @option(
     "--recipe",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A YAML file with a list of operations; they come before those of --op.",
+    metavar="FILE|NAME",
+    help="A YAML list of operations, or one that ships: enhance, scan, web. They come before those of --op.",
 )
 @option(
     "--list-ops",
@@ -52,7 +52,7 @@ def _list_operations(ctx: click.Context, parameter: click.Parameter, value: bool
 )
 @batch_options
 def process(
-    inputs: tuple[Path, ...], operations: tuple[str, ...], recipe: Path | None, options: BatchOptions
+    inputs: tuple[Path, ...], operations: tuple[str, ...], recipe: str | None, options: BatchOptions
 ) -> int:
     """Run OpenCV operations over files and folders.
 
@@ -62,11 +62,11 @@ def process(
     Example: img2img process IN -o OUT --op resize=long:1024 --op clahe --op sharpen=0.5
     """
     from img2img.cli.convert import convert
-    from img2img.processors import Chain, parse_operations, read_recipe
+    from img2img.processors import Chain, open_recipe, parse_operations
 
     if not operations and recipe is None:
         raise click.UsageError("nothing to do: name operations with --op or --recipe; --list-ops shows them.")
-    first = read_recipe(recipe).operations if recipe else ()
+    first = open_recipe(recipe).operations if recipe else ()
     chain = Chain((*first, *parse_operations(operations).operations))
 
     def load() -> tuple[Processor, dict[str, Any]]:

@@ -5,6 +5,7 @@ from img2img.processors.base import Operation, processors
 from img2img.processors.chain import Chain
 from img2img.processors.describe import Description, Parameter, describe
 from img2img.processors.recipe import parse_operations, read_recipe
+from img2img.processors.shipped import open_recipe, shipped_recipes
 
 __all__ = [
     "Chain",
@@ -12,7 +13,9 @@ __all__ = [
     "Operation",
     "Parameter",
     "describe",
+    "open_recipe",
     "parse_operations",
     "processors",
     "read_recipe",
+    "shipped_recipes",
 ]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,7 +12,15 @@ import pytest
 
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image.image import Image
-from img2img.processors import Chain, describe, parse_operations, processors, read_recipe
+from img2img.processors import (
+    Chain,
+    describe,
+    open_recipe,
+    parse_operations,
+    processors,
+    read_recipe,
+    shipped_recipes,
+)
 
 
 def settings(*texts):
@@ -205,3 +214,16 @@ def test_no_heavy_import():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_every_recipe_that_ships_works() -> None:
+    assert "enhance" in shipped_recipes()
+    image = Image(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8))
+    for name in shipped_recipes():
+        (result,) = open_recipe(name)([image])
+        assert not np.array_equal(result.pixels, image.pixels)
+
+
+def test_an_unknown_recipe_is_answered_with_those_that_ship() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'enhance'.*scan"):
+        open_recipe("enhanc")
