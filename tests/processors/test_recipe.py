@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -225,5 +224,5 @@ def test_every_recipe_that_ships_works() -> None:
 
 
 def test_an_unknown_recipe_is_answered_with_those_that_ship() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'enhance'.*scan"):
+    with pytest.raises(ConfigError, match=r"did you mean 'enhance'.*scan"):
         open_recipe("enhanc")
