@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from img2img.errors import ImageFitError, ImageFormatError, ImageReadError
 from img2img.image import READABLE, WRITABLE, EncodeOptions, Image, decode, encode, fit_reason
 from img2img.image.formats import tiff_samples as tiff
+from img2img.image.ifd import Reader
 
 EXACT = {".png", ".tif", ".tiff", ".bmp", ".dib", ".jp2", ".pgm", ".ppm", ".pnm", ".pam", ".pfm"}
 
@@ -248,7 +249,9 @@ def test_an_apng_with_its_own_still_picture_shows_it() -> None:
 # TIFF, where the samples are interpreted here
 
 
-@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "packbits", "tiff_deflate", "tiff_adobe_deflate"])
+@pytest.mark.parametrize(
+    "compression", ["raw", "tiff_lzw", "packbits", "tiff_deflate", "tiff_adobe_deflate", "zstd", "lzma"]
+)
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "CMYK", "I;16", "F"])
 def test_tiff_of_pillow(mode: str, compression: str) -> None:
     source = Pillow.fromarray(smooth(3))
@@ -267,18 +270,40 @@ def test_tiff_of_pillow(mode: str, compression: str) -> None:
     np.testing.assert_allclose(ours.squeeze(), expected, atol=1 if mode == "CMYK" else 0)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("predictor", [1, 2])
-def test_tiff_of_opencv(dtype: str, channels: int, predictor: int) -> None:
-    if dtype == "float32":
-        predictor = {1: 1, 2: 3}[predictor]
-    pixels = smooth(channels, dtype)
-    stored = pixels if channels == 1 else pixels[:, :, [2, 1, 0, 3][:channels]]
+def _tiff_of_opencv(pixels: np.ndarray, predictor: int) -> bytes:
+    stored = pixels if pixels.shape[2] == 1 else pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
     params = [cv2.IMWRITE_TIFF_COMPRESSION, 5, cv2.IMWRITE_TIFF_PREDICTOR, predictor]
-    image = decode(cv2.imencode(".tiff", np.ascontiguousarray(stored), params)[1].tobytes())
+    return cv2.imencode(".tiff", np.ascontiguousarray(stored), params)[1].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "predictor"),
+    [
+        ("uint8", 1),
+        ("uint8", 2),
+        ("uint16", 1),
+        ("uint16", 2),
+        ("float32", 1),
+        ("float32", 2),
+        ("float32", 3),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_tiff_of_opencv(dtype: str, predictor: int, channels: int) -> None:
+    pixels = smooth(channels, dtype)
+    image = decode(_tiff_of_opencv(pixels, predictor))
     ours = image.pixels if image.alpha is None else np.dstack((image.pixels, image.alpha))
     np.testing.assert_array_equal(ours, pixels)
+
+
+@pytest.mark.parametrize("bits", [8, 24])
+def test_tiff_prediction_for_floating_point_of_no_size_is_an_error(bits: int) -> None:
+    data = bytearray(_tiff_of_opencv(smooth(1, "float32"), 3))
+    reader = Reader(data)
+    entry = reader.directory(reader.first).fields[tiff.BITS].entry
+    struct.pack_into("<H", data, entry + 8, bits)
+    with pytest.raises(ImageReadError, match="prediction"):
+        decode(bytes(data))
 
 
 def _tiff(

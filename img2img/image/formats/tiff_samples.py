@@ -1,8 +1,8 @@
 """The numbers in a TIFF file.
 
-libtiff, by way of OpenCV, only takes the compression off: it is shown the strips or tiles as a grey picture
-of bytes. Depth, byte order, prediction and planes are undone here, because OpenCV knows no more than four
-channels and Pillow cuts 16-bit colours to 8.
+libtiff, by way of OpenCV or Pillow, only takes the compression off: it is shown the strips or tiles as a grey
+picture of bytes. Depth, byte order, prediction and planes are undone here, because OpenCV knows no more than
+four channels and Pillow cuts 16-bit colours to 8.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from img2img.image.formats.base import Header
 from img2img.image.ifd import LONG, SHORT, Directory, Tree, build, numbers
 from img2img.image.image import Pixels
 from img2img.image.opencv import decode_array
+from img2img.image.pillow import decode_with
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIP_OFFSETS, ORIENTATION, SAMPLES, ROWS_PER_STRIP, STRIP_SIZES = 273, 274, 277, 278, 279
@@ -26,6 +27,7 @@ XMP, ICC = 700, 34675
 WHITE_IS_ZERO, GREY, RGB, PALETTE, SEPARATED, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 
+_NOT_IN_OPENCV = frozenset((34925, 50000))  # LZMA and ZSTD, which its wheels are built without
 _ROWS = 256  # that are unpacked at once
 
 
@@ -129,7 +131,12 @@ def _uncompressed(
         joined = b"".join(segment[:size] for segment, size in zip(segments, wanted, strict=True))
         pixels = np.frombuffer(joined, np.uint8).reshape(height, stride)
         return np.packbits(np.unpackbits(pixels, axis=1, bitorder="little"), axis=1) if reverse else pixels
-    return decode_array(_grey_file(segments, stride, height, rows, layout, reverse))[:, :, 0]
+    grey = _grey_file(segments, stride, height, rows, layout, reverse)
+    if layout.compression in _NOT_IN_OPENCV:
+        from PIL import TiffImagePlugin
+
+        return decode_with(TiffImagePlugin.TiffImageFile, grey).pixels[:, :, 0]
+    return decode_array(grey)[:, :, 0]
 
 
 def _grey_file(
@@ -162,8 +169,8 @@ def _numbers(rows: Pixels, width: int, channels: int, layout: Layout) -> Pixels:
     predictor = layout.directory.number(PREDICTOR, 1) if layout.compression != 1 else 1
     shape = (len(rows), width, channels)
     if predictor == 3:
-        if layout.kind != FLOAT:
-            raise ImageReadError("the TIFF file is broken: prediction for floating point on whole numbers")
+        if layout.kind != FLOAT or bits not in (16, 32, 64):
+            raise ImageReadError("the TIFF file is broken: prediction for floating point on other numbers")
         size = bits // 8
         steps = rows.reshape(len(rows), -1, channels).cumsum(axis=1, dtype=np.uint8)
         shuffled = steps.reshape(len(rows), size, width * channels).swapaxes(1, 2)  # most significant first
@@ -172,10 +179,10 @@ def _numbers(rows: Pixels, width: int, channels: int, layout: Layout) -> Pixels:
         code = {UNSIGNED: "u", SIGNED: "i", FLOAT: "f"}[layout.kind]
         if code + str(bits) == "f8":
             raise ImageFormatError("TIFF samples of 8-bit floating point are not read")
-        stored = np.ascontiguousarray(rows).view(f"{order}{code}{bits // 8}").reshape(shape)
-        if predictor == 2:
+        stored = np.ascontiguousarray(rows).view(f"{order}u{bits // 8}").reshape(shape)
+        if predictor == 2:  # of floating point numbers, too, it takes the differences of their bits
             stored = stored.cumsum(axis=1, dtype=stored.dtype.newbyteorder("="))
-        return stored
+        return stored.view(stored.dtype.str.replace("u", code))
     if layout.kind == FLOAT or layout.kind == SIGNED or bits == 24:
         raise ImageFormatError(f"TIFF samples of {bits} bits in format {layout.kind} are not read")
     values = _unpacked(rows, bits, width * channels).reshape(shape)
