@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 import time
 import tracemalloc
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from pictures import corpus, from_pillow, jpeg_with, png_chunk, smooth
+from PIL import Image as Pillow
 
 from img2img.errors import ImageFormatError, ImageLimitError, ImageReadError
 from img2img.image import Image, Limits, decode, encode
@@ -70,6 +72,39 @@ def test_a_cut_jpeg_with_an_end_marker_is_no_half_grey_picture(interval: int) ->
         assert cv2.imdecode(np.frombuffer(cut, np.uint8), flags=cv2.IMREAD_UNCHANGED) is not None
         with pytest.raises(ImageReadError, match="missing"):
             decode(cut)
+
+
+def test_a_jpeg_that_was_cut_within_a_pair_of_bytes_is_no_half_grey_picture() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (80, 120, 3), np.uint8)
+    data = from_pillow(noise, "JPEG", quality=95)
+    middle = range(len(data) // 3, len(data) * 2 // 3)
+    cuts = [at for at in middle if data[at - 1] == 0xFF]
+    assert len(cuts) > 5
+    for at in cuts:
+        with pytest.raises(ImageReadError, match="missing"):
+            decode(data[:at] + b"\xff\xd9")
+
+
+def test_a_cut_cmyk_jpeg_with_an_end_marker_is_no_half_grey_picture() -> None:
+    data = from_pillow(Pillow.fromarray(smooth(3, height=80, width=120)).convert("CMYK"), "JPEG")
+    decode(data)
+    for share in (0.4, 0.6, 0.8):
+        with pytest.raises(ImageReadError, match="missing"):
+            decode(data[: int(len(data) * share)] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_progressive_jpeg_without_its_last_scans_is_an_error(mode: str) -> None:
+    """It would be a blurred picture, or one with grey rows; neither decoder reports it."""
+    picture = Pillow.fromarray(smooth(3, height=80, width=120)).convert(mode)
+    data = from_pillow(picture, "JPEG", progressive=True, quality=95)
+    decode(data)
+    scans = [match.start() for match in re.finditer(b"\xff\xda", data)]
+    assert len(scans) >= 6
+    for at in scans[1:]:
+        for cut in (at, at - 1, at - 5):
+            with pytest.raises(ImageReadError):
+                decode(data[:cut] + b"\xff\xd9")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

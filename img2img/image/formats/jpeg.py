@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import struct
 import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,16 +18,25 @@ from img2img.image.image import Image, Pixels
 from img2img.image.opencv import AS_STORED, RGB_AS_STORED, decode_array, encode_array, split_bgra
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+_SCAN, _END = 0xDA, 0xD9
 _ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # markers without a length
 _SAMPLING = {"4:2:0": 0x221111, "4:2:2": 0x211111, "4:4:4": 0x111111}
 _ICC, _EXIF, _XMP = b"ICC_PROFILE\x00", b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
 _ICC_PART = 65533 - len(_ICC) - 2
 _MARKER = re.compile(rb"\xff([^\xff])", re.DOTALL)
-_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_SCAN_END = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")  # any number of 0xff may fill up before a marker
 _AFTER_SCAN = frozenset((0xC4, 0xCC, *range(0xD9, 0xDE), *range(0xE0, 0xF0), 0xFE))  # markers that may follow
 _KEEP = 64 * 2**20  # bytes of scratch memory that a thread keeps between pictures
 
 _scratch = threading.local()
+
+
+@dataclass
+class _Layout:
+    scan: int  # where the header of the first scan starts
+    start: int  # of the picture data after it
+    progressive: bool
 
 
 def matches(data: bytes) -> bool:
@@ -38,27 +50,30 @@ def probe(data: bytes) -> Header:
     icc: dict[int, bytes] = {}
     exif, xmp = b"", None
     frames = 1
-    at = 2
+    progressive = False
+    at = scan = 2
     for _ in range(MAX_PARTS):
         match = _MARKER.search(data, at)
         if match is None:
             raise ImageReadError("the JPEG file is truncated: it ends before any picture data")
         marker = match[1][0]
         at = match.end()
-        if marker == 0xD9:
+        if marker == _END:
             raise ImageReadError("the JPEG file holds no picture data")
         if marker in _ALONE:
             continue
         (length,) = struct.unpack_from(">H", data, at)
         segment = data[at + 2 : at + length]
+        scan = at
         at += max(length, 2)
-        if marker == 0xDA:
+        if marker == _SCAN:
             break
         if marker in _FRAMES and header is None:
             precision, height, width, components = struct.unpack_from(">BHHB", segment)
             if precision != 8:
                 raise ImageFormatError(f"this is a JPEG of {precision} bits; only those of 8 bits are read")
             header = Header(width, height, components)
+            progressive = marker in _PROGRESSIVE
         elif marker == 0xE1 and segment.startswith(_EXIF):
             exif += segment[6:] if exif else segment
         elif marker == 0xE1 and segment.startswith(_XMP):
@@ -71,7 +86,7 @@ def probe(data: bytes) -> Header:
         raise ImageReadError("the JPEG file names no size for its picture")
     header.icc = b"".join(icc[number] for number in sorted(icc)) or None
     header.exif, header.xmp, header.frames = exif or None, xmp, frames
-    header.details = at
+    header.details = _Layout(scan, at, progressive)
     return header
 
 
@@ -94,28 +109,63 @@ def _mpo_pictures(index: bytes) -> int:
 
 def decode(data: bytes, header: Header) -> Raster:
     """Decodes the picture; CMYK becomes RGB."""
+    layout: _Layout = header.details
+    if layout.progressive and _lacks_scans(data, layout.scan, header.channels):
+        raise ImageReadError("the progressive JPEG file is truncated or broken: some scans are missing")
     # of three channels the decoder writes RGB directly, which costs nothing
     flags = RGB_AS_STORED if header.channels == 3 else AS_STORED
     pixels = decode_array(data, flags)
+    last = pixels[-1, -1]
+    # what is missing is 128 in each channel, which is some grey in CMYK
+    suspicious = (last == (last[0] if header.channels == 4 else 128)).all()
+    if suspicious and _ran_out(data, layout.start, flags, pixels):
+        raise ImageReadError("the JPEG file is truncated or broken: a part of the picture is missing")
     if header.channels == 4:
         header.warnings.append("the CMYK picture was converted to RGB without its colour profile")
         return Raster(split_bgra(pixels)[0])
-    if bool((pixels[-1, -1] == 128).all()) and _ran_out(data, header.details, flags, pixels):
-        raise ImageReadError("the JPEG file is truncated or broken: a part of the picture is missing")
     return Raster(pixels)
 
 
-def _ran_out(data: bytes, scan: int, flags: int, pixels: Pixels) -> bool:
+def _lacks_scans(data: bytes, first: int, channels: int) -> bool:
+    """Returns whether the scans of a progressive picture leave out coefficients, or their last bits.
+
+    A file that was cut and then closed with an end marker does, and decodes to a blurred picture without an
+    error.
+    """
+    complete: defaultdict[int, set[int]] = defaultdict(set)
+    for scan in _scans(data, first):
+        count = scan[0]
+        low, high, bits = scan[1 + 2 * count : 4 + 2 * count]
+        if bits & 15 == 0:
+            for channel in scan[1 : 1 + 2 * count : 2]:
+                complete[channel].update(range(low, high + 1))
+    return sum(len(coefficients) == 64 for coefficients in complete.values()) < channels
+
+
+def _scans(data: bytes, at: int) -> Iterator[bytes]:
+    """Yields the header of each scan from the one at `at` on."""
+    marker = _SCAN
+    while marker != _END:
+        (length,) = struct.unpack_from(">H", data, at)
+        if marker == _SCAN:
+            yield data[at + 2 : at + length]
+        found = _SCAN_END.search(data, at + length)
+        if found is None:
+            return
+        marker, at = found[1][0], found.end()
+
+
+def _ran_out(data: bytes, start: int, flags: int, pixels: Pixels) -> bool:
     """Returns whether the decoder met the end of the picture data before the end of the picture.
 
     A file that was cut and then closed with an end marker decodes without an error: the rest becomes grey,
     128 in each channel. When the last pixel is just that, the picture is decoded again with more data before
     the marker. To a complete picture that makes no difference.
     """
-    end = _SCAN_END.search(data, scan)
+    end = _SCAN_END.search(data, start)
     if end is None:
         return False
-    if end[0][1] not in _AFTER_SCAN:
+    if end[1][0] not in _AFTER_SCAN:
         return True
     longer = b"".join((data[: end.start()], b"\x5a\x93" * 64, data[end.start() :]))
     try:
