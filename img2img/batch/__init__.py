@@ -8,7 +8,7 @@ report    results -> JSON lines, a summary, an exit code
 from img2img.batch.folder import convert_folder
 from img2img.batch.names import output_name
 from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
-from img2img.batch.report import Report, Result, Summary, exit_code
+from img2img.batch.report import Report, Result, Summary, check_report, exit_code
 from img2img.batch.run import Processor, run
 from img2img.batch.shard import Shard, shard_from_environment
 
@@ -22,6 +22,7 @@ __all__ = [
     "Shard",
     "Summary",
     "Unreadable",
+    "check_report",
     "convert_folder",
     "exit_code",
     "output_name",

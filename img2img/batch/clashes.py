@@ -36,8 +36,11 @@ def check_outputs(pairs: Iterable[Pair], places: Places, links: bool = True) -> 
         key, folder, exists = places.output_key(output)
         if key in sources:
             raise _is_a_source(output, sources[key])
-        if exists and output.is_symlink() and (target := places.key(output.resolve())) in sources:
-            raise _is_a_source(output, sources[target])
+        # unlike Path.is_symlink this raises nothing: a name may be too long to exist
+        if exists and os.path.islink(output):  # noqa: PTH114
+            target = places.key(output.resolve())
+            if target in sources:
+                raise _is_a_source(output, sources[target])
         if key in outputs:
             clashes.append((outputs[key], pair))
         outputs.setdefault(key, pair)

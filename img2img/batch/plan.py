@@ -202,9 +202,15 @@ def _is_named_like_image(path: Path) -> bool:
 
 
 def _check_output_folder(output: Path) -> None:
-    if output.exists() and not output.is_dir():
+    nearest = next(path for path in (output, *output.parents) if path.exists())
+    if nearest == output and not output.is_dir():
         raise PlanError(
             f"the output {display_path(output)} is a file; several inputs, or a folder, need a folder."
+        )
+    if not nearest.is_dir():
+        raise PlanError(
+            f"the output {display_path(output)} cannot be a folder: {display_path(nearest)} is a file. "
+            "Choose another one."
         )
     if _is_named_like_image(output) and not output.is_dir():
         raise PlanError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -10,7 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from img2img.errors import display_path
+from img2img.errors import Img2ImgError, UsageError, display_path
+
+_START = b'{"source": '  # of every line
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -53,31 +56,60 @@ class Result:
         }
 
 
+def check_report(path: Path) -> None:
+    """Makes sure that nothing is lost when a report takes the place of what stands at `path`.
+
+    Raises:
+        UsageError: It is neither a report nor empty: a slip of the keyboard could name a picture.
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                start = file.read(len(_START))
+            if start not in (b"", _START):
+                raise UsageError(
+                    f"{display_path(path)} is there already and is no report; it was not touched. Choose "
+                    "another name for the report."
+                )
+    except OSError as error:
+        raise UsageError(_unwritable(path, error)) from error
+
+
 class Report:
     """A file of JSON lines, one a result, complete up to the last result at every moment.
 
     Args:
-        path: Where to write; what stands there is replaced.
+        path: Where to write. An earlier report there is replaced, and folders on the way are made.
 
     Raises:
-        OSError: It cannot be opened.
+        UsageError: It cannot be written, or something else stands there.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="ascii", newline="\n")
+        check_report(path)
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", encoding="ascii", newline="\n")
+        except OSError as error:
+            raise UsageError(_unwritable(path, error)) from error
 
     def add(self, result: Result) -> None:
         """Writes the line of `result`.
 
         Raises:
-            OSError: It cannot be written.
+            Img2ImgError: It cannot be written.
         """
-        self._file.write(json.dumps(result.to_json()) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(result.to_json()) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise Img2ImgError(_unwritable(self._path, error)) from error
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # of a line that `add` could not write
+            self._file.close()
 
     def __enter__(self) -> Report:
         return self
@@ -86,6 +118,10 @@ class Report:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"the report {display_path(path)} cannot be written: {error.strerror or error}."
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -44,7 +44,7 @@ def run(
     overwrite: bool = False,
     checksum: bool = False,
     stop: threading.Event | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Does what `plan` lists, and yields one Result a file as they come, in no particular order.
 
     Nothing that goes wrong with one file stops the others. What is up to date from an earlier run is skipped:
@@ -97,7 +97,7 @@ def run(
     return _results(plan, flow, Stages(flow, plan, process, journal, limits, options), jobs)
 
 
-def _results(plan: Plan, flow: Flow, stages: Stages, jobs: int) -> Iterator[Result]:
+def _results(plan: Plan, flow: Flow, stages: Stages, jobs: int) -> Generator[Result, None, None]:
     for unreadable in plan.unreadable:
         flow.emit(Result(unreadable.source, None, "failed", unreadable.reason))
     for folder in {item.output.parent for item in plan.items}:

@@ -14,7 +14,7 @@ from img2img.batch.journal import UNCHANGED, Journal, left_as_edited
 from img2img.batch.names import FALLBACKS
 from img2img.batch.plan import Plan
 from img2img.batch.report import Result
-from img2img.errors import ImageFitError, Img2ImgError, ProcessingError, display_path
+from img2img.errors import ImageFitError, ImageWriteError, Img2ImgError, ProcessingError, display_path
 from img2img.image import EncodeOptions, Image, Limits, decode, encode, fit_reason, prepare
 from img2img.image.files import read_bytes
 from img2img.image.formats import recognise
@@ -166,7 +166,7 @@ class Stages:
                 data = encode(image, extension, self._options)
                 del image
                 self._flow.encoded(work)
-                path.parent.mkdir(parents=True, exist_ok=True)
+                _make_folder(path.parent)
                 self._journal.store(data, item, work.fingerprint, path)
             result = Result(item.source, path, "done", "", work.warnings, work.ms, pixels)
         except Exception as error:  # noqa: BLE001
@@ -211,6 +211,15 @@ def _decoded_size(data: bytes, limits: Limits) -> int:
         return max(len(data), 1)
     limits.check(header.width, header.height, header.channels, header.frames)
     return header.width * header.height * header.channels
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageWriteError(
+            f"the folder {display_path(folder)} cannot be made: {error.strerror or error}"
+        ) from error
 
 
 @contextmanager

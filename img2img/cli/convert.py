@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +38,14 @@ def convert(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int:
     logging.basicConfig(
         format="%(levelname)s %(name)s: %(message)s", level="DEBUG" if options.verbose else "CRITICAL"
     )
-    missing = [path for path in inputs if not path.exists() and not path.is_symlink()]
-    if missing:
-        raise UsageError(f"there is no file or folder {', '.join(display_path(path) for path in missing)}.")
+    if not options.output:
+        raise UsageError("-o is empty; name a folder or a file for the results, or . for this folder.")
     if options.output == "-":
         return _to_stdout(inputs, options, load)
-    from img2img.batch import plan
+    from img2img.batch import check_report, plan
 
+    if options.report is not None:
+        check_report(options.report)
     work = plan(inputs, Path(options.output), options.rules())
     if options.dry_run:
         return _show(work)
@@ -63,8 +64,12 @@ def _show(work: Plan) -> int:
         say_error(work.reason)
         return 4
     share = f" of {work.total}, shard {work.shard}" if work.shard else ""
-    say(f"{len(work.items)} files{share}; nothing was written.")
+    say(f"{_files(len(work.items))}{share}; nothing was written.")
     return 0
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count} files"
 
 
 def _run(work: Plan, options: BatchOptions, load: Load) -> int:
@@ -92,12 +97,13 @@ def _run(work: Plan, options: BatchOptions, load: Load) -> int:
             checksum=options.checksum,
             stop=stop.event,
         )
-        for result in results:
-            summary.add(result)
-            if report is not None:
-                report.add(result)
-            _say_result(result, summary, options)
-            progress.advance(failed=result.status == "failed")
+        with closing(results):  # whatever happens here, its threads end in good order
+            for result in results:
+                summary.add(result)
+                if report is not None:
+                    report.add(result)
+                _say_result(result, summary, options)
+                progress.advance(failed=result.status == "failed")
     summary.finish()
     _say_summary(summary, options, total)
     if stop.exit_code is not None:
@@ -129,7 +135,7 @@ def _say_summary(summary: Summary, options: BatchOptions, total: int) -> None:
         say(f"... and {hidden} more failures; --report FILE lists them all.", "red")
     if summary.warnings and not options.verbose:
         files = len({source for source, _ in summary.warnings})
-        say(f"{files} files came with a warning; --verbose or --report FILE shows them.", "yellow")
+        say(f"{_files(files)} came with a warning; --verbose or --report FILE shows them.", "yellow")
     left = total - summary.done - summary.skipped - summary.failed
     say(summary.to_text() + (f"; {left} not started" if left else "") + ".")
 
@@ -137,13 +143,21 @@ def _say_summary(summary: Summary, options: BatchOptions, total: int) -> None:
 def _to_stdout(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int:
     """Writes one result to stdout, in the format of --ext or of the input."""
     from img2img.batch import output_name
-    from img2img.image import encode, fit_reason, read_image
+    from img2img.batch.names import FALLBACKS
+    from img2img.batch.sources import existing
+    from img2img.image import encode, fit_reason, prepare, read_image
 
+    inputs = existing(list(inputs))
     if len(inputs) != 1 or inputs[0].is_dir():
-        raise UsageError(f"-o - takes one input file; {len(inputs)} inputs or a folder need a folder.")
+        raise UsageError("-o - takes one input file; several, or a folder, need a folder for the results.")
+    if options.report is not None or options.as_json:
+        raise UsageError("-o - writes the picture alone, without --report and --json.")
+    extension = Path(output_name(inputs[0].name, extension=options.ext)).suffix
+    if options.dry_run:
+        say(f"{display_path(inputs[0])} -> stdout, as {extension}; nothing was written.")
+        return 0
     if sys.stdout.isatty():
         raise UsageError("stdout is a terminal; send the picture into a file or a pipe: -o - > OUT.png")
-    extension = Path(output_name(inputs[0].name, extension=options.ext)).suffix
     try:
         image = read_image(inputs[0], options.limits())
     except ImageReadError as error:
@@ -151,10 +165,10 @@ def _to_stdout(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int
         return 1
     processor, _ = load()
     (result,) = processor([image])
-    if fit_reason(result, extension) is not None:
-        extension = ".png"
+    extension = next((e for e in (extension, *FALLBACKS) if fit_reason(result, e) is None), extension)
+    result = prepare(result, extension, options.encoding())
     data = encode(result, extension, options.encoding())
-    for warning in result.warnings:
+    for warning in dict.fromkeys((*image.warnings, *result.warnings)):
         say_warning(warning)
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from img2img import __version__
-from img2img.errors import Img2ImgError, ModelError, UsageError
+from img2img.errors import Img2ImgError, ModelError, UsageError, display_path
 
 # name: (module under img2img.cli, attribute, summary). The modules load only when their command runs.
 COMMANDS = {
@@ -80,6 +80,13 @@ class App(click.Group):
             # The reader of our output is gone; keep the interpreter from complaining at shutdown.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
+        except OSError as error:
+            if not isinstance(error.filename, str):
+                raise
+            from img2img.cli.render import say_error
+
+            say_error(f"{display_path(error.filename)}: {error.strerror}.")
+            code = 2
         except Img2ImgError as error:
             from img2img.cli.render import say_error
 

@@ -49,8 +49,11 @@ class NetworkOptions:
             return convert(inputs, options, load)
         if options.output == "-":
             raise click.UsageError("-o - writes one picture; it takes one device.")
+        from img2img.batch import check_report
         from img2img.batch.launch import launch, per_device
 
+        if options.report is not None:
+            check_report(options.report)
         program = [sys.executable, "-m", "img2img"]
         commands = per_device([*program, *arguments], devices, options.rules().shard)
         parts = [Path(f"{options.report}.{number}") for number in range(len(devices))]

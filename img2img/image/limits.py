@@ -35,8 +35,8 @@ class Limits:
         if width * height * max(channels, 4) > 4 * self.max_pixels:
             many = f" in {channels} channels" if channels > 4 else ""
             raise ImageLimitError(
-                f"the picture is {width} x {height} = {width * height / 1e6:,.1f} megapixels{many}; at most "
-                f"{self.max_pixels / 1e6:,.1f} are read, raise --max-pixels if you trust the file"
+                f"the picture is {width} x {height} = {width * height:,} pixels{many}; at most "
+                f"{self.max_pixels:,} are read, raise --max-pixels if you trust the file"
             )
         if channels > self.max_channels:
             raise ImageLimitError(

@@ -98,6 +98,13 @@ def test_max_failures_stops_with_code_3(broken: Path, tmp_path: Path) -> None:
         (["photos", "-o", "out", "--op", "flip", "--shard", "3/2"], 2, "3/2"),
         (["photos", "-o", "out", "--op", "flip", "--include", "*.tif"], 4, ""),
         (["photos", "-o", "-", "--op", "flip"], 2, "one input file"),
+        (["photos", "-o", "", "--op", "flip"], 2, "-o is empty"),
+        (["photos", "-o", "photos/a.png/out", "--op", "flip"], 2, "a.png is a file"),
+        (["photos", "-o", "x" * 300, "--op", "flip"], 2, "too long"),
+        (["x" * 300, "-o", "out", "--op", "flip"], 2, "no such file"),
+        (["photos", "-o", "out", "--op", "flip", "--report", "photos/a.png"], 2, "is no report"),
+        (["photos", "-o", "out", "--op", "flip", "--report", "photos/a.png/report"], 2, "cannot be written"),
+        (["photos/a.png", "-o", "-", "--op", "flip", "--report", "r"], 2, "without --report"),
     ],
 )
 def test_refusals_are_one_line_and_start_nothing(
@@ -110,6 +117,7 @@ def test_refusals_are_one_line_and_start_nothing(
     assert words in result.stderr
     assert "Traceback" not in result.output
     assert not (tmp_path / "out").exists()
+    assert read_image(photos / "a.png").pixels.shape == (30, 40, 3)
 
 
 def test_colliding_outputs_are_shown_before_any_work(photos: Path, tmp_path: Path) -> None:
@@ -126,6 +134,23 @@ def test_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Path
     assert result.exit_code == 0
     assert f"{photos / 'deep' / 'b.jpg'} -> {tmp_path / 'out' / 'deep' / 'b.webp'}" in result.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_a_report_may_lie_in_the_output_folder_and_replaces_the_last_one(
+    photos: Path, tmp_path: Path
+) -> None:
+    report = tmp_path / "out" / "report.jsonl"
+    for status in ("done", "skipped"):
+        result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--report", report)
+        assert result.exit_code == 0, result.output
+        assert [json.loads(line)["status"] for line in report.read_text().splitlines()] == [status, status]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_report_that_cannot_be_written_is_one_line(photos: Path, tmp_path: Path) -> None:
+    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--report", "/dev/full")
+    assert result.exit_code == 1
+    assert "Error: the report /dev/full cannot be written: No space left on device." in result.stderr
 
 
 def test_a_file_of_somebody_else_is_not_replaced(photos: Path, tmp_path: Path) -> None:
@@ -146,6 +171,19 @@ def test_a_file_or_stdout_as_output(photos: Path, tmp_path: Path) -> None:
     piped = img2img("process", source, "-o", "-", "--ext", "png", "--op", "grayscale")
     assert piped.exit_code == 0
     assert np.array_equal(decode(piped.stdout_bytes).pixels, written.pixels)
+
+
+def test_stdout_gets_nothing_in_a_dry_run(photos: Path) -> None:
+    result = img2img("process", photos / "a.png", "-o", "-", "--op", "flip", "--dry-run")
+    assert (result.exit_code, result.stdout_bytes) == (0, b"")
+    assert "a.png -> stdout" in result.stderr
+
+
+def test_what_png_cannot_hold_goes_to_stdout_as_tiff(tmp_path: Path) -> None:
+    write_image(Image(np.full((4, 5, 3), 0.5, np.float32)), tmp_path / "a.pfm")
+    piped = img2img("process", tmp_path / "a.pfm", "-o", "-", "--ext", "jpg", "--op", "flip")
+    assert piped.exit_code == 0, piped.output
+    assert piped.stdout_bytes.startswith(b"II*")
 
 
 def test_a_broken_file_to_stdout_writes_nothing(broken: Path) -> None:

@@ -213,7 +213,7 @@ def test_an_enormous_header_costs_no_memory(name: str) -> None:
     data = _bombs()[name]
     tracemalloc.start()
     try:
-        with pytest.raises(ImageLimitError, match="megapixels"):
+        with pytest.raises(ImageLimitError, match="pixels; at most"):
             decode(data)
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:
