@@ -95,9 +95,9 @@ class Runner:
         """
         height, width, _ = pictures[0].shape
         dtype = pictures[0].dtype
-        room = budget(self.device, self.memory, capped=self.generator.tiling == "local")
+        most = budget(self.device, self.memory, capped=False)
         while True:
-            scheme = self._scheme(height, width, dtype, room)
+            scheme = self._scheme(height, width, dtype, most)
             grid = self._layout(height, width, self._affordable(dtype), dtype, checked=scheme is None)
             count = max(1, min(self.batch_pixels(dtype) // (grid.height * grid.width), 64))
             try:
@@ -110,8 +110,8 @@ class Runner:
                     raise
             self._forget()
             used = grid.height * grid.width * count
-            room = min(room, used * self._each(dtype) if scheme is None else scheme.peak) // 2
-            if scheme is not None or self._scheme(height, width, dtype, room) is not None:
+            most = min(most, used * self._each(dtype) if scheme is None else scheme.peak) // 2
+            if scheme is not None or self._scheme(height, width, dtype, most) is not None:
                 continue
             smaller = self._layout(height, width, used // 4, dtype)
             if count == 1 and smaller.height * smaller.width >= used:
@@ -126,14 +126,27 @@ class Runner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _scheme(self, height: int, width: int, dtype: np.dtype[Any], room: int) -> Scheme | None:
-        """Returns how a picture too large for `room` bytes goes through in strips; None if it need not."""
+    def _scheme(self, height: int, width: int, dtype: np.dtype[Any], most: int) -> Scheme | None:
+        """Returns how a picture goes through in strips, or None if whole or in exact tiles is better.
+
+        Strips take more than the usual share of the memory, up to `most` bytes, only where nothing else
+        would be exact.
+        """
         if self.tile is not None:
             return None
+        room = most
+        if self.generator.tiling == "local":
+            room = min(budget(self.device, self.memory), most)
+            if self._layout(height, width, self._affordable(dtype, room), dtype).ramp == 0:
+                return None
         height, width = self._padded(height, width)
-        if height * width <= room // self._each(dtype) and height * width <= self._affordable(dtype, room):
+        if height * width <= self._affordable(dtype, room):
             return None
-        return choose_scheme(self.generator, height, width, room, self._dtype(dtype).itemsize)
+        while True:
+            scheme = choose_scheme(self.generator, height, width, room, self._dtype(dtype).itemsize)
+            if scheme is not None or room >= most:
+                return scheme
+            room = min(2 * room, most)
 
     def _in_strips(self, picture: Pixels, grey: bool, scheme: Scheme, notes: list[str]) -> Pixels:
         """Runs the network over one picture by `scheme`; in fp32 again if half precision overflows."""
@@ -164,7 +177,7 @@ class Runner:
         return result
 
     def _affordable(self, dtype: np.dtype[Any], room: int | None = None) -> int:
-        """Returns how many input pixels fit into the memory (`room` bytes) at once."""
+        """Returns how many input pixels fit at once into `room` bytes, or the usual share of the memory."""
         room = budget(self.device, self.memory) if room is None else room
         pixels = min(room // self._each(dtype), MOST_VALUES // self.generator.live_features)
         return int(max(1, pixels if self._shrunk is None else min(pixels, self._shrunk)))
