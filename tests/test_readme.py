@@ -15,7 +15,10 @@ from img2img.cli.main import cli
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```console\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-MODEL = "realesr-animevideov3.pth"
+MODELS = {
+    "realesr-animevideov3.pth": "data/weights/realesrgan/realesr-animevideov3.pth",
+    "latest_net_G_A.pth": "fixtures/cyclegan_resnet9_in/latest_net_G.pth",
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +48,10 @@ def test_transcript(
 ) -> None:
     first, _, expected = block.partition("\n")
     assert first.startswith("$ img2img ")
-    if MODEL in first and not (place / MODEL).exists():
-        data: Path = request.getfixturevalue("test_data")
-        shutil.copy(data / "data" / "weights" / "realesrgan" / MODEL, place / MODEL)
+    for model, source in MODELS.items():
+        if model in first:
+            data: Path = request.getfixturevalue("test_data")
+            shutil.copy(data / source, place / model)
     monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "120")
     result = CliRunner().invoke(cli, shlex.split(first)[2:])
