@@ -24,6 +24,7 @@ Choice = Literal["auto", "eager", "compile", "openvino"]
 WORTH_CONVERTING = 100_000  # parameters; a smaller network takes no time anyway
 GAIN = 1.05  # how much faster OpenVINO must be to be taken
 WHOLE_PIXELS = 2**20  # of output: beyond it `Generator.infer`, which works in strips, saves gigabytes
+WHOLE_VALUES = 2**26  # of activations: compiled networks and OpenVINO keep more of them than is planned for
 
 
 class Backend(Protocol):
@@ -86,7 +87,7 @@ class Compiled:
 
     def __init__(self, generator: Generator, precision: str) -> None:
         started = time.perf_counter()
-        self.precision, self._scale = precision, generator.scale
+        self.precision = precision
         self._network = in_precision(generator, DTYPES[precision])
         self._whole: Callable[[Tensor], Tensor] | None = None
         blocks = equal_blocks(self._network)
@@ -101,7 +102,7 @@ class Compiled:
     def __call__(self, x: Tensor) -> Tensor:
         """See `Backend`; large calls do without a graph of the whole, which would need more memory."""
         with torch.inference_mode():  # a change of the mode would compile again
-            if self._whole is None or is_large(x, self._scale):
+            if self._whole is None or is_large(x, self._network):
                 return self._network.infer(x).float()
             return self._whole(x).float()
 
@@ -129,7 +130,7 @@ class OpenVino:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Backend`; large calls are left to the eager network, which needs less memory for them."""
-        if not is_large(x, self._generator.scale):
+        if not is_large(x, self._generator):
             return self._network(x)
         self._eager = self._eager or Eager(self._generator, self.precision)
         return self._eager(x)
@@ -212,9 +213,11 @@ def typical_input(generator: Generator, count: int = 1) -> Tensor:
     return x.to(device).contiguous(memory_format=torch.channels_last)
 
 
-def is_large(x: Tensor, scale: int) -> bool:
-    """Returns whether the result for `x` has so many pixels that a CPU should not run the network whole."""
-    return x.device.type == "cpu" and x.shape[0] * x.shape[2] * x.shape[3] * scale**2 > WHOLE_PIXELS
+def is_large(x: Tensor, generator: Generator) -> bool:
+    """Returns whether `x` is so large that a CPU should leave it to the eager network, which needs less."""
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
+    large = pixels * generator.scale**2 > WHOLE_PIXELS or pixels * generator.live_features > WHOLE_VALUES
+    return x.device.type == "cpu" and large
 
 
 def equal_blocks(generator: Generator) -> list[nn.Module]:

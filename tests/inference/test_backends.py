@@ -301,7 +301,7 @@ def test_large_calls_are_run_by_the_network_in_strips(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda module, **_: lambda x: torch.zeros(()))
     backend = Compiled(generator, "fp32")
     small, large = torch.rand(1, 3, 8, 8), torch.rand(1, 3, 512, 513)
-    assert not is_large(small, 2) and is_large(large, 2)
+    assert not is_large(small, generator) and is_large(large, generator)
     assert backend(small).ndim == 0
     with torch.inference_mode():
         assert torch.equal(backend(large), generator.infer(large))
