@@ -196,10 +196,6 @@ class Summary:
         speed = f"{self.images_per_second:.1f} images/s, {self.megapixels_per_second:.1f} MP/s"
         return f"{', '.join(parts)} in {self.seconds:.1f} s ({speed})"
 
-    def failure_lines(self) -> list[str]:
-        """Returns one line for each failure, safe to show in a terminal."""
-        return [f"{display_path(source)}: {reason}" for source, reason in self.failures]
-
 
 def exit_code(summary: Summary, *, matched: bool, max_failures: int | None = None) -> int:
     """Returns how a run ended, as a process exit code.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
 from img2img import __version__
 from img2img.errors import Img2ImgError, ModelError, UsageError, display_path
+
+_logger = logging.getLogger(__name__)
 
 # name: (module under img2img.cli, attribute, summary). The modules load only when their command runs.
 COMMANDS = {
@@ -81,11 +85,11 @@ class App(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
         except OSError as error:
-            if not isinstance(error.filename, str):
-                raise
             from img2img.cli.render import say_error
 
-            say_error(f"{display_path(error.filename)}: {error.strerror}.")
+            _logger.debug("unexpected failure", exc_info=True)
+            place = f"{display_path(error.filename)}: " if isinstance(error.filename, str) else ""
+            say_error(f"{place}{error.strerror or error}.")
             code = 2
         except Img2ImgError as error:
             from img2img.cli.render import say_error
@@ -115,4 +119,16 @@ def cli() -> None:
 
 def main() -> None:
     """The console entry point."""
+    _open_standard_streams()
     cli.main()
+
+
+def _open_standard_streams() -> None:
+    """Opens those that the caller closed, so that no picture gets their number and what libraries print."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115

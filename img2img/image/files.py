@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from img2img.errors import ImageLimitError, ImageReadError, ImageWriteError
+from img2img.errors import ImageLimitError, ImageReadError, ImageWriteError, display_path
 from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS, EncodeOptions, decode, encode
 from img2img.image.image import Image
 from img2img.image.limits import Limits
@@ -106,7 +106,9 @@ def write_bytes(
             part.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise ImageWriteError(f"the file cannot be written: {_why(error)}", path) from error
+        own = (None, str(part), str(path))
+        place = "" if error.filename in own else f" ({display_path(error.filename)})"
+        raise ImageWriteError(f"the file cannot be written: {_why(error)}{place}", path) from error
 
 
 def is_part(name: str) -> bool:

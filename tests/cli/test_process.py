@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -144,6 +145,27 @@ def test_a_report_may_lie_in_the_output_folder_and_replaces_the_last_one(
         result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--report", report)
         assert result.exit_code == 0, result.output
         assert [json.loads(line)["status"] for line in report.read_text().splitlines()] == [status, status]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&- <&-"])
+def test_streams_that_the_caller_closed_are_not_missed(photos: Path, tmp_path: Path, closed: str) -> None:
+    command = [sys.executable, "-m", "img2img", "process", photos, "-o", tmp_path / "out", "--op", "flip"]
+    finished = subprocess.run(f"{shlex.join(map(str, command))} {closed}", shell=True, check=False)
+    assert finished.returncode == 0
+    assert read_image(tmp_path / "out" / "a.png").width == 40
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_stdout_is_one_line(photos: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "img2img", "process", photos, "-o", tmp_path / "out", "--op", "flip"]
+    with Path("/dev/full").open("w") as full:
+        finished = subprocess.run(
+            [*command, "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert finished.returncode == 2
+    assert "Error: No space left on device." in finished.stderr
+    assert "Traceback" not in finished.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

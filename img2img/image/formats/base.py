@@ -55,7 +55,6 @@ class Header:
         exif: The EXIF block, with or without "Exif\\0\\0" before it.
         xmp: The XMP packet; only its orientation is used.
         orientation: 1 to 8 when the container itself says how to turn the picture; it then wins.
-        turned: The decoder returns the picture upright already.
         warnings: Sentences about what is unusual in this file.
         details: What `decode` of the same format wants to know again.
     """
