@@ -14,7 +14,7 @@ import psutil
 import torch
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
-CPU_CAP = 768 * 2**20  # more makes nothing faster: the cache prefers small tiles
+CPU_CAP = 512 * 2**20  # more makes nothing faster: the cache prefers small tiles
 
 
 def budget(device: torch.device, memory: int | None = None, capped: bool = True) -> int:
@@ -23,8 +23,8 @@ def budget(device: torch.device, memory: int | None = None, capped: bool = True)
     Args:
         device: Where it runs.
         memory: What the user allows, in bytes; taken as it is. By default half of what is free on the CPU,
-            but at most 768 MiB, and four fifths of what is free on a GPU.
-        capped: False leaves the 768 MiB out: for networks that are slower the less they may use.
+            but at most 512 MiB, and four fifths of what is free on a GPU.
+        capped: False leaves the 512 MiB out: for networks that are slower the less they may use.
     """
     if memory is not None:
         return memory
