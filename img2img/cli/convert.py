@@ -127,7 +127,7 @@ def _say_result(result: Result, summary: Summary, options: BatchOptions) -> None
 
 def _say_summary(summary: Summary, options: BatchOptions, total: int) -> None:
     if options.as_json:
-        click.echo(json.dumps(summary.to_json()))
+        click.echo(json.dumps({**summary.to_json(), "peak_memory": _peak_memory()}))
     if options.quiet:
         return
     hidden = summary.failed - MAX_SHOWN
@@ -138,6 +138,19 @@ def _say_summary(summary: Summary, options: BatchOptions, total: int) -> None:
         say(f"{_files(files)} came with a warning; --verbose or --report FILE shows them.", "yellow")
     left = total - summary.done - summary.skipped - summary.failed
     say(summary.to_text() + (f"; {left} not started" if left else "") + ".")
+    peak = _peak_memory()
+    if options.verbose and peak is not None:
+        say(f"Peak memory {peak / 2**30:.2f} GiB.")
+
+
+def _peak_memory() -> int | None:
+    """Returns the most bytes that this process has held at once, or None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _to_stdout(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int:

@@ -54,7 +54,15 @@ def test_the_tree_is_mirrored_and_depth_kept(photos: Path, tmp_path: Path) -> No
 def test_stdout_is_for_data_only(photos: Path, tmp_path: Path) -> None:
     assert img2img("process", photos, "-o", tmp_path / "out", "--op", "flip").stdout == ""
     result = img2img("process", photos, "-o", tmp_path / "two", "--op", "flip", "--json")
-    assert json.loads(result.stdout)["done"] == 2
+    summary = json.loads(result.stdout)
+    assert summary["done"] == 2
+    assert summary["peak_memory"] > 10 * 2**20
+
+
+def test_verbose_says_what_became_of_every_file_and_the_peak_memory(photos: Path, tmp_path: Path) -> None:
+    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--verbose")
+    assert result.stderr.count("done    ") == 2
+    assert "Peak memory " in result.stderr
 
 
 def test_the_same_command_again_does_nothing_and_another_does_all(photos: Path, tmp_path: Path) -> None:
