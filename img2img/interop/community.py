@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from img2img.checkpoint import ModelInfo
-from img2img.errors import UnknownModelError
+from img2img.errors import ModelError, UnknownModelError
 from img2img.models import ArchSpec, Generator
 
 UNKNOWN_RADIUS = 10**6  # tiles then overlap and are blended
@@ -58,6 +58,7 @@ def open_community(state: Mapping[str, Tensor]) -> tuple[Generator, ModelInfo] |
 
     Raises:
         UnknownModelError: It is recognised, but does something that one picture does not suffice for.
+        ModelError: It is recognised and cannot be opened.
     """
     try:
         from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
@@ -67,6 +68,9 @@ def open_community(state: Mapping[str, Tensor]) -> tuple[Generator, ModelInfo] |
         descriptor = ModelLoader(torch.device("cpu")).load_from_state_dict(dict(state))
     except UnsupportedModelError:
         return None
+    except Exception as error:  # its readers check nothing: what a damaged file makes of them is arbitrary
+        reason = " ".join(str(error).split())
+        raise ModelError(f"is damaged, or not what spandrel takes it for ({reason[:200]}).") from error
     name = descriptor.architecture.name
     if not isinstance(descriptor, ImageModelDescriptor) or descriptor.purpose not in PURPOSES:
         raise UnknownModelError(

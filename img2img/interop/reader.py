@@ -6,7 +6,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -26,7 +26,8 @@ WRAPPERS = (
     *("params_ema", "params-ema", "g_ema", "generator_ema", "ema"),
     *("params", "state_dict", "model_state_dict", "generator", "g", "netG", "model", "net"),
 )
-PREFIXES = ("module.", "_orig_mod.", "netG.", "net_g.", "net_G.", "G.", "generator.", "model.", "net.")
+GENERATOR = re.compile(r"(?i:(net_?)?(g|gen|generator)(_\w+)?)([AB]2?[AB]?)?|ema_model|model_ema")
+MOST_PREFIXES = 8
 MAX_INFLATION = 20  # weights hardly compress: more than this is a file that was made to fill the memory
 
 
@@ -102,7 +103,10 @@ def _load(path: Path) -> Any:
         _check_zip(path)
     else:
         with path.open("rb") as file:
-            if file.read(1) != b"\x80":  # every pickle since protocol 2
+            start = file.read(4)
+            if start == b"PK\x03\x04":  # the directory of a zip file is at its end
+                raise ModelError("is truncated: the end of its zip file is missing; copy it again.", path)
+            if start[:1] != b"\x80":  # every pickle since protocol 2
                 raise UnknownModelError(
                     "is neither a PyTorch checkpoint nor a safetensors file; models in other formats "
                     "(ONNX, ncnn, TensorFlow) are not read.",
@@ -169,10 +173,12 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         if not isinstance(content, Mapping):
             break
         inner = next((content[key] for key in WRAPPERS if _holds_tensors(content.get(key))), None)
-        if inner is None:
-            mappings = [value for value in content.values() if _holds_tensors(value)]
-            tensors = any(isinstance(value, Tensor) for value in content.values())
-            inner = mappings[0] if len(mappings) == 1 and not tensors else None
+        if inner is None and not any(isinstance(value, Tensor) for value in content.values()):
+            names = [key for key, value in content.items() if _holds_tensors(value)]
+            names = names if len(names) == 1 else _generators(names)
+            if len(names) > 1:
+                raise UnknownModelError(_several(names), path)
+            inner = content[names[0]] if names else None
         if inner is None:
             break
         content = inner
@@ -194,22 +200,49 @@ def _holds_tensors(value: Any) -> bool:
 
 
 def _views(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
-    """Yields `state` as it is, and then again for each prefix that comes off.
+    """Yields `state` as it is, and then again each time that a prefix comes off.
 
-    A prefix that only some keys have marks one network among several; it is taken when it is the only one.
+    A prefix comes off when all keys share it, or when it marks the only generator among several networks.
     """
-    yield state
-    shared = [prefix for prefix in PREFIXES if all(key.startswith(prefix) for key in state)]
-    marks = shared or [prefix for prefix in PREFIXES[2:7] if any(key.startswith(prefix) for key in state)]
-    if len(marks) == 1:
-        (mark,) = marks
-        yield from _views({key[len(mark) :]: value for key, value in state.items() if key.startswith(mark)})
+    for _ in range(MOST_PREFIXES):
+        yield state
+        parts = _parts(state)
+        names = list(parts) if len(parts) == 1 else _generators(parts)
+        if len(names) != 1:
+            return
+        state = parts[names[0]]
+
+
+def _parts(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Returns the keys behind each first name; what has no second one is a counter of a wrapper."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        first, dot, rest = key.partition(".")
+        if dot:
+            parts.setdefault(first, {})[rest] = value
+    return parts
+
+
+def _generators(names: Iterable[Any]) -> list[str]:
+    """Returns those names that say generator; averaged ones, if there are any, in place of the others."""
+    found = [name for name in names if isinstance(name, str) and GENERATOR.fullmatch(name)]
+    found = [name for name in found if "opt" not in name.lower()]
+    return [name for name in found if "ema" in name.lower()] or found
+
+
+def _several(names: Sequence[str]) -> str:
+    return (
+        f"holds several generators ({', '.join(names)}); save the one that you want with torch.save in a file "
+        "of its own, and open that."
+    )
 
 
 def _unknown(state: Mapping[str, Tensor], content: Any) -> str:
     """Returns the sentence for a state dict that no layout knows."""
     if isinstance(content, Mapping) and ({"param_groups", "optimizer"} & set(content)):
         return "holds the state of an optimizer, not the weights of a generator; look for the file beside it."
+    if len(several := _generators(_parts(state))) > 1:
+        return _several(several)
     if _is_discriminator(state):
         return (
             "holds a discriminator (its last layer judges with one number), which makes no images; "

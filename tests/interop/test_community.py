@@ -47,3 +47,13 @@ def test_without_spandrel_the_error_names_it(span: tuple[Path, Any], monkeypatch
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(UnknownModelError, match=r"img2img\[community\]"):
         open_checkpoint(span[0])
+
+
+def test_what_spandrel_stumbles_over_is_a_sentence(tmp_path: Path) -> None:
+    """It takes this for its compact network, whose first slopes are not one for each feature."""
+    pytest.importorskip("spandrel")
+    state = {"body.0.weight": torch.zeros(8, 3, 3, 3), "body.1.weight": torch.zeros(())}
+    state |= {"body.2.weight": torch.zeros(12, 8, 3, 3)}
+    torch.save(state, tmp_path / "m.pth")
+    with pytest.raises(ModelError, match=r"m\.pth: is damaged"):
+        open_checkpoint(tmp_path / "m.pth")

@@ -58,6 +58,17 @@ def store(content, path, **options):
         lambda s: {f"model.{k}": v for k, v in s.items()},
         lambda s: {f"generator.{k}": v for k, v in s.items()} | {"discriminator.x.weight": torch.zeros(3)},
         lambda s: s | {"epoch": 3},
+        lambda s: {"G": s, "D": {"conv0.weight": torch.zeros(1)}, "epoch": 3},
+        lambda s: {"gen_state_dict": s, "disc_state_dict": s, "gen_optim": {"state": {0: torch.zeros(1)}}},
+        lambda s: {f"gen.{k}": v for k, v in s.items()} | {"disc.x.weight": torch.zeros(3)},
+        lambda s: {f"netG_A.{k}": v for k, v in s.items()} | {"netD_A.x.weight": torch.zeros(3)},
+        # torch.optim.swa_utils.AveragedModel counts beside its weights
+        lambda s: {"n_averaged": torch.tensor(7)} | {f"module.{k}": v for k, v in s.items()},
+        lambda s: (
+            {"step": torch.tensor(7)}
+            | {f"online_model.{k}": v + 1 for k, v in s.items()}
+            | {f"ema_model.{k}": v for k, v in s.items()}
+        ),
     ],
 )
 def test_wrappings_fall_away(tmp_path, generator, state, wrap):
@@ -70,6 +81,24 @@ def test_wrappings_fall_away(tmp_path, generator, state, wrap):
 def test_averaged_weights_come_first(tmp_path, generator, state, names):
     content = {name: state if "ema" in name else {k: v + 1 for k, v in state.items()} for name in names}
     assert same(open_checkpoint(store(content, tmp_path / "m.pth"))[0], generator)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda s: {"G_A": s, "G_B": s, "D_A": s},
+        lambda s: {f"{name}.{k}": v for name in ("netG_A", "netG_B", "netD") for k, v in s.items()},
+    ],
+)
+def test_of_several_generators_none_is_taken(tmp_path, state, wrap):
+    with pytest.raises(UnknownModelError, match=r"several generators \((net)?G_A, (net)?G_B\)"):
+        open_checkpoint(store(wrap(state), tmp_path / "m.ckpt"))
+
+
+def test_a_key_of_many_prefixes_is_no_endless_matter(tmp_path):
+    content = {"net." * 5000 + "weight": torch.zeros(1)}
+    with pytest.raises(UnknownModelError, match="not known"):
+        open_checkpoint(store(content, tmp_path / "m.pth"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -163,7 +192,7 @@ def test_truncated(tmp_path, state, keep, new):
     path = store(state, tmp_path / "m.pth", _use_new_zipfile_serialization=new)
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data))])
-    with pytest.raises(ModelError, match=r"m\.pth: "):
+    with pytest.raises(ModelError, match=r"m\.pth: is truncated"):
         open_checkpoint(path)
 
 
