@@ -232,7 +232,7 @@ def _generators(names: Iterable[Any]) -> list[str]:
 
 def _several(names: Sequence[str]) -> str:
     return (
-        f"holds several generators ({', '.join(names)}); save the one that you want with torch.save in a file "
+        f"holds several generators ({', '.join(names)}); save the one you want with torch.save in a file "
         "of its own, and open that."
     )
 
