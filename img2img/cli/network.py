@@ -87,8 +87,8 @@ class NetworkOptions:
             "model": translator.fingerprint,
             "precision": translator.precision,
             "alpha": self.alpha,
-            "size": translator.size,
             **more,
+            "size": translator.size,
         }
         return translator, settings
 

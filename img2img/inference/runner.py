@@ -132,7 +132,7 @@ class Runner:
         Strips take more than the usual share of the memory, up to `most` bytes, only where nothing else
         would be exact.
         """
-        if self.tile is not None:
+        if self.tile is not None and self.generator.tiling == "local":
             return None
         room = most
         if self.generator.tiling == "local":
@@ -289,4 +289,6 @@ def _mirrored(start: int, stop: int, length: int) -> NDArray[np.int64]:
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
+    return any(
+        words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
+    )

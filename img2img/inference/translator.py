@@ -209,11 +209,16 @@ class Translator:
         return image.replace(pixels=resize(pixels, self.size, self.size), alpha=alpha)
 
     def _returned(self, result: Image, source: Image) -> Image:
-        """Returns `result` at the size of `source`, with its alpha untouched."""
+        """Returns `result` at the size of `source`, with its alpha untouched unless the model makes alpha."""
         if self.size is None:
             return result
         pixels = resize(result.pixels, source.height, source.width)
-        return result.replace(pixels=pixels, alpha=None if result.alpha is None else source.alpha)
+        alpha = result.alpha
+        if alpha is not None and self._takes_alpha(source):
+            alpha = resize(alpha[..., None], source.height, source.width)[..., 0]
+        elif alpha is not None:
+            alpha = source.alpha
+        return result.replace(pixels=pixels, alpha=alpha)
 
     def _group(self, images: list[Image]) -> list[Image]:
         """Runs the model over images that agree in shape, dtype and having alpha or not, in one call."""

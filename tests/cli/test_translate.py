@@ -69,6 +69,13 @@ def test_the_trained_size_is_the_default(folder: Path, tmp_path: Path) -> None:
     assert not np.array_equal(first, third)
 
 
+def test_the_size_that_is_the_default_is_no_change_when_it_is_named(folder: Path, tmp_path: Path) -> None:
+    command = ("translate", folder / "in", "-o", tmp_path, "-m", folder / "unet.safetensors")
+    assert "3 done" in img2img(*command).output
+    assert "3 skipped" in img2img(*command, "--size", 64).output
+    assert "3 done" in img2img(*command, "--size", 128).output
+
+
 def test_what_the_model_makes_decides_grey_or_colour(folder: Path, tmp_path: Path) -> None:
     model = folder / "colourise.safetensors"
     result = img2img("translate", folder / "in" / "40x70.png", "-o", tmp_path / "x.png", "-m", model)

@@ -69,6 +69,13 @@ def test_normalising_networks_in_strips_equal_whole(schemes_used: list[str], kin
     assert np.abs(striped.astype(int) - whole).max() <= 1
 
 
+def test_a_network_that_has_no_tiles_goes_in_strips_whatever_the_tile(schemes_used: list[str]) -> None:
+    generator = network("resnet", features=8, blocks=2)
+    memory = schemes(generator, 304, 96, 40)[0].peak
+    Translator(generator, OWN, precision="fp32", size="native", memory=memory, tile=64)(picture(301, 93))
+    assert schemes_used
+
+
 def test_a_u_net_too_large_for_memory_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "free_memory", lambda: 10**6)
     translator = Translator(network("unet", features=4, downs=5), OWN, size="native", memory=10**5)

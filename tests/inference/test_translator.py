@@ -13,7 +13,7 @@ from img2img.checkpoint import ModelInfo, save_model
 from img2img.errors import ConfigError, ProcessingError, UnknownModelError
 from img2img.image import Image
 from img2img.inference import Translator, load_model
-from img2img.models import Compact, Generator, RRDBNet
+from img2img.models import Compact, Generator, Resnet, RRDBNet
 
 DTYPES = [np.uint8, np.uint16, np.float32]
 
@@ -128,6 +128,18 @@ def test_a_model_with_four_channels_gets_alpha_as_the_fourth(rng):
     opaque, clear = translator([Image(pixels), Image(pixels, alpha)])
     assert opaque.alpha is None and opaque.channels == 3
     np.testing.assert_array_equal(clear.alpha, enlarged(alpha))
+
+
+def test_alpha_that_the_model_makes_is_kept_at_the_trained_size(rng):
+    torch.manual_seed(0)
+    generator = Resnet(4, 4, features=4, blocks=1)
+    image = Image(picture(rng, (8, 8, 3)), picture(rng, (8, 8)))
+    (native,) = Translator(generator, ModelInfo("own"), device="cpu", precision="fp32")([image])
+    (trained,) = Translator(generator, ModelInfo("own", 8), device="cpu", precision="fp32")([image])
+    assert not np.array_equal(native.alpha, image.alpha)
+    np.testing.assert_array_equal(trained.alpha, native.alpha)
+    (larger,) = Translator(generator, ModelInfo("own", 16), device="cpu", precision="fp32")([image])
+    assert larger.alpha.shape == (8, 8) and not np.array_equal(larger.alpha, image.alpha)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
