@@ -9,6 +9,7 @@ from img2img.models.cut_resnet import CutResnet as CutResnet
 from img2img.models.discriminators import Discriminator as Discriminator
 from img2img.models.discriminators import discriminators as discriminators
 from img2img.models.msrresnet import MSRResNet as MSRResNet
+from img2img.models.multiscale import MultiScalePatchGAN as MultiScalePatchGAN
 from img2img.models.patchgan import PatchGAN as PatchGAN
 from img2img.models.patchgan import PixelGAN as PixelGAN
 from img2img.models.resnet import Resnet as Resnet

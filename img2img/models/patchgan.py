@@ -1,14 +1,16 @@
 """The discriminators of pix2pix and CycleGAN: PatchGAN, and PixelGAN as its smallest case.
 
 Isola, Zhu, Zhou, Efros: Image-to-Image Translation with Conditional Adversarial Networks (arXiv:1611.07004).
+Miyato et al.: Spectral Normalization for Generative Adversarial Networks (arXiv:1802.05957).
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from img2img.errors import ConfigError
-from img2img.models.discriminators import Discriminator, discriminators
+from img2img.models.discriminators import Discriminator, discriminators, outputs
 from img2img.models.norm import NormKind, make_norm
 from img2img.models.stage import stage
 
@@ -25,37 +27,48 @@ class PatchGAN(Discriminator):
         features: Channels after the first convolution; they double up to 8 times as many.
         layers: Convolutions of stride 2, at least 1.
         norm: "batch", "instance" or "none".
+        spectral: Divides every convolution by its largest singular value; usually with the norm "none", and
+            then all have a bias.
 
     Raises:
         ConfigError: A value that is not allowed.
     """
 
     def __init__(
-        self, in_channels: int = 3, features: int = 64, layers: int = 3, norm: NormKind = "batch"
+        self,
+        in_channels: int = 3,
+        features: int = 64,
+        layers: int = 3,
+        norm: NormKind = "batch",
+        spectral: bool = False,
     ) -> None:
         super().__init__()
         if layers < 1:
             raise ConfigError(f"a PatchGAN has at least one layer; layers is {layers}.")
         self.in_channels = in_channels
-        bias = norm == "instance"
+        bias = norm == "instance" or (spectral and norm == "none")
         widths = [features * min(2**layer, 8) for layer in range(layers + 1)]
-        stages = [stage(conv=nn.Conv2d(in_channels, features, 4, 2, 1), activation=_leaky())]
+
+        def conv(before: int, after: int, stride: int, bias: bool = True) -> nn.Module:
+            layer = nn.Conv2d(before, after, 4, stride, 1, bias=bias)
+            return spectral_norm(layer) if spectral else layer
+
+        stages = [stage(conv=conv(in_channels, features, 2), activation=_leaky())]
         for layer in range(1, layers + 1):
             stride = 2 if layer < layers else 1
             stages.append(
                 stage(
-                    conv=nn.Conv2d(widths[layer - 1], widths[layer], 4, stride, 1, bias=bias),
+                    conv=conv(widths[layer - 1], widths[layer], stride, bias),
                     norm=make_norm(norm, widths[layer]),
                     activation=_leaky(),
                 )
             )
         self.stages = nn.Sequential(*stages)
-        self.last = nn.Conv2d(widths[-1], 1, 4, 1, 1)
+        self.last = conv(widths[-1], 1, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to one logit a patch, (N, 1, h, w)."""
-        logits: Tensor = self.last(self.stages(x))
-        return logits
+    def features(self, x: Tensor) -> list[Tensor]:
+        """(N, in_channels, H, W) to the output of each stage, last one logit a patch, (N, 1, h, w)."""
+        return outputs([*self.stages, self.last], x)
 
 
 @discriminators.register("pixelgan")
@@ -83,10 +96,9 @@ class PixelGAN(Discriminator):
         )
         self.last = nn.Conv2d(2 * features, 1, 1, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to one logit a pixel, (N, 1, H, W)."""
-        logits: Tensor = self.last(self.stages(x))
-        return logits
+    def features(self, x: Tensor) -> list[Tensor]:
+        """(N, in_channels, H, W) to the output of each stage, last one logit a pixel, (N, 1, H, W)."""
+        return outputs([*self.stages, self.last], x)
 
 
 def _leaky() -> nn.Module:

@@ -35,20 +35,17 @@ class UNetDiscriminator(Discriminator):
         self.refine = nn.ModuleList(_conv(f, f) for _ in range(2))
         self.last = nn.Conv2d(f, 1, 3, 1, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) to one logit a pixel, (N, 1, H, W)."""
-        x = _leaky(self.first(x))
-        skips: list[Tensor] = []
+    def features(self, x: Tensor) -> list[Tensor]:
+        """(N, in_channels, H, W) to the output of each level, last one logit a pixel, (N, 1, H, W)."""
+        found = [_leaky(self.first(x))]
         for down in self.down:
-            skips.append(x)
-            x = _leaky(down(x))
-        for up in self.up:
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = _leaky(up(x)) + skips.pop()
+            found.append(_leaky(down(found[-1])))
+        for up, skip in zip(self.up, found[-2::-1], strict=True):
+            x = F.interpolate(found[-1], scale_factor=2, mode="bilinear", align_corners=False)
+            found.append(_leaky(up(x)) + skip)
         for refine in self.refine:
-            x = _leaky(refine(x))
-        logits: Tensor = self.last(x)
-        return logits
+            found.append(_leaky(refine(found[-1])))
+        return [*found, self.last(found[-1])]
 
 
 def _leaky(x: Tensor) -> Tensor:

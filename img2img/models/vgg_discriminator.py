@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
-from img2img.models.discriminators import Discriminator, discriminators
+from img2img.models.discriminators import Discriminator, discriminators, outputs
 from img2img.models.norm import BatchNorm
 from img2img.models.stage import stage
 
@@ -16,12 +16,12 @@ from img2img.models.stage import stage
 class _Classifier(Discriminator):
     """Convolutions down to a small grid, then two linear layers."""
 
-    features: nn.Sequential
+    stages: nn.Sequential
     classifier: nn.Sequential
     input_size: int
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, input_size, input_size) to logits (N, 1).
+    def features(self, x: Tensor) -> list[Tensor]:
+        """(N, in_channels, input_size, input_size) to the output of each stage, last logits (N, 1).
 
         Raises:
             ConfigError: The image has another size: the linear layers fit one.
@@ -31,8 +31,8 @@ class _Classifier(Discriminator):
                 f"this discriminator judges images of {self.input_size}x{self.input_size}, not of "
                 f"{x.shape[-1]}x{x.shape[-2]}; set input_size to the size of the training crops."
             )
-        logits: Tensor = self.classifier(self.features(x).flatten(1))
-        return logits
+        found = outputs(self.stages, x)
+        return [*found, self.classifier(found[-1].flatten(1))]
 
 
 @discriminators.register("srgan")
@@ -55,10 +55,10 @@ class SRGANDiscriminator(_Classifier):
         self.in_channels, self.input_size = in_channels, input_size
         stages = [stage(conv=nn.Conv2d(in_channels, features, 3, 1, 1), activation=_leaky())]
         inputs = features
-        for outputs, stride in [(1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)]:
-            stages.append(_normed(inputs, outputs * features, 3, stride))
-            inputs = outputs * features
-        self.features = nn.Sequential(*stages)
+        for times, stride in [(1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (8, 1), (8, 2)]:
+            stages.append(_normed(inputs, times * features, 3, stride))
+            inputs = times * features
+        self.stages = nn.Sequential(*stages)
         self.classifier = nn.Sequential(
             nn.Linear(inputs * (input_size // 16) ** 2, 1024), _leaky(), nn.Linear(1024, 1)
         )
@@ -91,10 +91,10 @@ class VGGDiscriminator(_Classifier):
         ]
         inputs = features
         for pair in range(1, pairs):
-            outputs = features * min(2**pair, 8)
-            stages += [_normed(inputs, outputs, 3, 1), _normed(outputs, outputs, 4, 2)]
-            inputs = outputs
-        self.features = nn.Sequential(*stages)
+            width = features * min(2**pair, 8)
+            stages += [_normed(inputs, width, 3, 1), _normed(width, width, 4, 2)]
+            inputs = width
+        self.stages = nn.Sequential(*stages)
         self.classifier = nn.Sequential(nn.Linear(inputs * 16, 100), _leaky(), nn.Linear(100, 1))
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from probes import parameters
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.models import (
+    MultiScalePatchGAN,
     PatchGAN,
     PixelGAN,
     SRGANDiscriminator,
@@ -28,6 +30,9 @@ from img2img.models import (
         (VGGDiscriminator, {}, 14_499_401),
         (VGGDiscriminator, {"input_size": 256}, 21_055_049),
         (UNetDiscriminator, {}, 4_376_897),
+        (MultiScalePatchGAN, {}, 2 * 2_764_737),
+        (MultiScalePatchGAN, {"in_channels": 6, "scales": 3, "norm": "batch"}, 3 * 2_768_705),
+        (PatchGAN, {"norm": "none", "spectral": True}, 2_764_737),
     ],
 )
 def test_parameters(cls: type[nn.Module], arguments: dict, count: int) -> None:
@@ -69,27 +74,80 @@ def test_patchgan_against_stock_layers(norm: str) -> None:
     torch.testing.assert_close(net(x), stock(x))
 
 
-@pytest.mark.parametrize(
-    ("name", "arguments", "side", "shape"),
-    [
-        ("patchgan", {}, 64, (2, 1, 6, 6)),
-        ("pixelgan", {}, 64, (2, 1, 64, 64)),
-        ("srgan", {"input_size": 32}, 32, (2, 1)),
-        ("vgg", {"input_size": 32}, 32, (2, 1)),
-        ("unet_spectral", {}, 64, (2, 1, 64, 64)),
-    ],
-)
-def test_outputs_and_gradients(name: str, arguments: dict, side: int, shape: tuple) -> None:
+CASES = [  # name, arguments, side, shapes of the logits, number of stages
+    ("patchgan", {}, 64, [(2, 1, 6, 6)], 5),
+    ("patchgan", {"norm": "none", "spectral": True, "layers": 1}, 64, [(2, 1, 30, 30)], 3),
+    ("pixelgan", {}, 64, [(2, 1, 64, 64)], 3),
+    ("srgan", {"input_size": 32}, 32, [(2, 1)], 9),
+    ("vgg", {"input_size": 32}, 32, [(2, 1)], 7),
+    ("unet_spectral", {}, 64, [(2, 1, 64, 64)], 10),
+    ("multiscale", {}, 64, [(2, 1, 6, 6), (2, 1, 2, 2)], 5),
+    ("multiscale", {"scales": 1, "norm": "none", "spectral": True}, 64, [(2, 1, 6, 6)], 5),
+]
+
+
+def scales(found: Tensor | list[Tensor]) -> list[Tensor]:
+    return [found] if isinstance(found, Tensor) else found
+
+
+@pytest.mark.parametrize(("name", "arguments", "side", "shapes", "stages"), CASES)
+def test_outputs_and_gradients(name: str, arguments: dict, side: int, shapes: list, stages: int) -> None:
     torch.manual_seed(0)
     net = discriminators[name](in_channels=2, features=4, **arguments)
-    logits = net(torch.randn(2, 2, side, side))
-    assert logits.shape == shape
-    logits.square().sum().backward()
+    found = scales(net(torch.randn(2, 2, side, side)))
+    assert [logits.shape for logits in found] == shapes
+    sum(logits.square().sum() for logits in found).backward()
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
+@pytest.mark.parametrize(("name", "arguments", "side", "shapes", "stages"), CASES)
+def test_features_end_in_the_logits(name: str, arguments: dict, side: int, shapes: list, stages: int) -> None:
+    torch.manual_seed(0)
+    net = discriminators[name](in_channels=2, features=4, **arguments).eval()
+    x = torch.randn(2, 2, side, side)
+    features = net.features(x)
+    rows = [features] if isinstance(features[0], Tensor) else features
+    assert [len(row) for row in rows] == [stages] * len(shapes)
+    for row, logits in zip(rows, scales(net(x)), strict=True):
+        assert torch.equal(row[-1], logits)
+        gradients = torch.autograd.grad(row[-1].sum(), row[:-1], retain_graph=True)
+        assert all(gradient.abs().sum() > 0 for gradient in gradients)  # every one on the way to the logits
+
+
 def test_every_discriminator_is_in_the_tests_above() -> None:
-    assert set(discriminators) == {"patchgan", "pixelgan", "srgan", "vgg", "unet_spectral"}
+    assert set(discriminators) == {case[0] for case in CASES}
+
+
+def test_the_scales_see_the_averaged_image() -> None:
+    torch.manual_seed(0)
+    net = MultiScalePatchGAN(features=4, layers=1, scales=3)
+    x = torch.rand(1, 3, 33, 50)
+    found = net(x)
+    for logits, scale in zip(found, net.scales, strict=True):
+        torch.testing.assert_close(logits, scale(x))
+        inside = F.pad(torch.ones_like(x), (1, 1, 1, 1)), F.pad(x, (1, 1, 1, 1))
+        count, total = (F.avg_pool2d(padded, 3, 2) for padded in inside)
+        x = total / count  # the mean of the pixels that exist
+    with pytest.raises(ConfigError, match="scales is 0"):
+        MultiScalePatchGAN(scales=0)
+
+
+def test_a_spectral_patchgan_is_the_stock_one_with_divided_kernels() -> None:
+    torch.manual_seed(0)
+    net = PatchGAN(3, features=4, layers=2, norm="none", spectral=True)
+    for _ in range(50):
+        net(torch.randn(1, 3, 16, 16))
+    net.eval()
+    x = torch.rand(2, 3, 32, 32)
+    expected = x
+    convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    assert len(convs) == 4
+    for place, conv in enumerate(convs):
+        kernel = conv.parametrizations.weight.original
+        kernel = kernel / torch.linalg.matrix_norm(kernel.flatten(1), 2)
+        expected = F.conv2d(expected, kernel, conv.bias, 2 if place < 2 else 1, 1)
+        expected = F.leaky_relu(expected, 0.2) if place < 3 else expected
+    torch.testing.assert_close(net(x), expected, rtol=2e-2, atol=1e-3)
 
 
 def test_spectral_norm_holds_the_largest_singular_value_at_one() -> None:
