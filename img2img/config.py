@@ -1,16 +1,20 @@
-"""YAML files in, plain Python values out: the one place that knows YAML."""
+"""YAML files in, plain Python values and checked sections out: the one place that knows YAML and overrides."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from img2img.errors import ConfigError, display_path
 
+M = TypeVar("M", bound=BaseModel)
 _LARGEST = 4 * 2**20  # bytes; a configuration is written by hand
 
 
@@ -100,3 +104,139 @@ def load_yaml(path: str | PathLike[str]) -> object:
         ) from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{name}: is not valid YAML ({error}).") from None
+
+
+def override(tree: dict[str, Any], assignments: Iterable[str], sections: Mapping[str, Iterable[str]]) -> None:
+    """Changes values of a configuration as `--set key=value` asks.
+
+    The value is read as YAML reads it: `--set training.steps=1e3`, `--set data.crop_size=[128, 256]`. A key
+    that only one section has needs no section: `--set epochs=5`.
+
+    Args:
+        tree: The configuration; it is changed.
+        assignments: "key=value", keys with dots for what lies inside.
+        sections: The keys that each section may have; the empty name stands for the top level.
+
+    Raises:
+        ConfigError: An assignment has no `=`, no such key exists, or its value is no YAML.
+    """
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise ConfigError(f"{assignment!r} is no assignment; write key=value, such as training.epochs=5.")
+        try:
+            value = yaml.load(text, _Loader)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{assignment}: the value is not valid YAML ({error}).") from None
+        *path, leaf = key.split(".")
+        if not path and leaf not in sections[""]:
+            homes = [section for section, keys in sections.items() if section and leaf in keys]
+            if len(homes) > 1:
+                raise ConfigError(f"{leaf} could be {' or '.join(f'{home}.{leaf}' for home in homes)}; say which.")
+            if not homes:
+                known = [*sections[""], *(f"{s}.{k}" for s, keys in sections.items() if s for k in keys)]
+                bare = {name.rpartition(".")[2]: name for name in known}
+                near = difflib.get_close_matches(leaf, bare, n=1)
+                hint = f"did you mean {bare[near[0]]!r}?" if near else "`img2img config schema` lists all keys."
+                raise ConfigError(f"there is no key {leaf!r}; {hint}")
+            path = homes
+        branch: Any = tree
+        for name in path:
+            if not isinstance(branch.get(name), dict):
+                branch[name] = {}
+            branch = branch[name]
+        branch[leaf] = value
+
+
+def validate(model: type[M], value: object, where: str) -> tuple[M | None, list[str]]:
+    """Returns `value` as a `model`, or a sentence for every problem that it has.
+
+    Args:
+        model: The class of the section.
+        value: What the file holds there.
+        where: The name of the section, for the sentences.
+    """
+    if not isinstance(value, dict):
+        found = "empty" if value is None else f"{value!r}"
+        return None, [f"{where} is {found}; it holds keys with values, each on a line of its own."]
+    try:
+        return model.model_validate(value), []
+    except ValidationError as error:
+        return None, [_problem(model, detail, where) for detail in error.errors()]
+
+
+def _problem(model: type[BaseModel], detail: Any, where: str) -> str:
+    """Returns what pydantic found as a sentence."""
+    keys = [str(part) for part in detail["loc"]]
+    place = ".".join([where, *keys])
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        known = _fields(model, keys[:-1])
+        near = difflib.get_close_matches(keys[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known))}."
+        return f"there is no key {place}; {hint}"
+    if kind == "missing":
+        return f"{place} is missing."
+    if kind == "value_error":
+        reason = str(detail["ctx"]["error"])
+        return f"{place}: {reason}{'' if reason[-1:] in '.?!' else '.'}"
+    reason = detail["msg"]
+    expected = detail.get("ctx", {}).get("expected", "")
+    choices = re.findall(r"'([^']*)'", expected) if kind in ("literal_error", "union_tag_invalid") else []
+    near = difflib.get_close_matches(str(detail["input"]), choices, n=1)
+    if kind == "union_tag_invalid":
+        choices = re.findall(r"'([^']*)'", str(detail["ctx"].get("expected_tags", "")))
+        found = detail["ctx"].get("tag", "")
+        near = difflib.get_close_matches(str(found), choices, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(choices)}."
+        return f"{place} is of the kind {found!r}; {hint}"
+    if near:
+        return f"{place} is {detail['input']!r}; did you mean {near[0]!r}?"
+    return f"{place} is {detail['input']!r}; {reason[0].lower()}{reason[1:]}."
+
+
+def _fields(model: type[BaseModel], keys: list[str]) -> set[str]:
+    """Returns the names of the fields at `keys` below `model`."""
+    models: list[type[BaseModel]] = [model]
+    for key in keys:
+        inner = [m for each in models if key in each.model_fields for m in _models(each.model_fields[key].annotation)]
+        # the tag of a union, or a number in a list, leads no deeper
+        tagged = [m for m in models if key in {f.default for f in m.model_fields.values() if isinstance(f.default, str)}]
+        models = inner or tagged or models
+    return {name for each in models for name in each.model_fields}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Returns the pydantic models that an annotation mentions."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]
+
+
+def dump_yaml(tree: object) -> str:
+    """Returns plain values as YAML text, in their order, that `load_yaml` reads back."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes short lists in one line, and floats so that every reader of YAML takes them for numbers."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _write_float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    text = repr(value)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+def _write_list(dumper: yaml.SafeDumper, value: list[object]) -> yaml.SequenceNode:
+    flow = all(not isinstance(item, (dict, list, tuple)) for item in value)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=flow)
+
+
+_Dumper.add_representer(float, _write_float)
+_Dumper.add_representer(list, _write_list)

@@ -1,1 +1,10 @@
-"""Placeholder docstring: replaced by its owner."""
+"""Training methods: one a file; importing this package fills the registry."""
+
+from img2img.methods.base import DataKind as DataKind
+from img2img.methods.base import Method as Method
+from img2img.methods.base import MethodConfig as MethodConfig
+from img2img.methods.base import Optimize as Optimize
+from img2img.methods.base import Picture as Picture
+from img2img.methods.base import methods as methods
+from img2img.methods.pix2pix import Pix2Pix as Pix2Pix
+from img2img.methods.pix2pix import Pix2PixConfig as Pix2PixConfig

@@ -1,0 +1,121 @@
+"""Networks named in a configuration, built and with fresh weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from torch import nn
+
+from img2img.errors import ConfigError
+from img2img.models import ArchSpec, Generator, build, generators
+from img2img.models.discriminators import Discriminator, discriminators
+from img2img.models.init import InitKind, initialize
+from img2img.registry import unknown
+
+
+class _Network(BaseModel):
+    """An architecture by name with the arguments of its constructor, checked against it."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field(description="The architecture.")
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those given in the configuration."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class GeneratorConfig(_Network):
+    """The key `generator:`, for example {name: unet, features: 64}."""
+
+    @model_validator(mode="after")
+    def _check(self) -> GeneratorConfig:
+        _check_arguments("generator", generators[self.name] if self.name in generators else None, self)
+        return self
+
+
+class DiscriminatorConfig(_Network):
+    """The key `discriminator:`, for example {name: patchgan, layers: 3}."""
+
+    @model_validator(mode="after")
+    def _check(self) -> DiscriminatorConfig:
+        known = discriminators[self.name] if self.name in discriminators else None
+        _check_arguments("discriminator", known, self)
+        return self
+
+
+class InitConfig(BaseModel):
+    """The key `init:`, how weights begin."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: InitKind = Field("normal", description="Distribution; default leaves what each layer does.")
+    gain: float = Field(0.02, gt=0, description="Its standard deviation, or its gain.")
+
+
+def _check_arguments(role: Literal["generator", "discriminator"], cls: type | None, network: _Network) -> None:
+    """Raises ValueError with every problem of `network`."""
+    if cls is None:
+        registry = generators if role == "generator" else discriminators
+        raise ValueError(unknown(role, network.name, registry))
+    problems = []
+    parameters = inspect.signature(cls).parameters
+    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
+    for key, value in network.arguments.items():
+        if key not in parameters:
+            problems.append(unknown(f"argument of {network.name}", key, parameters))
+            continue
+        try:
+            TypeAdapter(hints[key]).validate_python(value, strict=isinstance(value, bool))
+        except ValidationError as error:
+            problems.append(f"{network.name}: {key} is {value!r}; {error.errors()[0]['msg'].lower()}")
+    if problems:
+        raise ValueError(" ".join(problem.rstrip(".") + "." for problem in problems))
+
+
+def make_generator(config: GeneratorConfig, init: InitConfig, **defaults: Any) -> Generator:
+    """Returns the generator of `config` with fresh weights.
+
+    Args:
+        config: Name and arguments.
+        init: How the weights begin.
+        **defaults: Arguments that the data decide (`in_channels`, `scale`), used where the configuration is
+            silent and the architecture has them.
+
+    Raises:
+        ConfigError: The arguments do not fit together, or contradict the data.
+    """
+    accepted = inspect.signature(generators[config.name]).parameters
+    arguments = {key: value for key, value in defaults.items() if key in accepted} | config.arguments
+    generator = build(ArchSpec(config.name, arguments))
+    for key, value in defaults.items():
+        if getattr(generator, key) != value:
+            raise ConfigError(
+                f"generator {config.name} has {key} {getattr(generator, key)}, the data need {value}; "
+                f"leave {key} out of the configuration, or change the data."
+            )
+    _initialize(generator, init)
+    return generator
+
+
+def make_discriminator(config: DiscriminatorConfig, init: InitConfig, **defaults: Any) -> Discriminator:
+    """Returns the discriminator of `config` with fresh weights; arguments as in `make_generator`.
+
+    Raises:
+        ConfigError: The arguments do not fit together.
+    """
+    cls = discriminators[config.name]
+    accepted = inspect.signature(cls).parameters
+    arguments: Mapping[str, Any] = {key: value for key, value in defaults.items() if key in accepted}
+    discriminator = cls(**{**arguments, **config.arguments})
+    _initialize(discriminator, init)
+    return discriminator
+
+
+def _initialize(network: nn.Module, init: InitConfig) -> None:
+    if init.kind != "default":
+        initialize(network, init.kind, init.gain)

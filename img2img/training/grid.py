@@ -1,0 +1,46 @@
+"""Grids of pictures: source, output and target side by side, a row for each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from img2img.image import Image, write_image
+from img2img.image.sheet import sheet
+from img2img.image.tensor import to_pixels
+from img2img.methods import Picture
+
+CELL = 256
+
+
+def write_grid(path: Path, pictures: Mapping[str, Picture], keys: Sequence[str]) -> None:
+    """Writes a labelled sheet.
+
+    Args:
+        path: The PNG file.
+        pictures: The columns by their captions.
+        keys: Names of the samples, one for each row.
+    """
+    columns = {
+        name: to_pixels(torch.nan_to_num(picture.values.float()), picture.value_range, np.uint8)
+        for name, picture in pictures.items()
+    }
+    rows = []
+    for row in range(min(map(len, columns.values()))):
+        key = Path(keys[row]).name if row < len(keys) else ""
+        cells = [(Image(_shown(pixels[row])), name) for name, pixels in columns.items()]
+        cells[0] = (cells[0][0], f"{cells[0][1]}: {key}"[:36])
+        rows.append(cells)
+    width = max(CELL, *(pixels[0].shape[1] for pixels in columns.values()))
+    write_image(sheet(rows, cell_width=min(width, 512)), path)
+
+
+def _shown(pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    """Returns pixels of any number of channels as grey or RGB; one-hot labels become grey levels."""
+    if pixels.shape[2] > 4:
+        levels = pixels.argmax(2) * (255 // (pixels.shape[2] - 1))
+        return levels[..., None].astype(np.uint8)
+    return pixels

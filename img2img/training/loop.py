@@ -1,0 +1,209 @@
+"""The one loop: the only backward pass and the only optimizer step in the package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from img2img.methods import Method
+from img2img.models import Generator
+from img2img.training.ema import ExponentialAverage
+from img2img.training.optimizers import make_optimizer
+from img2img.training.runtime import Runtime
+from img2img.training.settings import TrainingSettings
+from img2img.types import Batch
+
+Rates = Callable[[int, str], float]
+"""`rates(step, group)` is the learning rate of a group of parameters in a step."""
+
+
+class Trainer:
+    """Drives a method: one `step` a batch, with everything that all methods share.
+
+    Args:
+        method: Networks and the order of their updates; it is moved to the device of `runtime`.
+        settings: Optimizer, averages, limits.
+        runtime: Device, precision and processes.
+        rates: Learning rates.
+
+    Attributes:
+        step_count: Steps done.
+        averages: Running averages of the generators by name; empty without `settings.ema`.
+        bad_steps: Steps in a row, up to the last one looked at, in which an update was skipped.
+    """
+
+    def __init__(self, method: Method, settings: TrainingSettings, runtime: Runtime, rates: Rates) -> None:
+        self.runtime, self.settings, self.rates = runtime, settings, rates
+        self.method = method.to(runtime.device).train()
+        runtime.share_weights(method)
+        self.step_count = 0
+        self.averages: dict[str, ExponentialAverage] = {}
+        self.reset_averages()
+        self._groups = {name: list(parameters) for name, parameters in method.parameter_groups().items()}
+        self._names = {parameter: name for name, parameter in method.named_parameters()}
+        self.reset_optimizers()
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, Tensor] = {}
+        self._bad = torch.zeros((), device=runtime.device)
+        self._flags: list[tuple[tuple[str, ...], Tensor]] = []
+        self.bad_steps = 0
+
+    def reset_optimizers(self) -> None:
+        """Forgets what the optimizers remember, as at the start of a stage."""
+        self._optimizers = {
+            group: make_optimizer(self.settings, {self._names[p]: p for p in parameters}, self.runtime.device)
+            for group, parameters in self._groups.items()
+        }
+
+    def reset_averages(self) -> None:
+        """Lets the averages begin with the present weights."""
+        if self.settings.ema:
+            networks = self.method.generators()
+            self.averages = {name: ExponentialAverage(g, self.settings.ema) for name, g in networks.items()}
+
+    @torch.no_grad()
+    def adopt_averages(self) -> None:
+        """Gives the networks their averaged weights, where there are averages."""
+        for name, network in self.method.generators().items():
+            if name in self.averages:
+                network.load_state_dict(self.averages[name].network.state_dict())
+
+    def run(self, batches: Iterable[Batch]) -> None:
+        """Does one step for every batch."""
+        for batch in batches:
+            self.step(batch)
+
+    def step(self, batch: Batch) -> None:
+        """Lets the method learn from `batch`.
+
+        If a loss or a gradient is not finite, the update that it belongs to is skipped in every process, and
+        what the networks remember besides their weights (running averages) is put back.
+        """
+        for group, optimizer in self._optimizers.items():
+            _set_rate(optimizer, self.rates(self.step_count, group))
+        self._bad.zero_()
+        buffers = [b for b in self.method.buffers() if b.is_floating_point() and b.numel() < 2**20]
+        before = [buffer.clone() for buffer in buffers]
+        with self.runtime.autocast():
+            self.method.step(batch, self.optimize)
+        if buffers:
+            with torch.no_grad():
+                for buffer, old in zip(buffers, before, strict=True):
+                    buffer.copy_(torch.where(self._bad > 0, old, buffer))
+        for average in self.averages.values():
+            average.update()
+        self._flags.append((batch.keys, self._bad.clone()))
+        self.step_count += 1
+
+    def optimize(self, group: str, losses: Mapping[str, Tensor]) -> None:
+        """Takes one step of the optimizer of `group` down the sum of `losses`.
+
+        Gradients reach the parameters of the group alone and are averaged over the processes once.
+
+        Args:
+            group: A name in `method.parameter_groups()`.
+            losses: 0-dim fp32 tensors by name, weighted.
+        """
+        parameters, optimizer = self._groups[group], self._optimizers[group]
+        with self.runtime.full_precision():
+            total = torch.stack([loss.float() if loss.dtype == torch.bfloat16 else loss for loss in losses.values()]).sum()
+            optimizer.zero_grad(set_to_none=True)
+            total.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            self.runtime.average(gradients)
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+            finite = torch.isfinite(total.detach()) & torch.isfinite(norm)
+            bad = self.runtime.maximum((~finite).float())
+            if self.settings.clip_norm is not None:
+                torch._foreach_mul_(gradients, (self.settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+            optimizer.found_inf = bad  # fused optimizers leave everything as it is when this is 1
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            self._bad.copy_(torch.maximum(self._bad, bad))
+            self._count({**losses, f"norm_{group}": norm}, bad)
+        # autocast keeps the rounded weights of the forward pass: those of this group are old now
+        torch.clear_autocast_cache()
+
+    def means(self) -> dict[str, float]:
+        """Returns the mean of each loss since the last call, over all processes, without the skipped updates.
+
+        A loss that was never finite has the mean NaN.
+        """
+        names = list(self._sums)
+        if not names:
+            return {}
+        sums = torch.stack([self._sums[name] for name in names])
+        counts = torch.stack([self._counts[name] for name in names])
+        self.runtime.average([sums])
+        self._sums, self._counts = {}, {}
+        return dict(zip(names, (sums / counts).tolist(), strict=True))
+
+    def bad_keys(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Yields number and samples of each step since the last call in which an update was skipped.
+
+        The flags lie on the device until here, so that no step waits for another.
+        """
+        flags, self._flags = self._flags, []
+        if not flags:
+            return
+        for back, bad in enumerate(torch.stack([flag for _, flag in flags]).tolist()):
+            self.bad_steps = self.bad_steps + 1 if bad else 0
+            if bad:
+                yield self.step_count - len(flags) + back, flags[back][0]
+
+    def evaluated(self) -> dict[str, Generator]:
+        """Returns the generators that are looked at and measured: the averages where there are some."""
+        if self.averages:
+            return {name: average.network for name, average in self.averages.items()}
+        return dict(self.method.generators())
+
+    def state(self) -> dict[str, Any]:
+        """Returns everything that the next step depends on, of this process."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.runtime.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.runtime.device)
+        return {
+            "step": self.step_count,
+            "method": self.method.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
+            "averages": {name: average.state_dict() for name, average in self.averages.items()},
+            "random": random,
+            "sums": self._sums,
+            "counts": self._counts,
+            "bad_steps": self.bad_steps,
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Continues from what `state` returned, in this process or another."""
+        device = self.runtime.device
+        self.step_count, self.bad_steps = state["step"], state["bad_steps"]
+        self.method.load_state_dict(state["method"])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        for name, average in self.averages.items():
+            average.load_state_dict(state["averages"][name])
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._counts = {name: value.to(device) for name, value in state["counts"].items()}
+        torch.set_rng_state(state["random"]["cpu"].cpu())
+        if device.type == "cuda" and "cuda" in state["random"]:
+            torch.cuda.set_rng_state(state["random"]["cuda"].cpu(), device)
+
+    def _count(self, losses: Mapping[str, Tensor], bad: Tensor) -> None:
+        """Adds `losses` to their sums on the device, unless the update was skipped."""
+        for name, loss in losses.items():
+            if name not in self._sums:
+                self._sums[name] = torch.zeros_like(bad)
+                self._counts[name] = torch.zeros_like(bad)
+            self._sums[name] += torch.where(bad > 0, 0.0, loss.detach().float())
+            self._counts[name] += 1 - bad
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for parameters in optimizer.param_groups:
+        if isinstance(parameters["lr"], Tensor):
+            parameters["lr"].fill_(rate)
+        else:
+            parameters["lr"] = rate

@@ -1,0 +1,99 @@
+"""Learning rates as pure functions of the position in the run: nothing to save, nothing to resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Position(BaseModel):
+    """How far a run is.
+
+    Attributes:
+        step: Steps done in the present part of the run; 0 at its start.
+        epoch: Whole passes over the data since the start of the run; 0 during the first.
+        total: Steps of the part.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    epoch: int
+    total: int
+
+
+class _Schedule(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Constant(_Schedule):
+    """The learning rate stays as it is."""
+
+    kind: Literal["constant"] = "constant"
+    warmup: int = Field(0, ge=0, description="Steps over which the rate rises from zero first.")
+
+    def factor(self, position: Position) -> float:
+        """Returns what the learning rate is multiplied by."""
+        return _warm(position.step, self.warmup)
+
+
+class Linear(_Schedule):
+    """Constant, then in a straight line towards zero, epoch by epoch: pix2pix and CycleGAN.
+
+    During epoch e, counted from 0, the factor is 1 - max(0, e + 1 - constant_epochs) / (decay_epochs + 1), with
+    the first decrease after `constant_epochs` whole epochs and a last epoch that still learns.
+    """
+
+    kind: Literal["linear"] = "linear"
+    constant_epochs: int = Field(100, ge=0, description="Epochs at the full rate.")
+    decay_epochs: int = Field(100, ge=0, description="Epochs on the way to zero.")
+    warmup: int = Field(0, ge=0, description="Steps over which the rate rises from zero first.")
+
+    def factor(self, position: Position) -> float:
+        """Returns what the learning rate is multiplied by."""
+        decrease = max(0, position.epoch + 1 - self.constant_epochs) / (self.decay_epochs + 1)
+        return max(0.0, 1.0 - decrease) * _warm(position.step, self.warmup)
+
+
+class Cosine(_Schedule):
+    """Half a cosine from the full rate to `floor`, over the whole run or in equal cycles that restart.
+
+    References:
+        Loshchilov and Hutter, SGDR (arXiv:1608.03983).
+    """
+
+    kind: Literal["cosine"] = "cosine"
+    cycles: int = Field(1, ge=1, description="Equal cycles, each from the full rate down.")
+    floor: float = Field(0.0, ge=0, le=1, description="Factor at the end of each cycle.")
+    warmup: int = Field(0, ge=0, description="Steps over which the rate rises from zero first.")
+
+    def factor(self, position: Position) -> float:
+        """Returns what the learning rate is multiplied by."""
+        place = position.step * self.cycles / max(1, position.total)
+        place = 1.0 if place >= self.cycles else place % 1.0
+        cosine = self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * place))
+        return cosine * _warm(position.step, self.warmup)
+
+
+class MultiStep(_Schedule):
+    """Multiplied by `gamma` at each milestone: ESRGAN."""
+
+    kind: Literal["multistep"] = "multistep"
+    milestones: Sequence[Annotated[int, Field(gt=0)]] = Field(description="Steps at which the rate drops.")
+    gamma: float = Field(0.5, gt=0, le=1, description="What it is multiplied by there.")
+    warmup: int = Field(0, ge=0, description="Steps over which the rate rises from zero first.")
+
+    def factor(self, position: Position) -> float:
+        """Returns what the learning rate is multiplied by."""
+        passed = sum(position.step >= milestone for milestone in self.milestones)
+        return float(self.gamma**passed) * _warm(position.step, self.warmup)
+
+
+Schedule = Annotated[Constant | Linear | Cosine | MultiStep, Field(discriminator="kind")]
+
+
+def _warm(step: int, warmup: int) -> float:
+    return min(1.0, (step + 1) / warmup) if warmup else 1.0

@@ -1,0 +1,87 @@
+"""The section `training:` of a configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from img2img.training.optimizers import OptimizerKind
+from img2img.training.runtime import Precision
+from img2img.training.schedule import Constant, Schedule
+
+
+class _Rates(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(2e-4, gt=0, description="The full learning rate.")
+    learning_rates: dict[str, float] = Field(
+        {}, description="Other rates for single groups, such as {discriminator: 4e-4}."
+    )
+    schedule: Schedule = Field(Constant(), description="How the rate changes over the run.")
+
+
+class StageSettings(_Rates):
+    """One entry of `training.stages`: a part of the run with its own objective, rates and optimizer state."""
+
+    name: str = Field(description="What the method calls the stage, such as psnr or gan.")
+    steps: int = Field(gt=0, description="How long it takes.")
+
+
+class TrainingSettings(_Rates):
+    """How long, how fast and on what a run learns, and what it writes meanwhile.
+
+    Everything called `..._every` counts steps; 0 means never.
+    """
+
+    epochs: int | None = Field(None, gt=0, description="Length in passes over the data; or give steps.")
+    steps: int | None = Field(None, gt=0, description="Length in steps; or give epochs.")
+    stages: tuple[StageSettings, ...] = Field(
+        (), description="Parts that follow each other; they replace epochs, steps, learning_rate and schedule."
+    )
+    batch_size: int = Field(1, gt=0, description="Samples a step in each process.")
+
+    optimizer: OptimizerKind = Field("adam", description="The optimizer.")
+    betas: tuple[float, float] = Field((0.5, 0.999), description="Decay of its averages.")
+    weight_decay: float = Field(0.0, ge=0, description="Decay of the weights, decoupled with adamw.")
+    clip_norm: float | None = Field(
+        None, gt=0, description="Longest gradient of a group; longer ones are shortened."
+    )
+    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the averaged weights, 0 for none; 0.999 is usual.")
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
+    devices: int = Field(1, gt=0, description="Processes on this machine, one for each GPU.")
+    nodes: int = Field(1, gt=0, description="Machines.")
+    sync_batch_norm: bool = Field(
+        False, description="Take batch norm's statistics over all processes instead of each by itself."
+    )
+    precision: Precision = Field("auto", description="bf16 where the hardware has units for it, or fp32.")
+    memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
+        "auto", description="How activations lie in memory; auto goes by measurements of each kind of layer."
+    )
+    compile: bool = Field(False, description="Compile the networks with torch.compile; the first steps take minutes.")
+    cuda_graphs: bool = Field(False, description="Replay the whole step as one CUDA graph; for small batches on GPUs.")
+
+    log_every: int = Field(50, ge=0, description="Write losses and speed.")
+    sample_every: int = Field(500, ge=0, description="Write a grid of pictures.")
+    validate_every: int = Field(1000, ge=0, description="Measure on the held-out part.")
+    save_every: int = Field(1000, ge=0, description="Write model files and the state for resuming.")
+    keep_states: int = Field(2, gt=0, description="States that are kept; the newest may be cut off by a crash.")
+    grid_samples: int = Field(6, gt=0, description="Rows of the grid of pictures.")
+    validation_samples: int | None = Field(
+        None, gt=0, description="At most so many samples are measured; all if not given."
+    )
+    max_bad_steps: int = Field(
+        20, gt=0, description="So many steps with values that are not finite, in a row, end the run."
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainingSettings:
+        given = [key for key in ("epochs", "steps") if getattr(self, key) is not None]
+        if self.stages:
+            overruled = {"epochs", "steps", "learning_rate", "learning_rates", "schedule"} & self.model_fields_set
+            if overruled:
+                raise ValueError(f"stages replace {', '.join(sorted(overruled))}; give one or the other")
+        elif len(given) != 1:
+            raise ValueError("give the length as epochs or as steps" + (", not both" if given else ""))
+        return self

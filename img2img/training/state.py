@@ -1,0 +1,138 @@
+"""The states that a run can continue from: written whole or not at all, checked when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from img2img.errors import Img2ImgError, ModelError, display_path
+from img2img.image import write_bytes
+
+_NAME = re.compile(r"state_(\d{8,})\.pt")
+_SPARE = 1.1  # of the size of the state, for the file system's own needs
+
+
+class DiskError(Img2ImgError):
+    """There is no room for what a run has to keep; what it kept before is still there."""
+
+
+class States:
+    """The folder of a run's states, the newest few of them.
+
+    Args:
+        folder: Where they lie; it need not exist yet.
+        keep: How many stay.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def save(self, state: dict[str, Any]) -> Path:
+        """Writes `state`, then removes the oldest beyond `keep`.
+
+        Raises:
+            DiskError: There is no room; the older states are untouched.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for part in self.folder.glob("*.part"):  # of a process that was killed
+            part.unlink(missing_ok=True)
+        require_space(self.folder, size_of(state))
+        path = self.folder / f"state_{state['step']:08}.pt"
+        part = path.with_suffix(".part")
+        try:
+            with part.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            # the checksum first: a state without one is never trusted, and one too many harms nobody
+            write_bytes(_digest(part).encode(), path.with_suffix(".sha256"))
+            part.replace(path)
+        except (OSError, RuntimeError, Img2ImgError) as error:
+            part.unlink(missing_ok=True)
+            raise DiskError(
+                f"{display_path(path)}: the state could not be written ({error}). The older states are untouched; "
+                "make room, then continue with --resume."
+            ) from error
+        for old in self.paths()[self.keep :]:
+            old.unlink()
+            old.with_suffix(".sha256").unlink(missing_ok=True)
+        return path
+
+    def paths(self) -> list[Path]:
+        """Returns the states that are there, the newest first."""
+        found = [path for path in self.folder.glob("state_*.pt") if _NAME.fullmatch(path.name)]
+        return sorted(found, key=lambda path: int(path.stem[6:]), reverse=True)
+
+    def load(self) -> tuple[dict[str, Any], list[str]]:
+        """Returns the newest state that is whole, and a sentence for each newer one that is not.
+
+        Raises:
+            ModelError: There is no state, or none is whole.
+        """
+        warnings = []
+        for path in self.paths():
+            reason = _fault(path)
+            if reason is None:
+                try:
+                    state = torch.load(path, map_location="cpu", weights_only=True)
+                    return dict(state), warnings
+                except Exception as error:  # torch raises half a dozen kinds for a damaged file
+                    reason = str(error).splitlines()[0]
+            warnings.append(f"{display_path(path)} is damaged ({reason}); an older state is taken.")
+        if warnings:
+            raise ModelError(
+                "none of its states is whole; start again, from its last model file with --init.", self.folder
+            )
+        raise ModelError("has no state to continue from; give the folder of a run.", self.folder)
+
+
+def require_space(folder: Path, size: int) -> None:
+    """Checks that `size` bytes fit into the file system of `folder`.
+
+    Raises:
+        DiskError: They do not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < size * _SPARE:
+        raise DiskError(
+            f"{display_path(folder)}: {size / 2**20:.0f} MiB are to be written and {free / 2**20:.0f} MiB are free. "
+            "What was saved before is untouched; make room, then continue with --resume."
+        )
+
+
+def size_of(value: Any) -> int:
+    """Returns how many bytes the tensors in `value` take."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        return sum(map(size_of, value.values()))
+    if isinstance(value, (list, tuple)):
+        return sum(map(size_of, value))
+    return 64
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slow(file)
+
+
+def _slow(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(2**20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _fault(path: Path) -> str | None:
+    """Returns why the bytes of `path` cannot be trusted, or None."""
+    try:
+        expected = path.with_suffix(".sha256").read_text().strip()
+        return None if expected == _digest(path) else "its checksum does not match"
+    except OSError as error:
+        return f"its checksum cannot be read: {error.strerror}"
