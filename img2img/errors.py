@@ -13,6 +13,7 @@
     ├── ModelError                   a model or checkpoint, named in `path`
     │   ├── UnsafeCheckpointError    opening it would run code that it carries
     │   └── UnknownModelError        neither a name nor a layout that is known
+    ├── DownloadError                a file could not be fetched from the network, whole and unchanged
     └── ProcessingError              the file was fine, the work on it failed
 
 Messages say where, what was found, what is allowed and what to do next.
@@ -95,6 +96,10 @@ class UnsafeCheckpointError(ModelError):
 
 class UnknownModelError(ModelError):
     """Neither the name nor the layout is known."""
+
+
+class DownloadError(Img2ImgError):
+    """A file could not be fetched from the network, whole and unchanged."""
 
 
 class ProcessingError(Img2ImgError):

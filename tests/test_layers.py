@@ -21,7 +21,7 @@ LAYERS = [
     ["checkpoint", "weights"],
     ["models", "losses", "metrics", "processors"],
     ["image"],
-    ["registry", "config"],
+    ["registry", "config", "fetch"],
     ["errors", "types"],
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
