@@ -105,7 +105,7 @@ def _fill(part: Path, urls: Sequence[str], sha256: str, size: int | None, progre
             return _from_mirror(url, part, sha256, size, progress)
         except _RefusedError as reason:
             reasons.append(f"{url} {reason}")
-    have = part.stat().st_size if part.exists() else 0
+    have = _length(part)
     kept = f" {have} bytes are kept in {display_path(part)}; the next try continues there." if have else ""
     if not have:
         part.unlink(missing_ok=True)
@@ -119,7 +119,7 @@ def _fill(part: Path, urls: Sequence[str], sha256: str, size: int | None, progre
 def _from_mirror(url: str, part: Path, sha256: str, size: int | None, progress: Progress) -> None:
     """Completes `part` from one mirror, continuing as long as every attempt brings something."""
     for attempt in range(1, ATTEMPTS + 1):
-        have = part.stat().st_size if part.exists() else 0
+        have = _length(part)
         try:
             _transfer(url, part, have, size, progress)
             found = _checksum(part)
@@ -128,14 +128,16 @@ def _from_mirror(url: str, part: Path, sha256: str, size: int | None, progress: 
             raise _OtherFileError(f"sent another file (sha256 {found[:16]}..., expected {sha256[:16]}...)")
         except _OtherFileError:
             os.truncate(part, 0)
-            if (
-                not have
-            ):  # every byte was this mirror's; otherwise the wrong ones may have come from elsewhere
+            if not have or attempt == ATTEMPTS:  # else an earlier try may have brought the wrong ones
                 raise
         except _RefusedError:
-            if part.stat().st_size <= have or attempt == ATTEMPTS:
+            if _length(part) <= have or attempt == ATTEMPTS:
                 raise
             time.sleep(PAUSE)
+
+
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
 
 
 def _transfer(url: str, part: Path, have: int, size: int | None, progress: Progress) -> None:

@@ -206,6 +206,14 @@ def test_a_part_is_kept_for_the_next_try(server: Server, path: Path, monkeypatch
     assert server.asked[-1] == ("/good", 100_000)
 
 
+def test_the_last_attempt_is_checked_too(server: Server, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    part(path, b"something else")
+    with pytest.raises(DownloadError, match="another file"):
+        fetch([server.url("good")], path, DIGEST)
+    assert not path.exists()
+
+
 def test_nothing_is_left_when_nothing_came(server: Server, path: Path) -> None:
     with pytest.raises(DownloadError, match=r"404.*; .*another file"):
         fetch([server.url("lost"), server.url("wrong")], path, DIGEST)
