@@ -15,6 +15,8 @@ from img2img.errors import ProcessingError
 from img2img.image.image import DTYPES, Pixels, white_of
 from img2img.types import UNIT, ValueRange
 
+_WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.float32: 1.0}
+
 
 def to_tensor(
     pixels: Pixels | Sequence[Pixels],
@@ -51,11 +53,28 @@ def to_tensor(
     batch = np.ascontiguousarray(arrays[0])[None] if len(arrays) == 1 else np.stack(arrays)
     if not batch.flags.writeable:
         batch = batch.copy()  # torch only shares memory that may be written
-    levels = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2)
-    values = levels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
+    return scale_levels(torch.from_numpy(batch).to(device), value_range, dtype)
+
+
+def scale_levels(
+    levels: Tensor, value_range: ValueRange = UNIT, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Returns levels that are on their device already as a batch.
+
+    Args:
+        levels: (N, H, W, C) uint8, uint16 or float32, of any strides; black to white is 0 to 255, 0 to 65535
+            or 0 to 1.
+        value_range: What black and white become.
+        dtype: Of the result.
+
+    Returns:
+        (N, C, H, W), contiguous, on the same device.
+    """
+    white = _WHITE[levels.dtype]
+    values = levels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     low, high = value_range
     # A division, not a product with 1 / white: white is exactly `high`, and every level the nearest float.
-    values.mul_(high - low).div_(white_of(source)).add_(low)
+    values.mul_(high - low).div_(white).add_(low)
     return values.to(dtype)
 
 

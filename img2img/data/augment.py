@@ -1,0 +1,215 @@
+"""Random changes from a configuration, by albumentations: the only place that imports it.
+
+It is imported when a configuration asks for it. The crop and the flip of the papers are not done here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from img2img.errors import ConfigError
+from img2img.image.image import Pixels, white_of
+from img2img.registry import unknown
+
+Operations = Sequence[Mapping[str, Mapping[str, Any] | None]]
+Purpose = Literal["geometric", "photometric"]
+
+
+class Augmenter:
+    """What happens to pictures at random before they are cut.
+
+    Pictures of 16 bits pass through as floats from 0 to 1 and are rounded back, so their depth is kept.
+
+    Args:
+        geometric: Transforms that move pixels: `[{"Rotate": {"limit": 10}}]`.
+        photometric: Transforms that change values.
+        labels: Whether sources are label maps, which are resampled with nearest neighbour.
+
+    Raises:
+        ConfigError: See `check`.
+    """
+
+    def __init__(self, geometric: Operations = (), photometric: Operations = (), labels: bool = False) -> None:
+        self.geometric, self.photometric, self.labels = geometric, photometric, labels
+        if self.active:
+            check(geometric, photometric)
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("geometric", "photometric", "labels")
+        return {name: self.__dict__[name] for name in kept}  # pipelines are built where they are used
+
+    @property
+    def active(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self.geometric or self.photometric)
+
+    def pair(self, source: Pixels, target: Pixels, stream: np.random.Generator) -> tuple[Pixels, Pixels]:
+        """Returns both pictures moved alike, and the source with other values.
+
+        Args:
+            source: (H, W, C).
+            target: (H, W, C'), of the same height and width.
+            stream: Where all randomness comes from.
+
+        Raises:
+            ConfigError: A transform does not work on these pictures.
+        """
+        if self.geometric and self.labels:
+            moved = self._run(self._joint, {"image": target, "mask": source}, stream)
+            source, target = moved["mask"], moved["image"]
+        elif self.geometric:
+            moved = self._run(self._joint, {"image": source, "target": target}, stream)
+            source, target = moved["image"], moved["target"]
+        return self.values(source, stream), target
+
+    def single(self, pixels: Pixels, stream: np.random.Generator) -> Pixels:
+        """Returns one picture moved, and with other values.
+
+        Raises:
+            ConfigError: A transform does not work on it.
+        """
+        if self.geometric:
+            pixels = self._run(self._joint, {"image": pixels}, stream)["image"]
+        return self.values(pixels, stream)
+
+    def values(self, pixels: Pixels, stream: np.random.Generator) -> Pixels:
+        """Returns one picture with other values.
+
+        Raises:
+            ConfigError: A transform does not work on it.
+        """
+        if self.photometric:
+            pixels = self._run(self._alone, {"image": pixels}, stream)["image"]
+        return pixels
+
+    @cached_property
+    def _joint(self) -> Any:
+        extra = None if self.labels else {"target": "image"}
+        return _albumentations().Compose(
+            [_build(operation) for operation in self.geometric], additional_targets=extra
+        )
+
+    @cached_property
+    def _alone(self) -> Any:
+        return _albumentations().Compose([_build(operation) for operation in self.photometric])
+
+    def _run(self, pipeline: Any, pictures: dict[str, Pixels], stream: np.random.Generator) -> dict[str, Pixels]:
+        """Returns what `pipeline` makes of `pictures`, each in the depth that it had."""
+        # One stream for the whole pipeline: set_random_seed would give every transform the same numbers.
+        pipeline.set_random_state(stream, random.Random(int(stream.integers(2**63))))  # noqa: S311
+        inputs = {name: np.array(_eased(pixels)) for name, pixels in pictures.items()}
+        try:
+            results = pipeline(**inputs)
+        except Exception as error:  # noqa: BLE001 - a transform may raise anything about its input
+            shapes = " and ".join(f"{p.shape} {p.dtype}" for p in pictures.values())
+            raise ConfigError(f"augment: a transform fails on pictures {shapes}: {_line(error)}") from error
+        return {name: _restored(results[name], pixels) for name, pixels in pictures.items()}
+
+
+def check(geometric: Operations, photometric: Operations) -> None:
+    """Builds every transform once, to find what is wrong with it.
+
+    Raises:
+        ConfigError: A transform does not exist, stands in the wrong list, or has a wrong parameter; every
+            problem is named.
+    """
+    problems = []
+    lists: tuple[tuple[Purpose, Operations], ...] = (("geometric", geometric), ("photometric", photometric))
+    for purpose, operations in lists:
+        for operation in operations:
+            try:
+                _require_purpose(_build(operation), purpose)
+            except ConfigError as error:
+                problems.append(f"augment.{purpose}: {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _albumentations() -> Any:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import asks the network for news
+    import albumentations
+
+    return albumentations
+
+
+def _build(operation: Mapping[str, Any]) -> Any:
+    """Returns the transform that `{name: {parameter: value}}` stands for."""
+    if not isinstance(operation, Mapping) or len(operation) != 1:
+        raise ConfigError(f"each entry is one transform, {{Name: {{parameter: value}}}}, not {operation!r}.")
+    ((name, given),) = operation.items()
+    library = _albumentations()
+    known = {
+        entry: kind
+        for entry, kind in vars(library).items()
+        if inspect.isclass(kind)
+        and issubclass(kind, library.BasicTransform | library.BaseCompose)
+        and not inspect.isabstract(kind)
+    }
+    if name not in known:
+        raise ConfigError(unknown("transform", str(name), known))
+    if given is not None and not isinstance(given, Mapping):
+        raise ConfigError(f"{name} takes {{parameter: value}}, not {given!r}.")
+    parameters = dict(given or {})
+    allowed = set(inspect.signature(known[name].__init__).parameters) - {"self", "args", "kwargs"}
+    for parameter in parameters:
+        if parameter not in allowed:
+            raise ConfigError(unknown(f"parameter of {name}", str(parameter), allowed))
+    if issubclass(known[name], library.BaseCompose):
+        inner = parameters.get("transforms")
+        if not isinstance(inner, Sequence) or isinstance(inner, str) or not inner:
+            raise ConfigError(f"{name} needs transforms: [{{Name: {{...}}}}, ...].")
+        parameters["transforms"] = [_build(one) for one in inner]
+    else:
+        parameters = {key: tuple(v) if isinstance(v, list) else v for key, v in parameters.items()}
+    try:
+        return known[name](**parameters)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{name}: {_line(error)}") from error
+
+
+def _require_purpose(transform: Any, purpose: Purpose) -> None:
+    """Checks that a transform stands in the right list."""
+    library = _albumentations()
+    for one in _leaves(transform):
+        moves = isinstance(one, library.DualTransform)
+        if moves != (purpose == "geometric"):
+            kind, place = ("moves pixels", "geometric") if moves else ("changes values", "photometric")
+            raise ConfigError(f"{type(one).__name__} {kind}; it belongs into augment.{place}.")
+
+
+def _leaves(transform: Any) -> Iterator[Any]:
+    inner = getattr(transform, "transforms", None)
+    if inner is None:
+        yield transform
+    else:
+        for one in inner:
+            yield from _leaves(one)
+
+
+def _eased(pixels: Pixels) -> Pixels:
+    """Returns `pixels` in a depth that albumentations takes."""
+    if pixels.dtype != np.uint16:
+        return pixels
+    return pixels.astype(np.float32) / np.float32(white_of(pixels.dtype))
+
+
+def _restored(result: Pixels, before: Pixels) -> Pixels:
+    """Returns `result` as (H, W, C) in the depth of `before`."""
+    if result.ndim == 2:
+        result = result[..., None]
+    if before.dtype != result.dtype and before.dtype != np.float32:
+        result = np.rint(result.clip(0, 1) * white_of(before.dtype))
+    return np.ascontiguousarray(result.astype(before.dtype, copy=False))
+
+
+def _line(error: Exception) -> str:
+    """Returns the text of an error of the library in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "errors.pydantic" not in line]
+    return "; ".join(lines) or type(error).__name__

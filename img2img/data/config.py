@@ -1,0 +1,212 @@
+"""The `data` section of a configuration: where the pictures are and how they are brought to the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Kind = Literal["paired", "unpaired", "super_resolution"]
+SOURCES: dict[str, Kind] = {
+    "paired": "paired",
+    "aligned": "paired",
+    "list": "paired",
+    "unpaired": "unpaired",
+    "images": "super_resolution",
+}
+JITTERED = (286, 286)
+CROPPED = (256, 256)
+
+
+def _several(value: object) -> object:
+    return (value,) if isinstance(value, str | Path) else value
+
+
+def _square(value: object) -> object:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_several), Field(min_length=1)]
+Side = Annotated[int, Field(ge=1)]
+Size = Annotated[tuple[Side, Side], BeforeValidator(_square)]
+Colour = tuple[int, ...]
+Operation = dict[str, dict[str, Any] | None]
+
+
+class AugmentConfig(BaseModel):
+    """What is done to the pictures at random, beyond the crop and the flip."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    geometric: tuple[Operation, ...] = Field(
+        (),
+        description="albumentations transforms that move pixels, applied to source and target alike, before "
+        "the crop: [{Rotate: {limit: 10, p: 0.5}}]. Label maps are resampled with nearest neighbour. "
+        "Unpaired pictures are moved independently.",
+    )
+    photometric: tuple[Operation, ...] = Field(
+        (),
+        description="albumentations transforms that change values, applied to the source only; of unpaired "
+        "data to both domains, independently: [{RandomGamma: {p: 0.5}}].",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> AugmentConfig:
+        if self.geometric or self.photometric:
+            from img2img.data.augment import check
+
+            check(self.geometric, self.photometric)
+        return self
+
+
+class DataConfig(BaseModel):
+    """Where the pictures are and how they are brought to the network.
+
+    Exactly one of `paired`, `aligned`, `list`, `unpaired` and `images` says what kind of data it is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    paired: Paths | None = Field(
+        None,
+        max_length=2,
+        description="Two folders whose files are matched by relative name without extension; or one folder "
+        "that holds them as A and B, or as trainA and trainB.",
+    )
+    aligned: Paths | None = Field(
+        None, description="Folder or folders of side-by-side files: left half A, right half B."
+    )
+    list: Path | None = Field(
+        None,
+        description="A CSV file with the columns source and target, or a JSON-lines file with these keys; "
+        "paths are relative to the file. A third one, split, may say train, val or test.",
+    )
+    unpaired: Paths | None = Field(
+        None,
+        max_length=2,
+        description="Two folders of pictures without partners, or two text files with one path a line; or "
+        "one folder that holds trainA and trainB.",
+    )
+    images: Paths | None = Field(
+        None, description="Folder or folders of sharp pictures, for super-resolution."
+    )
+    direction: Literal["AtoB", "BtoA"] = Field(
+        "AtoB", description="Which of the two is the source: the first (left) or the second (right)."
+    )
+    unmatched: Literal["error", "skip"] = Field(
+        "error", description="Whether a file without its partner stops the run before it starts, or is left out."
+    )
+
+    validation: Paths | None = Field(
+        None,
+        description="Held-out data of the same kind and layout. By default the folders val or test beside "
+        "train (valA, testA, ...), and where there are none, a part that is split off.",
+    )
+    validation_fraction: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="The share that is split off by a hash of the file names where nothing is held out "
+        "already; 0 for none. Adding files moves no other file.",
+    )
+    split_seed: int = Field(0, ge=0, description="Another number is another split.")
+
+    load_size: Size | None = Field(
+        JITTERED,
+        description="Pictures are resized to this side (or height and width), whatever their proportions, "
+        "before the crop; null keeps their own size. Not for super-resolution.",
+    )
+    crop_size: Size | None = Field(
+        CROPPED,
+        description="Side (or height and width) of what the network sees; for super-resolution of the "
+        "high-resolution patch. null takes whole pictures.",
+    )
+    flip: bool = Field(
+        True, description="Mirror at random; super-resolution patches are also turned (eight positions)."
+    )
+    resize: Literal["bicubic", "nearest"] = Field(
+        "bicubic", description="How load_size is reached; bicubic is antialiased."
+    )
+    source_labels: Literal["none", "nearest", "one_hot"] = Field(
+        "none",
+        description="Whether the source is a label map: nearest keeps its colours unmixed, one_hot makes "
+        "one channel for each.",
+    )
+    palette: tuple[Colour, ...] | None = Field(
+        None,
+        description="The colours of the labels, [[0, 0, 0], [255, 0, 0], ...] or [0, 1, 2]; null collects "
+        "them from the files. Other colours count as the nearest.",
+    )
+    source_channels: int | None = Field(
+        None, ge=1, description="Channels of the source; null takes what the files have."
+    )
+    target_channels: int | None = Field(
+        None, ge=1, description="Channels of the target; null takes what the files have."
+    )
+    augment: AugmentConfig = Field(
+        AugmentConfig(), description="What else is done to the pictures at random."
+    )
+
+    scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="Super-resolution: the sizes, relative to its own, at which each picture is offered.",
+    )
+    patches_per_image: int = Field(
+        16, ge=1, description="Super-resolution: an epoch takes this many patches from each picture."
+    )
+    best_of: int = Field(
+        1, ge=1, description="Super-resolution: of so many random patches, the one with most detail is taken."
+    )
+
+    cache: Literal["none", "memory", "disk"] = Field(
+        "memory",
+        description="Where decoded and resized pictures are kept: memory shares them between the workers of "
+        "this run, disk keeps them for the next one, too.",
+    )
+    cache_folder: Path | None = Field(
+        None, description="The folder of the cache; null takes the user's cache, or the temporary folder."
+    )
+    workers: int = Field(
+        2, ge=0, description="Processes that read and prepare pictures; 0 does it in the training process."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_palette(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("palette"), list | tuple):
+            colours = [(c,) if isinstance(c, int) else c for c in values["palette"]]
+            return {**values, "palette": colours}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataConfig:
+        given = [name for name in SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none"
+            raise ValueError(f"exactly one of {', '.join(SOURCES)} says where the data is; given are {found}")
+        if self.kind == "super_resolution":
+            if self.crop_size is None:
+                raise ValueError("super-resolution is trained on patches: crop_size needs a number")
+            if self.augment.geometric:
+                raise ValueError(
+                    "augment.geometric would make low-resolution pictures that no longer fit; "
+                    "super-resolution has flip instead"
+                )
+        elif self.load_size and self.crop_size and any(
+            crop > load for crop, load in zip(self.crop_size, self.load_size, strict=True)
+        ):
+            raise ValueError(
+                f"crop_size {self.crop_size} is larger than load_size {self.load_size}, from which it is cut"
+            )
+        if self.palette is not None and self.source_labels != "one_hot":
+            raise ValueError("palette is for source_labels: one_hot")
+        if self.palette is not None and len({len(colour) for colour in self.palette}) != 1:
+            raise ValueError("the colours of palette need one length: [r, g, b] each, or one level each")
+        return self
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of data this is."""
+        return next(kind for name, kind in SOURCES.items() if getattr(self, name) is not None)

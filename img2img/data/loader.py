@@ -1,0 +1,206 @@
+"""From samples to batches on the device: stacked in a worker, cut, mirrored and scaled where they are used."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from img2img.data.datasets import Dataset, Part, Sample, Window
+from img2img.data.pictures import deepest
+from img2img.data.sampler import Positions
+from img2img.errors import ImageError
+from img2img.image.tensor import scale_levels
+from img2img.types import Batch, ValueRange
+
+_logger = logging.getLogger(__name__)
+Report = Callable[[str], None]
+
+
+class Stack(NamedTuple):
+    """One side of a batch as it leaves a worker.
+
+    Attributes:
+        levels: (N, H, W, C), unscaled; uint16 travels as the int16 of the same bits.
+        windows: For each picture what to take of it; None takes all.
+        turns: For each how to mirror and turn it, see `Part`.
+        deep: Whether the levels are of 16 bits.
+    """
+
+    levels: Tensor
+    windows: tuple[Window | None, ...]
+    turns: tuple[int, ...]
+    deep: bool
+
+
+class Stacked(NamedTuple):
+    """A batch as it leaves a worker."""
+
+    source: Stack
+    target: Stack
+    keys: tuple[str, ...]
+    problems: tuple[str, ...]
+
+
+def batches(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+    source_range: ValueRange,
+    target_range: ValueRange,
+    rank: int = 0,
+    world: int = 1,
+    report: Report = _logger.warning,
+) -> Iterator[Batch]:
+    """Yields the batches of a training, endlessly; they do not depend on the number of workers.
+
+    Args:
+        dataset: Where samples come from.
+        batch_size: Samples in one batch of this process.
+        seed: Of the order of the samples.
+        start: How many samples all processes together have seen already: all that resuming needs.
+        workers: Processes that prepare batches; 0 prepares them in this one.
+        device: Where the batches are wanted.
+        source_range: What black and white become in the source.
+        target_range: What they become in the target.
+        rank: Of this process among `world`, which share each global batch of `world * batch_size` samples.
+        world: Number of processes.
+        report: Called once with each sentence about a file that could not be read. The next sample that can
+            be read has taken its place.
+
+    Yields:
+        Batches of fp32 tensors on `device`, all of one size.
+
+    Raises:
+        ProcessingError: A hundred samples in a row cannot be read.
+        ValueError: The pictures of a batch differ in size, because nothing crops them.
+    """
+    device = torch.device(device)
+    positions = Positions(len(dataset), seed, batch_size, start, rank, world)
+    loader = DataLoader(
+        dataset,  # type: ignore[arg-type]
+        batch_sampler=positions,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers else None,
+    )
+    told: set[str] = set()
+    for stacked in loader:
+        for problem in stacked.problems:
+            if problem not in told:
+                told.add(problem)
+                report(f"{problem}. Another sample takes its place.")
+        yield _finish(stacked, dataset.classes, device, source_range, target_range)
+
+
+def in_order(
+    dataset: Dataset,
+    *,
+    batch_size: int,
+    device: torch.device | str = "cpu",
+    source_range: ValueRange,
+    target_range: ValueRange,
+    report: Report = _logger.warning,
+) -> Iterator[Batch]:
+    """Yields each sample once, in order and with nothing random; what cannot be read is left out.
+
+    Args:
+        dataset: Where samples come from.
+        batch_size: At most so many samples in one batch; neighbours of different sizes never share one.
+        device: Where the batches are wanted.
+        source_range: What black and white become in the source.
+        target_range: What they become in the target.
+        report: Called with a sentence about each file that cannot be read.
+    """
+    device = torch.device(device)
+    group: list[Sample] = []
+    shape: object = None
+    for index in range(len(dataset)):
+        try:
+            sample = dataset.still(index)
+            sample = Sample(sample.source.cut(), sample.target.cut(), sample.key)
+        except ImageError as error:
+            report(f"{error}. It is left out.")
+            continue
+        own = sample.source.pixels.shape, sample.target.pixels.shape
+        if group and (own != shape or len(group) == batch_size):
+            yield _finish(collate(group), dataset.classes, device, source_range, target_range)
+            group = []
+        group.append(sample)
+        shape = own
+    if group:
+        yield _finish(collate(group), dataset.classes, device, source_range, target_range)
+
+
+def collate(samples: Sequence[Sample]) -> Stacked:
+    """Returns samples as one batch, still unscaled.
+
+    Whole pictures of one size are stacked whole, and cut on the device. If their sizes differ they are cut
+    here.
+
+    Raises:
+        ValueError: Their sizes differ even then.
+    """
+    return Stacked(
+        _stack([sample.source for sample in samples]),
+        _stack([sample.target for sample in samples]),
+        tuple(sample.key for sample in samples),
+        tuple(problem for sample in samples for problem in sample.problems),
+    )
+
+
+def _stack(parts: list[Part]) -> Stack:
+    if len({part.pixels.shape for part in parts}) > 1:
+        parts = [part.cut() for part in parts]
+    arrays = deepest([part.pixels for part in parts])
+    if len({array.shape for array in arrays}) > 1:
+        sizes = sorted({f"{array.shape[1]} x {array.shape[0]}" for array in arrays})
+        raise ValueError(
+            f"the pictures of a batch have the sizes {', '.join(sizes)}; set a crop_size or a batch_size of 1"
+        )
+    stacked = np.stack(arrays)
+    deep = stacked.dtype == np.uint16
+    levels = torch.from_numpy(stacked.view(np.int16) if deep else stacked)
+    return Stack(levels, tuple(p.window for p in parts), tuple(p.turn for p in parts), deep)
+
+
+def _finish(
+    stacked: Stacked, classes: int, device: torch.device, source_range: ValueRange, target_range: ValueRange
+) -> Batch:
+    """Returns the batch on the device: cut, mirrored and scaled."""
+    source = _placed(stacked.source, device)
+    if classes:
+        known = torch.arange(classes, device=device, dtype=torch.uint8)
+        source = (source == known).to(torch.uint8) * 255
+    return Batch(
+        scale_levels(source, source_range),
+        scale_levels(_placed(stacked.target, device), target_range),
+        stacked.keys,
+    )
+
+
+def _placed(stack: Stack, device: torch.device) -> Tensor:
+    """Returns the levels (N, h, w, C) on the device, cut and turned."""
+    levels = stack.levels.to(device, non_blocking=True)
+    if any(window is not None for window in stack.windows) or any(stack.turns):
+        pictures = []
+        for picture, window, turn in zip(levels, stack.windows, stack.turns, strict=True):
+            if window is not None:
+                top, left, height, width = window
+                picture = picture[top : top + height, left : left + width]
+            axes = [axis for axis, bit in ((1, 1), (0, 2)) if turn & bit]
+            picture = picture.flip(axes) if axes else picture
+            pictures.append(picture.transpose(0, 1) if turn & 4 else picture)
+        levels = torch.stack(pictures)
+    return levels.view(torch.uint16) if stack.deep else levels

@@ -1,0 +1,361 @@
+"""Which files make a sample, and which samples are held out."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from img2img.data.config import DataConfig
+from img2img.errors import PlanError, display_path
+from img2img.image import READABLE, discover
+
+TRAIN = ("train", "training")
+HELD_OUT = ("val", "valid", "validation", "test", "testing")
+_NAMED = 5  # files in one message
+
+
+@dataclass(frozen=True)
+class Record:
+    """The files of one sample.
+
+    Attributes:
+        key: Its name for people: the relative path below the folder that was given.
+        source: The file of A; for side-by-side files the only one.
+        target: The file of B, or None.
+    """
+
+    key: str
+    source: Path
+    target: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file of it."""
+        return (self.source,) if self.target is None else (self.source, self.target)
+
+    @property
+    def stem(self) -> str:
+        """The name that decides on the split: the same whatever the extension."""
+        return Path(self.key).with_suffix("").as_posix()
+
+
+@dataclass(frozen=True)
+class Records:
+    """The samples of a configuration.
+
+    Attributes:
+        train: For training; for unpaired data those of A.
+        validation: Held out; empty if nothing is.
+        train_b: For unpaired data those of B.
+        validation_b: Likewise.
+        origin: Where the held-out part came from, as the end of a sentence.
+        notes: Sentences about what was left out.
+    """
+
+    train: tuple[Record, ...]
+    validation: tuple[Record, ...] = ()
+    train_b: tuple[Record, ...] = ()
+    validation_b: tuple[Record, ...] = ()
+    origin: str = "nothing is held out"
+    notes: tuple[str, ...] = ()
+
+
+def find_records(config: DataConfig) -> Records:
+    """Returns the samples that `config` names; no picture is opened.
+
+    Raises:
+        PlanError: A folder or file is missing or empty, partners are missing or ambiguous.
+    """
+    if config.unpaired is not None:
+        return _unpaired(config, config.unpaired)
+    if config.list is not None:
+        return _listed(config, config.list)
+    notes: list[str] = []
+    given = config.paired or config.aligned or config.images or ()
+    train, held_out = _parts(config, given)
+    if config.validation is not None:
+        held_out = _roots(config, config.validation)
+    train_records = _records(config, train, notes)
+    if held_out:
+        where = _names(held_out)
+        return Records(
+            train_records, _records(config, held_out, notes), origin=f"held out in {where}", notes=tuple(notes)
+        )
+    return _split_off(config, Records(train_records, notes=tuple(notes)))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Returns the pictures below `folder` in natural order, or those that a text file names.
+
+    Raises:
+        PlanError: There is no such folder, it cannot be listed, or nothing in it is a picture.
+    """
+    if folder.is_file():
+        lines = _text(folder).splitlines()
+        files = [folder.parent / line.strip() for line in lines if line.strip() and line[0] != "#"]
+        _require_files(files, folder)
+    elif not folder.is_dir():
+        raise PlanError(f"there is no folder {display_path(folder)}.")
+    else:
+        found = list(discover(folder, follow_symlinks=True))
+        for entry in found:
+            if entry.problem:
+                raise PlanError(f"{display_path(entry.path)}: {entry.problem}.")
+        files = [entry.path for entry in found if entry.path.suffix.lower() in READABLE]
+    if not files:
+        raise PlanError(f"{display_path(folder)} holds no pictures (of kinds that are read).")
+    return files
+
+
+def paired_folders(first: Path, second: Path) -> tuple[tuple[Record, ...], list[Path]]:
+    """Matches the files of two folders by their relative names without extension.
+
+    Returns:
+        The pairs in the order of the first folder, and the files of both that have no partner.
+
+    Raises:
+        PlanError: A name stands for several files in one folder, or nothing matches.
+    """
+    sides = [_by_stem(first), _by_stem(second)]
+    pairs = tuple(
+        Record(_relative(path, first), path, sides[1][stem])
+        for stem, path in sides[0].items()
+        if stem in sides[1]
+    )
+    alone = [path for stem, path in sides[0].items() if stem not in sides[1]]
+    alone += [path for stem, path in sides[1].items() if stem not in sides[0]]
+    if not pairs:
+        raise PlanError(
+            f"no file in {display_path(first)} has a partner of the same name in {display_path(second)} "
+            f"(there are {display_path(alone[0].name)} and {display_path(alone[-1].name)}); "
+            "partners agree in their path below the folder, extensions may differ."
+        )
+    return pairs, alone
+
+
+def held_out_share(names: Sequence[str], fraction: float, seed: int) -> list[bool]:
+    """Returns for each name whether it is held out.
+
+    A name is held out when its hash, as a number from 0 to 1, is below `fraction`: other names do not
+    matter. Of two names and more at least one is held out and at least one is not.
+    """
+    numbers = [
+        int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest()[:8], "big")
+        for name in names
+    ]
+    held_out = [number < fraction * 2**64 for number in numbers]
+    if fraction > 0 and len(set(numbers)) > 1:
+        if not any(held_out):
+            held_out = [number == min(numbers) for number in numbers]
+        elif all(held_out):
+            held_out = [number != max(numbers) for number in numbers]
+    return held_out
+
+
+def _split_off(config: DataConfig, records: Records) -> Records:
+    """Returns `records` with a part of the training samples held out."""
+    fraction = config.validation_fraction
+    if fraction == 0:
+        return records
+
+    def cut(part: tuple[Record, ...]) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+        marks = held_out_share([record.stem for record in part], fraction, config.split_seed)
+        pairs = list(zip(part, marks, strict=True))
+        return tuple(r for r, out in pairs if not out), tuple(r for r, out in pairs if out)
+
+    train, validation = cut(records.train)
+    train_b, validation_b = cut(records.train_b)
+    if not validation or (records.train_b and not validation_b):
+        return records  # a single picture cannot be divided
+    return replace(
+        records,
+        train=train,
+        validation=validation,
+        train_b=train_b,
+        validation_b=validation_b,
+        origin=f"split off by file name (fraction {fraction:g}, seed {config.split_seed})",
+    )
+
+
+def _parts(config: DataConfig, given: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Returns the folders for training and those held out beside them, which may be none."""
+    if config.paired is not None and len(given) == 1:
+        (root,) = given
+        for a, b in ((f"{name}A", f"{name}B") for name in TRAIN):
+            if (root / a).is_dir() and (root / b).is_dir():
+                return (root / a, root / b), next(
+                    (
+                        (root / f"{name}A", root / f"{name}B")
+                        for name in HELD_OUT
+                        if (root / f"{name}A").is_dir() and (root / f"{name}B").is_dir()
+                    ),
+                    (),
+                )
+    given = _roots(config, given)
+    train = next((name for name in TRAIN if all((root / name).is_dir() for root in given)), None)
+    if train is None:
+        return given, ()
+    held_out = next((name for name in HELD_OUT if all((root / name).is_dir() for root in given)), None)
+    return (
+        tuple(root / train for root in given),
+        tuple(root / held_out for root in given) if held_out else (),
+    )
+
+
+def _roots(config: DataConfig, given: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Returns the two folders of pairs where one was given that holds both; otherwise what was given."""
+    if (config.paired or config.unpaired) is None or len(given) == 2:
+        return given
+    root = given[0]
+    names = [("A", "B"), *((f"{name}A", f"{name}B") for name in (*TRAIN, *HELD_OUT))]
+    for a, b in names:
+        if (root / a).is_dir() and (root / b).is_dir():
+            return root / a, root / b
+    raise PlanError(
+        f"{display_path(root)} holds no two folders A and B (or trainA and trainB); name two folders."
+    )
+
+
+def _records(config: DataConfig, folders: tuple[Path, ...], notes: list[str]) -> tuple[Record, ...]:
+    """Returns the samples in `folders`."""
+    if config.paired is None:
+        return _single(folders)
+    pairs, alone = paired_folders(*folders)
+    if alone:
+        sentence = (
+            f"{len(alone)} of the files in {_names(folders)} have no partner of the same name: {_names(alone)}"
+        )
+        if config.unmatched == "error":
+            raise PlanError(f"{sentence}. Add the partners, or say unmatched: skip.")
+        notes.append(f"{sentence}; they are left out.")
+    return pairs
+
+
+def _single(folders: Iterable[Path]) -> tuple[Record, ...]:
+    """Returns one sample for each file in `folders`; of several folders, their names lead the keys."""
+    folders = tuple(folders)
+    records = []
+    for folder in folders:
+        prefix = f"{folder.name}/" if len(folders) > 1 else ""
+        records += [Record(prefix + _relative(path, folder), path) for path in files_in(folder)]
+    return tuple(records)
+
+
+def _unpaired(config: DataConfig, given: tuple[Path, ...]) -> Records:
+    notes: list[str] = []
+    held_out: tuple[Path, ...] = ()
+    if len(given) == 1:
+        train = _roots(config, given)
+        names = [n for n in HELD_OUT if (given[0] / f"{n}A").is_dir() and (given[0] / f"{n}B").is_dir()]
+        if train[0].name in (f"{name}A" for name in TRAIN) and names:
+            held_out = given[0] / f"{names[0]}A", given[0] / f"{names[0]}B"
+    else:
+        train, held_out = _parts(config, given)
+    if config.validation is not None:
+        held_out = _roots(config, config.validation)
+    records = Records(_single(train[:1]), train_b=_single(train[1:]), notes=tuple(notes))
+    if not held_out:
+        return _split_off(config, records)
+    return replace(
+        records,
+        validation=_single(held_out[:1]),
+        validation_b=_single(held_out[1:]),
+        origin=f"held out in {_names(held_out)}",
+    )
+
+
+def _listed(config: DataConfig, path: Path) -> Records:
+    """Returns the pairs of a list."""
+    train, validation = _read_list(path)
+    if config.validation is not None:
+        validation = [record for file in config.validation for record in (lambda r: r[0] + r[1])(_read_list(file))]
+    if not train:
+        raise PlanError(f"{display_path(path)} names no pairs for training.")
+    records = Records(tuple(train), tuple(validation), origin=f"held out by {display_path(path)}")
+    return records if validation else _split_off(config, replace(records, origin=Records.origin))
+
+
+def _read_list(path: Path) -> tuple[list[Record], list[Record]]:
+    """Returns the pairs of a list: those for training and those held out."""
+    text = _text(path)
+    rows: list[tuple[int, dict[str, str]]] = []
+    if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError:
+                row = None
+            if not isinstance(row, dict):
+                raise PlanError(
+                    f'{display_path(path)}, line {number}: is not {{"source": "...", "target": "..."}}.'
+                )
+            rows.append((number, row))
+    else:
+        reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+        rows = [(reader.line_num, row) for row in reader]
+    parts: tuple[list[Record], list[Record]] = ([], [])
+    for number, row in rows:
+        names = [row.get("source"), row.get("target")]
+        if not all(isinstance(name, str) and name for name in names):
+            raise PlanError(
+                f"{display_path(path)}, line {number}: needs source and target; found {sorted(map(str, row))}."
+            )
+        part = str(row.get("split") or "train").lower()
+        if part not in (*TRAIN, *HELD_OUT):
+            raise PlanError(
+                f"{display_path(path)}, line {number}: split is {part!r}, and may be train, val or test."
+            )
+        record = Record(str(names[0]), path.parent / str(names[0]), path.parent / str(names[1]))
+        parts[part not in TRAIN].append(record)
+    _require_files([file for part in parts for record in part for file in record.files], path)
+    return parts
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Returns the files below `folder` by relative name without extension."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in files_in(folder):
+        found[Path(_relative(path, folder)).with_suffix("").as_posix()].append(path)
+    clashes = [paths for paths in found.values() if len(paths) > 1]
+    if clashes:
+        raise PlanError(
+            f"in {display_path(folder)} one name stands for several files: {_names(clashes[0])}"
+            f"{f' (and {len(clashes) - 1} more names)' if clashes[1:] else ''}; rename or move all but one."
+        )
+    return {stem: paths[0] for stem, paths in found.items()}
+
+
+def _relative(path: Path, folder: Path) -> str:
+    try:
+        return path.relative_to(folder).as_posix()
+    except ValueError:  # from a list
+        return path.as_posix()
+
+
+def _require_files(files: Sequence[Path], origin: Path) -> None:
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        raise PlanError(f"{display_path(origin)} names files that do not exist: {_names(missing)}.")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        raise PlanError(f"{display_path(path)} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise PlanError(f"{display_path(path)} is not UTF-8 text; save it as UTF-8.") from None
+
+
+def _names(paths: Sequence[Path]) -> str:
+    """Returns the first few of `paths` for a message."""
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(display_path(path) for path in paths[:_NAMED]) + more
