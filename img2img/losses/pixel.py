@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,6 +12,8 @@ from img2img.registry import Registry
 
 PixelLoss = Callable[[Tensor, Tensor], Tensor]
 """Takes two tensors (N, C, H, W) of one shape and value range, returns their mean distance, 0-dim fp32."""
+
+PixelKind = Literal["l1", "l2", "charbonnier"]
 
 pixel_losses: Registry[PixelLoss] = Registry("pixel loss")
 
