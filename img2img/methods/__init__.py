@@ -8,3 +8,5 @@ from img2img.methods.base import Picture as Picture
 from img2img.methods.base import methods as methods
 from img2img.methods.pix2pix import Pix2Pix as Pix2Pix
 from img2img.methods.pix2pix import Pix2PixConfig as Pix2PixConfig
+from img2img.methods.super_resolution import SuperResolution as SuperResolution
+from img2img.methods.super_resolution import SuperResolutionConfig as SuperResolutionConfig

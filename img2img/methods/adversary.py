@@ -27,7 +27,7 @@ class AdversarialConfig(MethodConfig):
         0.0, ge=0, description="Weight of the penalty of WGAN-GP on images between real and fake; 10 in the paper."
     )
     r1: float = Field(0.0, ge=0, description="Weight gamma of the R1 penalty on real images.")
-    init: InitConfig = Field(InitConfig(), description="How all weights begin.")  # type: ignore[call-arg]
+    init: InitConfig = Field(InitConfig(), description="How all weights begin.")
 
 
 class Adversary(nn.Module):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,6 +29,9 @@ class ExponentialAverage(nn.Module):
         Polyak and Juditsky, Acceleration of Stochastic Approximation by Averaging (1992).
     """
 
+    network: Generator
+    updates: torch.Tensor
+
     def __init__(self, network: Generator, decay: float) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
@@ -47,11 +52,10 @@ class ExponentialAverage(nn.Module):
             if not mine.is_floating_point():
                 mine.copy_(other)
 
-    def load_state_dict(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
-        """Restores the average, and how many updates it has seen."""
-        result = super().load_state_dict(*args, **kwargs)  # type: ignore[arg-type]
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes over what `state_dict` returned, and so how many updates the average has seen."""
+        self.load_state_dict(state)
         self._count = int(self.updates)
-        return result
 
     @staticmethod
     def _floats(network: nn.Module) -> list[torch.Tensor]:

@@ -73,8 +73,9 @@ def read_experiment(
         raise ConfigError(f"{name}: holds no keys; `img2img config init` writes one to start from.")
     tree = _laid_over(found, defaults or {})
     if source:
-        data = tree.get("data") if isinstance(tree.get("data"), dict) else {}
-        tree["data"] = {key: value for key, value in data.items() if key not in SOURCES} | dict(source)
+        data = tree.get("data")
+        others = data if isinstance(data, dict) else {}
+        tree["data"] = {key: value for key, value in others.items() if key not in SOURCES} | dict(source)
     override(tree, assignments, _known(tree))
     problems = [unknown("section", str(key), ("seed", *SECTIONS)) for key in tree if key not in ("seed", *SECTIONS)]
     section = tree.get("method")
@@ -86,7 +87,8 @@ def read_experiment(
             problems.append(f"method.name: {unknown('method', str(section['name']), methods)}")
             tree = {key: value for key, value in tree.items() if key != "method"}
     parts: dict[str, Any] = {}
-    for key, model in {"method": config, "data": DataConfig, "training": TrainingSettings}.items():
+    models: dict[str, type[BaseModel]] = {"method": config, "data": DataConfig, "training": TrainingSettings}
+    for key, model in models.items():
         if key not in tree:
             if not problems or key != "method":
                 problems.append(f"the section {key} is missing.")
@@ -138,11 +140,16 @@ def stages(settings: TrainingSettings, samples: int, world: int = 1) -> list[Sta
     return [Stage("", 0, steps, settings.learning_rate, settings.learning_rates, settings.schedule)]
 
 
+def scale_of(experiment: Experiment) -> int:
+    """Returns how many target pixels a source pixel has along one side."""
+    return int(getattr(experiment.method, "scale", 1))
+
+
 def _known(tree: Mapping[str, Any]) -> dict[str, Iterable[str]]:
     """Returns the keys of each section, those of the method by its name."""
     section = tree.get("method")
     name = section.get("name") if isinstance(section, dict) else None
-    config = methods[name].Config if name in methods else MethodConfig
+    config = methods[name].Config if isinstance(name, str) and name in methods else MethodConfig
     return {
         "": ("seed", *SECTIONS),
         "method": config.model_fields,

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from img2img.image import Image, write_image
+from img2img.image.image import Pixels
 from img2img.image.sheet import sheet
 from img2img.image.tensor import to_pixels
 from img2img.methods import Picture
@@ -38,9 +39,9 @@ def write_grid(path: Path, pictures: Mapping[str, Picture], keys: Sequence[str])
     write_image(sheet(rows, cell_width=min(width, 512)), path)
 
 
-def _shown(pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _shown(pixels: Pixels) -> Pixels:
     """Returns pixels of any number of channels as grey or RGB; one-hot labels become grey levels."""
     if pixels.shape[2] > 4:
         levels = pixels.argmax(2) * (255 // (pixels.shape[2] - 1))
-        return levels[..., None].astype(np.uint8)
+        return np.asarray(levels[..., None], np.uint8)
     return pixels

@@ -14,11 +14,11 @@ from img2img.training.settings import TrainingSettings
 def arrange(method: Method, settings: TrainingSettings, runtime: Runtime) -> None:
     """Puts the weights of each network into its memory format, which its activations then follow."""
     for network in method.children():
-        network.to(memory_format=memory_format(network, settings, runtime))  # type: ignore[call-overload]
+        network.to(memory_format=memory_format(network, settings, runtime))
         if settings.compile:
             network.compile()
     if settings.sync_batch_norm and runtime.world > 1:
-        nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
 
 
 def memory_format(network: nn.Module, settings: TrainingSettings, runtime: Runtime) -> torch.memory_format:
@@ -30,7 +30,8 @@ def memory_format(network: nn.Module, settings: TrainingSettings, runtime: Runti
     continues on a busy machine computes the same.
     """
     if settings.memory_format != "auto":
-        return getattr(torch, settings.memory_format + ("_format" if settings.memory_format == "contiguous" else ""))  # type: ignore[no-any-return]
+        contiguous = settings.memory_format == "contiguous"
+        return torch.contiguous_format if contiguous else torch.channels_last
     on_cpu = runtime.device.type == "cpu"
     if on_cpu and (runtime.precision == "fp32" or any(isinstance(m, InstanceNorm) for m in network.modules())):
         return torch.contiguous_format

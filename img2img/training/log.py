@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Status:
     seconds_left: float | None = None
 
 
-class Watch:
-    """What a run tells while it goes on; the command line shows it. This one says nothing."""
+class Watch(Protocol):
+    """What a run tells while it goes on; the command line shows it."""
 
     def status(self, status: Status) -> None:
         """Losses and speed."""
@@ -42,6 +42,19 @@ class Watch:
 
     def warn(self, text: str) -> None:
         """Something that somebody should look at."""
+
+
+class Silent:
+    """A `Watch` that says nothing."""
+
+    def status(self, status: Status) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def warn(self, text: str) -> None:
+        """Nothing."""
 
 
 class Metrics:
@@ -113,4 +126,4 @@ def _tensorboard(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)

@@ -119,7 +119,7 @@ class Trainer:
             bad = self.runtime.maximum((~finite).float())
             if self.settings.clip_norm is not None:
                 torch._foreach_mul_(gradients, (self.settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
-            optimizer.found_inf = bad  # fused optimizers leave everything as it is when this is 1
+            optimizer.found_inf = bad  # type: ignore[attr-defined]  # fused optimizers leave everything as it is when this is 1
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             self._bad.copy_(torch.maximum(self._bad, bad))
@@ -184,7 +184,7 @@ class Trainer:
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         for name, average in self.averages.items():
-            average.load_state_dict(state["averages"][name])
+            average.restore(state["averages"][name])
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._counts = {name: value.to(device) for name, value in state["counts"].items()}
         torch.set_rng_state(state["random"]["cpu"].cpu())

@@ -130,6 +130,7 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     Singular values end between about 0.7 and 1.2: enough for a direction, at the price of a few products.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
+    x: Tensor
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix) / (matrix.norm() + 1e-7)
     for _ in range(rounds):

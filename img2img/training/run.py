@@ -19,16 +19,16 @@ from img2img.data import Data, batches, in_order, open_data
 from img2img.errors import ConfigError, Img2ImgError, ModelError, display_path
 from img2img.image import write_bytes
 from img2img.methods import Method, methods
-from img2img.training.experiment import Experiment, Stage, stages
+from img2img.training.experiment import Experiment, Stage, scale_of, stages
 from img2img.training.grid import write_grid
 from img2img.training.health import Health
 from img2img.training.initial import load_initial
 from img2img.training.layout import arrange
-from img2img.training.log import Metrics, Status, Watch
+from img2img.training.log import Metrics, Silent, Status, Watch
 from img2img.training.loop import Trainer
 from img2img.training.runtime import Runtime
 from img2img.training.state import States, require_space, size_of
-from img2img.training.validation import BEST, Scores, validate
+from img2img.training.validation import Scores, validate
 from img2img.types import Batch
 
 CONFIG = "config.yaml"
@@ -87,7 +87,7 @@ def train(
         TrainingError: The losses are not finite any more.
         DiskError: There is no room; the older states are untouched.
     """
-    settings, watch = experiment.training, watch or Watch()
+    settings, watch = experiment.training, watch or Silent()
     runtime = Runtime(settings.device, settings.devices, settings.nodes, settings.precision)
     if not resume and folder.exists() and any(folder.iterdir()) and not _is_child():
         raise ConfigError(
@@ -95,7 +95,7 @@ def train(
             "another -o starts a new one."
         )
     runtime.launch()
-    quiet = watch if runtime.is_first else Watch()
+    quiet = watch if runtime.is_first else Silent()
     try:
         run = _Run(experiment, folder, runtime, quiet)
         if resume:
@@ -400,11 +400,6 @@ class _Run:
                 raise TrainingError(str(error)) from error
 
 
-def scale_of(experiment: Experiment) -> int:
-    """Returns how many target pixels a source pixel has along one side."""
-    return int(getattr(experiment.method, "scale", 1))
-
-
 def _is_child() -> bool:
     """Returns whether this process was started by another one of the same run."""
     return int(os.environ.get("LOCAL_RANK", "0")) > 0 or int(os.environ.get("RANK", "0")) > 0
@@ -424,6 +419,3 @@ def _apart(method: Method) -> Iterator[None]:
             yield
         finally:
             method.train()
-
-
-__all__ = ["BEST", "Summary", "TrainingError", "scale_of", "train"]

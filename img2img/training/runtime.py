@@ -115,7 +115,7 @@ class Runtime:
             flat = torch.cat([tensor.reshape(-1) for tensor in own])
             distributed.all_reduce(flat)
             flat /= self.world
-            for tensor, mean in zip(own, flat.split([tensor.numel() for tensor in own]), strict=True):
+            for tensor, mean in zip(own, torch.split(flat, [tensor.numel() for tensor in own]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
 
     def maximum(self, value: Tensor) -> Tensor:

@@ -75,7 +75,7 @@ class States:
         Raises:
             ModelError: There is no state, or none is whole.
         """
-        warnings = []
+        warnings: list[str] = []
         for path in self.paths():
             reason = _fault(path)
             if reason is None:
