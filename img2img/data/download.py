@@ -1,0 +1,309 @@
+"""Public data sets by name: recipes, archives, and folders that are complete or absent.
+
+A recipe (`NAME.yaml` in `img2img.recipes`) says where a set comes from, what it is, and on which terms.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from img2img.config import load_yaml, validate
+from img2img.data.archive import unpack
+from img2img.errors import ConfigError, DownloadError, UsageError, display_path
+from img2img.fetch import fetch
+from img2img.image import write_bytes
+from img2img.registry import unknown
+
+MARK = ".img2img-recipe.json"  # in the finished folder: which archives it was made of
+_STAGE = ".img2img-unpacking-"
+_SPARE = 64 * 2**20  # bytes that stay free on the disk
+
+
+class Archive(BaseModel):
+    """One file to download."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    urls: tuple[str, ...] = Field(
+        description="Where it is, the best place first; empty when nobody offers it."
+    )
+    root: str = Field(description="The folder inside the archive that holds the pictures.")
+    into: str = Field("", description="The folder of the data set that it becomes; empty for the set itself.")
+    size: int | None = Field(None, ge=1, description="Exact size in bytes.")
+    about: str | None = Field(None, description="Rough size where the exact one is not known: 2.0G.")
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="Checksum, where it is truly known."
+    )
+    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$", description="The same of a lesser kind.")
+
+    @property
+    def name(self) -> str:
+        """The file name."""
+        return self.urls[0].rsplit("/", 1)[-1] if self.urls else f"{self.root}.tar.gz"
+
+    @property
+    def bytes(self) -> int | None:
+        """The size, roughly where it is known roughly, in bytes."""
+        if self.size is not None or self.about is None:
+            return self.size
+        return int(float(self.about[:-1]) * 1024 ** " KMGT".index(self.about[-1]))
+
+
+class Recipe(BaseModel):
+    """A public data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = Field(description="What it shows.")
+    kind: Literal["aligned", "unpaired", "images"] = Field(description="The option that trains on it.")
+    direction: Literal["AtoB", "BtoA"] = Field("AtoB", description="The direction that papers train.")
+    layout: str = Field(description="Sizes, counts and folders, for people.")
+    folders: tuple[str, ...] = Field((), description="Folders that must be there in the end.")
+    homepage: str = Field(description="Where its authors describe it.")
+    licence: str = Field(description="The terms, as far as they are stated.")
+    citation: str = Field(description="BibTeX.")
+    by_hand: str | None = Field(None, description="How to get it when it cannot be downloaded.")
+    archives: tuple[Archive, ...] = Field(min_length=1, description="The files to download.")
+
+    @model_validator(mode="after")
+    def _can_be_had(self) -> Recipe:
+        if self.by_hand is None and not all(archive.urls for archive in self.archives):
+            raise ValueError("an archive without urls needs by_hand")
+        return self
+
+    @property
+    def bytes(self) -> int | None:
+        """The size of all archives together, or None where one is not known."""
+        sizes = [archive.bytes for archive in self.archives]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """What `download` did.
+
+    Attributes:
+        folder: The data set.
+        files: How many files it holds; 0 when it was there already.
+        left_out: Links and special files of the archives, which were not made.
+        unchecked: Archives for which no checksum is known; what they were is on record from now on.
+    """
+
+    folder: Path
+    files: int
+    left_out: tuple[str, ...] = ()
+    unchecked: tuple[str, ...] = ()
+
+
+def recipes() -> list[str]:
+    """Returns the names of the data sets that can be downloaded."""
+    names = (entry.name for entry in files("img2img.recipes").iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
+
+
+def open_recipe(name: str) -> Recipe:
+    """Returns the recipe of that name, or the one in a file NAME.yaml.
+
+    Raises:
+        ConfigError: There is none, or it has mistakes.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return _read(Path(name))
+    if name not in recipes():
+        raise ConfigError(
+            f"{unknown('data set', display_path(name), recipes())} See img2img data download --list."
+        )
+    with as_file(files("img2img.recipes").joinpath(f"{name}.yaml")) as path:
+        return _read(path)
+
+
+def _read(path: Path) -> Recipe:
+    recipe, problems = validate(Recipe, load_yaml(path), "the recipe")
+    if recipe is None:
+        raise ConfigError("\n".join(f"{display_path(path)}: {problem}" for problem in problems))
+    return recipe
+
+
+def download(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    archives: tuple[Path, ...] = (),
+    keep: bool = False,
+    progress: Callable[[int, int | None], None] | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Downloaded:
+    """Makes the data set `folder`: downloads, checks, unpacks beside it, and puts it there in one step.
+
+    What a broken connection left is continued by the next call. What came is recorded in `ARCHIVE.lock` beside
+    an archive whose checksum nobody has published, and every later download must be the same file.
+
+    Args:
+        recipe: What to get.
+        folder: The data set's folder, which must not exist or be empty.
+        archives: Archives that are on this disk already, in the recipe's order; nothing is downloaded then.
+        keep: Leave the downloaded archives beside the folder.
+        progress: Called with the bytes of an archive that are here, and all of them where that is known.
+        say: Called with a sentence when a long step begins.
+
+    Raises:
+        UsageError: The folder holds something else, the disk is too small, or it can only be had by hand.
+        DownloadError: No mirror gave the right file, or an archive is not what the recipe says.
+    """
+    if (folder / MARK).is_file():
+        return Downloaded(folder, 0)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            f"{display_path(folder)} is there already and is not this data set; name another folder with -o."
+        )
+    if archives and len(archives) != len(recipe.archives):
+        raise UsageError(f"this data set is {len(recipe.archives)} archives; {len(archives)} are given.")
+    if not archives and not all(archive.urls for archive in recipe.archives):
+        raise UsageError(f"this data set cannot be downloaded. {recipe.by_hand}")
+    place = folder.parent
+    place.mkdir(parents=True, exist_ok=True)
+    _sweep(place)
+    _check_space(recipe, place, with_archives=not archives)
+    paths, sums, unchecked = [], [], []
+    for i, archive in enumerate(recipe.archives):
+        path = archives[i] if archives else place / archive.name
+        lock = path.with_name(f"{path.name}.lock")
+        expected = archive.sha256 or _recorded(lock)
+        if not archives:
+            fetch(archive.urls, path, expected, archive.size, progress)
+        say(f"Checking {display_path(path)} ...")
+        sums.append(_check(path, archive, expected))
+        if expected is None and archive.md5 is None:
+            unchecked.append(path.name)
+        if archive.sha256 is None and not archives:
+            write_bytes(json.dumps({"sha256": sums[-1], "size": path.stat().st_size}).encode() + b"\n", lock)
+        paths.append(path)
+    say(f"Unpacking {' and '.join(display_path(path) for path in paths)} ...")
+    count, left_out = _make(recipe, folder, paths, sums)
+    if not keep and not archives:
+        for path in paths:
+            path.unlink()
+    return Downloaded(folder, count, left_out, tuple(unchecked))
+
+
+def _check(path: Path, archive: Archive, expected: str | None) -> str:
+    """Returns the SHA-256 of the archive in `path`.
+
+    Raises:
+        DownloadError: It is another file than `archive`.
+    """
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                sha256.update(block)
+                if archive.md5:
+                    md5.update(block)
+    except OSError as error:
+        raise DownloadError(f"{display_path(path)} cannot be read: {error.strerror or error}.") from error
+    found = [("sha256", sha256.hexdigest(), expected), ("md5", md5.hexdigest(), archive.md5)]
+    for kind, value, wanted in found:
+        if wanted is not None and value != wanted:
+            raise DownloadError(
+                f"{display_path(path)} is another file than expected: its {kind} is {value}, and should be "
+                f"{wanted}. Move it away and try again."
+            )
+    return found[0][1]
+
+
+def _recorded(lock: Path) -> str | None:
+    """Returns the checksum of what was downloaded the first time, or None if this is the first time.
+
+    Raises:
+        DownloadError: The record cannot be understood.
+    """
+    try:
+        return str(json.loads(lock.read_text("utf-8"))["sha256"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DownloadError(
+            f"{display_path(lock)} should say which archive came the first time, and cannot be read "
+            f"({error}). Remove it to accept whatever comes."
+        ) from error
+
+
+def _make(recipe: Recipe, folder: Path, paths: list[Path], sums: list[str]) -> tuple[int, tuple[str, ...]]:
+    """Unpacks the archives beside `folder` and gives it the result; returns files and what was left out."""
+    stage = folder.parent / f"{_STAGE}{os.getpid()}"
+    ready = stage / "ready"
+    count = 0
+    left_out: tuple[str, ...] = ()
+    try:
+        stage.mkdir()
+        for i, (archive, path) in enumerate(zip(recipe.archives, paths, strict=True)):
+            raw = stage / str(i)
+            raw.mkdir()
+            unpacked = unpack(path, raw)
+            count, left_out = count + unpacked.files, (*left_out, *unpacked.left_out)
+            root = raw / archive.root
+            if not root.is_dir():
+                found = ", ".join(sorted(entry.name for entry in raw.iterdir())[:5]) or "nothing"
+                raise DownloadError(
+                    f"{display_path(path)} should hold the folder {archive.root}, and holds "
+                    f"{display_path(found)}."
+                )
+            goal = ready / archive.into
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            root.rename(goal)
+        missing = [name for name in recipe.folders if not (ready / name).is_dir()]
+        if missing:
+            raise DownloadError(
+                f"the data set should hold the folders {', '.join(recipe.folders)}; {', '.join(missing)} did "
+                "not come out of its archives. The recipe and the archive do not fit together."
+            )
+        (ready / MARK).write_text(json.dumps({"title": recipe.title, "sha256": sums}) + "\n", "utf-8")
+        if folder.is_dir():
+            folder.rmdir()  # empty, or this fails
+        ready.rename(folder)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+    return count, left_out
+
+
+def _check_space(recipe: Recipe, place: Path, with_archives: bool) -> None:
+    """Compares the disk with what archives and pictures need, which hardly differ in size.
+
+    Raises:
+        UsageError: It is too small.
+    """
+    size = recipe.bytes
+    if size is None:
+        return
+    here = sum(_size(place / a.name) + _size(place / f"{a.name}.part") for a in recipe.archives)
+    needed = size + _SPARE + (max(0, size - here) if with_archives else 0)
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise UsageError(
+            f"{display_path(place)} has {free / 2**30:.1f} GiB free; downloading and unpacking take about "
+            f"{needed / 2**30:.1f} GiB. Choose another disk with -o."
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _sweep(place: Path) -> None:
+    """Removes what processes left that were killed while they unpacked."""
+    import psutil
+
+    for stage in place.glob(f"{_STAGE}*"):
+        number = stage.name.removeprefix(_STAGE)
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(stage, ignore_errors=True)

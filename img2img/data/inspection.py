@@ -1,0 +1,169 @@
+"""What a file shows: facts about its picture that tell whether a network can learn from it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.data.palette import Palette
+from img2img.data.pictures import halves
+from img2img.errors import ImageError
+from img2img.image import Image, read_image, white_of
+from img2img.image.image import Pixels
+
+GRID = 16  # a thumbnail has GRID x GRID values
+FLAT = 2 / 255  # standard deviation, as a part of white, below which a picture shows nothing
+_ENOUGH = 1 << 16  # pixels from which colours and contrast are told
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One picture: a file, or one half of a side-by-side file.
+
+    Attributes:
+        height, width, channels: Its size; alpha is not counted.
+        depth: "uint8", "uint16" or "float32".
+        alpha: Whether it is transparent somewhere.
+        contrast: The largest standard deviation of its channels, as a part of white.
+        digest: Of its pixels: equal for equal pictures, whatever the file.
+        thumbnail: (256,) float32, the means over a grid, centred and of length 1; None when it is flat.
+        colours: How many different colours its pixels have (of 65,536 of them if there are more).
+        dominant: The share of the pixels that have one of the 16 commonest colours.
+        foreign: The share of the pixels whose colour is not in the palette that was asked about.
+    """
+
+    height: int
+    width: int
+    channels: int
+    depth: str
+    alpha: bool
+    contrast: float
+    digest: bytes
+    thumbnail: NDArray[np.float32] | None
+    colours: int
+    dominant: float
+    foreign: float = 0.0
+
+
+@dataclass(frozen=True)
+class Looked:
+    """One file.
+
+    Attributes:
+        path: Which.
+        faces: Its picture, or the left and the right half; empty if there is a problem.
+        problem: Why it cannot be used.
+        odd: Whether that is an odd width, so that it has no halves.
+    """
+
+    path: Path
+    faces: tuple[Face, ...] = ()
+    problem: str | None = None
+    odd: bool = False
+
+
+def look(path: Path, both_halves: bool = False, palette: Palette | None = None) -> Looked:
+    """Reads a file and returns the facts; a file that cannot be read is one of them.
+
+    Args:
+        path: The file.
+        both_halves: Whether it holds two pictures side by side.
+        palette: Colours that a label map should have.
+    """
+    try:
+        image = read_image(path)
+    except ImageError as error:
+        return Looked(path, problem=error.reason)
+    if not both_halves:
+        return Looked(path, (_face(image, palette),))
+    if image.width % 2:
+        return Looked(path, (_face(image, palette),), f"its width is {image.width}, which is odd", odd=True)
+    return Looked(path, tuple(_face(half, palette) for half in halves(image, path)))
+
+
+def look_at(
+    paths: Sequence[Path], both_halves: bool, palettes: Sequence[Palette | None], jobs: int
+) -> Iterator[Looked]:
+    """Yields `look` of each file, in order, with `jobs` threads."""
+    with ThreadPoolExecutor(jobs) as threads:
+        yield from threads.map(look, paths, [both_halves] * len(paths), palettes)
+
+
+def alike(one: Sequence[Face], other: Sequence[Face], least: float) -> list[tuple[int, int, float]]:
+    """Returns which faces of two sets look alike, by the correlation of their thumbnails.
+
+    Brightness and contrast do not count, nor does colour; flat pictures are like nothing.
+
+    Returns:
+        (place in `one`, place in `other`, correlation) of the pairs with at least the correlation `least`.
+    """
+    found = []
+    first = [i for i, face in enumerate(one) if face.thumbnail is not None]
+    second = [i for i, face in enumerate(other) if face.thumbnail is not None]
+    if not first or not second:
+        return []
+    wall = np.stack([other[i].thumbnail for i in second])  # type: ignore[misc]
+    for start in range(0, len(first), 1024):
+        part = first[start : start + 1024]
+        likeness = np.stack([one[i].thumbnail for i in part]) @ wall.T  # type: ignore[misc]
+        for row, column in zip(*np.nonzero(likeness >= least), strict=True):
+            found.append((part[row], second[column], float(likeness[row, column])))
+    return found
+
+
+def _face(image: Image, palette: Palette | None) -> Face:
+    pixels = image.pixels
+    step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / _ENOUGH)))
+    some = pixels[::step, ::step]
+    contrast = float(np.max(np.std(some, axis=(0, 1), dtype=np.float64))) / image.white
+    counts = np.sort(np.unique(_codes(some), return_counts=True)[1])
+    digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
+    digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
+    return Face(
+        height=image.height,
+        width=image.width,
+        channels=image.channels,
+        depth=str(pixels.dtype),
+        alpha=image.alpha is not None and bool(image.alpha.min() < image.white),
+        contrast=contrast,
+        digest=digest.digest(),
+        thumbnail=None if contrast < FLAT else _thumbnail(pixels),
+        colours=len(counts),
+        dominant=float(counts[-16:].sum() / counts.sum()),
+        foreign=_foreign(pixels, palette),
+    )
+
+
+def _codes(pixels: Pixels) -> NDArray[np.uint64]:
+    """Returns one number for the colour of each pixel (of its first four channels)."""
+    levels = pixels if pixels.dtype != np.float32 else np.clip(pixels * 65535, 0, 65535).astype(np.uint16)
+    codes = np.zeros(levels.shape[:2], np.uint64)
+    for channel in range(min(levels.shape[2], 4)):
+        codes = codes * np.uint64(65536) + levels[..., channel]
+    return codes.reshape(-1)
+
+
+def _foreign(pixels: Pixels, palette: Palette | None) -> float:
+    if palette is None or len(palette[0]) != pixels.shape[2]:
+        return 0.0
+    known = _codes(np.array([palette], pixels.dtype))
+    return float(1 - np.isin(_codes(pixels), known).mean())
+
+
+def _thumbnail(pixels: Pixels) -> NDArray[np.float32] | None:
+    rows, columns = ((np.arange(GRID) * side) // GRID for side in pixels.shape[:2])
+    counts = [
+        np.diff(np.append(e, s)).clip(1) for e, s in zip((rows, columns), pixels.shape[:2], strict=True)
+    ]
+    sums = np.add.reduceat(pixels[..., :3], rows, axis=0, dtype=np.float64)
+    sums = np.add.reduceat(sums, columns, axis=1)
+    means = sums.mean(axis=2) / (counts[0][:, None] * counts[1][None] * white_of(pixels.dtype))
+    means = np.nan_to_num(means - means.mean())
+    length = float(np.linalg.norm(means))
+    return (means.reshape(-1) / length).astype(np.float32) if length > 1e-3 else None
