@@ -69,6 +69,6 @@ def _gradient(discriminator: Critic, images: Tensor) -> Tensor:
     with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
         logits = discriminator(images)
         scales = [logits] if isinstance(logits, Tensor) else logits
-        values = torch.stack([scale.float().flatten(1).mean(1) for scale in scales]).mean(0)
+        values = torch.stack([scale.float().reshape(len(scale), -1).mean(1) for scale in scales]).mean(0)
         (gradient,) = torch.autograd.grad(values.sum(), images, create_graph=True)
     return gradient.flatten(1)
