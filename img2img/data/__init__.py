@@ -9,18 +9,21 @@ never ends; the order and every random number of sample (epoch, index) follow fr
 do not depend on workers, and the number of samples seen is all that resuming needs.
 """
 
-from img2img.data.config import AugmentConfig, DataConfig
+from img2img.data.config import SOURCES, AugmentConfig, DataConfig
 from img2img.data.datasets import Dataset, PairedDataset, Part, Sample, UnpairedDataset
 from img2img.data.loader import batches, in_order
 from img2img.data.opening import Data, open_data
+from img2img.data.patches import PatchDataset
 
 __all__ = [
+    "SOURCES",
     "AugmentConfig",
     "Data",
     "DataConfig",
     "Dataset",
     "PairedDataset",
     "Part",
+    "PatchDataset",
     "Sample",
     "UnpairedDataset",
     "batches",

@@ -36,7 +36,9 @@ class Augmenter:
         ConfigError: See `check`.
     """
 
-    def __init__(self, geometric: Operations = (), photometric: Operations = (), labels: bool = False) -> None:
+    def __init__(
+        self, geometric: Operations = (), photometric: Operations = (), labels: bool = False
+    ) -> None:
         self.geometric, self.photometric, self.labels = geometric, photometric, labels
         if self.active:
             check(geometric, photometric)
@@ -100,14 +102,16 @@ class Augmenter:
     def _alone(self) -> Any:
         return _albumentations().Compose([_build(operation) for operation in self.photometric])
 
-    def _run(self, pipeline: Any, pictures: dict[str, Pixels], stream: np.random.Generator) -> dict[str, Pixels]:
+    def _run(
+        self, pipeline: Any, pictures: dict[str, Pixels], stream: np.random.Generator
+    ) -> dict[str, Pixels]:
         """Returns what `pipeline` makes of `pictures`, each in the depth that it had."""
         # One stream for the whole pipeline: set_random_seed would give every transform the same numbers.
-        pipeline.set_random_state(stream, random.Random(int(stream.integers(2**63))))  # noqa: S311
+        pipeline.set_random_state(stream, random.Random(int(stream.integers(2**63))))
         inputs = {name: np.array(_eased(pixels)) for name, pixels in pictures.items()}
         try:
             results = pipeline(**inputs)
-        except Exception as error:  # noqa: BLE001 - a transform may raise anything about its input
+        except Exception as error:  # a transform may raise anything
             shapes = " and ".join(f"{p.shape} {p.dtype}" for p in pictures.values())
             raise ConfigError(f"augment: a transform fails on pictures {shapes}: {_line(error)}") from error
         return {name: _restored(results[name], pixels) for name, pixels in pictures.items()}
@@ -211,5 +215,7 @@ def _restored(result: Pixels, before: Pixels) -> Pixels:
 
 def _line(error: Exception) -> str:
     """Returns the text of an error of the library in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "errors.pydantic" not in line]
+    lines = [
+        line.strip() for line in str(error).splitlines() if line.strip() and "errors.pydantic" not in line
+    ]
     return "; ".join(lines) or type(error).__name__

@@ -54,7 +54,7 @@ class Cache:
         return {**self.__dict__, "_open": OrderedDict()}  # a mapping does not travel to another process
 
     def get(self, name: str, make: Make) -> tuple[Pixels, ...]:
-        """Returns the arrays called `name`, read-only; what is not there yet comes from `make` and is kept."""
+        """Returns the arrays called `name`, read-only; what is not there yet is made and kept."""
         if self.folder is None:
             return make()
         arrays = self._open.get(name)
@@ -89,7 +89,7 @@ class Cache:
             self._full = True
             reason = error.strerror if isinstance(error, OSError) else error.reason
             _logger.warning(
-                "the cache of pictures takes no more: %s: %s. What is not in it is read from the files again.",
+                "the cache of pictures takes no more: %s: %s. What is missing in it is read from the files.",
                 display_path(path.parent),
                 reason,
             )
@@ -116,7 +116,9 @@ class PrivateCache(Cache):
         self._remove = weakref.finalize(self, _remove_own, folder, os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in super().__getstate__().items() if key not in ("_lock", "_remove")}
+        return {
+            key: value for key, value in super().__getstate__().items() if key not in ("_lock", "_remove")
+        }
 
 
 def entry_name(files: Sequence[Path], recipe: object) -> str:

@@ -95,7 +95,8 @@ class DataConfig(BaseModel):
         "AtoB", description="Which of the two is the source: the first (left) or the second (right)."
     )
     unmatched: Literal["error", "skip"] = Field(
-        "error", description="Whether a file without its partner stops the run before it starts, or is left out."
+        "error",
+        description="Whether a file without its partner stops the run before it starts, or is left out.",
     )
 
     validation: Paths | None = Field(
@@ -194,8 +195,10 @@ class DataConfig(BaseModel):
                     "augment.geometric would make low-resolution pictures that no longer fit; "
                     "super-resolution has flip instead"
                 )
-        elif self.load_size and self.crop_size and any(
-            crop > load for crop, load in zip(self.crop_size, self.load_size, strict=True)
+        elif (
+            self.load_size
+            and self.crop_size
+            and any(crop > load for crop, load in zip(self.crop_size, self.load_size, strict=True))
         ):
             raise ValueError(
                 f"crop_size {self.crop_size} is larger than load_size {self.load_size}, from which it is cut"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -75,6 +74,11 @@ class Dataset(ABC):
     def __len__(self) -> int:
         """Returns the number of samples in an epoch."""
 
+    @property
+    def count(self) -> int:
+        """How many samples validation goes through: `still` takes numbers below it."""
+        return len(self)
+
     @abstractmethod
     def sample(self, epoch: int, index: int) -> Sample:
         """Returns the random version that sample `index` has in `epoch`.
@@ -110,7 +114,9 @@ class Dataset(ABC):
                 problems.append(str(error))
                 continue
             return Sample(sample.source, sample.target, sample.key, tuple(problems)) if problems else sample
-        raise ProcessingError(f"{len(problems)} samples in a row cannot be read, the last one: {problems[-1]}")
+        raise ProcessingError(
+            f"{len(problems)} samples in a row cannot be read, the last one: {problems[-1]}"
+        )
 
 
 class PairedDataset(Dataset):
@@ -185,8 +191,8 @@ class PairedDataset(Dataset):
         if first.shape[:2] != second.shape[:2]:
             raise ImageReadError(
                 f"it has {first.shape[1]} x {first.shape[0]} pixels and its partner "
-                f"{display_path(record.files[-1])} has {second.shape[1]} x {second.shape[0]}; partners need one "
-                "size, or a load_size",
+                f"{display_path(record.files[-1])} has {second.shape[1]} x {second.shape[0]}; partners "
+                "need one size, or a load_size",
                 record.source,
             )
         return first, second
@@ -249,7 +255,7 @@ class UnpairedDataset(Dataset):
         first, second = (Part(pixels, centre(pixels, self.crop)) for pixels in sides)
         return Sample(first, second, f"{a.key} | {b.key}")
 
-    def _picture(self, record: Record, domain: Literal[0, 1] | int) -> Pixels:
+    def _picture(self, record: Record, domain: int) -> Pixels:
         recipe = self.recipes[domain]
         name = entry_name(record.files, recipe)
         (pixels,) = self.cache.get(name, lambda: (recipe(read(record.source), record.source),))

@@ -1,10 +1,10 @@
-"""From samples to batches on the device: stacked in a worker, cut, mirrored and scaled where they are used."""
+"""From samples to batches on the device: stacked in a worker, cut and scaled where they are used."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ def batches(
     """
     device = torch.device(device)
     positions = Positions(len(dataset), seed, batch_size, start, rank, world)
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         dataset,  # type: ignore[arg-type]
         batch_sampler=positions,
         num_workers=workers,
@@ -126,7 +126,7 @@ def in_order(
     device = torch.device(device)
     group: list[Sample] = []
     shape: object = None
-    for index in range(len(dataset)):
+    for index in range(dataset.count):
         try:
             sample = dataset.still(index)
             sample = Sample(sample.source.cut(), sample.target.cut(), sample.key)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,24 @@ import numpy as np
 from img2img.data import palette as palettes
 from img2img.data.augment import Augmenter
 from img2img.data.cache import Cache, PrivateCache
-from img2img.data.config import DataConfig, Kind
+from img2img.data.config import DataConfig, Kind, Size
 from img2img.data.datasets import Dataset, PairedDataset, UnpairedDataset
 from img2img.data.palette import Palette
+from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, flat, halves, read
 from img2img.data.records import Record, Records, find_records
 from img2img.errors import ConfigError, ImageError, PlanError
 from img2img.image import Image
+from img2img.image.image import Pixels
 from img2img.weights.finder import user_cache
 
 _PROBED = 12  # pictures that are opened to learn about all
+_KINDS = {
+    "paired": "pairs (paired, aligned or list)",
+    "unpaired": "two folders without partners (unpaired)",
+    "super_resolution": "sharp pictures (images)",
+}
+Side = tuple[Image, Path]
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,9 @@ class Data:
 def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) -> Data:
     """Finds the data that `config` names; a few pictures are opened to learn their channels.
 
+    Besides their own kind of data, super-resolution and unpaired methods take pairs from two folders or a
+    list: low- and high-resolution pictures, or two domains.
+
     Args:
         config: Where the data is and what is done to it.
         kind: What the method needs.
@@ -59,128 +70,120 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
 
     Raises:
         ConfigError: The data is of another kind, or the settings do not fit it.
-        PlanError: Folders, files or partners are missing, or none of the pictures that were tried can be read.
+        PlanError: Folders, files or partners are missing, or no picture that was tried can be read.
     """
-    if config.kind != kind:
+    as_pairs = config.paired is not None or config.list is not None
+    if config.kind != kind and not as_pairs:
         raise ConfigError(
             f"the method is trained on {_KINDS[kind]}, and data names {_KINDS[config.kind]}; "
             "choose another method or other data."
         )
+    _require_fit(config, kind, scale)
     records = find_records(config)
+    if kind == "unpaired" and as_pairs:
+        records = _divorced(records)
+    sides = (0, 1) if config.direction == "AtoB" else (1, 0)
+    probes = _probes(config, records)
+    palette = _palette(config, records, sides[0]) if config.source_labels == "one_hot" else None
+    source, target = (probes[side] for side in sides)
+    channels = (
+        config.source_channels or max(image.channels for image, _ in source),
+        config.target_channels or max(image.channels for image, _ in target),
+    )
+    if config.images is not None:
+        same = config.target_channels or channels[0]
+        channels = same, same
     cache = _cache(config)
-    return _Opening(config, records, cache, seed).paired_or_unpaired()
+    labels = config.source_labels != "none"
+    augmenter = Augmenter(config.augment.geometric, config.augment.photometric, labels)
 
-
-_KINDS = {
-    "paired": "pairs (paired, aligned or list)",
-    "unpaired": "two folders without partners (unpaired)",
-    "super_resolution": "sharp pictures (images)",
-}
-
-
-class _Opening:
-    """What the parts of `open_data` share."""
-
-    def __init__(self, config: DataConfig, records: Records, cache: Cache, seed: int) -> None:
-        self.config, self.records, self.cache, self.seed = config, records, cache, seed
-        self.swap = config.direction == "BtoA"
-
-    def paired_or_unpaired(self) -> Data:
-        config, records = self.config, self.records
-        aligned = config.aligned is not None
-        if config.kind == "unpaired":
-            probes = _probe(records.train), _probe(records.train_b)
-        elif aligned:
-            both = [halves(image, path) for image, path in _probe(records.train)]
-            paths = [path for _, path in _probe(records.train)]
-            probes = tuple(  # type: ignore[assignment]
-                [(pair[side], path) for pair, path in zip(both, paths, strict=True)] for side in (0, 1)
-            )
-        else:
-            probes = _probe(records.train), _probe(
-                [Record(r.key, r.target) for r in records.train if r.target is not None]
-            )
-        labels = config.source_labels != "none"
-        source, target = (1, 0) if self.swap else (0, 1)
-        palette = self._palette(source, probes[source]) if config.source_labels == "one_hot" else None
-        wanted = [config.source_channels, config.target_channels]
-        channels = [
-            wanted[role] or max(image.channels for image, _ in probes[side])
-            for role, side in enumerate((source, target))
-        ]
-
-        def recipes(size: tuple[int, int] | None) -> tuple[Recipe, Recipe]:
-            least = config.crop_size if size is None else None
-            made = [
-                Recipe(size, least, "nearest" if labels else config.resize, channels[0], palette),
-                Recipe(size, least, config.resize, channels[1]),
-            ]
-            return (made[1], made[0]) if self.swap else (made[0], made[1])
-
-        augmenter = Augmenter(config.augment.geometric, config.augment.photometric, labels)
-        if palette is not None and config.augment.photometric:
-            raise ConfigError("augment.photometric changes values, and one_hot labels have none; leave it out.")
-        train_recipes = recipes(config.load_size)
-        still_recipes = recipes(None if config.load_size is None else config.crop_size or config.load_size)
-        rest = (config.crop_size, config.flip, augmenter, self.cache, self.seed)
-        train: Dataset
-        validation: Dataset | None = None
-        if config.kind == "unpaired":
-            order = (1, 0) if self.swap else (0, 1)
-            heaps = (records.train, records.train_b)
-            held_out = (records.validation, records.validation_b)
-            train = UnpairedDataset(
-                heaps[order[0]], heaps[order[1]], _in(order, train_recipes), *rest
-            )
-            if held_out[0]:
-                validation = UnpairedDataset(
-                    held_out[order[0]], held_out[order[1]], _in(order, still_recipes), *rest
-                )
-        else:
-            count = 0 if palette is None else len(palette)
-            train = PairedDataset(records.train, train_recipes, self.swap, *rest, count)
-            if records.validation:
-                validation = PairedDataset(records.validation, still_recipes, self.swap, *rest, count)
-        seen = len(palette) if palette is not None else channels[0]
-        return Data(
-            train, validation, seen, channels[1], self._sentence(probes, source, seen, channels[1]), records.notes
+    def recipes(size: Size | None, least: Size | None) -> tuple[Recipe, Recipe]:
+        made = (
+            Recipe(size, least, "nearest" if labels else config.resize, channels[0], palette),
+            Recipe(size, least, config.resize, channels[1]),
         )
+        return made[sides[0]], made[sides[1]]  # in the order of the files: A and B
 
-    def _palette(self, side: int, probes: Sequence[tuple[Image, Path]]) -> Palette:
-        """Returns the palette that the configuration gives, or that all label maps have."""
-        if self.config.palette is not None:
-            return self.config.palette
+    def dataset(first: tuple[Record, ...], second: tuple[Record, ...], still: bool) -> Dataset:
+        swap = sides == (1, 0)
+        if kind == "super_resolution":
+            assert config.crop_size is not None
+            return PatchDataset(
+                first,
+                recipes(None, None),
+                swap,
+                scale,
+                config.crop_size,
+                config.flip,
+                config.scales,
+                config.patches_per_image,
+                config.best_of,
+                augmenter,
+                cache,
+                seed,
+            )
+        size = config.load_size
+        if still and size is not None:
+            size = config.crop_size or size  # the whole picture at the size of the crop, as in the papers
+        made = recipes(size, config.crop_size if size is None else None)
+        if kind == "paired":
+            classes = len(palette) if palette else 0
+            return PairedDataset(
+                first, made, swap, config.crop_size, config.flip, augmenter, cache, seed, classes
+            )
+        if swap:
+            first, second, made = second, first, (made[1], made[0])
+        return UnpairedDataset(first, second, made, config.crop_size, config.flip, augmenter, cache, seed)
 
-        def maps() -> object:
-            for record in self.records.train:
-                try:
-                    image = read(record.files[side] if record.target else record.source)
-                    if record.target is None:
-                        image = halves(image, record.source)[side]
-                    yield flat(image, None, record.source)
-                except ImageError:
-                    continue  # reported when it is its turn
+    seen = len(palette) if palette else channels[0]
+    return Data(
+        dataset(records.train, records.train_b, still=False),
+        dataset(records.validation, records.validation_b, still=True) if records.validation else None,
+        seen,
+        channels[1],
+        _sentence(records, source, target, seen, channels[1]),
+        records.notes,
+    )
 
-        return palettes.collect(maps())  # type: ignore[arg-type]
 
-    def _sentence(
-        self, probes: tuple[Sequence[tuple[Image, Path]], ...], source: int, seen: int, made: int
-    ) -> str:
-        records = self.records
-        if self.config.kind == "unpaired":
-            count = f"{len(records.train)} pictures of A and {len(records.train_b)} of B"
-            held = f"{len(records.validation)} and {len(records.validation_b)}"
-        else:
-            count, held = f"{len(records.train)} pairs", f"{len(records.validation)}"
-        first, second = (_sizes([image for image, _ in probes[side]]) for side in (source, 1 - source))
-        return (
-            f"{count} for training, {held} for validation ({records.origin}); "
-            f"source {first}, {seen} channels; target {second}, {made} channels"
+def _require_fit(config: DataConfig, kind: Kind, scale: int) -> None:
+    """Checks what only the method knows.
+
+    Raises:
+        ConfigError: Settings contradict it or each other.
+    """
+    if kind != "paired" and config.source_labels == "one_hot":
+        raise ConfigError("data.source_labels: one_hot is for pairs; use nearest here.")
+    if config.source_labels == "one_hot" and config.augment.photometric:
+        raise ConfigError(
+            "data.augment.photometric changes values, and one_hot labels have none; leave it out."
         )
+    if kind != "super_resolution":
+        return
+    if config.crop_size is None or any(side % scale for side in config.crop_size):
+        raise ConfigError(
+            f"data.crop_size {config.crop_size} is the high-resolution patch and must be a multiple of the "
+            f"scale, {scale}."
+        )
+    if config.augment.geometric or config.source_labels != "none":
+        raise ConfigError("super-resolution takes neither data.augment.geometric nor data.source_labels.")
+    if config.images is None and config.scales != (1.0,):
+        raise ConfigError("data.scales is for images; low-resolution pictures from files have one size.")
 
 
-def _in(order: tuple[int, int], pair: tuple[Recipe, Recipe]) -> tuple[Recipe, Recipe]:
-    return pair[order[0]], pair[order[1]]
+def _divorced(records: Records) -> Records:
+    """Returns pairs as two heaps."""
+
+    def heap(pairs: tuple[Record, ...], side: int) -> tuple[Record, ...]:
+        return tuple(Record(pair.key, pair.files[side]) for pair in pairs)
+
+    return replace(
+        records,
+        train=heap(records.train, 0),
+        train_b=heap(records.train, 1),
+        validation=heap(records.validation, 0),
+        validation_b=heap(records.validation, 1),
+    )
 
 
 def _cache(config: DataConfig) -> Cache:
@@ -191,29 +194,75 @@ def _cache(config: DataConfig) -> Cache:
     return Cache()
 
 
-def _probe(records: Sequence[Record]) -> list[tuple[Image, Path]]:
-    """Returns some pictures from all over `records`, without those that cannot be read.
+def _probes(config: DataConfig, records: Records) -> tuple[list[Side], list[Side]]:
+    """Returns some pictures of A and of B from all over the training data.
 
     Raises:
-        PlanError: None of them can be read.
+        PlanError: None of those that were tried can be read.
     """
+    if config.aligned is not None:
+        found = [(halves(image, path), path) for image, path in _read_some(records.train)]
+        return [(pair[0], path) for pair, path in found], [(pair[1], path) for pair, path in found]
+    first = _read_some(records.train)
+    if records.train_b:
+        return first, _read_some(records.train_b)
+    partners = [Record(record.key, record.target) for record in records.train if record.target is not None]
+    return first, _read_some(partners) if partners else first
+
+
+def _read_some(records: Sequence[Record]) -> list[Side]:
     places = np.unique(np.linspace(0, len(records) - 1, _PROBED).astype(int))
     found = []
     problem = ""
     for place in places:
+        path = records[place].source
         try:
-            found.append((read(records[place].source), records[place].source))
+            found.append((read(path), path))
         except ImageError as error:
             problem = str(error)
     if not found:
-        raise PlanError(f"none of {len(places)} pictures that were tried can be read; the last one: {problem}.")
+        raise PlanError(f"none of the {len(places)} pictures that were tried can be read: {problem}.")
     return found
 
 
-def _sizes(images: Sequence[Image]) -> str:
-    """Returns the sizes of some pictures in words."""
-    sizes = sorted({(image.width, image.height) for image in images})
-    depth = "/".join(sorted({image.pixels.dtype.name for image in images}))
-    if len(sizes) == 1:
-        return f"{sizes[0][0]} x {sizes[0][1]} {depth}"
-    return f"{sizes[0][0]} x {sizes[0][1]} to {sizes[-1][0]} x {sizes[-1][1]} {depth}"
+def _palette(config: DataConfig, records: Records, side: int) -> Palette:
+    """Returns the palette that the configuration gives, or that all label maps together have."""
+    if config.palette is not None:
+        return config.palette
+
+    def maps() -> Iterator[Pixels]:
+        for record in (*records.train, *records.validation):
+            try:
+                if record.target is None:
+                    path, image = record.source, halves(read(record.source), record.source)[side]
+                else:
+                    path = record.files[side]
+                    image = read(path)
+                yield flat(image, None, path)
+            except ImageError:
+                continue  # it is named when its turn comes
+
+    return palettes.collect(maps())
+
+
+def _sentence(records: Records, source: list[Side], target: list[Side], seen: int, made: int) -> str:
+    if records.train_b:
+        count = f"{len(records.train)} pictures of A and {len(records.train_b)} of B for training"
+        held_out = f"{len(records.validation)} and {len(records.validation_b)}"
+    else:
+        noun = "pictures" if source is target else "pairs"
+        count, held_out = f"{len(records.train)} {noun} for training", f"{len(records.validation)}"
+    parts = [f"{count}, {held_out} for validation ({records.origin})"]
+    if source is target:
+        parts.append(f"{_sizes(source)}, {made} channels")
+    else:
+        parts.append(f"source {_sizes(source)}, {seen} channels; target {_sizes(target)}, {made} channels")
+    return "; ".join(parts)
+
+
+def _sizes(side: list[Side]) -> str:
+    """Returns the sizes and depths of some pictures in words."""
+    sizes = sorted({(image.width, image.height) for image, _ in side})
+    depths = "/".join(sorted({image.pixels.dtype.name for image, _ in side}))
+    smallest, largest = (f"{width} x {height}" for width, height in (sizes[0], sizes[-1]))
+    return f"{smallest} {depths}" if len(sizes) == 1 else f"{smallest} to {largest} {depths}"

@@ -30,8 +30,8 @@ def collect(maps: Iterable[Pixels]) -> Palette:
         colours.update(tuple(int(v) for v in colour) for colour in np.unique(flat, axis=0))
         if len(colours) > MOST:
             raise ConfigError(
-                f"the label maps have more than {MOST} colours, so their classes cannot be told from them (JPEG "
-                "blurs colours into one another); give the true ones as data.palette."
+                f"the label maps have more than {MOST} colours, so their classes cannot be told from them (JPEG"
+                " blurs colours into one another); give the true ones as data.palette."
             )
     return tuple(sorted(colours))
 
@@ -51,8 +51,8 @@ def classes(pixels: Pixels, palette: Palette) -> NDArray[np.uint8]:
     """
     if len(palette[0]) != pixels.shape[2]:
         raise ConfigError(
-            f"the colours of the palette have {len(palette[0])} values, and a label map has {pixels.shape[2]} "
-            "channels; the two must agree."
+            f"the colours of the palette have {len(palette[0])} values, and a label map has "
+            f"{pixels.shape[2]} channels; the two must agree."
         )
     flat = pixels.reshape(-1, pixels.shape[2])
     codes = np.zeros(len(flat), np.int64)

@@ -53,7 +53,9 @@ class Recipe:
             height = max(self.least[0], round(height * factor))
             width = max(self.least[1], round(width * factor))
         if (height, width) != pixels.shape[:2]:
-            pixels = nearest(pixels, height, width) if self.method == "nearest" else resize(pixels, height, width)
+            pixels = (
+                nearest(pixels, height, width) if self.method == "nearest" else resize(pixels, height, width)
+            )
         return classes(pixels, self.palette) if self.palette else pixels
 
 
@@ -80,8 +82,8 @@ def flat(image: Image, channels: int | None, path: Path) -> Pixels:
         luma = pixels.astype(np.float32) @ LUMA
         return (luma if pixels.dtype == np.float32 else np.rint(luma)).astype(pixels.dtype)[..., None]
     raise ImageReadError(
-        f"the picture has {pixels.shape[2]} channels and {channels} are wanted; what can be converted is grey "
-        "to any number, and colour to grey",
+        f"the picture has {pixels.shape[2]} channels and {channels} are wanted; what can be converted is "
+        "grey to any number, and colour to grey",
         path,
     )
 
@@ -119,7 +121,7 @@ def read(path: Path) -> Image:
 
 
 def deepest(arrays: list[Pixels]) -> list[Pixels]:
-    """Returns arrays of 8 and of 16 bits, or of floats, as the deepest of them; no value changes its meaning."""
+    """Returns arrays of 8 and 16 bits and of floats as the deepest of them; black and white stay."""
     dtypes = {array.dtype for array in arrays}
     if len(dtypes) == 1:
         return arrays
@@ -131,5 +133,5 @@ def deepest(arrays: list[Pixels]) -> list[Pixels]:
 def _over_white(pixels: Pixels, alpha: Pixels) -> Pixels:
     white = white_of(pixels.dtype)
     share = alpha[..., None].astype(np.float32) / white
-    mixed = pixels.astype(np.float32) * share + white * (1 - share)
+    mixed: Pixels = pixels.astype(np.float32) * share + white * (1 - share)
     return (mixed if pixels.dtype == np.float32 else np.rint(mixed)).astype(pixels.dtype)

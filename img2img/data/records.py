@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 from img2img.data.config import DataConfig
 from img2img.errors import PlanError, display_path
@@ -85,7 +84,10 @@ def find_records(config: DataConfig) -> Records:
     if held_out:
         where = _names(held_out)
         return Records(
-            train_records, _records(config, held_out, notes), origin=f"held out in {where}", notes=tuple(notes)
+            train_records,
+            _records(config, held_out, notes),
+            origin=f"held out in {where}",
+            notes=tuple(notes),
         )
     return _split_off(config, Records(train_records, notes=tuple(notes)))
 
@@ -146,7 +148,9 @@ def held_out_share(names: Sequence[str], fraction: float, seed: int) -> list[boo
     matter. Of two names and more at least one is held out and at least one is not.
     """
     numbers = [
-        int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest()[:8], "big")
+        int.from_bytes(
+            hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogateescape")).digest()[:8], "big"
+        )
         for name in names
     ]
     held_out = [number < fraction * 2**64 for number in numbers]
@@ -228,9 +232,7 @@ def _records(config: DataConfig, folders: tuple[Path, ...], notes: list[str]) ->
         return _single(folders)
     pairs, alone = paired_folders(*folders)
     if alone:
-        sentence = (
-            f"{len(alone)} of the files in {_names(folders)} have no partner of the same name: {_names(alone)}"
-        )
+        sentence = f"{len(alone)} of the files in {_names(folders)} have no partner of the same name: {_names(alone)}"
         if config.unmatched == "error":
             raise PlanError(f"{sentence}. Add the partners, or say unmatched: skip.")
         notes.append(f"{sentence}; they are left out.")
@@ -274,7 +276,9 @@ def _listed(config: DataConfig, path: Path) -> Records:
     """Returns the pairs of a list."""
     train, validation = _read_list(path)
     if config.validation is not None:
-        validation = [record for file in config.validation for record in (lambda r: r[0] + r[1])(_read_list(file))]
+        validation = [
+            record for file in config.validation for record in (lambda r: r[0] + r[1])(_read_list(file))
+        ]
     if not train:
         raise PlanError(f"{display_path(path)} names no pairs for training.")
     records = Records(tuple(train), tuple(validation), origin=f"held out by {display_path(path)}")
@@ -306,7 +310,8 @@ def _read_list(path: Path) -> tuple[list[Record], list[Record]]:
         names = [row.get("source"), row.get("target")]
         if not all(isinstance(name, str) and name for name in names):
             raise PlanError(
-                f"{display_path(path)}, line {number}: needs source and target; found {sorted(map(str, row))}."
+                f"{display_path(path)}, line {number}: needs source and target; found "
+                f"{', '.join(sorted(map(str, row)))}."
             )
         part = str(row.get("split") or "train").lower()
         if part not in (*TRAIN, *HELD_OUT):

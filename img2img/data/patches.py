@@ -1,0 +1,173 @@
+"""Patches of sharp pictures with the low-resolution inputs that super-resolution is measured with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from img2img.data.augment import Augmenter
+from img2img.data.cache import Cache, entry_name
+from img2img.data.config import Size
+from img2img.data.datasets import Dataset, Part, Sample
+from img2img.data.pictures import Recipe, read
+from img2img.data.records import Record
+from img2img.data.sampler import AUGMENT, WINDOW, random_stream
+from img2img.errors import ImageReadError, display_path
+from img2img.image.image import Pixels
+from img2img.image.resize import resize
+
+
+class PatchDataset(Dataset):
+    """Random patches of high-resolution pictures and of what MATLAB's bicubic makes of them.
+
+    The low-resolution picture is made of the whole high-resolution one, whose sides are cut to multiples of
+    the scale at the bottom and on the right, and both are cached; a patch is cut from both. An epoch takes
+    `patches_per_image` patches from each picture, whatever its size; each of them comes from one of the sizes
+    at which the picture is offered, in proportion to the area of that size.
+
+    Args:
+        records: One file each; or two, the low-resolution picture and the high-resolution one.
+        recipes: How a picture is prepared; of a pair both.
+        swap: Whether of a pair the second one is the low-resolution picture.
+        scale: How many times larger the high-resolution picture is.
+        crop: (height, width) of the high-resolution patch, multiples of the scale.
+        flip: Whether to mirror and turn patches, eight positions if they are square, otherwise four.
+        scales: Sizes at which each picture is offered, up to 1.
+        patches_per_image: Of each picture in an epoch.
+        best_of: Of so many random patches the one with most detail is taken.
+        augmenter: What else happens to the low-resolution patch.
+        cache: Where prepared pictures are kept.
+        seed: Of everything random.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        recipes: tuple[Recipe, Recipe],
+        swap: bool,
+        scale: int,
+        crop: Size,
+        flip: bool,
+        scales: Sequence[float],
+        patches_per_image: int,
+        best_of: int,
+        augmenter: Augmenter,
+        cache: Cache,
+        seed: int = 0,
+    ) -> None:
+        self.records, self.recipes, self.swap, self.scale = list(records), recipes, swap, scale
+        self.crop, self.flip, self.scales = crop, flip, tuple(scales)
+        self.patches_per_image, self.best_of = patches_per_image, best_of
+        self.augmenter, self.cache, self.seed = augmenter, cache, seed
+
+    def __len__(self) -> int:
+        return len(self.records) * self.patches_per_image
+
+    @property
+    def count(self) -> int:
+        """The number of pictures: what validation goes through."""
+        return len(self.records)
+
+    def keys(self) -> list[str]:
+        """Returns the names of the pictures."""
+        return [record.key for record in self.records]
+
+    def sample(self, epoch: int, index: int) -> Sample:
+        """Returns a patch of picture `index % count`."""
+        stream = random_stream(WINDOW, self.seed, epoch, index)
+        place = index % len(self.records)
+        areas = np.square(self.scales)
+        size = self.scales[int(stream.choice(len(areas), p=areas / areas.sum()))]
+        low, high = self._picture(place, size)
+        if not self._fits(high):  # a reduced version that is too small for a patch: the largest one then
+            low, high = self._picture(place, max(self.scales))
+            if not self._fits(high):
+                raise ImageReadError(
+                    f"the picture has {high.shape[1]} x {high.shape[0]} pixels and holds no patch of "
+                    f"{self.crop[1]} x {self.crop[0]} (crop_size)",
+                    self.records[place].source,
+                )
+        height, width = (side // self.scale for side in self.crop)
+        candidates = [
+            (
+                int(stream.integers(low.shape[0] - height + 1)),
+                int(stream.integers(low.shape[1] - width + 1)),
+            )
+            for _ in range(self.best_of)
+        ]
+        if len(candidates) > 1:
+            candidates.sort(key=lambda at: detail(self._high_patch(high, at)))
+        top, left = candidates[-1]
+        turns = 8 if height == width else 4
+        turn = int(stream.integers(turns)) if self.flip else 0
+        source = low[top : top + height, left : left + width]
+        if self.augmenter.active:
+            source = self.augmenter.values(source, random_stream(AUGMENT, self.seed, epoch, index))
+        target = self._high_patch(high, (top, left))
+        return Sample(Part(source, None, turn), Part(target, None, turn), self.records[place].key)
+
+    def still(self, index: int) -> Sample:
+        """Returns picture `index` (below `count`) whole, its sides cut to multiples of the scale."""
+        low, high = self._picture(index, 1.0)
+        return Sample(Part(low), Part(high), self.records[index].key)
+
+    def _high_patch(self, high: Pixels, at: tuple[int, int]) -> Pixels:
+        top, left = (self.scale * place for place in at)
+        return high[top : top + self.crop[0], left : left + self.crop[1]]
+
+    def _fits(self, high: Pixels) -> bool:
+        return bool(high.shape[0] >= self.crop[0] and high.shape[1] >= self.crop[1])
+
+    def _picture(self, place: int, size: float) -> tuple[Pixels, Pixels]:
+        """Returns the low- and the high-resolution version of a picture at a size."""
+        record = self.records[place]
+        recipe = (*self.recipes, self.swap, size, self.scale)
+        low, high = self.cache.get(entry_name(record.files, recipe), lambda: self._make(record, size))
+        return low, high
+
+    def _make(self, record: Record, size: float) -> tuple[Pixels, Pixels]:
+        if record.target is not None:
+            a = self.recipes[0](read(record.source), record.source)
+            b = self.recipes[1](read(record.target), record.target)
+            return self._given((b, a) if self.swap else (a, b), record)
+        high = self.recipes[0](read(record.source), record.source)
+        if size != 1:
+            high = resize(high, *(max(1, round(side * size)) for side in high.shape[:2]))
+        high = divisible(high, self.scale, record.source)
+        return resize(high, high.shape[0] // self.scale, high.shape[1] // self.scale), high
+
+    def _given(self, pair: tuple[Pixels, Pixels], record: Record) -> tuple[Pixels, Pixels]:
+        """Returns a pair from two files, cut to sizes that agree."""
+        low, high = pair
+        height, width = (side // self.scale for side in high.shape[:2])
+        if low.shape[:2] != (height, width):
+            raise ImageReadError(
+                f"the low-resolution picture has {low.shape[1]} x {low.shape[0]} pixels and its partner "
+                f"{display_path(record.files[1])} {high.shape[1]} x {high.shape[0]}, which is not "
+                f"{self.scale} times as much",
+                record.source,
+            )
+        return low, high[: height * self.scale, : width * self.scale]
+
+
+def divisible(pixels: Pixels, scale: int, path: Path) -> Pixels:
+    """Returns `pixels` (H, W, C) without the last rows and columns that `scale` does not divide.
+
+    Raises:
+        ImageReadError: Nothing would be left.
+    """
+    height, width = (side - side % scale for side in pixels.shape[:2])
+    if min(height, width) == 0:
+        raise ImageReadError(
+            f"the picture has {pixels.shape[1]} x {pixels.shape[0]} pixels, too few for a scale of {scale}",
+            path,
+        )
+    return pixels[:height, :width]
+
+
+def detail(patch: Pixels) -> float:
+    """Returns the mean absolute difference of neighbours in `patch` (H, W, C), in its own levels."""
+    values = patch.astype(np.float32)
+    return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())
