@@ -92,7 +92,27 @@ class MultiStep(_Schedule):
         return float(self.gamma**passed) * _warm(position.step, self.warmup)
 
 
-Schedule = Annotated[Constant | Linear | Cosine | MultiStep, Field(discriminator="kind")]
+class Trapezoid(_Schedule):
+    """Constant, then in a straight line to zero at the very end: a run of unknown length.
+
+    Because the full rate does not depend on the length, a run that turns out too short can go on from any
+    state before its descent: `--resume RUN --set steps=...`.
+
+    References:
+        Zhai et al., Scaling Vision Transformers (arXiv:2106.04560), section 3.5, on such schedules.
+    """
+
+    kind: Literal["trapezoid"] = "trapezoid"
+    descent: int = Field(gt=0, description="Steps of the straight line to zero at the end.")
+    warmup: int = Field(0, ge=0, description="Steps over which the rate rises from zero first.")
+
+    def factor(self, position: Position) -> float:
+        """Returns what the learning rate is multiplied by."""
+        left = max(0, position.total - position.step)
+        return min(1.0, left / self.descent) * _warm(position.step, self.warmup)
+
+
+Schedule = Annotated[Constant | Linear | Cosine | MultiStep | Trapezoid, Field(discriminator="kind")]
 
 
 def _warm(step: int, warmup: int) -> float:
