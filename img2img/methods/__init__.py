@@ -6,6 +6,8 @@ from img2img.methods.base import MethodConfig as MethodConfig
 from img2img.methods.base import Optimize as Optimize
 from img2img.methods.base import Picture as Picture
 from img2img.methods.base import methods as methods
+from img2img.methods.cyclegan import CycleGAN as CycleGAN
+from img2img.methods.cyclegan import CycleGANConfig as CycleGANConfig
 from img2img.methods.pix2pix import Pix2Pix as Pix2Pix
 from img2img.methods.pix2pix import Pix2PixConfig as Pix2PixConfig
 from img2img.methods.super_resolution import SuperResolution as SuperResolution

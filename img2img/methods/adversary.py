@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from img2img.losses import GanKind, GanLoss, gradient_penalty, r1_penalty
+from img2img.losses import (
+    Augmentation,
+    DiffAugment,
+    GanKind,
+    GanLoss,
+    feature_matching,
+    gradient_penalty,
+    r1_penalty,
+)
 from img2img.methods.base import MethodConfig
-from img2img.methods.networks import DiscriminatorConfig, InitConfig, make_discriminator
+from img2img.methods.networks import DiscriminatorConfig, InitConfig, make_discriminator, mixes_images
+from img2img.models.discriminators import Logits
+from img2img.types import ValueRange
 
 
 class AdversarialConfig(MethodConfig):
@@ -23,6 +35,14 @@ class AdversarialConfig(MethodConfig):
         0.5, gt=0, description="Weight of the losses of the discriminator; half of both in the translation papers."
     )
     real_label: float = Field(1.0, gt=0, le=1, description="Target for real images; 0.9 smooths the labels.")
+    feature_matching: float = Field(
+        0.0,
+        ge=0,
+        description="Weight of the distance in the features of the discriminator; 10 in pix2pixHD.",
+    )
+    diffaugment: tuple[Augmentation, ...] = Field(
+        (), description="What is changed in all that the discriminator sees, for small data sets."
+    )
     gradient_penalty: float = Field(
         0.0, ge=0, description="Weight of the penalty of WGAN-GP on images between real and fake; 10 in the paper."
     )
@@ -36,10 +56,20 @@ class Adversary(nn.Module):
     Args:
         config: The keys of the method.
         in_channels: Channels of what is judged, the condition included.
+        value_range: Black and white of the images.
+        roles: What it judges and whose work that is, for the names of the losses where there are several
+            adversaries: ("b", "a2b") makes them "d_b_real" and "g_a2b" instead of "d_real" and "g_gan".
         input_size: Side length of what is judged, for discriminators that need one.
     """
 
-    def __init__(self, config: AdversarialConfig, in_channels: int, input_size: int | None = None) -> None:
+    def __init__(
+        self,
+        config: AdversarialConfig,
+        in_channels: int,
+        value_range: ValueRange,
+        roles: tuple[str, str] | None = None,
+        input_size: int | None = None,
+    ) -> None:
         super().__init__()
         sizes = {} if input_size is None else {"input_size": input_size}
         self.discriminator = make_discriminator(
@@ -47,6 +77,14 @@ class Adversary(nn.Module):
         )
         self.config = config
         self.gan = GanLoss(config.gan, config.real_label)
+        judged, maker = roles or ("", "")
+        self._d, self._g = f"d_{judged}_" if judged else "d_", f"g_{maker}_" if maker else "g_"
+        self._gan = f"g_{maker}" if maker else "g_gan"
+        # colours are changed in the image alone, places in the image and its condition alike
+        policy = config.diffaugment
+        self._colours = DiffAugment([name for name in policy if name == "color"], value_range)
+        self._places = DiffAugment([name for name in policy if name != "color"], value_range)
+        self._together = not mixes_images(self.discriminator)
 
     def judge(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """Returns the losses of the discriminator, weighted; no gradient reaches what made `fake`.
@@ -55,31 +93,63 @@ class Adversary(nn.Module):
             real, fake: (N, C, H, W).
             condition: (N, C', H, W) that both belong to, or None.
         """
-        real, fake = _joined(real, condition).detach(), _joined(fake, condition).detach()
         # fake first: batch norm's running averages then move in the order of the reference implementation
-        fake_logits = self.discriminator(fake)
-        real_logits = self.discriminator(real)
-        weight = self.config.discriminator_weight
-        losses = {
-            name: weight * loss for name, loss in self.gan.discriminator(real_logits, fake_logits).items()
-        }
+        fake, real = self._seen(fake.detach(), condition), self._seen(real.detach(), condition)
+        fake_logits, real_logits = self._both(fake, real)
+        losses = self.gan.discriminator(real_logits, fake_logits)
+        losses = {name: self.config.discriminator_weight * loss for name, loss in losses.items()}
         if self.config.gradient_penalty:
             penalty = gradient_penalty(self.discriminator, real, fake)
             losses["d_penalty"] = self.config.gradient_penalty * penalty
         if self.config.r1:
             losses["d_r1"] = r1_penalty(self.discriminator, real, self.config.r1)
-        return losses
+        return self._named(losses)
 
     def fool(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """Returns the adversarial loss of the generator, weighted; arguments as in `judge`."""
-        fake_logits = self.discriminator(_joined(fake, condition))
+        fake_logits = self.discriminator(self._seen(fake, condition))
         real_logits = None
         if self.gan.needs_real:
             with torch.no_grad():
-                real_logits = self.discriminator(_joined(real, condition))
-        return {"g_gan": self.config.gan_weight * self.gan.generator(fake_logits, real_logits)}
+                real_logits = self.discriminator(self._seen(real, condition))
+        return {self._gan: self.config.gan_weight * self.gan.generator(fake_logits, real_logits)}
+
+    def match(self, made: Tensor, truth: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """Returns the distance of two images in the features of the discriminator, weighted, if it is wanted.
+
+        Args:
+            made: (N, C, H, W) from the generator.
+            truth: What it should have been; both are looked at without augmentation.
+            condition: As in `judge`.
+        """
+        if not self.config.feature_matching:
+            return {}
+        with torch.no_grad():
+            wanted = self.discriminator.features(_joined(truth, condition))
+        distance = feature_matching(self.discriminator.features(_joined(made, condition)), wanted)
+        return {f"{self._g}features": self.config.feature_matching * distance}
+
+    def _seen(self, image: Tensor, condition: Tensor | None) -> Tensor:
+        """Returns what the discriminator is shown."""
+        if not self.config.diffaugment:
+            return _joined(image, condition)
+        return self._places(_joined(self._colours(image), condition))
+
+    def _both(self, fake: Tensor, real: Tensor) -> tuple[Logits, Logits]:
+        """Returns the logits of both, from one call where that is the same."""
+        if not self._together or fake.shape[1:] != real.shape[1:]:
+            return self.discriminator(fake), self.discriminator(real)
+        sizes = (len(fake), len(real))
+        logits: Logits = self.discriminator(torch.cat((fake, real)))
+        if isinstance(logits, Tensor):
+            of_fake, of_real = logits.split(sizes)
+            return of_fake, of_real
+        pairs = [scale.split(sizes) for scale in logits]
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+    def _named(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {self._d + name.removeprefix("d_"): loss for name, loss in losses.items()}
 
 
 def _joined(image: Tensor, condition: Tensor | None) -> Tensor:
     return image if condition is None else torch.cat((condition, image), 1)
-

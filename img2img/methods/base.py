@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
+from img2img.methods.networks import require_size
 from img2img.models import Generator
 from img2img.registry import Registry
 from img2img.types import Batch, ValueRange
@@ -80,6 +81,15 @@ class Method(nn.Module):
         """
         if stage:
             raise ConfigError(f"the method has no stage {stage!r}; leave training.stages out.")
+
+    def check(self, batch: Batch) -> None:
+        """Makes sure that the networks can take images of the sizes in `batch`; called before `step`.
+
+        Raises:
+            ConfigError: They cannot; the message names the sizes that fit.
+        """
+        for generator in self.generators().values():
+            require_size(generator, batch.source)
 
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """Does one iteration on `batch`: forward passes and calls of `optimize`, in the order of the paper."""

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from img2img.errors import ConfigError
 from img2img.models import ArchSpec, Generator, build, generators
 from img2img.models.discriminators import Discriminator, discriminators
+from img2img.models.dropout import Dropout
 from img2img.models.init import InitKind, initialize
 from img2img.registry import unknown
 
@@ -114,6 +118,34 @@ def make_discriminator(config: DiscriminatorConfig, init: InitConfig, **defaults
     discriminator = cls(**{**arguments, **config.arguments})
     _initialize(discriminator, init)
     return discriminator
+
+
+def mixes_images(network: nn.Module) -> bool:
+    """Returns whether two calls of `network` in training differ from one call with both batches together."""
+    random = (_BatchNorm, _DropoutNd, Dropout)
+    return any(isinstance(m, random) or is_parametrized(m) for m in network.modules())
+
+
+def require_size(generator: Generator, images: Tensor) -> None:
+    """Checks that `generator` can learn from images of this size.
+
+    Args:
+        generator: Of any architecture.
+        images: (N, C, H, W).
+
+    Raises:
+        ConfigError: Their sides are not multiples of `generator.multiple_of`, or smaller than its smallest.
+    """
+    height, width = images.shape[-2:]
+    step = generator.multiple_of
+    smallest = max(generator.minimum_size, step)
+    if height % step or width % step or min(height, width) < smallest:
+        downs = generator.spec.arguments.get("downs")
+        fewer = f", or give the generator fewer downs than {downs}" if downs else ""
+        raise ConfigError(
+            f"the generator {generator.name} takes images whose sides are multiples of {step}, {smallest} at least; "
+            f"they are {width}x{height}. Set data.crop_size to such a size{fewer}."
+        )
 
 
 def _initialize(network: nn.Module, init: InitConfig) -> None:

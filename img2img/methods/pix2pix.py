@@ -48,7 +48,7 @@ class Pix2Pix(Method):
         self.generator = make_generator(
             config.generator, config.init, in_channels=source_channels, out_channels=target_channels, scale=1
         )
-        self.adversary = Adversary(config, source_channels + target_channels)
+        self.adversary = Adversary(config, source_channels + target_channels, self.generator.output_range)
         self.pixel_name, self.pixel_weight = f"g_{config.pixel_loss}", config.pixel_weight
         self.pixel_loss = pixel_losses[config.pixel_loss]
 

@@ -59,6 +59,7 @@ class ImagePool(nn.Module):
         if self.images is None:
             dtype = torch.promote_types(images.dtype, torch.float32)
             self.images = images.new_full((self.size, *images.shape[1:]), torch.nan, dtype=dtype)
+        self.images = self.images.to(images.device)  # where a state was loaded before the first step
         if images.shape[1:] != self.images.shape[1:]:
             return images
         return torch.stack([self._exchange(self.images, image) for image in images])

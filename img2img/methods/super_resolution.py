@@ -69,7 +69,7 @@ class SuperResolution(Method):
         )
         self.config = config
         self.objective: str = config.objective
-        self.adversary = Adversary(config, target_channels)
+        self.adversary = Adversary(config, target_channels, self.generator.output_range)
         self.pixel_loss = pixel_losses[config.pixel_loss]
 
     def begin(self, stage: str) -> None:

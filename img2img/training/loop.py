@@ -82,6 +82,7 @@ class Trainer:
         If a loss or a gradient is not finite, the update that it belongs to is skipped in every process, and
         what the networks remember besides their weights (running averages) is put back.
         """
+        self.method.check(batch)
         for group, optimizer in self._optimizers.items():
             _set_rate(optimizer, self.rates(self.step_count, group))
         self._bad.zero_()

@@ -1,0 +1,153 @@
+"""CycleGAN: two generators, one each way, on two heaps of images without pairs.
+
+Zhu, Park, Isola, Efros: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks
+(arXiv:1703.10593). The order of the updates, the weights and the initialisation are those of the authors'
+PyTorch code. With other losses it is DiscoGAN (Kim et al., arXiv:1703.05192).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from img2img.errors import ConfigError
+from img2img.losses import GanKind, PixelKind, pixel_losses
+from img2img.methods.adversary import AdversarialConfig, Adversary
+from img2img.methods.base import Method, MethodConfig, Optimize, Picture, methods
+from img2img.methods.networks import DiscriminatorConfig, GeneratorConfig, make_generator, mixes_images, require_size
+from img2img.methods.pool import ImagePool
+from img2img.models import Generator
+from img2img.types import Batch
+
+
+class CycleGANConfig(AdversarialConfig):
+    """The section `method:` with the name cyclegan."""
+
+    name: str = Field("cyclegan", description="cyclegan.")
+    generator: GeneratorConfig = Field(
+        GeneratorConfig(name="resnet"), description="Both generators and their arguments."
+    )
+    discriminator: DiscriminatorConfig = Field(
+        DiscriminatorConfig.model_validate({"name": "patchgan", "norm": "instance"}),
+        description="Both discriminators and their arguments.",
+    )
+    gan: GanKind = Field("lsgan", description="The adversarial loss.")
+    cycle_loss: PixelKind = Field("l1", description="The loss between an image and its way there and back.")
+    lambda_a: float = Field(10.0, ge=0, description="Its weight for the way A to B to A.")
+    lambda_b: float = Field(10.0, ge=0, description="Its weight for the way B to A to B.")
+    identity: float = Field(
+        0.5,
+        ge=0,
+        description="Weight, times lambda, of leaving an image as it is that is of the target domain already.",
+    )
+    pool: int = Field(50, ge=0, description="Images of earlier steps for each discriminator; 0 for none.")
+
+
+@methods.register("cyclegan")
+class CycleGAN(Method):
+    """Learns from two heaps of images, A and B, to make images of each look like those of the other.
+
+    `a2b` makes images of B from those of A; `judge_b` tells them from real ones. `b2a` and `judge_a` do the
+    reverse. Losses are named after the domain of the image that they look at: `cycle_a` compares an image of A
+    with what comes back from B, `identity_a` with what `b2a` makes of it.
+
+    References:
+        arXiv:1703.10593, section 3 and 7.1. As in the authors' PyTorch code the generators learn first, and
+        the identity loss, which the paper uses for paintings alone, is on.
+    """
+
+    data_kind = "unpaired"
+    Config = CycleGANConfig
+
+    def __init__(self, config: MethodConfig, source_channels: int, target_channels: int) -> None:
+        super().__init__(config, source_channels, target_channels)
+        assert isinstance(config, CycleGANConfig)
+        if config.identity and source_channels != target_channels:
+            raise ConfigError(
+                f"images of A have {source_channels} channels and those of B {target_channels}: none can pass "
+                "unchanged through the generator of its own domain. Set method.identity to 0."
+            )
+        a, b = source_channels, target_channels
+        self.a2b = make_generator(config.generator, config.init, in_channels=a, out_channels=b, scale=1)
+        self.b2a = make_generator(config.generator, config.init, in_channels=b, out_channels=a, scale=1)
+        if self.a2b.input_range != self.a2b.output_range:
+            raise ConfigError(
+                f"the generator {config.generator.name} takes images in {tuple(self.a2b.input_range)} and makes "
+                f"them in {tuple(self.a2b.output_range)}: what one makes, the other cannot take. Use resnet or unet."
+            )
+        self.judge_a = Adversary(config, a, self.b2a.output_range, ("a", "b2a"))
+        self.judge_b = Adversary(config, b, self.a2b.output_range, ("b", "a2b"))
+        self.pool_a, self.pool_b = ImagePool(config.pool), ImagePool(config.pool)
+        self.cycle_loss, self.identity_loss = pixel_losses[config.cycle_loss], pixel_losses["l1"]
+        self.lambda_a, self.lambda_b, self.identity = config.lambda_a, config.lambda_b, config.identity
+        self._together = not mixes_images(self.a2b)
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Both generators, both discriminators."""
+        return {
+            "generator": [*self.a2b.parameters(), *self.b2a.parameters()],
+            "discriminator": [
+                *self.judge_a.discriminator.parameters(),
+                *self.judge_b.discriminator.parameters(),
+            ],
+        }
+
+    def generators(self) -> dict[str, Generator]:
+        """Both."""
+        return {"a2b": self.a2b, "b2a": self.b2a}
+
+    def check(self, batch: Batch) -> None:
+        """Both generators take images of both domains."""
+        for images in (batch.source, batch.target):
+            require_size(self.a2b, images)
+
+    def step(self, batch: Batch, optimize: Optimize) -> None:
+        """The generators, then the discriminators."""
+        real_a, real_b = batch.source, batch.target
+        if self.identity:
+            fake_b, same_b = self._both(self.a2b, real_a, real_b)
+            fake_a, same_a = self._both(self.b2a, real_b, real_a)
+        else:
+            fake_b, fake_a = self.a2b(real_a), self.b2a(real_b)
+        back_a, back_b = self.b2a(fake_b), self.a2b(fake_a)
+        losses = {
+            **self.judge_b.fool(real_b, fake_b),
+            **self.judge_a.fool(real_a, fake_a),
+            "cycle_a": self.lambda_a * self.cycle_loss(back_a, real_a),
+            "cycle_b": self.lambda_b * self.cycle_loss(back_b, real_b),
+        }
+        if self.identity:
+            losses["identity_a"] = self.identity * self.lambda_a * self.identity_loss(same_a, real_a)
+            losses["identity_b"] = self.identity * self.lambda_b * self.identity_loss(same_b, real_b)
+        optimize("generator", losses)
+        optimize(
+            "discriminator",
+            {
+                **self.judge_a.judge(real_a, self.pool_a(fake_a)),
+                **self.judge_b.judge(real_b, self.pool_b(fake_b)),
+            },
+        )
+
+    def pictures(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Picture]:
+        """A, what becomes of it in B, and back; the same for B."""
+        a2b, b2a = generators["a2b"], generators["b2a"]
+        fake_b, fake_a = a2b(batch.source), b2a(batch.target)
+        columns = {
+            "A": batch.source,
+            "A to B": fake_b,
+            "A to B to A": b2a(fake_b),
+            "B": batch.target,
+            "B to A": fake_a,
+            "B to A to B": a2b(fake_a),
+        }
+        return {name: Picture(values, self.a2b.output_range) for name, values in columns.items()}
+
+    def _both(self, generator: Generator, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns what `generator` makes of both batches, in one call where that is the same."""
+        if not self._together or first.shape[1:] != second.shape[1:]:
+            return generator(first), generator(second)
+        one, other = generator(torch.cat((first, second))).split((len(first), len(second)))
+        return one, other
