@@ -8,6 +8,7 @@ from img2img.losses.gan import GanLoss as GanLoss
 from img2img.losses.gan import Logits as Logits
 from img2img.losses.penalties import gradient_penalty as gradient_penalty
 from img2img.losses.penalties import r1_penalty as r1_penalty
+from img2img.losses.perceptual import PerceptualLoss as PerceptualLoss
 from img2img.losses.pixel import PixelKind as PixelKind
 from img2img.losses.pixel import PixelLoss as PixelLoss
 from img2img.losses.pixel import charbonnier as charbonnier
