@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import signal
+import weakref
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +17,12 @@ from torch.utils.data import DataLoader
 from img2img.data.datasets import Dataset, Part, Sample, Window
 from img2img.data.pictures import deepest
 from img2img.data.sampler import Positions
-from img2img.errors import ImageError
+from img2img.errors import ConfigError, ImageError, Img2ImgError
 from img2img.image.tensor import scale_levels
 from img2img.types import Batch, ValueRange
 
 _logger = logging.getLogger(__name__)
+_AHEAD = 4  # batches that each worker prepares before they are asked for
 Report = Callable[[str], None]
 
 
@@ -33,8 +37,8 @@ class Stack(NamedTuple):
     """
 
     levels: Tensor
-    windows: tuple[Window | None, ...]
-    turns: tuple[int, ...]
+    windows: Sequence[Window | None]
+    turns: Sequence[int]
     deep: bool
 
 
@@ -43,8 +47,8 @@ class Stacked(NamedTuple):
 
     source: Stack
     target: Stack
-    keys: tuple[str, ...]
-    problems: tuple[str, ...]
+    keys: Sequence[str]
+    problems: Sequence[str]
 
 
 def batches(
@@ -62,6 +66,9 @@ def batches(
     report: Report = _logger.warning,
 ) -> Iterator[Batch]:
     """Yields the batches of a training, endlessly; they do not depend on the number of workers.
+
+    No random number is taken from torch's global generator. Workers ignore SIGINT and SIGTERM, so that a
+    training that is asked to stop still gets the batches of its last steps; they end with the iterator.
 
     Args:
         dataset: Where samples come from.
@@ -82,21 +89,46 @@ def batches(
 
     Raises:
         ProcessingError: A hundred samples in a row cannot be read.
-        ValueError: The pictures of a batch differ in size, because nothing crops them.
+        ConfigError: A transform fails, or the pictures of a batch differ in size because nothing crops them.
     """
-    device = torch.device(device)
-    positions = Positions(len(dataset), seed, batch_size, start, rank, world)
+    stream = _batches(
+        dataset,
+        Positions(len(dataset), seed, batch_size, start, rank, world),
+        workers,
+        torch.device(device),
+        source_range,
+        target_range,
+        report,
+    )
+    if workers:
+        _close_at_exit(stream)
+    return stream
+
+
+def _batches(
+    dataset: Dataset,
+    positions: Positions,
+    workers: int,
+    device: torch.device,
+    source_range: ValueRange,
+    target_range: ValueRange,
+    report: Report,
+) -> Generator[Batch, None, None]:
     loader: DataLoader[Any] = DataLoader(
-        dataset,  # type: ignore[arg-type]
+        _Guarded(dataset),  # type: ignore[arg-type]
         batch_sampler=positions,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_collate_guarded,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=_AHEAD if workers else None,
+        worker_init_fn=_ignore_signals,
+        generator=torch.Generator(),  # it would draw from the global one, and a resumed run would differ
     )
     told: set[str] = set()
     for stacked in loader:
+        if isinstance(stacked, Exception):
+            raise stacked
         for problem in stacked.problems:
             if problem not in told:
                 told.add(problem)
@@ -129,10 +161,10 @@ def in_order(
     for index in range(dataset.count):
         try:
             sample = dataset.still(index)
-            sample = Sample(sample.source.cut(), sample.target.cut(), sample.key)
         except ImageError as error:
             report(f"{error}. It is left out.")
             continue
+        sample = Sample(sample.source.cut(), sample.target.cut(), sample.key)
         own = sample.source.pixels.shape, sample.target.pixels.shape
         if group and (own != shape or len(group) == batch_size):
             yield _finish(collate(group), dataset.classes, device, source_range, target_range)
@@ -150,7 +182,7 @@ def collate(samples: Sequence[Sample]) -> Stacked:
     here.
 
     Raises:
-        ValueError: Their sizes differ even then.
+        ConfigError: Their sizes differ even then.
     """
     return Stacked(
         _stack([sample.source for sample in samples]),
@@ -160,19 +192,66 @@ def collate(samples: Sequence[Sample]) -> Stacked:
     )
 
 
+class _Guarded:
+    """A data set that returns its errors: one that is raised in a worker arrives as a traceback in words."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, place: tuple[int, int]) -> Sample | Img2ImgError:
+        try:
+            return self.dataset[place]
+        except Img2ImgError as error:
+            return error
+
+
+def _collate_guarded(samples: Sequence[Sample | Img2ImgError]) -> Stacked | Img2ImgError:
+    good = []
+    for sample in samples:
+        if isinstance(sample, Img2ImgError):
+            return sample
+        good.append(sample)
+    try:
+        return collate(good)
+    except Img2ImgError as error:
+        return error
+
+
+def _ignore_signals(worker: int) -> None:
+    """Leaves Ctrl-C, and a signal to the whole group, to the process that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _close_at_exit(stream: Generator[Batch, None, None]) -> None:
+    """Ends the workers before Python waits for them: it would ask them to by SIGTERM, which they ignore."""
+    reference = weakref.ref(stream)
+
+    def close() -> None:
+        living = reference()
+        if living is not None:
+            living.close()
+
+    atexit.register(close)
+
+
 def _stack(parts: list[Part]) -> Stack:
     if len({part.pixels.shape for part in parts}) > 1:
         parts = [part.cut() for part in parts]
     arrays = deepest([part.pixels for part in parts])
     if len({array.shape for array in arrays}) > 1:
         sizes = sorted({f"{array.shape[1]} x {array.shape[0]}" for array in arrays})
-        raise ValueError(
-            f"the pictures of a batch have the sizes {', '.join(sizes)}; set a crop_size or a batch_size of 1"
+        raise ConfigError(
+            f"the pictures of a batch have the sizes {', '.join(sizes)}; set data.crop_size, or a batch_size "
+            "of 1."
         )
     stacked = np.stack(arrays)
     deep = stacked.dtype == np.uint16
     levels = torch.from_numpy(stacked.view(np.int16) if deep else stacked)
-    return Stack(levels, tuple(p.window for p in parts), tuple(p.turn for p in parts), deep)
+    return Stack(levels, tuple(part.window for part in parts), tuple(part.turn for part in parts), deep)
 
 
 def _finish(
@@ -181,12 +260,12 @@ def _finish(
     """Returns the batch on the device: cut, mirrored and scaled."""
     source = _placed(stacked.source, device)
     if classes:
-        known = torch.arange(classes, device=device, dtype=torch.uint8)
+        known = torch.arange(classes, device=device).to(torch.uint8)
         source = (source == known).to(torch.uint8) * 255
     return Batch(
         scale_levels(source, source_range),
         scale_levels(_placed(stacked.target, device), target_range),
-        stacked.keys,
+        tuple(stacked.keys),
     )
 
 

@@ -84,12 +84,14 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
         records = _divorced(records)
     sides = (0, 1) if config.direction == "AtoB" else (1, 0)
     probes = _probes(config, records)
-    palette = _palette(config, records, sides[0]) if config.source_labels == "one_hot" else None
     source, target = (probes[side] for side in sides)
     channels = (
         config.source_channels or max(image.channels for image, _ in source),
         config.target_channels or max(image.channels for image, _ in target),
     )
+    palette = None
+    if config.source_labels == "one_hot":
+        palette = config.palette or _palette(records, sides[0], channels[0])
     if config.images is not None:
         same = config.target_channels or channels[0]
         channels = same, same
@@ -225,10 +227,8 @@ def _read_some(records: Sequence[Record]) -> list[Side]:
     return found
 
 
-def _palette(config: DataConfig, records: Records, side: int) -> Palette:
-    """Returns the palette that the configuration gives, or that all label maps together have."""
-    if config.palette is not None:
-        return config.palette
+def _palette(records: Records, side: int, channels: int) -> Palette:
+    """Returns the colours that all label maps together have."""
 
     def maps() -> Iterator[Pixels]:
         for record in (*records.train, *records.validation):
@@ -238,7 +238,7 @@ def _palette(config: DataConfig, records: Records, side: int) -> Palette:
                 else:
                     path = record.files[side]
                     image = read(path)
-                yield flat(image, None, path)
+                yield flat(image, channels, path)
             except ImageError:
                 continue  # it is named when its turn comes
 

@@ -12,7 +12,7 @@ from img2img.image.image import Pixels
 
 Palette = tuple[tuple[int, ...], ...]
 MOST = 256  # classes: an index is one byte
-_TABLE = 2**24  # the largest number of colours for which a table beats a search
+_AT_ONCE = 4096  # colours that are compared with the palette in one array
 
 
 def collect(maps: Iterable[Pixels]) -> Palette:
@@ -30,8 +30,8 @@ def collect(maps: Iterable[Pixels]) -> Palette:
         colours.update(tuple(int(v) for v in colour) for colour in np.unique(flat, axis=0))
         if len(colours) > MOST:
             raise ConfigError(
-                f"the label maps have more than {MOST} colours, so their classes cannot be told from them (JPEG"
-                " blurs colours into one another); give the true ones as data.palette."
+                f"the label maps have more than {MOST} colours, so these cannot stand for classes (JPEG "
+                "blurs colours into one another); give the true ones as data.palette."
             )
     return tuple(sorted(colours))
 
@@ -47,22 +47,23 @@ def classes(pixels: Pixels, palette: Palette) -> NDArray[np.uint8]:
         (H, W, 1), the place in the palette.
 
     Raises:
-        ConfigError: The colours have another number of values than the pixels.
+        ValueError: The colours have another number of values than the pixels.
     """
-    if len(palette[0]) != pixels.shape[2]:
-        raise ConfigError(
-            f"the colours of the palette have {len(palette[0])} values, and a label map has "
-            f"{pixels.shape[2]} channels; the two must agree."
-        )
-    flat = pixels.reshape(-1, pixels.shape[2])
-    codes = np.zeros(len(flat), np.int64)
-    for channel in range(flat.shape[1]):
-        codes = codes * 65536 + flat[:, channel] if flat.shape[1] <= 3 else codes * 1000003 + flat[:, channel]
-    colours, where, back = np.unique(codes, return_index=True, return_inverse=True)
+    channels = pixels.shape[2]
+    if len(palette[0]) != channels:
+        raise ValueError(f"a palette of {len(palette[0])} values cannot tell {channels} channels apart")
+    flat = pixels.reshape(-1, channels)
+    if channels <= 3:  # one number each is much faster to sort
+        codes = flat.astype(np.int64) @ 65536 ** np.arange(channels)
+        _, first, back = np.unique(codes, return_index=True, return_inverse=True)
+        colours = flat[first].astype(np.float64)
+    else:
+        unique, back = np.unique(flat, axis=0, return_inverse=True)
+        colours = unique.astype(np.float64)
     known = np.asarray(palette, np.float64)
-    distinct = flat[where].astype(np.float64)
     nearest = np.empty(len(colours), np.uint8)
-    for start in range(0, len(distinct), 4096):
-        some = distinct[start : start + 4096, None]
-        nearest[start : start + 4096] = ((some - known) ** 2).sum(2).argmin(1)
-    return nearest[back].reshape(*pixels.shape[:2], 1)
+    for start in range(0, len(colours), _AT_ONCE):
+        some = colours[start : start + _AT_ONCE, None]
+        nearest[start : start + _AT_ONCE] = ((some - known) ** 2).sum(2).argmin(1)
+    result: NDArray[np.uint8] = nearest[back.reshape(-1)].reshape(*pixels.shape[:2], 1)
+    return result

@@ -44,7 +44,7 @@ class Recipe:
         Raises:
             ImageReadError: Its channels cannot be brought to those that are wanted; `path` is named.
         """
-        pixels = flat(image, None if self.palette else self.channels, path)
+        pixels = flat(image, len(self.palette[0]) if self.palette else self.channels, path)
         height, width = pixels.shape[:2]
         if self.size is not None:
             height, width = self.size

@@ -50,16 +50,16 @@ class Records:
 
     Attributes:
         train: For training; for unpaired data those of A.
-        validation: Held out; empty if nothing is.
         train_b: For unpaired data those of B.
+        validation: Held out; empty if nothing is.
         validation_b: Likewise.
         origin: Where the held-out part came from, as the end of a sentence.
         notes: Sentences about what was left out.
     """
 
     train: tuple[Record, ...]
-    validation: tuple[Record, ...] = ()
     train_b: tuple[Record, ...] = ()
+    validation: tuple[Record, ...] = ()
     validation_b: tuple[Record, ...] = ()
     origin: str = "nothing is held out"
     notes: tuple[str, ...] = ()
@@ -71,25 +71,24 @@ def find_records(config: DataConfig) -> Records:
     Raises:
         PlanError: A folder or file is missing or empty, partners are missing or ambiguous.
     """
-    if config.unpaired is not None:
-        return _unpaired(config, config.unpaired)
     if config.list is not None:
         return _listed(config, config.list)
-    notes: list[str] = []
-    given = config.paired or config.aligned or config.images or ()
+    given = config.paired or config.aligned or config.unpaired or config.images or ()
     train, held_out = _parts(config, given)
     if config.validation is not None:
-        held_out = _roots(config, config.validation)
-    train_records = _records(config, train, notes)
-    if held_out:
-        where = _names(held_out)
-        return Records(
-            train_records,
-            _records(config, held_out, notes),
-            origin=f"held out in {where}",
-            notes=tuple(notes),
-        )
-    return _split_off(config, Records(train_records, notes=tuple(notes)))
+        held_out = _both(config, config.validation)
+    notes: list[str] = []
+    records = Records(*_heaps(config, train, notes), notes=tuple(notes))
+    if not held_out:
+        return _split_off(config, records)
+    validation, validation_b = _heaps(config, held_out, notes)
+    return replace(
+        records,
+        validation=validation,
+        validation_b=validation_b,
+        origin=f"held out in {_names(held_out)}",
+        notes=tuple(notes),
+    )
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -189,54 +188,60 @@ def _split_off(config: DataConfig, records: Records) -> Records:
 
 def _parts(config: DataConfig, given: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Returns the folders for training and those held out beside them, which may be none."""
-    if config.paired is not None and len(given) == 1:
+    if len(given) == 1 and (config.paired or config.unpaired):
         (root,) = given
-        for a, b in ((f"{name}A", f"{name}B") for name in TRAIN):
-            if (root / a).is_dir() and (root / b).is_dir():
-                return (root / a, root / b), next(
-                    (
-                        (root / f"{name}A", root / f"{name}B")
-                        for name in HELD_OUT
-                        if (root / f"{name}A").is_dir() and (root / f"{name}B").is_dir()
-                    ),
-                    (),
-                )
-    given = _roots(config, given)
-    train = next((name for name in TRAIN if all((root / name).is_dir() for root in given)), None)
-    if train is None:
+        train = next(filter(None, (_two(root, name) for name in TRAIN)), None)
+        if train is not None:
+            return train, next(filter(None, (_two(root, name) for name in HELD_OUT)), ())
+    given = _both(config, given)
+    trains, held_outs = (
+        [tuple(root / name for root in given) for name in names] for names in (TRAIN, HELD_OUT)
+    )
+    folders = next((folders for folders in trains if all(map(Path.is_dir, folders))), None)
+    if folders is None:
         return given, ()
-    held_out = next((name for name in HELD_OUT if all((root / name).is_dir() for root in given)), None)
-    return (
-        tuple(root / train for root in given),
-        tuple(root / held_out for root in given) if held_out else (),
-    )
+    return folders, next((folders for folders in held_outs if all(map(Path.is_dir, folders))), ())
 
 
-def _roots(config: DataConfig, given: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Returns the two folders of pairs where one was given that holds both; otherwise what was given."""
-    if (config.paired or config.unpaired) is None or len(given) == 2:
+def _both(config: DataConfig, given: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Returns the folders of A and B where one was given that holds both; otherwise what was given.
+
+    Raises:
+        PlanError: It holds no such folders.
+    """
+    if len(given) == 2 or not (config.paired or config.unpaired):
         return given
-    root = given[0]
-    names = [("A", "B"), *((f"{name}A", f"{name}B") for name in (*TRAIN, *HELD_OUT))]
-    for a, b in names:
-        if (root / a).is_dir() and (root / b).is_dir():
-            return root / a, root / b
-    raise PlanError(
-        f"{display_path(root)} holds no two folders A and B (or trainA and trainB); name two folders."
-    )
+    both = next(filter(None, (_two(given[0], name) for name in ("", *HELD_OUT, *TRAIN))), None)
+    if both is None:
+        raise PlanError(
+            f"{display_path(given[0])} holds no two folders A and B (or trainA and trainB); name two folders."
+        )
+    return both
 
 
-def _records(config: DataConfig, folders: tuple[Path, ...], notes: list[str]) -> tuple[Record, ...]:
-    """Returns the samples in `folders`."""
+def _two(root: Path, name: str) -> tuple[Path, ...] | None:
+    """Returns the folders "nameA" and "nameB" in `root` if they exist."""
+    folders = root / f"{name}A", root / f"{name}B"
+    return folders if all(map(Path.is_dir, folders)) else None
+
+
+def _heaps(
+    config: DataConfig, folders: tuple[Path, ...], notes: list[str]
+) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+    """Returns the samples in `folders`, or those of A and those of B."""
+    if config.unpaired is not None:
+        return _single(folders[:1]), _single(folders[1:])
     if config.paired is None:
-        return _single(folders)
+        return _single(folders), ()
     pairs, alone = paired_folders(*folders)
     if alone:
-        sentence = f"{len(alone)} of the files in {_names(folders)} have no partner of the same name: {_names(alone)}"
+        sentence = (
+            f"{len(alone)} files in {_names(folders)} have no partner of the same name: {_names(alone)}"
+        )
         if config.unmatched == "error":
             raise PlanError(f"{sentence}. Add the partners, or say unmatched: skip.")
         notes.append(f"{sentence}; they are left out.")
-    return pairs
+    return pairs, ()
 
 
 def _single(folders: Iterable[Path]) -> tuple[Record, ...]:
@@ -249,39 +254,14 @@ def _single(folders: Iterable[Path]) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def _unpaired(config: DataConfig, given: tuple[Path, ...]) -> Records:
-    notes: list[str] = []
-    held_out: tuple[Path, ...] = ()
-    if len(given) == 1:
-        train = _roots(config, given)
-        names = [n for n in HELD_OUT if (given[0] / f"{n}A").is_dir() and (given[0] / f"{n}B").is_dir()]
-        if train[0].name in (f"{name}A" for name in TRAIN) and names:
-            held_out = given[0] / f"{names[0]}A", given[0] / f"{names[0]}B"
-    else:
-        train, held_out = _parts(config, given)
-    if config.validation is not None:
-        held_out = _roots(config, config.validation)
-    records = Records(_single(train[:1]), train_b=_single(train[1:]), notes=tuple(notes))
-    if not held_out:
-        return _split_off(config, records)
-    return replace(
-        records,
-        validation=_single(held_out[:1]),
-        validation_b=_single(held_out[1:]),
-        origin=f"held out in {_names(held_out)}",
-    )
-
-
 def _listed(config: DataConfig, path: Path) -> Records:
     """Returns the pairs of a list."""
     train, validation = _read_list(path)
     if config.validation is not None:
-        validation = [
-            record for file in config.validation for record in (lambda r: r[0] + r[1])(_read_list(file))
-        ]
+        validation = [record for file in config.validation for part in _read_list(file) for record in part]
     if not train:
         raise PlanError(f"{display_path(path)} names no pairs for training.")
-    records = Records(tuple(train), tuple(validation), origin=f"held out by {display_path(path)}")
+    records = Records(tuple(train), validation=tuple(validation), origin=f"held out by {display_path(path)}")
     return records if validation else _split_off(config, replace(records, origin=Records.origin))
 
 
@@ -339,9 +319,10 @@ def _by_stem(folder: Path) -> dict[str, Path]:
 
 
 def _relative(path: Path, folder: Path) -> str:
+    """Returns the name of `path` below `folder`, or below the folder that the list `folder` is in."""
     try:
-        return path.relative_to(folder).as_posix()
-    except ValueError:  # from a list
+        return path.relative_to(folder.parent if folder.is_file() else folder).as_posix()
+    except ValueError:  # a list may name any place
         return path.as_posix()
 
 

@@ -18,7 +18,8 @@ ORDER, WINDOW, PARTNER, AUGMENT = range(4)
 
 def random_stream(*numbers: int) -> np.random.Generator:
     """Returns a generator that depends on `numbers` alone, which are at least 0."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(numbers)))
+    # With their count: without it, a seed sequence takes (1, 0) and (1, 0, 0) for the same.
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((len(numbers), *numbers))))
 
 
 def order(seed: int, epoch: int, length: int) -> NDArray[np.int64]:

@@ -1,0 +1,181 @@
+"""Which files make samples: matching, lists, folders that are held out, sentences for what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from worlds import fill, noise, pairs, write
+
+from img2img.data import DataConfig
+from img2img.data.records import find_records
+from img2img.errors import PlanError
+
+
+def names(records: tuple) -> list[str]:  # type: ignore[type-arg]
+    return [record.key for record in records]
+
+
+def test_partners_share_their_relative_name_whatever_the_extension(tmp_path: Path) -> None:
+    fill(tmp_path / "A", ["1.png", "deep/2.png", "deep/3.bmp"])
+    fill(tmp_path / "B", ["deep/2.tif", "1.bmp", "deep/3.png"])
+    records = find_records(DataConfig(paired=(tmp_path / "A", tmp_path / "B"), validation_fraction=0)).train
+    assert [(r.source.name, r.target.name) for r in records] == [  # type: ignore[union-attr]
+        ("1.png", "1.bmp"),
+        ("2.png", "2.tif"),
+        ("3.bmp", "3.png"),
+    ]
+    assert names(records) == ["1.png", "deep/2.png", "deep/3.bmp"]
+
+
+def test_missing_partners_are_named_before_a_run_or_left_out(tmp_path: Path) -> None:
+    a, b = pairs(tmp_path, 3)
+    write(a, "lonely.png", noise(0))
+    write(b, "widow.png", noise(0))
+    with pytest.raises(PlanError, match=r"2 files .*no partner.*lonely\.png.*widow\.png.*unmatched: skip"):
+        find_records(DataConfig(paired=(a, b)))
+    records = find_records(DataConfig(paired=(a, b), unmatched="skip", validation_fraction=0))
+    assert len(records.train) == 3
+    assert "lonely.png" in records.notes[0]
+
+
+def test_a_name_for_two_files_is_an_error_with_both(tmp_path: Path) -> None:
+    a, b = pairs(tmp_path, 3)
+    write(a, "1.bmp", noise(0))
+    with pytest.raises(PlanError, match=r"one name stands for several files: .*1\.bmp.*1\.png"):
+        find_records(DataConfig(paired=(a, b)))
+
+
+def test_folders_that_do_not_match_at_all(tmp_path: Path) -> None:
+    fill(tmp_path / "A", ["a1.png"])
+    fill(tmp_path / "B", ["b1.png"])
+    with pytest.raises(PlanError, match=r"no file in .* has a partner .*a1\.png and b1\.png"):
+        find_records(DataConfig(paired=(tmp_path / "A", tmp_path / "B")))
+
+
+@pytest.mark.parametrize("kind", ["aligned", "images", "unpaired", "paired"])
+def test_folders_that_are_missing_or_empty(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "empty").mkdir()
+    good = fill(tmp_path / "good", ["1.png"])
+    for bad, sentence in (
+        (tmp_path / "nowhere", "there is no folder"),
+        (tmp_path / "empty", "holds no pictures"),
+    ):
+        given = (good, bad) if kind in ("paired", "unpaired") else bad
+        with pytest.raises(PlanError, match=sentence):
+            find_records(DataConfig(**{kind: given}))
+
+
+def test_training_and_held_out_folders_are_found(tmp_path: Path) -> None:
+    fill(tmp_path / "train", ["1.png", "2.png"])
+    fill(tmp_path / "test", ["4.png"])
+    records = find_records(DataConfig(aligned=tmp_path))
+    assert names(records.train) == ["1.png", "2.png"]
+    assert names(records.validation) == ["4.png"]
+    fill(tmp_path / "val", ["3.png"])
+    records = find_records(DataConfig(aligned=tmp_path))
+    assert names(records.validation) == ["3.png"]
+    assert records.origin.endswith("val")
+    fill(tmp_path / "own", ["5.png"])
+    records = find_records(DataConfig(aligned=tmp_path, validation=tmp_path / "own"))
+    assert names(records.validation) == ["5.png"]
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [(("A/train", "B/train"), ("A/val", "B/val")), (("trainA", "trainB"), ("testA", "testB"))],
+)
+@pytest.mark.parametrize("kind", ["paired", "unpaired"])
+def test_one_folder_that_holds_both(
+    tmp_path: Path, kind: str, train: tuple[str, str], test: tuple[str, str]
+) -> None:
+    for folder in train:
+        fill(tmp_path / folder, ["1.png", "2.png"])
+    for folder in test:
+        fill(tmp_path / folder, ["7.png"])
+    records = find_records(DataConfig(**{kind: tmp_path}))
+    assert (names(records.train), names(records.validation)) == (["1.png", "2.png"], ["7.png"])
+    assert records.train[0].files[0].is_relative_to(tmp_path / train[0])
+    second = records.train_b[0].source if kind == "unpaired" else records.train[0].target
+    assert second is not None and second.is_relative_to(tmp_path / train[1])
+    assert "held out in" in records.origin
+
+
+def test_one_folder_without_two_inside(tmp_path: Path) -> None:
+    fill(tmp_path, ["1.png"])
+    with pytest.raises(PlanError, match="no two folders A and B"):
+        find_records(DataConfig(paired=tmp_path))
+
+
+def test_a_part_is_split_off_by_name(tmp_path: Path) -> None:
+    fill(tmp_path / "here", [f"{i}.png" for i in range(30)], height=2, width=2)
+    records = find_records(DataConfig(aligned=tmp_path / "here", validation_fraction=0.2))
+    held_out = set(names(records.validation))
+    assert held_out and not held_out & set(names(records.train))
+    assert len(held_out) + len(records.train) == 30
+    fill(tmp_path / "here", [f"new {i}.png" for i in range(10)], height=2, width=2)
+    more = find_records(DataConfig(aligned=tmp_path / "here", validation_fraction=0.2))
+    assert held_out <= set(names(more.validation))
+    assert not set(names(records.train)) & set(names(more.validation))
+    assert "split off" in more.origin
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_lists(tmp_path: Path, suffix: str) -> None:
+    pairs(tmp_path, 4)
+    rows = [{"source": f"A/{i}.png", "target": f"B/{(i + 1) % 4}.png"} for i in range(4)]
+    rows[3]["split"] = "val"
+    for row in rows[:3]:
+        row["split"] = "train"
+    path = tmp_path / f"pairs{suffix}"
+    if suffix == ".csv":
+        path.write_text("source,target,split\n" + "".join(f"{','.join(row.values())}\n" for row in rows))
+    else:
+        path.write_text("\n".join(map(json.dumps, rows)))
+    records = find_records(DataConfig(list=path))
+    assert [(r.source.name, r.target.name) for r in records.train] == [  # type: ignore[union-attr]
+        ("0.png", "1.png"),
+        ("1.png", "2.png"),
+        ("2.png", "3.png"),
+    ]
+    assert names(records.validation) == ["A/3.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("l.csv", "source,target\nA/0.png,B/no.png\n", r"do not exist: .*no\.png"),
+        ("l.csv", "input,output\nA/0.png,B/0.png\n", "line 2: needs source and target; found input, output"),
+        ("l.csv", "source,target,split\nA/0.png,B/0.png,dev\n", "split is 'dev'"),
+        ("l.jsonl", '{"source": "A/0.png"\n', "line 1: is not"),
+        ("l.jsonl", "", "names no pairs"),
+        ("nowhere.csv", None, "cannot be read"),
+    ],
+)
+def test_lists_that_are_wrong(tmp_path: Path, name: str, text: str | None, sentence: str) -> None:
+    pairs(tmp_path, 2)
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(PlanError, match=sentence):
+        find_records(DataConfig(list=tmp_path / name))
+
+
+def test_heaps_from_text_files(tmp_path: Path) -> None:
+    fill(tmp_path / "x", ["1.png", "2.png"])
+    for domain in "AB":
+        (tmp_path / f"{domain}.txt").write_text("# mine\nx/1.png\n\nx/2.png\n")
+    records = find_records(
+        DataConfig(unpaired=(tmp_path / "A.txt", tmp_path / "B.txt"), validation_fraction=0)
+    )
+    assert names(records.train) == names(records.train_b) == ["x/1.png", "x/2.png"]
+    (tmp_path / "A.txt").write_text("x/9.png\n")
+    with pytest.raises(PlanError, match=r"do not exist: .*9\.png"):
+        find_records(DataConfig(unpaired=(tmp_path / "A.txt", tmp_path / "B.txt")))
+
+
+def test_several_folders_keep_their_names_apart(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        fill(tmp_path / folder, ["1.png"])
+    records = find_records(DataConfig(images=(tmp_path / "one", tmp_path / "two"), validation_fraction=0))
+    assert names(records.train) == ["one/1.png", "two/1.png"]
