@@ -51,6 +51,25 @@ def test_gradient_against_float64(layout: torch.memory_format, batch: int, affin
         assert relative(norm.bias.grad, exact[2].grad) < 1e-5
 
 
+@pytest.mark.parametrize("layout", FORMATS, ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_gradient_of_batch_norm_in_training(layout: torch.memory_format, batch: int) -> None:
+    torch.manual_seed(0)
+    norm = BatchNorm(6).train()
+    nn.init.normal_(norm.weight)
+    x, upstream = torch.randn(2, batch, 6, 13, 10)
+    exact = x.double().requires_grad_()
+    mean = exact.mean((0, 2, 3), keepdim=True)
+    variance = (exact - mean).square().mean((0, 2, 3), keepdim=True)
+    expected = (exact - mean) / (variance + 1e-5).sqrt() * norm.weight.detach().double()[:, None, None]
+    expected.backward(upstream.double())
+    x = x.to(memory_format=layout).requires_grad_()
+    found = norm(x)
+    found.backward(upstream.to(memory_format=layout))
+    assert relative(found.detach(), expected.detach()) < 1e-5
+    assert relative(x.grad, exact.grad) < 1e-5
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_gradient_of_a_whole_network_in_channels_last(batch: int) -> None:
     torch.manual_seed(0)
