@@ -126,7 +126,8 @@ def _from_mirror(url: str, part: Path, sha256: str, size: int | None, progress: 
             found = _checksum(part)
             if found.startswith(sha256) and size in (None, _length(part)):
                 return
-            raise _OtherFileError(f"sent another file (sha256 {found[:16]}..., expected {sha256[:16]}...)")
+            expected = f"{sha256[:16]}..." if sha256 else f"{size} bytes"
+            raise _OtherFileError(f"sent another file (sha256 {found[:16]}..., expected {expected})")
         except _OtherFileError:
             os.truncate(part, 0)
             if not have or attempt == ATTEMPTS:  # else an earlier try may have brought the wrong ones
@@ -144,7 +145,7 @@ def _length(part: Path) -> int:
 def _transfer(url: str, part: Path, have: int, size: int | None, progress: Progress) -> None:
     """Asks once for everything after the first `have` bytes of `part`, and writes what comes."""
     response = _ask(url, have)
-    if response is None:  # nothing comes after `have` bytes; the checksum tells whether they are all
+    if response is None:
         return
     with response:
         start = _start(response, have)
@@ -168,7 +169,7 @@ def _transfer(url: str, part: Path, have: int, size: int | None, progress: Progr
 
 
 def _ask(url: str, have: int) -> HTTPResponse | None:
-    """Returns the answer of the server, or None if it has nothing after the first `have` bytes."""
+    """Returns the answer of the server, or None if the file has just the first `have` bytes."""
     headers = {"User-Agent": f"img2img/{img2img.__version__}"}
     if have:
         headers["Range"] = f"bytes={have}-"
@@ -178,7 +179,9 @@ def _ask(url: str, have: int) -> HTTPResponse | None:
     except HTTPError as error:
         with error:
             if error.code == 416 and have:
-                return None
+                if error.headers.get("Content-Range") == f"bytes */{have}":
+                    return None
+                raise _OtherFileError(f"has nothing after {have} bytes and does not say why") from error
             raise _RefusedError(f"answered {error.code} {error.reason}") from error
     except (OSError, HTTPException) as error:
         raise _RefusedError(f"cannot be reached ({getattr(error, 'reason', None) or error})") from error

@@ -43,7 +43,8 @@ class Handler(BaseHTTPRequestHandler):
     def good(self, start: int, most: int | None = None) -> None:
         rest = BODY[start:]
         if not rest:
-            return self.answer(416, b"", 0)
+            length = {"Content_Range": f"bytes */{len(BODY)}"}
+            return self.answer(416, b"", 0, **length)
         content = f"bytes {start}-{len(BODY) - 1}/{len(BODY)}"
         ranges = {"Content_Range": content} if start else {}
         return self.answer(206 if start else 200, rest[:most], len(rest), **ranges)
@@ -59,6 +60,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def breaks_without_ranges(self, start: int) -> None:
         self.answer(200, BODY[:100_000], len(BODY))
+
+    def no_ranges_with_416(self, start: int) -> None:
+        self.answer(416, b"", 0) if start else self.good(0)
 
     def other_range(self, start: int) -> None:  # says that it starts elsewhere
         if start:
@@ -144,6 +148,25 @@ def test_a_file_arrives_whole(server: Server, path: Path, name: str) -> None:
         assert [start for _, start in server.asked] == [0, 100_000, 200_000]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "size"),
+    [
+        ("breaks", b"", None),
+        ("good", BODY[:70_000], None),
+        ("good", BODY, None),
+        ("good", BODY + b"more", None),
+        ("no_ranges_with_416", BODY[:70_000], None),
+        ("no_length", b"", len(BODY)),
+    ],
+)
+def test_without_a_checksum_the_length_counts(
+    server: Server, path: Path, name: str, content: bytes, size: int | None
+) -> None:
+    part(path, content)
+    fetch([server.url("longer") if size else server.url("lost"), server.url(name)], path, None, size)
+    assert alone(path)
+
+
 def test_a_file_at_hand_is_not_asked_for(server: Server, path: Path) -> None:
     fetch([server.url("good")], path, DIGEST[:8], len(BODY))
     fetch([server.url("good")], path, DIGEST.upper())
@@ -162,6 +185,7 @@ def test_a_file_at_hand_is_not_asked_for(server: Server, path: Path) -> None:
         ("good", BODY + b"more", [len(BODY) + 4, 0]),
         ("good", b"something else", [14, 0]),
         ("no_ranges", BODY[:70_000], [70_000]),
+        ("no_ranges_with_416", BODY[:70_000], [70_000, 0]),
         ("other_range", BODY[:70_000], [70_000, 0]),
         ("false_range", BODY[:70_000], [70_000, 0]),
     ],
