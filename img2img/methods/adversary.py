@@ -32,7 +32,9 @@ class AdversarialConfig(MethodConfig):
     gan: GanKind = Field("vanilla", description="The adversarial loss.")
     gan_weight: float = Field(1.0, ge=0, description="Weight of the adversarial loss of the generator.")
     discriminator_weight: float = Field(
-        0.5, gt=0, description="Weight of the losses of the discriminator; half of both in the translation papers."
+        0.5,
+        gt=0,
+        description="Weight of the losses of the discriminator; half of both in the translation papers.",
     )
     real_label: float = Field(1.0, gt=0, le=1, description="Target for real images; 0.9 smooths the labels.")
     feature_matching: float = Field(
@@ -44,7 +46,9 @@ class AdversarialConfig(MethodConfig):
         (), description="What is changed in all that the discriminator sees, for small data sets."
     )
     gradient_penalty: float = Field(
-        0.0, ge=0, description="Weight of the penalty of WGAN-GP on images between real and fake; 10 in the paper."
+        0.0,
+        ge=0,
+        description="Weight of the penalty of WGAN-GP on images between real and fake; 10 in the paper.",
     )
     r1: float = Field(0.0, ge=0, description="Weight gamma of the R1 penalty on real images.")
     init: InitConfig = Field(InitConfig(), description="How all weights begin.")
@@ -58,7 +62,8 @@ class Adversary(nn.Module):
         in_channels: Channels of what is judged, the condition included.
         value_range: Black and white of the images.
         roles: What it judges and whose work that is, for the names of the losses where there are several
-            adversaries: ("b", "a2b") makes them "d_b_real" and "g_a2b" instead of "d_real" and "g_gan".
+            adversaries: ("b", "a2b") makes them "d_b_real", "g_a2b" and "features_b" in place of "d_real",
+            "g_gan" and "g_features".
         input_size: Side length of what is judged, for discriminators that need one.
     """
 
@@ -78,8 +83,9 @@ class Adversary(nn.Module):
         self.config = config
         self.gan = GanLoss(config.gan, config.real_label)
         judged, maker = roles or ("", "")
-        self._d, self._g = f"d_{judged}_" if judged else "d_", f"g_{maker}_" if maker else "g_"
+        self._d = f"d_{judged}_" if judged else "d_"
         self._gan = f"g_{maker}" if maker else "g_gan"
+        self._features = f"features_{judged}" if judged else "g_features"
         # colours are changed in the image alone, places in the image and its condition alike
         policy = config.diffaugment
         self._colours = DiffAugment([name for name in policy if name == "color"], value_range)
@@ -127,7 +133,7 @@ class Adversary(nn.Module):
         with torch.no_grad():
             wanted = self.discriminator.features(_joined(truth, condition))
         distance = feature_matching(self.discriminator.features(_joined(made, condition)), wanted)
-        return {f"{self._g}features": self.config.feature_matching * distance}
+        return {self._features: self.config.feature_matching * distance}
 
     def _seen(self, image: Tensor, condition: Tensor | None) -> Tensor:
         """Returns what the discriminator is shown."""
@@ -139,12 +145,12 @@ class Adversary(nn.Module):
         """Returns the logits of both, from one call where that is the same."""
         if not self._together or fake.shape[1:] != real.shape[1:]:
             return self.discriminator(fake), self.discriminator(real)
-        sizes = (len(fake), len(real))
+        sizes = [len(fake), len(real)]
         logits: Logits = self.discriminator(torch.cat((fake, real)))
         if isinstance(logits, Tensor):
-            of_fake, of_real = logits.split(sizes)
+            of_fake, of_real = torch.split(logits, sizes)
             return of_fake, of_real
-        pairs = [scale.split(sizes) for scale in logits]
+        pairs = [torch.split(scale, sizes) for scale in logits]
         return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
     def _named(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,13 +17,20 @@ from img2img.errors import ConfigError
 from img2img.losses import GanKind, PixelKind, pixel_losses
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.base import Method, MethodConfig, Optimize, Picture, methods
-from img2img.methods.networks import DiscriminatorConfig, GeneratorConfig, make_generator, mixes_images, require_size
+from img2img.methods.networks import (
+    DiscriminatorConfig,
+    GeneratorConfig,
+    make_generator,
+    mixes_images,
+    require_size,
+)
 from img2img.methods.pool import ImagePool
+from img2img.methods.terms import Terms, TermsConfig
 from img2img.models import Generator
 from img2img.types import Batch
 
 
-class CycleGANConfig(AdversarialConfig):
+class CycleGANConfig(AdversarialConfig, TermsConfig):
     """The section `method:` with the name cyclegan."""
 
     name: str = Field("cyclegan", description="cyclegan.")
@@ -41,7 +48,7 @@ class CycleGANConfig(AdversarialConfig):
     identity: float = Field(
         0.5,
         ge=0,
-        description="Weight, times lambda, of leaving an image as it is that is of the target domain already.",
+        description="Weight, times lambda, of leaving an image of the target domain as it is.",
     )
     pool: int = Field(50, ge=0, description="Images of earlier steps for each discriminator; 0 for none.")
 
@@ -51,8 +58,8 @@ class CycleGAN(Method):
     """Learns from two heaps of images, A and B, to make images of each look like those of the other.
 
     `a2b` makes images of B from those of A; `judge_b` tells them from real ones. `b2a` and `judge_a` do the
-    reverse. Losses are named after the domain of the image that they look at: `cycle_a` compares an image of A
-    with what comes back from B, `identity_a` with what `b2a` makes of it.
+    reverse. Losses are named after the domain of the image that they look at: `cycle_a` compares an image of
+    A with what comes back from B, `identity_a` with what `b2a` makes of it.
 
     References:
         arXiv:1703.10593, section 3 and 7.1. As in the authors' PyTorch code the generators learn first, and
@@ -67,21 +74,24 @@ class CycleGAN(Method):
         assert isinstance(config, CycleGANConfig)
         if config.identity and source_channels != target_channels:
             raise ConfigError(
-                f"images of A have {source_channels} channels and those of B {target_channels}: none can pass "
-                "unchanged through the generator of its own domain. Set method.identity to 0."
+                f"images of A have {source_channels} channels and those of B {target_channels}: none can "
+                "pass unchanged through the generator of its own domain. Set method.identity to 0."
             )
         a, b = source_channels, target_channels
         self.a2b = make_generator(config.generator, config.init, in_channels=a, out_channels=b, scale=1)
         self.b2a = make_generator(config.generator, config.init, in_channels=b, out_channels=a, scale=1)
         if self.a2b.input_range != self.a2b.output_range:
             raise ConfigError(
-                f"the generator {config.generator.name} takes images in {tuple(self.a2b.input_range)} and makes "
-                f"them in {tuple(self.a2b.output_range)}: what one makes, the other cannot take. Use resnet or unet."
+                f"the generator {config.generator.name} takes images in {tuple(self.a2b.input_range)} and "
+                f"makes them in {tuple(self.a2b.output_range)}: what one makes, the other cannot take. "
+                "Use resnet or unet."
             )
         self.judge_a = Adversary(config, a, self.b2a.output_range, ("a", "b2a"))
         self.judge_b = Adversary(config, b, self.a2b.output_range, ("b", "a2b"))
         self.pool_a, self.pool_b = ImagePool(config.pool), ImagePool(config.pool)
         self.cycle_loss, self.identity_loss = pixel_losses[config.cycle_loss], pixel_losses["l1"]
+        self.terms_a = Terms(config, self.a2b.output_range, "{}_a")
+        self.terms_b = Terms(config, self.a2b.output_range, "{}_b")
         self.lambda_a, self.lambda_b, self.identity = config.lambda_a, config.lambda_b, config.identity
         self._together = not mixes_images(self.a2b)
 
@@ -118,6 +128,7 @@ class CycleGAN(Method):
             **self.judge_a.fool(real_a, fake_a),
             "cycle_a": self.lambda_a * self.cycle_loss(back_a, real_a),
             "cycle_b": self.lambda_b * self.cycle_loss(back_b, real_b),
+            **self._further(back_a, real_a, back_b, real_b),
         }
         if self.identity:
             losses["identity_a"] = self.identity * self.lambda_a * self.identity_loss(same_a, real_a)
@@ -144,6 +155,15 @@ class CycleGAN(Method):
             "B to A to B": a2b(fake_a),
         }
         return {name: Picture(values, self.a2b.output_range) for name, values in columns.items()}
+
+    def _further(self, back_a: Tensor, real_a: Tensor, back_b: Tensor, real_b: Tensor) -> dict[str, Tensor]:
+        """Returns what else a configuration may want of the way there and back; usually nothing."""
+        return {
+            **self.judge_a.match(back_a, real_a),
+            **self.judge_b.match(back_b, real_b),
+            **self.terms_a(back_a, real_a),
+            **self.terms_b(back_b, real_b),
+        }
 
     def _both(self, generator: Generator, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Returns what `generator` makes of both batches, in one call where that is the same."""

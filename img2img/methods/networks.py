@@ -61,7 +61,9 @@ class InitConfig(BaseModel):
     gain: float = Field(0.02, gt=0, description="Its standard deviation, or its gain.")
 
 
-def _check_arguments(role: Literal["generator", "discriminator"], cls: type | None, network: _Network) -> None:
+def _check_arguments(
+    role: Literal["generator", "discriminator"], cls: type | None, network: _Network
+) -> None:
     """Raises ValueError with every problem of `network`."""
     if cls is None:
         registry = generators if role == "generator" else discriminators
@@ -143,8 +145,8 @@ def require_size(generator: Generator, images: Tensor) -> None:
         downs = generator.spec.arguments.get("downs")
         fewer = f", or give the generator fewer downs than {downs}" if downs else ""
         raise ConfigError(
-            f"the generator {generator.name} takes images whose sides are multiples of {step}, {smallest} at least; "
-            f"they are {width}x{height}. Set data.crop_size to such a size{fewer}."
+            f"the generator {generator.name} takes images whose sides are multiples of {step}, {smallest} at "
+            f"least; they are {width}x{height}. Set data.crop_size to such a size{fewer}."
         )
 
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from img2img.losses import PixelKind, pixel_losses
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.base import Method, MethodConfig, Optimize, Picture, methods
 from img2img.methods.networks import GeneratorConfig, make_generator
+from img2img.methods.terms import Terms, TermsConfig
 from img2img.models import Generator
 from img2img.types import Batch
 
 
-class Pix2PixConfig(AdversarialConfig):
+class Pix2PixConfig(AdversarialConfig, TermsConfig):
     """The section `method:` with the name pix2pix."""
 
     name: str = Field("pix2pix", description="pix2pix.")
@@ -51,6 +52,7 @@ class Pix2Pix(Method):
         self.adversary = Adversary(config, source_channels + target_channels, self.generator.output_range)
         self.pixel_name, self.pixel_weight = f"g_{config.pixel_loss}", config.pixel_weight
         self.pixel_loss = pixel_losses[config.pixel_loss]
+        self.terms = Terms(config, self.generator.output_range)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Both players."""
@@ -67,8 +69,13 @@ class Pix2Pix(Method):
         """The discriminator, then the generator."""
         fake = self.generator(batch.source)
         optimize("discriminator", self.adversary.judge(batch.target, fake, batch.source))
-        pixel = self.pixel_weight * self.pixel_loss(fake, batch.target)
-        optimize("generator", {**self.adversary.fool(batch.target, fake, batch.source), self.pixel_name: pixel})
+        losses = {
+            **self.adversary.fool(batch.target, fake, batch.source),
+            self.pixel_name: self.pixel_weight * self.pixel_loss(fake, batch.target),
+            **self.adversary.match(fake, batch.target, batch.source),
+            **self.terms(fake, batch.target),
+        }
+        optimize("generator", losses)
 
     def pictures(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Picture]:
         """Source, output, target."""

@@ -13,9 +13,9 @@ class ImagePool(nn.Module):
     """Hands back images of earlier steps for half of the new ones.
 
     Until the pool is full every new image is stored and handed back. After that it is handed back with
-    probability one half; else a stored image, drawn at random, is handed back and the new one takes its place.
-    An image that holds a value that is not finite is handed back and never stored, and so is one with another
-    number of channels or another size than the first that came.
+    probability one half; else a stored image, drawn at random, is handed back and the new one takes its
+    place. An image that holds a value that is not finite is handed back and never stored, and so is one with
+    another number of channels or another size than the first that came.
 
     Draws come from torch's global generator of the device, two numbers for every image, used or not: no step
     waits for the device, and a run that restores the generator goes on exactly.
@@ -78,14 +78,14 @@ class ImagePool(nn.Module):
         return torch.where(swap, old.to(image.dtype), image)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """Makes room for what is loaded, or forgets what is stored where the state comes from an unused pool."""
+        """Makes room for what is loaded; forgets what is stored if that comes from an unused pool."""
         loaded = state_dict.get(f"{prefix}images")
         if loaded is None:
             self.images = None
         else:
             device = loaded.device if self.images is None else self.images.device
             self.images = torch.empty_like(loaded, device=device)
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """What `print(module)` shows."""

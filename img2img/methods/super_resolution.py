@@ -18,11 +18,12 @@ from img2img.losses import PixelKind, pixel_losses
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.base import Method, MethodConfig, Optimize, Picture, methods
 from img2img.methods.networks import DiscriminatorConfig, GeneratorConfig, InitConfig, make_generator
+from img2img.methods.terms import Terms, TermsConfig
 from img2img.models import Generator
 from img2img.types import Batch
 
 
-class SuperResolutionConfig(AdversarialConfig):
+class SuperResolutionConfig(AdversarialConfig, TermsConfig):
     """The section `method:` with the name super_resolution."""
 
     name: str = Field("super_resolution", description="super_resolution.")
@@ -35,13 +36,16 @@ class SuperResolutionConfig(AdversarialConfig):
         description="psnr: the pixel loss alone. gan: all losses. With training.stages their names decide.",
     )
     pixel_loss: PixelKind = Field("l1", description="The loss between output and truth.")
-    pixel_weight: float = Field(1.0, ge=0, description="Its weight beside the other losses; alone it counts 1.")
+    pixel_weight: float = Field(
+        1.0, ge=0, description="Its weight beside the other losses; alone it counts 1."
+    )
     discriminator: DiscriminatorConfig = Field(
         DiscriminatorConfig(name="vgg"), description="The discriminator and its arguments."
     )
     gan_weight: float = Field(5e-3, ge=0, description="Weight of the adversarial loss of the generator.")
     init: InitConfig = Field(
-        InitConfig(kind="default"), description="How weights begin; default leaves what each architecture does."
+        InitConfig(kind="default"),
+        description="How weights begin; default leaves what each architecture does.",
     )
 
 
@@ -71,6 +75,7 @@ class SuperResolution(Method):
         self.objective: str = config.objective
         self.adversary = Adversary(config, target_channels, self.generator.output_range)
         self.pixel_loss = pixel_losses[config.pixel_loss]
+        self.terms = Terms(config, self.generator.output_range)
 
     def begin(self, stage: str) -> None:
         """Chooses the losses: "psnr" or "gan"; "" for the one that the configuration names."""
@@ -97,7 +102,12 @@ class SuperResolution(Method):
         if self.objective == "psnr":
             optimize("generator", {name: pixel})
             return
-        losses = {name: self.config.pixel_weight * pixel, **self.adversary.fool(batch.target, fake)}
+        losses = {
+            name: self.config.pixel_weight * pixel,
+            **self.adversary.fool(batch.target, fake),
+            **self.adversary.match(fake, batch.target),
+            **self.terms(fake, batch.target),
+        }
         optimize("generator", losses)
         optimize("discriminator", self.adversary.judge(batch.target, fake))
 

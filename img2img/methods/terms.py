@@ -1,0 +1,84 @@
+"""Losses between two images beside the pixel loss that a configuration of any method can name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from img2img.losses import PixelKind, ssim_loss
+from img2img.losses.perceptual import DEFAULT_LAYERS, PerceptualLoss
+from img2img.methods.base import MethodConfig
+from img2img.types import ValueRange
+
+
+class PerceptualConfig(BaseModel):
+    """The key `perceptual:`, a distance in the features of VGG19."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(1.0, gt=0, description="Weight of the whole term.")
+    layers: dict[str, float] = Field(
+        dict(DEFAULT_LAYERS), description="Convolutions that are compared, with a weight each."
+    )
+    criterion: PixelKind = Field("l1", description="The distance between features.")
+    before_activation: bool = Field(
+        True, description="Compare what convolutions return, not what the ReLU after them makes of it."
+    )
+    weights: Path | None = Field(
+        None, description="File with VGG19's weights; where torch keeps models by default."
+    )
+    allow_download: bool = Field(
+        False, description="Download them to there (548 MiB) if they are not at hand."
+    )
+
+
+class TermsConfig(MethodConfig):
+    """Keys of the further terms."""
+
+    perceptual: PerceptualConfig | None = Field(
+        None, description="Distance in the features of VGG19, for example {weight: 10, layers: {conv5_4: 1}}."
+    )
+    ssim_weight: float = Field(0.0, ge=0, description="Weight of 1 - SSIM.")
+
+
+class Terms:
+    """The further terms between what a generator made and what it should have been.
+
+    Args:
+        config: The keys of the method.
+        value_range: Black and white of the images.
+        name: What the losses are called; {} stands for "perceptual" or "ssim".
+
+    Raises:
+        ConfigError: There is no such layer, or the weights of VGG19 are not at hand.
+    """
+
+    def __init__(self, config: TermsConfig, value_range: ValueRange, name: str = "g_{}") -> None:
+        self._range, self._name = value_range, name
+        self._ssim_weight = config.ssim_weight
+        self._perceptual, self._perceptual_weight = None, 0.0
+        if (wanted := config.perceptual) is not None:
+            self._perceptual_weight = wanted.weight
+            self._perceptual = PerceptualLoss(
+                wanted.layers,
+                value_range=value_range,
+                criterion=wanted.criterion,
+                before_activation=wanted.before_activation,
+                weights=wanted.weights,
+                allow_download=wanted.allow_download,
+            )
+
+    def __call__(self, made: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Returns those that are wanted, weighted; none where there are none.
+
+        Args:
+            made, truth: (N, C, H, W) in the value range.
+        """
+        losses = {}
+        if self._perceptual is not None:
+            losses["perceptual"] = self._perceptual_weight * self._perceptual(made, truth)
+        if self._ssim_weight:
+            losses["ssim"] = self._ssim_weight * ssim_loss(made, truth, self._range)
+        return {self._name.format(name): loss for name, loss in losses.items()}
