@@ -1,6 +1,14 @@
-"""How far images are from the truth: functions on batches, one number an image."""
+"""Numbers for how far a picture is from the true one.
 
-from img2img.metrics.l1 import l1 as l1
-from img2img.metrics.luma import luma as luma
-from img2img.metrics.psnr import psnr as psnr
-from img2img.metrics.ssim import ssim as ssim
+Each takes two batches (N, C, H, W) and returns one number an image, in float64. `metrics` lists them by
+name; what the papers on super-resolution add to them (luma, the border that does not count, rounding) is in
+`img2img.evaluation.protocol`.
+"""
+
+from img2img.metrics.base import Metric, metrics
+from img2img.metrics.l1 import l1
+from img2img.metrics.luma import luma
+from img2img.metrics.psnr import psnr
+from img2img.metrics.ssim import ssim
+
+__all__ = ["Metric", "l1", "luma", "metrics", "psnr", "ssim"]

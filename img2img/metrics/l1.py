@@ -1,31 +1,29 @@
-"""Mean absolute difference."""
+"""The mean absolute difference."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from img2img.types import UNIT, ValueRange
+from img2img.metrics.base import Metric, metrics, unit
+from img2img.types import ValueRange
 
 
-def l1(a: Tensor, b: Tensor, value_range: ValueRange = UNIT) -> Tensor:
-    """Returns the mean absolute difference of each pair of images, in parts of the whole range.
+def l1(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> Tensor:
+    """Returns the mean absolute difference of each image, as a part of the range from black to white.
 
     Args:
-        a, b: (N, C, H, W) of one shape.
+        a, b: (N, C, H, W) of one shape, in `value_range`.
         value_range: What stands for black and white.
+        border: Pixels on each side that do not count.
 
     Returns:
-        (N,), 0 for equal images and 1 for black against white.
-    """
-    same_shape(a, b)
-    return (a.double() - b.double()).abs().flatten(1).mean(1) / (value_range.high - value_range.low)
-
-
-def same_shape(a: Tensor, b: Tensor) -> None:
-    """Checks that two batches can be compared.
+        (N,) float64, from 0 (equal) to 1.
 
     Raises:
-        ValueError: They cannot.
+        ValueError: The shapes differ, or the border leaves nothing.
     """
-    if a.shape != b.shape or a.ndim != 4:
-        raise ValueError(f"images to compare have one shape (N, C, H, W), not {tuple(a.shape)} and {tuple(b.shape)}")
+    a, b = unit(a, b, value_range, border)
+    return (a - b).abs().mean(dim=(1, 2, 3))
+
+
+metrics.register("l1")(Metric(l1, higher_is_better=False, decimals=4, title="L1"))

@@ -1,26 +1,31 @@
-"""The brightness that super-resolution is measured on."""
+"""Brightness as the papers on super-resolution measure it."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from img2img.types import ValueRange
 
-def luma(images: Tensor, rounded: bool = True) -> Tensor:
-    """Returns Y of BT.601 in studio range, as MATLAB's `rgb2ycbcr` makes it.
+
+def luma(rgb: Tensor, value_range: ValueRange, rounded: bool = False) -> Tensor:
+    """Returns Y of BT.601 in its studio range: black is 16 and white is 235 of 255.
 
     Args:
-        images: (N, 3, H, W) RGB in levels from 0 to 255.
-        rounded: Whether to round to whole levels, as MATLAB does for 8-bit pictures and most papers with it.
+        rgb: (N, 3, H, W) in `value_range`.
+        value_range: What stands for the levels 0 and 255, in the argument and in the result.
+        rounded: Round to whole levels of 8 bit, as MATLAB's rgb2ycbcr does for such pictures.
 
     Returns:
-        (N, 1, H, W) in float64, from 16 to 235.
+        (N, 1, H, W) float64 in `value_range`.
 
     Raises:
         ValueError: There are not three channels.
     """
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"Y is made of RGB images (N, 3, H, W), not of {tuple(images.shape)}")
-    red, green, blue = images.double().unbind(1)
-    y = 16 + (65.481 * red + 128.553 * green + 24.966 * blue) / 255
-    # half away from zero, as MATLAB rounds; torch's own rounding goes to even
-    return ((y + 0.5).floor() if rounded else y).unsqueeze(1)
+    if rgb.ndim != 4 or rgb.shape[1] != 3:
+        raise ValueError(f"luma needs (N, 3, H, W), not {tuple(rgb.shape)}")
+    low, high = value_range
+    red, green, blue = ((rgb.double() - low) / (high - low)).unbind(1)
+    levels = (16 + 65.481 * red + 128.553 * green + 24.966 * blue)[:, None]
+    if rounded:
+        levels = (levels + 0.5).floor_()
+    return levels / 255 * (high - low) + low

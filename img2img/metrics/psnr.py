@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from img2img.metrics.l1 import same_shape
-from img2img.types import UNIT, ValueRange
+from img2img.metrics.base import Metric, metrics, unit
+from img2img.types import ValueRange
 
 
-def psnr(a: Tensor, b: Tensor, value_range: ValueRange = UNIT, border: int = 0) -> Tensor:
-    """Returns 10 log10(range^2 / MSE) of each pair of images, in dB; infinite for equal ones.
+def psnr(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> Tensor:
+    """Returns the peak signal-to-noise ratio of each image in decibels.
+
+    The squared error is averaged over all channels and pixels of an image before the logarithm.
 
     Args:
-        a, b: (N, C, H, W) of one shape.
-        value_range: What stands for black and white; their distance is the peak.
-        border: So many pixels of each side are left out.
+        a, b: (N, C, H, W) of one shape, in `value_range`; the distance from black to white is the peak.
+        value_range: What stands for black and white.
+        border: Pixels on each side that do not count.
 
     Returns:
-        (N,), in float64.
-    """
-    same_shape(a, b)
-    error = cropped(a, border).double() - cropped(b, border).double()
-    mse = error.square().flatten(1).mean(1)
-    return 10 * torch.log10((value_range.high - value_range.low) ** 2 / mse)
-
-
-def cropped(images: Tensor, border: int) -> Tensor:
-    """Returns `images` (N, C, H, W) without `border` pixels of each side.
+        (N,) float64; infinite where the images are equal.
 
     Raises:
-        ValueError: Nothing would be left.
+        ValueError: The shapes differ, or the border leaves nothing.
     """
-    height, width = images.shape[-2:]
-    if border < 0 or 2 * border >= min(height, width):
-        raise ValueError(f"of {width}x{height} pixels a border of {border} leaves nothing")
-    return images[..., border : height - border, border : width - border]
+    a, b = unit(a, b, value_range, border)
+    return -10 * (a - b).square_().mean(dim=(1, 2, 3)).log10()
+
+
+metrics.register("psnr")(Metric(psnr, higher_is_better=True, decimals=3, title="PSNR dB"))

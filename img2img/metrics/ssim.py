@@ -1,60 +1,77 @@
-"""Structural similarity.
-
-Wang, Bovik, Sheikh, Simoncelli: Image Quality Assessment, From Error Visibility to Structural Similarity
-(IEEE Trans. Image Processing 13, 2004), with the window and constants of the authors' MATLAB code.
-"""
+"""Structural similarity."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from img2img.metrics.l1 import same_shape
-from img2img.metrics.psnr import cropped
-from img2img.types import UNIT, ValueRange
+from img2img.metrics.base import Metric, metrics, unit
+from img2img.types import ValueRange
 
-SIZE, SIGMA = 11, 1.5
-_K1, _K2 = 0.01, 0.03
+WINDOW, SIGMA = 11, 1.5
+C1, C2 = 0.01**2, 0.03**2
+_STRIP = 64  # rows in work at a time: what is between fits into the processor's cache
 
 
-def ssim(a: Tensor, b: Tensor, value_range: ValueRange = UNIT, border: int = 0) -> Tensor:
-    """Returns the structural similarity of each pair of images, 1 for equal ones.
+def ssim(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> Tensor:
+    """Returns the structural similarity of each image.
 
-    Means, variances and the covariance are taken in an 11x11 Gaussian window of sigma 1.5 wherever it lies
-    inside the image, for each channel by itself; the result is the mean over positions and channels. An
-    image with a side below 11 pixels is compared in one window that covers that side, Gaussian too.
+    Means and variances are taken in an 11x11 Gaussian window of sigma 1.5 wherever it lies inside the image,
+    for each channel by itself, in float64; the result is the mean over all places and channels.
 
     Args:
-        a, b: (N, C, H, W) of one shape.
+        a, b: (N, C, H, W) of one shape, in `value_range`.
         value_range: What stands for black and white.
-        border: So many pixels of each side are left out first.
+        border: Pixels on each side that do not count, and that no window sees.
 
     Returns:
-        (N,), in float64.
+        (N,) float64, 1 where the images are equal.
+
+    Raises:
+        ValueError: The shapes differ, or less than a window is left of the images.
+
+    References:
+        Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity
+        (doi:10.1109/TIP.2003.819861), in the form without reduction that papers on super-resolution use; per
+        channel, where the paper has grey images only.
     """
-    same_shape(a, b)
-    low, high = value_range
-    a, b = ((cropped(x, border).double() - low) / (high - low) for x in (a, b))
-    mean_a, mean_b = _blurred(a), _blurred(b)
-    variance_a = _blurred(a * a) - mean_a * mean_a
-    variance_b = _blurred(b * b) - mean_b * mean_b
-    covariance = _blurred(a * b) - mean_a * mean_b
-    c1, c2 = _K1**2, _K2**2
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a * mean_a + mean_b * mean_b + c1)
-    structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return (luminance * structure).flatten(1).mean(1)
+    a, b = unit(a, b, value_range, border)
+    height, width = a.shape[-2] - WINDOW + 1, a.shape[-1] - WINDOW + 1
+    if height < 1 or width < 1:
+        raise ValueError(
+            f"SSIM needs at least {WINDOW}x{WINDOW} pixels, not {a.shape[-1]}x{a.shape[-2]}, "
+            "which is smaller than its window"
+        )
+    sums = a.new_zeros(len(a))
+    for top in range(0, height, _STRIP):
+        rows = slice(top, min(top + _STRIP, height) + WINDOW - 1)
+        sums += _similarity(a[..., rows, :], b[..., rows, :]).sum(dim=(1, 2, 3))
+    return sums / (a.shape[1] * height * width)
 
 
-def _blurred(x: Tensor) -> Tensor:
-    """Returns the Gaussian means of `x` wherever the window fits: first along columns, then along rows."""
-    channels, height, width = x.shape[1:]
-    x = F.conv2d(x, _window(height, x).view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
-    return F.conv2d(x, _window(width, x).view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
+def _similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Returns SSIM at every place where a window fits, (N, C, H - 10, W - 10)."""
+    mean_a, mean_b, square_a, square_b, product = _blur(torch.stack([a, b, a * a, b * b, a * b]))
+    squares = mean_a.square() + mean_b.square()
+    means = mean_a * mean_b
+    luminance = (2 * means + C1) / (squares + C1)
+    structure = (2 * (product - means) + C2) / (square_a + square_b - squares + C2)
+    return luminance * structure
 
 
-def _window(side: int, like: Tensor) -> Tensor:
-    size = min(SIZE, side)
-    place = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
-    weights = torch.exp(-(place**2) / (2 * SIGMA**2))
-    return weights / weights.sum()
+def _blur(x: Tensor) -> Tensor:
+    """Weighs every window that lies inside the last two dimensions."""
+    place = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    weights = torch.softmax(-place.square() / (2 * SIGMA**2), 0).tolist()
+    for dimension in (-2, -1):
+        length = x.shape[dimension] - WINDOW + 1
+        blurred = x.narrow(dimension, WINDOW // 2, length) * weights[WINDOW // 2]
+        for near in range(WINDOW // 2):  # the window is symmetric: two rows share a weight
+            far = WINDOW - 1 - near
+            pair = x.narrow(dimension, near, length) + x.narrow(dimension, far, length)
+            blurred.add_(pair, alpha=weights[near])
+        x = blurred
+    return x
+
+
+metrics.register("ssim")(Metric(ssim, higher_is_better=True, decimals=4, title="SSIM"))

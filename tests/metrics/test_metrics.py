@@ -1,0 +1,131 @@
+"""Metrics against plain formulas written once more in NumPy."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
+
+from img2img.metrics import l1, luma, metrics, psnr, ssim
+from img2img.types import SYMMETRIC, UNIT, ValueRange
+
+BYTES = ValueRange(0, 255)
+
+
+def pair(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    a = torch.rand(shape, generator=generator)
+    return a, (a + 0.1 * torch.randn(shape, generator=generator)).clamp(0, 1)
+
+
+def plain_ssim(a: np.ndarray, b: np.ndarray, peak: float) -> float:
+    """SSIM of two (H, W) arrays, window by window, with the paper's two-dimensional weights."""
+    y, x = np.mgrid[-5:6, -5:6]
+    weights = np.exp(-(x**2 + y**2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    values = []
+    for p, q in zip(
+        sliding_window_view(a, (11, 11)).reshape(-1, 11, 11),
+        sliding_window_view(b, (11, 11)).reshape(-1, 11, 11),
+        strict=True,
+    ):
+        mean_p, mean_q = (weights * p).sum(), (weights * q).sum()
+        variance_p = (weights * (p - mean_p) ** 2).sum()
+        variance_q = (weights * (q - mean_q) ** 2).sum()
+        covariance = (weights * (p - mean_p) * (q - mean_q)).sum()
+        c1, c2 = (0.01 * peak) ** 2, (0.03 * peak) ** 2
+        values.append(
+            (2 * mean_p * mean_q + c1)
+            * (2 * covariance + c2)
+            / ((mean_p**2 + mean_q**2 + c1) * (variance_p + variance_q + c2))
+        )
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("border", [0, 3])
+def test_psnr_and_l1_are_the_formulas(border: int) -> None:
+    a, b = (x * 255 for x in pair(2, 3, 20, 17))
+    inner = np.s_[:, :, border : 20 - border, border : 17 - border]
+    difference = (a.double().numpy() - b.double().numpy())[inner]
+    expected = [10 * math.log10(255**2 / float((d**2).mean())) for d in difference]
+    assert psnr(a, b, BYTES, border).tolist() == pytest.approx(expected, abs=1e-9)
+    assert l1(a, b, BYTES, border).tolist() == pytest.approx(
+        [float(np.abs(d).mean()) / 255 for d in difference], abs=1e-12
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 23, 19), (1, 1, 11, 11), (1, 1, 90, 14)])
+def test_ssim_is_the_formula(shape: tuple[int, ...]) -> None:
+    a, b = (x * 255 for x in pair(*shape))
+    expected = [
+        np.mean([plain_ssim(p, q, 255) for p, q in zip(x, y, strict=True)])
+        for x, y in zip(a.double().numpy(), b.double().numpy(), strict=True)
+    ]
+    assert ssim(a, b, BYTES).tolist() == pytest.approx(expected, abs=1e-10)
+
+
+def test_ssim_does_not_see_the_border() -> None:
+    a, b = pair(1, 1, 30, 30)
+    whole = ssim(a[..., 4:-4, 4:-4], b[..., 4:-4, 4:-4], UNIT)
+    b[..., :4, :] = 0
+    assert torch.equal(ssim(a, b, UNIT, border=4), whole)
+
+
+@pytest.mark.parametrize("name", list(metrics))
+def test_the_value_range_does_not_matter(name: str) -> None:
+    a, b = (x.double() for x in pair(2, 3, 16, 16))
+    measure = metrics[name].measure
+    expected = measure(a, b, UNIT)
+    assert torch.allclose(measure(a * 2 - 1, b * 2 - 1, SYMMETRIC), expected, rtol=1e-9)
+    assert torch.allclose(measure(a * 255, b * 255, BYTES), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", list(metrics))
+def test_each_image_has_its_own_number_and_worse_is_worse(name: str) -> None:
+    a, b = pair(3, 3, 16, 16)
+    b[1] = a[1]
+    measure, higher = metrics[name].measure, metrics[name].higher_is_better
+    together = measure(a, b, UNIT)
+    assert together.shape == (3,) and together.dtype == torch.float64
+    assert torch.equal(
+        torch.cat([measure(x[None], y[None], UNIT) for x, y in zip(a, b, strict=True)]), together
+    )
+    assert (together.argmax() if higher else together.argmin()) == 1
+
+
+def test_equal_images() -> None:
+    a, _ = pair(1, 3, 16, 16)
+    assert psnr(a, a, UNIT).item() == math.inf
+    assert ssim(a, a, UNIT).item() == pytest.approx(1, abs=1e-12)
+    assert l1(a, a, UNIT).item() == 0
+
+
+def test_half_precision_counts_as_it_is() -> None:
+    a, b = (x.bfloat16() for x in pair(1, 3, 32, 32))
+    assert torch.equal(ssim(a, b, UNIT), ssim(a.double(), b.double(), UNIT))
+
+
+def test_impossible_comparisons_are_refused() -> None:
+    a, b = pair(1, 3, 16, 16)
+    with pytest.raises(ValueError, match="one shape"):
+        psnr(a, b[..., 1:], UNIT)
+    with pytest.raises(ValueError, match="leaves nothing of 16x16"):
+        l1(a, b, UNIT, border=8)
+    with pytest.raises(ValueError, match="at least 11x11 pixels, not 10x10"):
+        ssim(a, b, UNIT, border=3)
+
+
+def test_luma_of_known_colours() -> None:
+    """Black, white, the primaries and a mixed colour: what MATLAB's rgb2ycbcr prints for these bytes."""
+    colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (120, 200, 33)]
+    rgb = torch.tensor(colours, dtype=torch.float64).reshape(-1, 3, 1, 1)
+    assert luma(rgb, BYTES, rounded=True).flatten().tolist() == pytest.approx([16, 235, 81, 145, 41, 151])
+    exact = luma(rgb, BYTES).flatten().tolist()
+    assert exact[2] == pytest.approx(81.481) and exact[0] == 16
+    assert torch.allclose(luma(rgb / 127.5 - 1, SYMMETRIC), luma(rgb, BYTES) / 127.5 - 1)
+    with pytest.raises(ValueError, match="luma needs"):
+        luma(rgb[:, :1], BYTES)
