@@ -40,6 +40,10 @@ LAYERS = tuple(
 """The convolutions of VGG19 by block and place: conv1_2 is the second of the first block."""
 
 
+class FeaturesMissingError(ConfigError):
+    """The weights of VGG19 are not at hand."""
+
+
 class PerceptualLoss:
     """Compares features of VGG19 at chosen convolutions.
 
@@ -201,7 +205,7 @@ def _find(given: str | PathLike[str] | None, allow_download: bool, progress: Pro
         return path
     if allow_download:
         return fetch(URLS, path, SHA256, progress=progress)
-    raise ConfigError(
+    raise FeaturesMissingError(
         f"the weights of VGG19 for the perceptual loss are not at hand. Name their file (weights), or put "
         f"{NAME} into {display_path(path.parent)}, or allow the download of 548 MiB from {URLS[0]} "
         "(allow_download)."

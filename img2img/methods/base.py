@@ -56,6 +56,7 @@ class Method(nn.Module):
         data_kind: What a batch holds: "paired", "unpaired" or "super_resolution".
         Config: The class of `config`.
         scale: Target pixels per source pixel along one side.
+        notes: Sentences about choices that were made, for the run to say at its start.
     """
 
     data_kind: ClassVar[DataKind]
@@ -64,6 +65,7 @@ class Method(nn.Module):
 
     def __init__(self, config: MethodConfig, source_channels: int, target_channels: int) -> None:
         super().__init__()
+        self.notes: list[str] = []
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters that learn together, by the name that `optimize` is called with."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.losses import PixelKind, pixel_losses
+from img2img.losses.perceptual import FeaturesMissingError
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.base import Method, MethodConfig, Optimize, Picture, methods
 from img2img.methods.networks import DiscriminatorConfig, GeneratorConfig, InitConfig, make_generator
@@ -33,7 +34,8 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
     )
     objective: Literal["psnr", "gan"] = Field(
         "psnr",
-        description="psnr: the pixel loss alone. gan: all losses. With training.stages their names decide.",
+        description="psnr: the pixel loss alone. gan: all losses; the entries of training.stages may then be "
+        "called psnr and gan, to do one after the other.",
     )
     pixel_loss: PixelKind = Field("l1", description="The loss between output and truth.")
     pixel_weight: float = Field(
@@ -47,6 +49,11 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
         InitConfig(kind="default"),
         description="How weights begin; default leaves what each architecture does.",
     )
+    perceptual_fallback: bool = Field(
+        True,
+        description="Where the weights of VGG19 are not at hand, compare the features of the discriminator "
+        "instead; false makes that an error.",
+    )
 
 
 @methods.register("super_resolution")
@@ -54,7 +61,9 @@ class SuperResolution(Method):
     """Learns from sharp pictures and their reduced copies to enlarge.
 
     In the stage psnr the generator learns from the pixel loss alone. In the stage gan the generator learns
-    first, then the discriminator, as in the authors' code of ESRGAN.
+    first, then the discriminator, as in the authors' code of ESRGAN. SRResNet is the stage psnr with the
+    generator srresnet; SRGAN adds the discriminator srgan, the loss vanilla and VGG19 features after their
+    activation; ESRGAN has rrdbnet, vgg, ragan and features before it.
     """
 
     data_kind = "super_resolution"
@@ -73,22 +82,41 @@ class SuperResolution(Method):
         )
         self.config = config
         self.objective: str = config.objective
-        self.adversary = Adversary(config, target_channels, self.generator.output_range)
         self.pixel_loss = pixel_losses[config.pixel_loss]
-        self.terms = Terms(config, self.generator.output_range)
+        self.adversary: Adversary | None = None
+        if config.objective == "psnr":
+            return
+        value_range = self.generator.output_range
+        try:
+            self.terms = Terms(config, value_range)
+            if config.perceptual is not None:
+                self.notes.append("The perceptual loss compares features of VGG19.")
+        except FeaturesMissingError as error:
+            if config.perceptual is None or not config.perceptual_fallback:
+                raise
+            self.notes.append(
+                "The weights of VGG19 are not at hand: the perceptual loss compares features of the "
+                f"discriminator instead. ({error})"
+            )
+            fallback = {"feature_matching": config.perceptual.weight, "perceptual": None}
+            config = config.model_copy(update=fallback)
+            self.terms = Terms(config, value_range)
+        self.adversary = Adversary(config, target_channels, value_range)
 
     def begin(self, stage: str) -> None:
         """Chooses the losses: "psnr" or "gan"; "" for the one that the configuration names."""
         if stage not in ("", "psnr", "gan"):
             raise ConfigError(f"super_resolution has the stages psnr and gan, not {stage!r}.")
+        if stage == "gan" and self.adversary is None:
+            raise ConfigError("the stage gan needs method.objective: gan, which builds its discriminator.")
         self.objective = stage or self.config.objective
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Both players."""
-        return {
-            "generator": list(self.generator.parameters()),
-            "discriminator": list(self.adversary.discriminator.parameters()),
-        }
+        """The generator, and the discriminator if there is one."""
+        groups = {"generator": list(self.generator.parameters())}
+        if self.adversary is not None:
+            groups["discriminator"] = list(self.adversary.discriminator.parameters())
+        return groups
 
     def generators(self) -> dict[str, Generator]:
         """The one generator."""
@@ -99,7 +127,7 @@ class SuperResolution(Method):
         fake = self.generator(batch.source)
         pixel = self.pixel_loss(fake, batch.target)
         name = f"g_{self.config.pixel_loss}"
-        if self.objective == "psnr":
+        if self.objective == "psnr" or self.adversary is None:
             optimize("generator", {name: pixel})
             return
         losses = {
