@@ -24,13 +24,19 @@ MAX_SHOWN = 20  # of failures and warnings at the end; the report has them all
 Load = Callable[[], "tuple[Processor, dict[str, Any]]"]
 
 
-def convert(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int:
+def convert(
+    inputs: Sequence[Path],
+    options: BatchOptions,
+    load: Load,
+    on_result: Callable[[Result], None] = lambda result: None,
+) -> int:
     """Runs a processor over `inputs` and tells the user about it.
 
     Args:
         inputs: Files and folders.
         options: The shared options.
         load: Returns the processor and the settings that identify it; called when there is work to do.
+        on_result: Called with each result as it comes.
 
     Returns:
         The exit code.
@@ -52,7 +58,7 @@ def convert(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int:
     if work.reason:
         say_error(work.reason)
         return 4
-    return _run(work, options, load)
+    return _run(work, options, load, on_result)
 
 
 def _show(work: Plan) -> int:
@@ -72,7 +78,7 @@ def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
 
 
-def _run(work: Plan, options: BatchOptions, load: Load) -> int:
+def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Result], None]) -> int:
     from img2img.batch import Report, Summary, exit_code, run
 
     processor, settings = load()
@@ -102,6 +108,7 @@ def _run(work: Plan, options: BatchOptions, load: Load) -> int:
                 summary.add(result)
                 if report is not None:
                     report.add(result)
+                on_result(result)
                 _say_result(result, summary, options)
                 progress.advance(failed=result.status == "failed")
     summary.finish()

@@ -145,7 +145,7 @@ def download(
 ) -> Downloaded:
     """Makes the data set `folder`: downloads, checks, unpacks beside it, and puts it there in one step.
 
-    What a broken connection left is continued by the next call. What came is recorded in `ARCHIVE.lock` beside
+    What a broken connection left is continued by the next call. What came is on record in `ARCHIVE.lock` by
     an archive whose checksum nobody has published, and every later download must be the same file.
 
     Args:
@@ -156,12 +156,51 @@ def download(
         progress: Called with the bytes of an archive that are here, and all of them where that is known.
         say: Called with a sentence when a long step begins.
 
+    Returns:
+        What was done; nothing when the folder holds the data set already.
+
     Raises:
         UsageError: The folder holds something else, the disk is too small, or it can only be had by hand.
         DownloadError: No mirror gave the right file, or an archive is not what the recipe says.
     """
+    require(recipe, folder, archives)
     if (folder / MARK).is_file():
         return Downloaded(folder, 0)
+    place = folder.parent
+    place.mkdir(parents=True, exist_ok=True)
+    _sweep(place)
+    _check_space(recipe, place, with_archives=not archives)
+    paths, sums, unchecked = [], [], []
+    for i, archive in enumerate(recipe.archives):
+        path = archives[i] if archives else place / archive.name
+        expected = archive.sha256 or _recorded(_lock(path))
+        if not archives:
+            fetch(archive.urls, path, expected, archive.size, progress)
+        say(f"Checking {display_path(path)} ...")
+        sums.append(_check(path, archive, expected))
+        if expected is None and archive.md5 is None:
+            unchecked.append(path.name)
+        paths.append(path)
+    say(f"Unpacking {' and '.join(display_path(path) for path in paths)} ...")
+    count, left_out = _make(recipe, folder, paths, sums)
+    for archive, path, sha256 in zip(recipe.archives, paths, sums, strict=True):
+        if archive.sha256 is None and not archives:
+            record = {"sha256": sha256, "size": path.stat().st_size}
+            write_bytes(json.dumps(record).encode() + b"\n", _lock(path))
+    if not keep and not archives:
+        for path in paths:
+            path.unlink()
+    return Downloaded(folder, count, left_out, tuple(unchecked))
+
+
+def require(recipe: Recipe, folder: Path, archives: tuple[Path, ...] = ()) -> None:
+    """Refuses a download that cannot end well before anybody is asked about it.
+
+    Raises:
+        UsageError: See `download`.
+    """
+    if (folder / MARK).is_file():
+        return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             f"{display_path(folder)} is there already and is not this data set; name another folder with -o."
@@ -170,30 +209,6 @@ def download(
         raise UsageError(f"this data set is {len(recipe.archives)} archives; {len(archives)} are given.")
     if not archives and not all(archive.urls for archive in recipe.archives):
         raise UsageError(f"this data set cannot be downloaded. {recipe.by_hand}")
-    place = folder.parent
-    place.mkdir(parents=True, exist_ok=True)
-    _sweep(place)
-    _check_space(recipe, place, with_archives=not archives)
-    paths, sums, unchecked = [], [], []
-    for i, archive in enumerate(recipe.archives):
-        path = archives[i] if archives else place / archive.name
-        lock = path.with_name(f"{path.name}.lock")
-        expected = archive.sha256 or _recorded(lock)
-        if not archives:
-            fetch(archive.urls, path, expected, archive.size, progress)
-        say(f"Checking {display_path(path)} ...")
-        sums.append(_check(path, archive, expected))
-        if expected is None and archive.md5 is None:
-            unchecked.append(path.name)
-        if archive.sha256 is None and not archives:
-            write_bytes(json.dumps({"sha256": sums[-1], "size": path.stat().st_size}).encode() + b"\n", lock)
-        paths.append(path)
-    say(f"Unpacking {' and '.join(display_path(path) for path in paths)} ...")
-    count, left_out = _make(recipe, folder, paths, sums)
-    if not keep and not archives:
-        for path in paths:
-            path.unlink()
-    return Downloaded(folder, count, left_out, tuple(unchecked))
 
 
 def _check(path: Path, archive: Archive, expected: str | None) -> str:
@@ -219,6 +234,10 @@ def _check(path: Path, archive: Archive, expected: str | None) -> str:
                 f"{wanted}. Move it away and try again."
             )
     return found[0][1]
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
 
 
 def _recorded(lock: Path) -> str | None:

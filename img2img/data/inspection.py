@@ -34,7 +34,6 @@ class Face:
         digest: Of its pixels: equal for equal pictures, whatever the file.
         thumbnail: (256,) float32, the means over a grid, centred and of length 1; None when it is flat.
         colours: How many different colours its pixels have (of 65,536 of them if there are more).
-        dominant: The share of the pixels that have one of the 16 commonest colours.
         foreign: The share of the pixels whose colour is not in the palette that was asked about.
     """
 
@@ -47,7 +46,6 @@ class Face:
     digest: bytes
     thumbnail: NDArray[np.float32] | None
     colours: int
-    dominant: float
     foreign: float = 0.0
 
 
@@ -122,7 +120,6 @@ def _face(image: Image, palette: Palette | None) -> Face:
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / _ENOUGH)))
     some = pixels[::step, ::step]
     contrast = float(np.max(np.std(some, axis=(0, 1), dtype=np.float64))) / image.white
-    counts = np.sort(np.unique(_codes(some), return_counts=True)[1])
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
     return Face(
@@ -134,8 +131,7 @@ def _face(image: Image, palette: Palette | None) -> Face:
         contrast=contrast,
         digest=digest.digest(),
         thumbnail=None if contrast < FLAT else _thumbnail(pixels),
-        colours=len(counts),
-        dominant=float(counts[-16:].sum() / counts.sum()),
+        colours=len(np.unique(_codes(some))),
         foreign=_foreign(pixels, palette),
     )
 

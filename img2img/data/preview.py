@@ -1,0 +1,96 @@
+"""Pictures for people: what the network will see, and what `check` complains about."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+
+import numpy as np
+
+from img2img.data.check import Case, Checked
+from img2img.data.datasets import Dataset, Part
+from img2img.errors import ImageError
+from img2img.image import Image, read_image
+from img2img.image.image import Pixels
+
+Cell = tuple[Image, str]
+_IN_A_ROW = 6
+_CAPTION = 32  # characters below a picture that is 256 pixels wide
+
+
+def preview(dataset: Dataset, samples: int, epochs: int) -> list[list[Cell]]:
+    """Returns the pictures of some samples as training gets them: resized, augmented, cut and mirrored.
+
+    Args:
+        dataset: `Data.train` of `open_data`.
+        samples: How many samples, evenly spread over the data set: one row each.
+        epochs: How many of their random versions, side by side: source and target of each.
+
+    Raises:
+        ProcessingError: None of the pictures can be read.
+    """
+    samples = min(samples, len(dataset))
+    places = np.arange(samples) * len(dataset) // samples
+    rows = []
+    for index in places.tolist():
+        row = []
+        for epoch in range(epochs):
+            sample = dataset[epoch, index]
+            row.append((Image(seen(sample.source, dataset.classes)), _short(sample.key)))
+            row.append((Image(seen(sample.target)), f"target, epoch {epoch}"))
+        rows.append(row)
+    return rows
+
+
+def seen(part: Part, classes: int = 0) -> Pixels:
+    """Returns what the network gets of a part: its window, turned. Classes are shown as colours."""
+    pixels = part.cut().pixels
+    axes = tuple(axis for axis, bit in ((1, 1), (0, 2)) if part.turn & bit)
+    pixels = np.flip(pixels, axes) if axes else pixels
+    pixels = pixels.swapaxes(0, 1) if part.turn & 4 else pixels
+    return _wheel(classes)[pixels[..., 0]] if classes else pixels
+
+
+def offenders(checked: Checked, most: int = 60) -> list[list[Cell]]:
+    """Returns pictures of what was found, some of each finding first; what cannot be read is grey.
+
+    Args:
+        checked: From `check`.
+        most: Pictures on the sheet.
+    """
+    groups: list[tuple[str, list[Case]]] = [(f.kind, list(f.cases)) for f in checked.findings if f.cases]
+    rows: list[list[Cell]] = []
+    left = most
+    while left > 0 and any(cases for _, cases in groups):
+        for kind, cases in groups:
+            row: list[Cell] = []
+            while cases and left > 0 and (not row or len(row) + len(cases[0].files) <= _IN_A_ROW):
+                case = cases.pop(0)
+                cells = [_cell(path, kind) for path in case.files[:_IN_A_ROW]]
+                row += cells
+                left -= len(cells)
+            rows += [row] if row else []
+    return rows
+
+
+def _cell(file: Path, kind: str) -> Cell:
+    try:
+        image = read_image(file)
+    except ImageError:
+        image = Image(np.full((32, 128, 1), 128, np.uint8))
+    return image, _short(f"{kind}: {file.parent.name}/{file.name}")
+
+
+def _short(text: str) -> str:
+    """Returns `text` with its middle left out where a caption has no room for it."""
+    return text if len(text) <= _CAPTION else f"{text[: _CAPTION // 2]}...{text[3 - _CAPTION // 2 :]}"
+
+
+def _wheel(classes: int) -> Pixels:
+    """Returns one colour for each class (classes, 3), neighbours far apart."""
+    colours = [
+        colorsys.hsv_to_rgb(i * 0.618 % 1, 0.4 + 0.6 * (i % 2), 1 - 0.5 * (i // 2 % 2))
+        for i in range(classes)
+    ]
+    wheel: Pixels = np.rint(np.array(colours) * 255).astype(np.uint8)
+    return wheel

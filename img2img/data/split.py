@@ -1,0 +1,262 @@
+"""Dividing data into training, validation and test by a seed and the names of the files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from img2img.data.config import DataConfig
+from img2img.data.records import Record, find_records, held_out_share
+from img2img.errors import PlanError, UsageError, display_path
+
+PARTS = ("train", "val", "test")
+How = Literal["copy", "link"]
+_SPARE = 64 * 2**20  # bytes that stay free on the disk
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One file and where it goes.
+
+    Attributes:
+        part: train, val or test.
+        source: The file.
+        target: Its place below the output folder.
+    """
+
+    part: str
+    source: Path
+    target: PurePosixPath
+
+
+@dataclass(frozen=True)
+class Division:
+    """What `divide` decided.
+
+    Attributes:
+        files: Every file with its place.
+        pairs: For pairs in two files: (part, A, B).
+        counts: Samples of each part.
+        layout: The option that reads the result: "paired", "aligned", "unpaired" or "images".
+    """
+
+    files: tuple[Placed, ...]
+    pairs: tuple[tuple[str, Path, Path], ...]
+    counts: dict[str, int]
+    layout: str
+
+
+def divide(
+    config: DataConfig, validation: float, test: float, seed: int, group: str | None = None
+) -> Division:
+    """Decides for every sample of `config` whether it is for training, validation or test.
+
+    The hash of seed and name decides, so other files do not matter, and the same names always fall alike;
+    shares are met on average. Pairs stay together. What was divided already is taken as one.
+
+    Args:
+        config: Where the samples are.
+        validation: Share for validation, from 0 to 1.
+        test: Share for test.
+        seed: Another number is another division.
+        group: What else stays together: "folder" for the pictures of one folder, or a regular expression
+            whose first group (or whole match) in the name without extension is the same for all of them.
+
+    Raises:
+        UsageError: The shares leave nothing for training, or the pattern is none.
+        PlanError: There are no files or partners are missing.
+    """
+    if validation < 0 or test < 0 or validation + test >= 1:
+        raise UsageError(f"the shares {validation:g} and {test:g} must leave something for training.")
+    records = find_records(config.model_copy(update={"validation_fraction": 0.0}))
+    domains = [(*records.train, *records.validation), (*records.train_b, *records.validation_b)]
+    key = _key(group)
+    placed: list[Placed] = []
+    pairs: list[tuple[str, Path, Path]] = []
+    counts: Counter[str] = Counter()
+    for letter, samples in zip("AB", domains, strict=True):
+        parts = _parts([key(record.stem) for record in samples], validation, test, seed)
+        for record, part in zip(samples, parts, strict=True):
+            counts[part] += 1
+            if record.target is not None:
+                pairs.append((part, record.source, record.target))
+                for side, path in zip("AB", record.files, strict=True):
+                    placed.append(Placed(part, path, _place(f"{side}/{part}", record, path)))
+            else:
+                folder = f"{letter}/{part}" if config.unpaired else part
+                placed.append(Placed(part, record.source, _place(folder, record, record.source)))
+    clashes = [name for name, count in Counter(p.target for p in placed).items() if count > 1]
+    if clashes:
+        raise PlanError(
+            f"two files would become {clashes[0]}: rename one, or name a folder that is not divided already."
+        )
+    layout = "paired" if pairs else next(n for n in ("aligned", "unpaired", "images") if getattr(config, n))
+    return Division(tuple(placed), tuple(pairs), {part: counts[part] for part in PARTS}, layout)
+
+
+def write_folders(
+    division: Division, output: Path, how: How, advance: Callable[[], None] = lambda: None
+) -> int:
+    """Makes the folder `output` with all files in their places, in one step; inputs are not touched.
+
+    Args:
+        division: From `divide`.
+        output: The folder, which must not exist or be empty.
+        how: "copy", or "link": hard links, and symbolic ones where the disk is another.
+        advance: Called after each file.
+
+    Returns:
+        How many files are symbolic links.
+
+    Raises:
+        UsageError: There is something already, or the disk is too small.
+    """
+    _require_free(output, division)
+    if how == "copy":
+        needed = sum(placed.source.stat().st_size for placed in division.files) + _SPARE
+        free = shutil.disk_usage(_existing(output)).free
+        if free < needed:
+            raise UsageError(
+                f"{display_path(output)}: {needed / 2**30:.1f} GiB are needed and {free / 2**30:.1f} GiB are "
+                "free; choose another disk, or link instead of copying."
+            )
+    symbolic = 0
+
+    def fill(folder: Path) -> None:
+        nonlocal symbolic
+        for placed in division.files:
+            target = folder / placed.target
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = placed.source.resolve()
+            if how == "copy":
+                shutil.copyfile(source, target)
+                shutil.copystat(source, target)
+                target.chmod(0o644)
+            else:
+                try:
+                    os.link(source, target)
+                except OSError:
+                    target.symlink_to(source)
+                    symbolic += 1
+            advance()
+
+    _in_one_step(output, fill)
+    return symbolic
+
+
+def write_lists(division: Division, output: Path) -> list[str]:
+    """Writes lists into the new folder `output`: pairs.csv for pairs, else one text file for each part.
+
+    Paths in them are relative to the folder, where they can be.
+
+    Returns:
+        The names of the lists.
+
+    Raises:
+        UsageError: There is something already.
+    """
+    _require_free(output, division)
+    base = output.resolve()
+    lists: dict[str, list[str]] = {}
+    if division.pairs:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("source", "target", "split"))
+        for part, a, b in division.pairs:
+            writer.writerow((_relative(a, base), _relative(b, base), part))
+        lists["pairs.csv"] = [text.getvalue()]
+    else:
+        for placed in division.files:
+            line = _relative(placed.source, base) + "\n"
+            letter = placed.target.parts[0] if division.layout == "unpaired" else ""
+            lists.setdefault(f"{placed.part}{letter}.txt", []).append(line)
+
+    def fill(folder: Path) -> None:
+        for name, lines in lists.items():
+            (folder / name).write_text("".join(lines), "utf-8", "surrogateescape")
+
+    _in_one_step(output, fill)
+    return sorted(lists)
+
+
+def _key(group: str | None) -> Callable[[str], str]:
+    if group is None:
+        return lambda stem: stem
+    if group == "folder":
+        return lambda stem: str(PurePosixPath(stem).parent)
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise UsageError(f"{group!r} is neither folder nor a regular expression ({error}).") from None
+
+    def matched(stem: str) -> str:
+        match = pattern.search(stem)
+        return stem if match is None else match[1] if pattern.groups else match[0]
+
+    return matched
+
+
+def _parts(names: Sequence[str], validation: float, test: float, seed: int) -> list[str]:
+    """Returns the part of each name; equal names fall alike."""
+    distinct = sorted(set(names))
+    in_test = held_out_share(distinct, test, seed)
+    rest = [name for name, out in zip(distinct, in_test, strict=True) if not out]
+    # Of the same hash: what is below test + validation, and not below test.
+    in_validation = held_out_share(rest, validation + test, seed) if validation else [False] * len(rest)
+    part = dict.fromkeys(distinct, "test") | {
+        name: "val" if out else "train" for name, out in zip(rest, in_validation, strict=True)
+    }
+    return [part[name] for name in names]
+
+
+def _place(folder: str, record: Record, path: Path) -> PurePosixPath:
+    """Returns the place of a file: its key below `folder`, with its own extension."""
+    stem = PurePosixPath(record.stem)
+    if stem.is_absolute() or ".." in stem.parts:  # from a list
+        stem = PurePosixPath(*(part for part in stem.parts if part not in ("..", stem.anchor)))
+    return folder / stem.with_name(stem.name + path.suffix)
+
+
+def _require_free(output: Path, division: Division) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"{display_path(output)} is there already; name a new folder with -o.")
+    inside = output.resolve()
+    for placed in division.files[:1]:
+        if inside in placed.source.resolve().parents:
+            raise UsageError(f"{display_path(output)} holds the inputs; name a new folder with -o.")
+
+
+def _in_one_step(output: Path, fill: Callable[[Path], None]) -> None:
+    """Fills a folder beside `output` and gives it that name."""
+    stage = output.with_name(f".img2img-dividing-{os.getpid()}")
+    try:
+        stage.mkdir(parents=True)
+        fill(stage)
+        if output.is_dir():
+            output.rmdir()
+        stage.rename(output)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.resolve().parents) if folder.is_dir())
+
+
+def _relative(path: Path, base: Path) -> str:
+    real = path.absolute()
+    try:
+        return Path(os.path.relpath(real, base)).as_posix()
+    except ValueError:  # another drive
+        return real.as_posix()
+
+
+__all__ = ["PARTS", "Division", "How", "Placed", "divide", "write_folders", "write_lists"]
