@@ -55,7 +55,7 @@ def _similarity(a: Tensor, b: Tensor) -> Tensor:
     squares = mean_a.square() + mean_b.square()
     means = mean_a * mean_b
     luminance = (2 * means + C1) / (squares + C1)
-    structure = (2 * (product - means) + C2) / (square_a + square_b - squares + C2)
+    structure: Tensor = (2 * (product - means) + C2) / (square_a + square_b - squares + C2)
     return luminance * structure
 
 
