@@ -23,6 +23,7 @@ COMMANDS = {
     "translate": ("translate", "translate", "Turn images into others with a pix2pix or CycleGAN model."),
     "process": ("process", "process", "Run OpenCV operations over folders of images (alias: enhance)."),
     "train": ("train", "train", "Train a model on your own pictures."),
+    "data": ("data", "data", "Check, make, divide, preview and download training pictures."),
     "model": ("model", "model", "Look into, import and list models."),
     "demo": ("demo", "demo", "See it work on three photographs that ship with the package."),
     "doctor": ("doctor", "doctor", "Check this installation and machine."),
