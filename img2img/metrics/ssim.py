@@ -55,8 +55,9 @@ def _similarity(a: Tensor, b: Tensor) -> Tensor:
     squares = mean_a.square() + mean_b.square()
     means = mean_a * mean_b
     luminance = (2 * means + C1) / (squares + C1)
-    structure: Tensor = (2 * (product - means) + C2) / (square_a + square_b - squares + C2)
-    return luminance * structure
+    structure = (2 * (product - means) + C2) / (square_a + square_b - squares + C2)
+    similarity: Tensor = luminance * structure
+    return similarity
 
 
 def _blur(x: Tensor) -> Tensor:
