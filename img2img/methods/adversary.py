@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from pydantic import Field
@@ -99,25 +100,24 @@ class Adversary(nn.Module):
             real, fake: (N, C, H, W).
             condition: (N, C', H, W) that both belong to, or None.
         """
-        # fake first: batch norm's running averages then move in the order of the reference implementation
-        fake, real = self._seen(fake.detach(), condition), self._seen(real.detach(), condition)
-        fake_logits, real_logits = self._both(fake, real)
+        fake, real = fake.detach(), real.detach()
+        fake_logits, real_logits = self._both(self._seen(fake, condition), self._seen(real, condition))
         losses = self.gan.discriminator(real_logits, fake_logits)
         losses = {name: self.config.discriminator_weight * loss for name, loss in losses.items()}
         if self.config.gradient_penalty:
-            penalty = gradient_penalty(self.discriminator, real, fake)
+            penalty = gradient_penalty(partial(self._logits, condition), real, fake)
             losses["d_penalty"] = self.config.gradient_penalty * penalty
         if self.config.r1:
-            losses["d_r1"] = r1_penalty(self.discriminator, real, self.config.r1)
+            losses["d_r1"] = r1_penalty(partial(self._logits, condition), real, self.config.r1)
         return self._named(losses)
 
     def fool(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """Returns the adversarial loss of the generator, weighted; arguments as in `judge`."""
-        fake_logits = self.discriminator(self._seen(fake, condition))
+        fake_logits = self._logits(condition, fake)
         real_logits = None
         if self.gan.needs_real:
             with torch.no_grad():
-                real_logits = self.discriminator(self._seen(real, condition))
+                real_logits = self._logits(condition, real)
         return {self._gan: self.config.gan_weight * self.gan.generator(fake_logits, real_logits)}
 
     def match(self, made: Tensor, truth: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
@@ -141,9 +141,14 @@ class Adversary(nn.Module):
             return _joined(image, condition)
         return self._places(_joined(self._colours(image), condition))
 
+    def _logits(self, condition: Tensor | None, image: Tensor) -> Logits:
+        logits: Logits = self.discriminator(self._seen(image, condition))
+        return logits
+
     def _both(self, fake: Tensor, real: Tensor) -> tuple[Logits, Logits]:
         """Returns the logits of both, from one call where that is the same."""
         if not self._together or fake.shape[1:] != real.shape[1:]:
+            # fake first: batch norm's running averages then move in the order of the original
             return self.discriminator(fake), self.discriminator(real)
         sizes = [len(fake), len(real)]
         logits: Logits = self.discriminator(torch.cat((fake, real)))

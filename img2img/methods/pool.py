@@ -84,7 +84,7 @@ class ImagePool(nn.Module):
             self.images = None
         else:
             device = loaded.device if self.images is None else self.images.device
-            self.images = torch.empty_like(loaded, device=device)
+            self.images = loaded.new_empty((self.size, *loaded.shape[1:]), device=device)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
