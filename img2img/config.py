@@ -1,4 +1,4 @@
-"""YAML files in, plain Python values and checked sections out: the one place that knows YAML and overrides."""
+"""YAML in, plain values and checked sections out: the one place that knows YAML and overrides."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from img2img.errors import ConfigError, display_path
 
 M = TypeVar("M", bound=BaseModel)
+_QUOTES = "'\""
 _LARGEST = 4 * 2**20  # bytes; a configuration is written by hand
 
 
@@ -88,6 +89,15 @@ def load_yaml(path: str | PathLike[str]) -> object:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{name}, line {line}: is not UTF-8 text; save it as UTF-8.") from None
+    return parse_yaml(text, name)
+
+
+def parse_yaml(text: str, name: str) -> object:
+    """Does what `load_yaml` does with a text that is at hand; `name` says in messages where it stands.
+
+    Raises:
+        ConfigError: It is not valid YAML; line and column are named.
+    """
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
@@ -118,35 +128,63 @@ def override(tree: dict[str, Any], assignments: Iterable[str], sections: Mapping
         sections: The keys that each section may have; the empty name stands for the top level.
 
     Raises:
-        ConfigError: An assignment has no `=`, no such key exists, or its value is no YAML.
+        ConfigError: Assignments have no `=`, no such key exists, or a value is no YAML; a line for each.
     """
+    problems = []
     for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        key = key.strip().replace("-", "_")
-        if not equals or not key:
-            raise ConfigError(f"{assignment!r} is no assignment; write key=value, such as training.epochs=5.")
         try:
-            value = yaml.load(text, _Loader)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{assignment}: the value is not valid YAML ({error}).") from None
-        *path, leaf = key.split(".")
-        if not path and leaf not in sections[""]:
-            homes = [section for section, keys in sections.items() if section and leaf in keys]
-            if len(homes) > 1:
-                raise ConfigError(f"{leaf} could be {' or '.join(f'{home}.{leaf}' for home in homes)}; say which.")
-            if not homes:
-                known = [*sections[""], *(f"{s}.{k}" for s, keys in sections.items() if s for k in keys)]
-                bare = {name.rpartition(".")[2]: name for name in known}
-                near = difflib.get_close_matches(leaf, bare, n=1)
-                hint = f"did you mean {bare[near[0]]!r}?" if near else "`img2img config schema` lists all keys."
-                raise ConfigError(f"there is no key {leaf!r}; {hint}")
-            path = homes
-        branch: Any = tree
-        for name in path:
-            if not isinstance(branch.get(name), dict):
+            _assign(tree, assignment, sections)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+
+
+def _assign(tree: dict[str, Any], assignment: str, sections: Mapping[str, Iterable[str]]) -> None:
+    """Changes one value."""
+    key, equals, text = assignment.partition("=")
+    key = key.strip().replace("-", "_")
+    if not equals or not key:
+        raise ConfigError(f"{assignment!r} is no assignment; write key=value, such as training.epochs=5.")
+    value = parse_yaml(text, f"the value of {assignment!r}")
+    *path, leaf = _home(key.split("."), sections)
+    branch: Any = tree
+    for place, name in enumerate(path):
+        if isinstance(branch, list):
+            if not name.isdigit() or int(name) >= len(branch):
+                where = ".".join(path[:place])
+                raise ConfigError(f"{key}: {where} has the entries 0 to {len(branch) - 1}, not {name!r}.")
+            branch = branch[int(name)]
+        else:
+            if not isinstance(branch.get(name), dict | list):
                 branch[name] = {}
             branch = branch[name]
-        branch[leaf] = value
+    if isinstance(branch, list):
+        raise ConfigError(f"{key}: give the whole list, as in {'.'.join(path)}=[...].")
+    if leaf in ("kind", "name") and len(path) > 1 and branch.get(leaf) != value:
+        branch.clear()  # the other keys were those of another kind
+    branch[leaf] = value
+
+
+def _home(keys: list[str], sections: Mapping[str, Iterable[str]]) -> list[str]:
+    """Returns `keys` with the section that the first of them belongs to before it.
+
+    Raises:
+        ConfigError: No section has it, or several have.
+    """
+    first = keys[0]
+    if first in sections or first in sections[""]:
+        return keys
+    homes = [section for section, names in sections.items() if section and first in names]
+    if len(homes) > 1:
+        places = " or ".join(f"{home}.{first}" for home in homes)
+        raise ConfigError(f"{first} could be {places}; say which.")
+    if homes:
+        return [*homes, *keys]
+    names = {name: f"{section}.{name}".lstrip(".") for section, each in sections.items() for name in each}
+    near = difflib.get_close_matches(first, names, n=1)
+    hint = f"did you mean {names[near[0]]!r}?" if near else "`img2img config schema` lists all keys."
+    raise ConfigError(f"there is no key {first!r}; {hint}")
 
 
 def validate(model: type[M], value: object, where: str) -> tuple[M | None, list[str]]:
@@ -164,47 +202,63 @@ def validate(model: type[M], value: object, where: str) -> tuple[M | None, list[
         return model.model_validate(value), []
     except ValidationError as error:
         return None, [_problem(model, detail, where) for detail in error.errors()]
+    except ConfigError as error:  # of a check that names everything itself, and leaves no room for others
+        return None, [f"{where}.{line}" for line in str(error).splitlines()]
 
 
 def _problem(model: type[BaseModel], detail: Any, where: str) -> str:
     """Returns what pydantic found as a sentence."""
-    keys = [str(part) for part in detail["loc"]]
-    place = ".".join([where, *keys])
-    kind = detail["type"]
+    keys, models = _walk(model, detail["loc"])
+    place = ".".join([where, *keys] if where else keys)
+    start = f"{place}: " if place else ""
+    kind, found, context = detail["type"], _short(detail["input"]), detail.get("ctx", {})
     if kind == "extra_forbidden":
-        known = _fields(model, keys[:-1])
+        known = {name for each in models for name in each.model_fields}
         near = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known))}."
         return f"there is no key {place}; {hint}"
     if kind == "missing":
         return f"{place} is missing."
     if kind == "value_error":
-        reason = str(detail["ctx"]["error"])
-        return f"{place}: {reason}{'' if reason[-1:] in '.?!' else '.'}"
-    reason = detail["msg"]
-    expected = detail.get("ctx", {}).get("expected", "")
-    choices = re.findall(r"'([^']*)'", expected) if kind in ("literal_error", "union_tag_invalid") else []
-    near = difflib.get_close_matches(str(detail["input"]), choices, n=1)
+        reason = str(context["error"])
+        return f"{start}{reason}{'' if reason[-1:] in '.?!' else '.'}"
+    if kind == "union_tag_not_found":
+        return f"{place}.{context['discriminator'].strip(_QUOTES)} is missing; it says which one is meant."
     if kind == "union_tag_invalid":
-        choices = re.findall(r"'([^']*)'", str(detail["ctx"].get("expected_tags", "")))
-        found = detail["ctx"].get("tag", "")
-        near = difflib.get_close_matches(str(found), choices, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it must be one of {', '.join(choices)}."
-        return f"{place} is of the kind {found!r}; {hint}"
-    if near:
-        return f"{place} is {detail['input']!r}; did you mean {near[0]!r}?"
-    return f"{place} is {detail['input']!r}; {reason[0].lower()}{reason[1:]}."
+        found = repr(context["tag"])
+        place = f"{place}.{context['discriminator'].strip(_QUOTES)}"
+    choices = re.findall(r"'([^']*)'", context.get("expected_tags") or context.get("expected") or "")
+    if choices:
+        near = difflib.get_close_matches(found.strip(_QUOTES), choices, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(choices)}."
+        return f"{place} is {found}; {hint}"
+    if kind == "model_type":
+        return f"{place} is {found}; it holds keys with values, such as {{name: ...}}."
+    reason = detail["msg"]
+    return f"{place} is {found}; {reason[0].lower()}{reason[1:]}."
 
 
-def _fields(model: type[BaseModel], keys: list[str]) -> set[str]:
-    """Returns the names of the fields at `keys` below `model`."""
-    models: list[type[BaseModel]] = [model]
-    for key in keys:
-        inner = [m for each in models if key in each.model_fields for m in _models(each.model_fields[key].annotation)]
-        # the tag of a union, or a number in a list, leads no deeper
-        tagged = [m for m in models if key in {f.default for f in m.model_fields.values() if isinstance(f.default, str)}]
-        models = inner or tagged or models
-    return {name for each in models for name in each.model_fields}
+def _walk(model: type[BaseModel], location: Iterable[int | str]) -> tuple[list[str], list[type[BaseModel]]]:
+    """Returns the keys of a place as the file has them, and the models that hold its last one."""
+    keys: list[str] = []
+    models = holders = [model]
+    for part in location:
+        owners = [each for each in models if part in each.model_fields]
+        tagged = [each for each in models if any(f.default == part for f in each.model_fields.values())]
+        if not owners and tagged and len(models) > 1:
+            models = tagged  # pydantic names the member of the union, the file does not
+            continue
+        holders = models
+        if owners:
+            fields = [each.model_fields[str(part)] for each in owners]
+            models = [inner for field in fields for inner in _models(field.annotation)]
+        keys.append(str(part))
+    return keys, holders
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

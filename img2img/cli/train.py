@@ -3,50 +3,78 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from img2img.cli.options import GroupedCommand, GroupedOption
+from img2img.cli.options import GroupedCommand, option
 
 if TYPE_CHECKING:
-    from img2img.training import Experiment, Status
+    from rich.live import Live
 
-SPEED, RUN = "Speed", "The run"
+    from img2img.training import Experiment, Status, Summary
 
+MACHINE, MESSAGES = "The machine", "Messages"
+_PATH = click.Path(path_type=Path)
+_PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
+
+_TRANSLATION: dict[str, Any] = {"epochs": 200, "batch_size": 1, "schedule": {"kind": "linear"}}
+_UPSCALING: dict[str, Any] = {
+    "steps": 100_000,
+    "batch_size": 16,
+    "learning_rate": 5e-4,
+    "betas": [0.9, 0.99],
+    "schedule": {"kind": "cosine"},
+    "ema": 0.999,
+}
 # What a run without a configuration file takes, by the option that names its pictures.
 _STARTS: dict[str, dict[str, Any]] = {
-    "paired": {"method": {"name": "pix2pix"}, "schedule": "linear"},
-    "aligned": {"method": {"name": "pix2pix"}, "schedule": "linear"},
-    "list": {"method": {"name": "pix2pix"}, "schedule": "linear"},
-    "unpaired": {"method": {"name": "cyclegan"}, "schedule": "linear"},
-    "images": {"method": {"name": "super_resolution"}, "schedule": "cosine"},
+    "paired": {"method": {"name": "pix2pix"}, "training": _TRANSLATION},
+    "aligned": {"method": {"name": "pix2pix"}, "training": _TRANSLATION},
+    "list": {"method": {"name": "pix2pix"}, "training": _TRANSLATION},
+    "unpaired": {"method": {"name": "cyclegan"}, "training": _TRANSLATION},
+    "images": {
+        "method": {"name": "super_resolution", "generator": {"name": "edsr"}},
+        "data": {"crop_size": 160, "patches_per_image": 64},
+        "training": _UPSCALING,
+    },
 }
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("config", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder of the new run.")
-@click.option("--paired", nargs=2, type=click.Path(path_type=Path), metavar="A B", help="Two folders of pairs.")
-@click.option("--aligned", type=click.Path(path_type=Path), metavar="DIR", help="Side-by-side AB files.")
-@click.option("--unpaired", nargs=2, type=click.Path(path_type=Path), metavar="A B", help="Two heaps of pictures.")
-@click.option("--images", type=click.Path(path_type=Path), metavar="DIR", help="Sharp pictures, to learn upscaling.")
-@click.option("--list", "listed", type=click.Path(path_type=Path), metavar="FILE", help="CSV or JSON lines of pairs.")
+@click.argument("config", required=False)
+@click.option("-o", "--output", type=_PATH, metavar="RUN", help="Folder of the new run.")
 @click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one key: --set epochs=20."
+    "--paired", nargs=2, type=_PATH, metavar="A B", help="Two folders of pairs, matched by file names."
 )
-@click.option("--init", "initial", multiple=True, metavar="[NAME=]FILE", help="Start from the weights of FILE.")
-@click.option("--resume", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="RUN", help="Continue the run in this folder.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved configuration and estimates; train nothing.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), cls=GroupedOption, group=SPEED, help="Where to compute.")
-@click.option("--devices", type=click.IntRange(min=1), cls=GroupedOption, group=SPEED, help="Processes on this machine.")
-@click.option("--nodes", type=click.IntRange(min=1), cls=GroupedOption, group=SPEED, help="Machines.")
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), cls=GroupedOption, group=SPEED, help="Number format.")
-@click.option("--threads", type=click.IntRange(min=1), cls=GroupedOption, group=SPEED, help="CPU threads; the results depend on their number in the last bits.")
-@click.option("--json", "as_json", is_flag=True, cls=GroupedOption, group=RUN, help="Print the summary as JSON on stdout.")
+@click.option("--aligned", type=_PATH, metavar="DIR", help="Side-by-side files: left half A, right half B.")
+@click.option("--unpaired", nargs=2, type=_PATH, metavar="A B", help="Two folders without partners.")
+@click.option("--images", type=_PATH, metavar="DIR", help="Sharp pictures, to learn upscaling from.")
+@click.option("--list", "listed", type=_PATH, metavar="FILE", help="CSV or JSON lines of pairs.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a key: --set epochs=20."
+)
+@click.option("--init", "initial", multiple=True, metavar="FILE", help="Start from the weights in FILE.")
+@click.option(
+    "--resume",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="RUN",
+    help="Continue the run in this folder.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the whole configuration and what it takes; stop.")
+@option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), group=MACHINE, help="Where to compute."
+)
+@option("--devices", type=click.IntRange(min=1), group=MACHINE, help="Processes here, one for each GPU.")
+@option("--nodes", type=click.IntRange(min=1), group=MACHINE, help="Machines.")
+@option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), group=MACHINE, help="Format of numbers.")
+@option("--threads", type=click.IntRange(min=1), group=MACHINE, help="CPU threads.")
+@option("--json", "as_json", is_flag=True, group=MESSAGES, help="Print a summary as JSON on stdout.")
+@option("-q", "--quiet", is_flag=True, group=MESSAGES, help="Only warnings and errors.")
 def train(
-    config: Path | None,
+    config: str | None,
     output: Path | None,
     paired: tuple[Path, Path] | None,
     aligned: Path | None,
@@ -57,91 +85,83 @@ def train(
     initial: tuple[str, ...],
     resume: Path | None,
     dry_run: bool,
-    device: str | None,
-    devices: int | None,
-    nodes: int | None,
-    precision: str | None,
-    threads: int | None,
     as_json: bool,
+    quiet: bool,
+    **machine: Any,
 ) -> int:
     """Train a model on your own pictures.
 
-    CONFIG is a YAML file (`img2img config init` writes one). Without it the folders decide: pairs train
-    pix2pix, two heaps train CycleGAN, sharp pictures train super-resolution.
+    CONFIG is a YAML file, or the name of one that ships (`img2img config init` writes one to start from).
+    Without it the pictures decide: pairs train pix2pix, two folders without partners CycleGAN, and sharp
+    pictures an upscaler. --init takes a model file or a checkpoint of others; CycleGAN needs NAME=FILE.
 
     \b
       img2img train --paired sketches photos -o runs/sketches
-      img2img train configs/pix2pix_facades.yaml --aligned facades -o runs/facades
+      img2img train pix2pix_facades --aligned facades -o runs/facades --set epochs=100
       img2img train --resume runs/facades
     """
-    import torch
-
-    from img2img.cli.render import say
-    from img2img.cli.signals import stop_on_signal
-    from img2img.errors import display_path
-
     sources = {"paired": paired, "aligned": aligned, "unpaired": unpaired, "images": images, "list": listed}
     given = {key: value for key, value in sources.items() if value is not None}
     if len(given) > 1:
         raise click.UsageError(f"--{' and --'.join(given)} contradict each other; give one.")
     if resume is not None and (config or output or given or initial):
         raise click.UsageError(
-            "--resume takes everything from the run; change single keys with --set, and leave CONFIG, -o, --init "
-            "and the folders out."
+            "--resume takes everything from the run; change single keys with --set, and leave CONFIG, -o, "
+            "--init and the folders out."
         )
     if resume is None and config is None and not given:
-        raise click.UsageError("give a CONFIG, or pictures: --paired A B, --aligned DIR, --unpaired A B or --images DIR.")
-    if resume is None and output is None and not dry_run:
-        raise click.UsageError("give the folder of the run with -o.")
-    chosen = {"device": device, "devices": devices, "nodes": nodes, "precision": precision}
-    assignments += tuple(f"training.{key}={value}" for key, value in chosen.items() if value is not None)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    experiment = _read(config, resume, given, assignments)
-    if dry_run:
-        return _explain(experiment)
-    from img2img.training import train as run
-
-    folder = resume or output
-    assert folder is not None
-    show = Show()
-    with stop_on_signal() as stop:
-        summary = run(
-            experiment,
-            folder,
-            resume=resume is not None,
-            initial=_initial(initial),
-            watch=show,
-            stop=stop.event.is_set,
+        raise click.UsageError(
+            "give a CONFIG or pictures: --paired A B, --aligned DIR, --unpaired A B or --images DIR."
         )
+    folder = resume or output
+    if folder is None and not dry_run:
+        raise click.UsageError("give the folder of the run with -o.")
+    assignments += tuple(f"training.{key}={value}" for key, value in machine.items() if value is not None)
+    assignments += tuple(_initial(value) for value in initial)
+    experiment = _read(config, resume, given, assignments)
+    if dry_run or folder is None:
+        return _explain(experiment)
+    return _run(experiment, folder, resume is not None, as_json, quiet)
+
+
+def _run(experiment: Experiment, folder: Path, resume: bool, as_json: bool, quiet: bool) -> int:
+    """Trains, says how it ended, and returns the exit code."""
+    from img2img.cli.render import say
+    from img2img.cli.signals import stop_on_signal
+    from img2img.errors import display_path
+    from img2img.training import train
+
+    with stop_on_signal() as stop, Show(quiet) as show:
+        summary = train(experiment, folder, resume=resume, watch=show, stop=stop.event.is_set)
         code = stop.exit_code
-    if summary.stopped:
+    if summary.stopped and not summary.step:
+        say("Stopped before the first step; nothing was written.")
+    elif summary.stopped:
         say(f"Stopped after step {summary.step} of {summary.total}; the state is saved.")
         say(f"Continue with: img2img train --resume {display_path(folder)}")
-    else:
-        say(f"Done: {summary.step} steps. Models in {display_path(folder)}: {', '.join(p.name for p in summary.models)}.")
-    for name, scores in (("last", summary.last), ("best", summary.best)):
-        if scores:
-            text = ", ".join(f"{key} {value:.4f}" for key, value in scores.items() if key != "step")
-            say(f"Held-out part, {name} (step {scores['step']:.0f}): {text}")
+    elif not quiet:
+        names = ", ".join(path.name for path in summary.models)
+        say(f"Done: {summary.step} steps. Models in {display_path(folder)}: {names}.")
+        for name, scores in (("last", summary.last), ("best", summary.best)):
+            if scores:
+                text = ", ".join(f"{key} {value:.4f}" for key, value in scores.items() if key != "step")
+                say(f"Held-out part, {name} (step {scores['step']:.0f}): {text}")
     if as_json:
-        import json
-
-        facts = {
-            "folder": str(folder),
-            "step": summary.step,
-            "total": summary.total,
-            "stopped": summary.stopped,
-            "best": dict(summary.best),
-            "last": dict(summary.last),
-            "models": [str(path) for path in summary.models],
-        }
-        click.echo(json.dumps(facts, indent=1))
+        _print(summary)
     return code if summary.stopped and code is not None else 0
 
 
+def _print(summary: Summary) -> None:
+    """Prints the summary as JSON."""
+    import dataclasses
+    import json
+
+    facts = dataclasses.asdict(summary)
+    click.echo(json.dumps(facts | {"folder": str(summary.folder), "models": list(map(str, summary.models))}))
+
+
 def _read(
-    config: Path | None, resume: Path | None, given: dict[str, Any], assignments: tuple[str, ...]
+    config: str | None, resume: Path | None, given: dict[str, Any], assignments: tuple[str, ...]
 ) -> Experiment:
     """Returns the checked configuration."""
     from img2img.training.experiment import read_experiment
@@ -151,43 +171,19 @@ def _read(
         if not (resume / CONFIG).is_file():
             raise click.UsageError(f"{resume} is not the folder of a run: it holds no {CONFIG}.")
         return read_experiment(resume / CONFIG, assignments)
-    source = {key: [str(p) for p in value] if isinstance(value, tuple) else str(value) for key, value in given.items()}
-    defaults: dict[str, Any] = {}
-    if config is None:
-        (kind,) = given
-        defaults = _defaults(kind)
-    return read_experiment(config, assignments, defaults, source)
+    source = {key: list(map(str, v)) if isinstance(v, tuple) else str(v) for key, v in given.items()}
+    defaults = _STARTS[next(iter(given))] if config is None else None
+    return read_experiment(config, assignments, source=source, defaults=defaults)
 
 
-def _defaults(kind: str) -> dict[str, Any]:
-    """Returns what a run without a configuration file takes."""
-    start = _STARTS[kind]
-    if kind == "images":
-        training = {
-            "steps": 100_000,
-            "batch_size": 16,
-            "learning_rate": 5e-4,
-            "betas": [0.9, 0.99],
-            "schedule": {"kind": "cosine"},
-            "ema": 0.999,
-        }
-        method = {**start["method"], "generator": {"name": "edsr"}}
-        data = {"crop_size": 160, "patches_per_image": 64}
-        return {"method": method, "data": data, "training": training}
-    training = {"epochs": 200, "batch_size": 1, "schedule": {"kind": "linear"}}
-    return {"method": start["method"], "data": {}, "training": training}
+def _initial(value: str) -> str:
+    """Returns what --init means as an assignment; without a name it is for the only generator."""
+    import json
 
-
-def _initial(values: tuple[str, ...]) -> dict[str, Path]:
-    """Returns the files of --init by the name of the generator; without a name it is the only one."""
-    result = {}
-    for value in values:
-        name, equals, path = value.partition("=")
-        file = Path(path if equals else name)
-        from img2img.weights import find_model
-
-        result[name if equals else "generator"] = find_model(file)
-    return result
+    name, equals, path = value.partition("=")
+    if not equals or Path(value).exists():
+        name, path = "generator", value
+    return f"training.initial.{name}={json.dumps(path)}"
 
 
 def _explain(experiment: Experiment) -> int:
@@ -202,32 +198,75 @@ def _explain(experiment: Experiment) -> int:
 
 
 class Show:
-    """Shows a run: one line that is rewritten on a terminal, or a line now and then."""
+    """Shows a run: one line that is rewritten on a terminal, elsewhere a line now and then."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._live: Live | None = None
+        self._losses = ""
+        self._first: int | None = None
+        self._started = self._shown = time.monotonic()
+
+    def __enter__(self) -> Show:
         from img2img.cli.render import stderr
 
-        self._terminal = stderr().is_terminal
+        if stderr().is_terminal and not self._quiet:
+            from rich.live import Live
+
+            self._live = Live(console=stderr(), transient=True, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def step(self, step: int, total: int) -> None:
+        """Moves the line on the terminal; elsewhere says now and then that it goes on."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._started = step, now
+        if now - self._shown < (0.2 if self._live is not None else _PLAIN_EVERY):
+            return
+        done, seconds = step - self._first, now - self._started
+        self._line(step, total, "", done / seconds if done else math.nan)
 
     def status(self, status: Status) -> None:
-        """One line: step, losses, speed, time left."""
-        from img2img.cli.render import duration, say
-
-        losses = "  ".join(
+        """Shows the losses, too."""
+        self._losses = "  ".join(
             f"{name} {value:.4g}" for name, value in status.losses.items() if not name.startswith("norm_")
         )
-        speed = f"{status.steps_per_second:.2f} it/s, {status.images_per_second:.1f} images/s"
-        left = "" if status.seconds_left is None or math.isnan(status.seconds_left) else duration(status.seconds_left)
-        say(f"epoch {status.epoch + 1}  step {status.step} of {status.total}  {losses}  {speed}, {left} left")
+        epoch = f"epoch {status.epoch + 1}  "
+        self._line(status.step, status.total, epoch, status.steps_per_second, status.seconds_left)
 
     def say(self, text: str) -> None:
         """One line."""
         from img2img.cli.render import say
 
-        say(text)
+        if not self._quiet:
+            say(text)
 
     def warn(self, text: str) -> None:
         """One yellow line."""
         from img2img.cli.render import say_warning
 
         say_warning(text)
+
+    def _line(self, step: int, total: int, epoch: str, speed: float, left: float | None = None) -> None:
+        from rich.text import Text
+
+        from img2img.cli.render import duration, say
+
+        self._shown = time.monotonic()
+        if self._quiet:
+            return
+        parts = [f"{epoch}step {step} of {total}", self._losses]
+        if math.isfinite(speed):
+            pace = f"{speed:.2f} it/s" if speed >= 0.1 else f"{1 / speed:.1f} s/it"
+            left = (total - step) / speed if left is None else left
+            parts.append(f"{pace}, {duration(left)} left")
+        text = "  ".join(filter(None, parts))
+        if self._live is not None:
+            self._live.update(Text(text, overflow="ellipsis", no_wrap=True), refresh=True)
+        else:
+            say(text)

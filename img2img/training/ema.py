@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -36,26 +34,27 @@ class ExponentialAverage(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+        device = next(network.parameters()).device
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
         self._followed = (network,)  # in a tuple, so that it is no part of this module
-        self._count = 0
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Takes in the present weights of the network."""
-        decay = min(self.decay, (1 + self._count) / (10 + self._count))
-        self._count += 1
-        self.updates.fill_(self._count)
+    def update(self, skip: torch.Tensor) -> None:
+        """Takes in the present weights of the network, which must be finite.
+
+        Args:
+            skip: 0-dim; at 1 the average stays as it is. It is never looked at by the host, and neither is
+                the number of updates, so that nothing waits for the device.
+        """
+        count = self.updates.double()
+        decay = torch.clamp((1 + count) / (10 + count), max=self.decay)
+        weight = ((1 - decay) * (1 - skip)).float()
         own, theirs = list(self._floats(self.network)), list(self._floats(self._followed[0]))
-        torch._foreach_lerp_(own, theirs, 1 - decay)
+        torch._foreach_lerp_(own, theirs, [weight] * len(own))
         for mine, other in zip(self.network.buffers(), self._followed[0].buffers(), strict=True):
             if not mine.is_floating_point():
-                mine.copy_(other)
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes over what `state_dict` returned, and so how many updates the average has seen."""
-        self.load_state_dict(state)
-        self._count = int(self.updates)
+                mine.copy_(torch.where(skip > 0, mine, other))
+        self.updates += (1 - skip).long()
 
     @staticmethod
     def _floats(network: nn.Module) -> list[torch.Tensor]:

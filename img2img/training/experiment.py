@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,91 +18,167 @@ from img2img.data import SOURCES, DataConfig
 from img2img.errors import ConfigError, display_path
 from img2img.methods import MethodConfig, methods
 from img2img.registry import unknown
+from img2img.training.initial import architecture
 from img2img.training.schedule import Position, Schedule
 from img2img.training.settings import TrainingSettings
 
+_SUFFIX = ".yaml"
 SECTIONS = ("method", "data", "training")
 
 
-class Experiment(BaseModel):
-    """The keys `seed`, `method`, `data` and `training` of a configuration."""
-
+class _Seed(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(0, ge=0, lt=2**63, description="Decides all that is random: weights, order, augmentation.")
-    method: SerializeAsAny[MethodConfig] = Field(description="What is trained; its name decides the other keys.")
+    seed: int = Field(
+        0, ge=0, lt=2**63, description="Decides all that is random: weights, order, augmentation."
+    )
+
+
+class Experiment(_Seed):
+    """The keys `seed`, `method`, `data` and `training` of a configuration."""
+
+    method: SerializeAsAny[MethodConfig] = Field(
+        description="What is trained; its name decides the other keys."
+    )
     data: DataConfig = Field(description="On what.")
     training: TrainingSettings = Field(description="How.")
 
     @model_validator(mode="after")
     def _fitting(self) -> Experiment:
         needed = methods[self.method.name].data_kind
-        if self.data.kind != needed:
+        pairs = self.data.paired is not None or self.data.list is not None  # all methods can take them
+        if self.data.kind != needed and not pairs:
             raise ValueError(
-                f"the method {self.method.name} learns from {needed.replace('_', '-')} data, but data are {self.data.kind.replace('_', '-')}"
+                f"the method {self.method.name} learns from {needed.replace('_', '-')} data, but the section "
+                f"data names {self.data.kind.replace('_', '-')} data"
             )
         return self
 
     def dump(self) -> str:
         """Returns every key with its value as YAML; paths are absolute, so that it works from anywhere."""
-        tree = self.model_dump(mode="json")
-        for key, value in self.data.model_dump().items():
-            tree["data"][key] = _absolute(value, tree["data"][key])
-        return dump_yaml(tree)
+        return dump_yaml(_with_whole_paths(self.model_dump(), self.model_dump(mode="json")))
 
 
 def read_experiment(
-    path: str | PathLike[str] | None = None,
+    config: str | PathLike[str] | None = None,
     assignments: Iterable[str] = (),
-    defaults: Mapping[str, Any] | None = None,
+    *,
     source: Mapping[str, Any] | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Experiment:
     """Reads and checks a configuration.
 
+        read_experiment("pix2pix_facades", ["epochs=20", "batch_size=4"], source={"aligned": "facades"})
+
+    Where `training.initial` names weights to start from, and neither the file nor an assignment says anything
+    about the generator, it is the one that fits these weights.
+
     Args:
-        path: A YAML file; None for `defaults` alone.
+        config: A YAML file, or the name of a configuration that ships; None for `defaults` alone.
         assignments: Changes, as in `--set key=value`.
-        defaults: What sections hold besides; the file is laid over it.
         source: A key of the section data that says where the pictures are, with its value; it replaces the
             one in the file.
+        defaults: What sections hold besides; the file is laid over it.
 
     Raises:
         ConfigError: The file cannot be read, or something in it is wrong: one line for each problem.
+        ModelError: The weights to start from cannot be opened.
     """
+    path = None if config is None else find_config(config)
     name = "the configuration" if path is None else display_path(path)
     found = {} if path is None else load_yaml(path)
     if not isinstance(found, dict):
         raise ConfigError(f"{name}: holds no keys; `img2img config init` writes one to start from.")
-    tree = _laid_over(found, defaults or {})
+    tree = _laid_over(found, {})
     if source:
         data = tree.get("data")
         others = data if isinstance(data, dict) else {}
         tree["data"] = {key: value for key, value in others.items() if key not in SOURCES} | dict(source)
-    override(tree, assignments, _known(tree))
-    problems = [unknown("section", str(key), ("seed", *SECTIONS)) for key in tree if key not in ("seed", *SECTIONS)]
+    override(tree, assignments, _known(_laid_over(tree, defaults or {})))
+    adopted = _adopted(tree)
+    tree = _laid_over(adopted, _laid_over(tree, defaults or {}))
+    experiment, problems = _checked(tree)
+    if experiment is None:
+        raise ConfigError("\n".join(f"{name}: {problem}" for problem in problems))
+    return experiment
+
+
+def shipped_configs() -> list[str]:
+    """Returns the names of the configurations of trainings that ship, in alphabetical order."""
+    names = (entry.name for entry in files("img2img.configs").iterdir())
+    return sorted(
+        name.removesuffix(_SUFFIX)
+        for name in names
+        if name.endswith(_SUFFIX) and not name.startswith("recipe_")
+    )
+
+
+def find_config(name: str | PathLike[str]) -> Path:
+    """Returns the file of a configuration given by its path or by the name of one that ships.
+
+    Raises:
+        ConfigError: There is neither; the message offers the nearest names.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    stem = path.name.removesuffix(_SUFFIX)
+    if path.parent != Path() or stem not in shipped_configs():
+        reason = "" if path.parent != Path() else f"; {unknown('configuration', stem, shipped_configs())}"
+        raise ConfigError(f"{display_path(path)}: there is no such file{reason}")
+    return Path(str(files("img2img.configs").joinpath(stem + _SUFFIX)))
+
+
+def method_config(tree: Mapping[str, Any]) -> type[MethodConfig]:
+    """Returns the class of the section `method` of `tree`; the common one where it names no known method."""
     section = tree.get("method")
-    config: type[MethodConfig] = MethodConfig
-    if isinstance(section, dict) and "name" in section:
-        if section["name"] in methods:
-            config = methods[section["name"]].Config
-        else:
-            problems.append(f"method.name: {unknown('method', str(section['name']), methods)}")
-            tree = {key: value for key, value in tree.items() if key != "method"}
+    name = section.get("name") if isinstance(section, dict) else None
+    return methods[name].Config if isinstance(name, str) and name in methods else MethodConfig
+
+
+def _checked(tree: dict[str, Any]) -> tuple[Experiment | None, list[str]]:
+    """Returns the configuration, or everything that is wrong with it."""
+    known = ("seed", *SECTIONS)
+    problems = [unknown("section", str(key), known) for key in tree if key not in known]
+    section = tree.get("method")
+    sections: dict[str, type[BaseModel]] = {
+        "method": method_config(tree),
+        "data": DataConfig,
+        "training": TrainingSettings,
+    }
+    if isinstance(section, dict) and "name" in section and section["name"] not in methods:
+        problems.append(f"method.name: {unknown('method', str(section['name']), methods)}")
+        del sections["method"]  # without its method nobody knows its keys
     parts: dict[str, Any] = {}
-    models: dict[str, type[BaseModel]] = {"method": config, "data": DataConfig, "training": TrainingSettings}
-    for key, model in models.items():
-        if key not in tree:
-            if not problems or key != "method":
-                problems.append(f"the section {key} is missing.")
-            continue
-        parts[key], more = validate(model, tree[key], key)
-        problems += more
-    if not problems:
-        experiment, problems = validate(Experiment, {**parts, "seed": tree.get("seed", 0)}, "")
-        if experiment is not None:
-            return experiment
-    problems = [problem.removeprefix(".").removeprefix(": ") for problem in problems]
-    raise ConfigError("\n".join(f"{name}: {problem}" for problem in problems))
+    for key, model in sections.items():
+        if key in tree:
+            parts[key], more = validate(model, tree[key], key)
+            problems += more
+        else:
+            problems.append(f"the section {key} is missing.")
+    if None in parts.values() or len(parts) < len(SECTIONS):
+        parts = {}
+    if not parts:  # what else can be said, by itself
+        _, more = validate(_Seed, {"seed": tree.get("seed", 0)}, "")
+        return None, problems + more
+    experiment, more = validate(Experiment, {**parts, "seed": tree.get("seed", 0)}, "")
+    return (None if problems else experiment), problems + more
+
+
+def _adopted(tree: dict[str, Any]) -> dict[str, Any]:
+    """Returns the section method that the weights to start from ask for, where `tree` is silent."""
+    training, method = tree.get("training"), tree.get("method", {})
+    initial = training.get("initial") if isinstance(training, dict) else None
+    if not isinstance(initial, dict) or not initial or not isinstance(method, dict):
+        return {}
+    path = next(iter(initial.values()))
+    if "generator" in method or not isinstance(path, str):
+        return {}
+    generator, scale = architecture(Path(path))
+    adopted: dict[str, Any] = {"generator": generator}
+    if "scale" not in method and scale != 1:
+        adopted["scale"] = scale
+    return {"method": adopted}
 
 
 @dataclass(frozen=True)
@@ -111,6 +189,7 @@ class Stage:
         name: What the method calls it; empty for a run of one part.
         first, last: Its steps, `last` not included.
         learning_rate, learning_rates, schedule: Rates in it; the schedule sees it as a whole run.
+        epoch_steps: Steps in a pass over the data, seldom a whole number.
     """
 
     name: str
@@ -119,25 +198,30 @@ class Stage:
     learning_rate: float
     learning_rates: Mapping[str, float]
     schedule: Schedule
+    epoch_steps: Fraction
 
-    def rate(self, group: str, step: int, epoch: int) -> float:
-        """Returns the learning rate of `group` in `step` of the run, which belongs to `epoch` of the run."""
-        position = Position(step=step - self.first, epoch=epoch, total=self.last - self.first)
-        return self.learning_rates.get(group, self.learning_rate) * self.schedule.factor(position)
+    def rate(self, group: str, step: int) -> float:
+        """Returns the learning rate of `group` in `step` of the run."""
+        done, total = step - self.first, self.last - self.first
+        epoch, epochs = int(done / self.epoch_steps), math.ceil(total / self.epoch_steps)
+        factor = self.schedule.factor(Position(step=done, epoch=epoch, total=total, epochs=epochs))
+        return self.learning_rates.get(group, self.learning_rate) * factor
 
 
 def stages(settings: TrainingSettings, samples: int, world: int = 1) -> list[Stage]:
     """Returns the parts of a run over `samples` samples an epoch in `world` processes."""
-    if settings.stages:
-        result, first = [], 0
-        for part in settings.stages:
-            last = first + part.steps
-            result.append(Stage(part.name, first, last, part.learning_rate, part.learning_rates, part.schedule))
-            first = last
-        return result
-    batch = settings.batch_size * world
-    steps = settings.steps or math.ceil((settings.epochs or 0) * samples / batch)
-    return [Stage("", 0, steps, settings.learning_rate, settings.learning_rates, settings.schedule)]
+    epoch = Fraction(samples, settings.batch_size * world)
+    if not settings.stages:
+        total = settings.steps or math.ceil((settings.epochs or 0) * epoch)
+        rates = settings.learning_rate, settings.learning_rates, settings.schedule
+        return [Stage("", 0, total, *rates, epoch)]
+    result, first = [], 0
+    for part in settings.stages:
+        last = first + part.steps
+        rates = part.learning_rate, part.learning_rates, part.schedule
+        result.append(Stage(part.name, first, last, *rates, epoch))
+        first = last
+    return result
 
 
 def scale_of(experiment: Experiment) -> int:
@@ -147,12 +231,9 @@ def scale_of(experiment: Experiment) -> int:
 
 def _known(tree: Mapping[str, Any]) -> dict[str, Iterable[str]]:
     """Returns the keys of each section, those of the method by its name."""
-    section = tree.get("method")
-    name = section.get("name") if isinstance(section, dict) else None
-    config = methods[name].Config if isinstance(name, str) and name in methods else MethodConfig
     return {
         "": ("seed", *SECTIONS),
-        "method": config.model_fields,
+        "method": method_config(tree).model_fields,
         "data": DataConfig.model_fields,
         "training": TrainingSettings.model_fields,
     }
@@ -169,10 +250,12 @@ def _laid_over(top: Mapping[str, Any], bottom: Mapping[str, Any]) -> dict[str, A
     return merged
 
 
-def _absolute(value: Any, dumped: Any) -> Any:
-    """Returns `dumped` with the paths that `value` holds made absolute."""
-    if isinstance(value, Path):
-        return str(value.expanduser().absolute())
-    if isinstance(value, tuple) and value and all(isinstance(item, Path) for item in value):
-        return [str(item.expanduser().absolute()) for item in value]
-    return dumped
+def _with_whole_paths(values: Any, plain: Any) -> Any:
+    """Returns `plain`, which is `values` as JSON knows them, with all paths absolute."""
+    if isinstance(values, Path):
+        return str(values.expanduser().absolute())
+    if isinstance(values, dict):
+        return {key: _with_whole_paths(values[key], plain[key]) for key in values}
+    if isinstance(values, list | tuple):
+        return [_with_whole_paths(*pair) for pair in zip(values, plain, strict=True)]
+    return plain

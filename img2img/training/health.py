@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor
 
 from img2img.methods import Picture
@@ -26,7 +25,11 @@ class Health:
 
     def losses(self, means: Mapping[str, float]) -> Iterator[str]:
         """Yields what the losses of a status give reason to say."""
-        parts = [value for name, value in means.items() if name.split("_")[-1] in ("real", "fake") and name[0] == "d"]
+        parts = [
+            value
+            for name, value in means.items()
+            if name.split("_")[-1] in ("real", "fake") and name[0] == "d"
+        ]
         if not parts:
             return
         total = sum(parts)
@@ -36,9 +39,9 @@ class Health:
         if full and 0 <= max(self._discriminator) < _SATURATED * self._first:
             yield from self._once(
                 "saturated",
-                "the discriminator has won: its loss has been near zero for a long time, and the generator learns "
-                "nothing from it. Try method.real_label 0.9, a smaller learning_rates.discriminator, fewer "
-                "discriminator layers, or more data.",
+                "the discriminator has won: its loss has been near zero for a long time, and the generator "
+                "learns nothing from it. Try method.real_label 0.9, a smaller learning_rates.discriminator, "
+                "fewer discriminator layers, or more data.",
             )
 
     def pictures(self, pictures: Mapping[str, Picture], unpaired: bool) -> Iterator[str]:
@@ -63,16 +66,17 @@ class Health:
                 yield from self._once(
                     f"same {name}",
                     f"the {name} is the same picture for every sample: the generator ignores its input "
-                    "(mode collapse). Try a smaller learning rate, more data, or a larger weight of the pixel or cycle loss.",
+                    "(mode collapse). Try a smaller learning rate, more data, or a larger weight of the "
+                    "pixel or cycle loss.",
                 )
         output, truth = pictures.get("output"), pictures.get("target")
-        if not unpaired and output is not None and truth is not None:
-            if correlation(output.values.float(), truth.values.float()) < _INVERTED:
-                yield from self._once(
-                    "inverted",
-                    "outputs are negatives of their targets: colours are inverted. Check data.direction and "
-                    "the data with `img2img data preview`; if they are right, start again with another seed.",
-                )
+        paired = not unpaired and output is not None and truth is not None
+        if paired and correlation(output.values.float(), truth.values.float()) < _INVERTED:
+            yield from self._once(
+                "inverted",
+                "outputs are negatives of their targets: colours are inverted. Check data.direction and "
+                "the data with `img2img data preview`; if they are right, start again with another seed.",
+            )
 
     def _once(self, key: str, text: str) -> Iterator[str]:
         if key not in self._said:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from img2img.errors import ConfigError, display_path
 from img2img.interop import open_checkpoint
 from img2img.models import Generator
+from img2img.weights import find_model
 
 
 def load_initial(generator: Generator, path: Path) -> None:
@@ -16,21 +18,33 @@ def load_initial(generator: Generator, path: Path) -> None:
         ConfigError: It is of another architecture or size; both are named.
         ModelError: The file cannot be opened.
     """
-    found, _ = open_checkpoint(path)
-    if found.spec.name != generator.spec.name:
+    found, _ = open_checkpoint(find_model(path))
+    own, theirs = generator.spec, found.spec
+    if own.name != theirs.name:
         raise ConfigError(
-            f"{display_path(path)} is a {found.spec.name}, the configuration has a {generator.spec.name}; "
-            f"--set method.generator.name={found.spec.name} takes its architecture."
+            f"{display_path(path)} is a {theirs.name}, the configuration has a {own.name}; "
+            "leave method.generator out, and the architecture of the file is taken."
         )
-    own, theirs = generator.spec.arguments, found.spec.arguments
-    shapes = {name: value.shape for name, value in generator.state_dict().items()}
-    if {name: value.shape for name, value in found.state_dict().items()} != shapes:
+    weights = found.state_dict()
+    shapes = {name: value.shape for name, value in weights.items()}
+    if shapes != {name: value.shape for name, value in generator.state_dict().items()}:
         differing = [
-            f"{key} {theirs.get(key)} (here {own.get(key)})"
-            for key in {**own, **theirs}
-            if own.get(key) != theirs.get(key)
+            f"{key} {theirs.arguments.get(key)} (here {value})"
+            for key, value in own.arguments.items()
+            if value != theirs.arguments.get(key)
         ]
         raise ConfigError(
-            f"{display_path(path)} is a {found.spec.name} with {', '.join(differing)}; set method.generator to the same."
+            f"{display_path(path)} is a {theirs.name} with {', '.join(differing) or 'other weights'}; "
+            "leave method.generator out, and the architecture of the file is taken."
         )
-    generator.load_state_dict(found.state_dict())
+    generator.load_state_dict(weights)
+
+
+def architecture(path: Path) -> tuple[dict[str, Any], int]:
+    """Returns the key `generator:` that fits the weights in `path`, and the scale of the network.
+
+    Raises:
+        ModelError: The file cannot be opened.
+    """
+    found, _ = open_checkpoint(find_model(path))
+    return {"name": found.spec.name, **found.spec.arguments}, found.scale

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from img2img.errors import display_path
+from img2img.image import write_bytes
+from img2img.training.state import DiskError
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,9 @@ class Status:
 class Watch(Protocol):
     """What a run tells while it goes on; the command line shows it."""
 
+    def step(self, step: int, total: int) -> None:
+        """One more step was done; nothing is known of it yet."""
+
     def status(self, status: Status) -> None:
         """Losses and speed."""
 
@@ -46,6 +54,9 @@ class Watch(Protocol):
 
 class Silent:
     """A `Watch` that says nothing."""
+
+    def step(self, step: int, total: int) -> None:
+        """Nothing."""
 
     def status(self, status: Status) -> None:
         """Nothing."""
@@ -62,28 +73,45 @@ class Metrics:
 
     Args:
         folder: Of the run.
-        step: Where the run continues; later lines are of a run that went on after its last state, and go.
+        step: Where the run continues.
+        samples: How many samples it has seen there; lines with more are of a run that went on after its last
+            state, and go.
+
+    Raises:
+        ImageWriteError: The file cannot be written.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
-        path = folder / "metrics.jsonl"
-        kept = [line for line in _lines(path) if _step(line) <= step] if step else []
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self._file = path.open("a", encoding="utf-8")
+    def __init__(self, folder: Path, step: int, samples: int) -> None:
+        self.path = folder / "metrics.jsonl"
+        kept = [line for line in _lines(self.path) if _is_before(line, step, samples)] if samples else []
+        write_bytes("".join(line + "\n" for line in kept).encode(), self.path)
+        self._file = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard(folder, step)
 
-    def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
-        """Adds a line; values that are no finite number become null, as JSON has no NaN."""
-        line = {"step": step, "kind": kind} | {name: _plain(value) for name, value in values.items()}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+    def write(self, step: int, samples: int, kind: str, values: Mapping[str, Any]) -> None:
+        """Adds a line; values that are no finite number become null, as JSON has no NaN.
+
+        Raises:
+            DiskError: It cannot be written.
+        """
+        line = {"step": step, "samples": samples, "kind": kind}
+        line |= {name: _plain(value) for name, value in values.items()}
+        try:
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise DiskError(
+                f"{display_path(self.path)}: a line could not be written ({error.strerror}). What was saved "
+                "before is untouched; make room, then continue with --resume."
+            ) from error
         if self._board is not None:
             for name, value in _flat(values):
                 self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def close(self) -> None:
         """Closes the files."""
-        self._file.close()
+        with suppress(OSError):  # it flushes again what could not be written, as was said already
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
@@ -91,16 +119,17 @@ class Metrics:
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").splitlines()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return []
 
 
-def _step(line: str) -> float:
-    """Returns the step of a line; infinity for one that a crash cut off."""
+def _is_before(line: str, step: int, samples: int) -> bool:
+    """Returns whether a line belongs to what is kept of the run; one that a crash cut off does not."""
     try:
-        return float(json.loads(line)["step"])
+        values = json.loads(line)
+        return bool(values["samples"] <= samples if "samples" in values else values["step"] <= step)
     except (ValueError, KeyError, TypeError):
-        return math.inf
+        return False
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from img2img.errors import ConfigError
 from img2img.methods import Method
 from img2img.models import Generator
 from img2img.training.ema import ExponentialAverage
@@ -95,7 +96,7 @@ class Trainer:
                 for buffer, old in zip(buffers, before, strict=True):
                     buffer.copy_(torch.where(self._bad > 0, old, buffer))
         for average in self.averages.values():
-            average.update()
+            average.update(self._bad)
         self._flags.append((batch.keys, self._bad.clone()))
         self.step_count += 1
 
@@ -110,7 +111,9 @@ class Trainer:
         """
         parameters, optimizer = self._groups[group], self._optimizers[group]
         with self.runtime.full_precision():
-            total = torch.stack([loss.float() if loss.dtype == torch.bfloat16 else loss for loss in losses.values()]).sum()
+            total = torch.stack(
+                [loss.float() if loss.dtype == torch.bfloat16 else loss for loss in losses.values()]
+            ).sum()
             optimizer.zero_grad(set_to_none=True)
             total.backward(inputs=parameters)  # type: ignore[no-untyped-call]
             gradients = [p.grad for p in parameters if p.grad is not None]
@@ -120,13 +123,18 @@ class Trainer:
             bad = self.runtime.maximum((~finite).float())
             if self.settings.clip_norm is not None:
                 torch._foreach_mul_(gradients, (self.settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
-            optimizer.found_inf = bad  # type: ignore[attr-defined]  # fused optimizers leave everything as it is when this is 1
+            # fused optimizers leave everything as it is when this is 1
+            optimizer.found_inf = bad  # type: ignore[attr-defined]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             self._bad.copy_(torch.maximum(self._bad, bad))
             self._count({**losses, f"norm_{group}": norm}, bad)
         # autocast keeps the rounded weights of the forward pass: those of this group are old now
         torch.clear_autocast_cache()
+
+    def learning_rates(self) -> dict[str, float]:
+        """Returns the learning rate of each group in the last step."""
+        return {name: float(each.param_groups[0]["lr"]) for name, each in self._optimizers.items()}
 
     def means(self) -> dict[str, float]:
         """Returns the mean of each loss since the last call, over all processes, without the skipped updates.
@@ -163,34 +171,64 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Returns everything that the next step depends on, of this process."""
-        random = {"cpu": torch.get_rng_state()}
-        if self.runtime.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.runtime.device)
         return {
             "step": self.step_count,
             "method": self.method.state_dict(),
+            "optimizer": self.settings.optimizer,
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
-            "random": random,
+            "random": self.random_state(),
             "sums": self._sums,
             "counts": self._counts,
             "bad_steps": self.bad_steps,
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        """Continues from what `state` returned, in this process or another."""
-        device = self.runtime.device
+    def random_state(self) -> dict[str, Tensor]:
+        """Returns the states of the generators of random numbers that this process draws from."""
+        random = {"cpu": torch.get_rng_state()}
+        if self.runtime.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.runtime.device)
+        return random
+
+    def load_state(self, state: Mapping[str, Any]) -> list[str]:
+        """Continues from what `state` returned, in this process or another.
+
+        Rates and the other numbers of the optimizers are those of the settings, not those of the state.
+
+        Returns:
+            A sentence for everything that the settings want and the state does not have.
+
+        Raises:
+            ConfigError: The state is one of other networks.
+        """
+        device, notes = self.runtime.device, []
+        try:
+            self.method.load_state_dict(state["method"])
+        except RuntimeError as error:
+            raise ConfigError(
+                "the state does not fit the networks of the configuration, which cannot change in a run; "
+                f"--init starts a new one from its weights ({_first_fault(error)})."
+            ) from error
         self.step_count, self.bad_steps = state["step"], state["bad_steps"]
-        self.method.load_state_dict(state["method"])
-        for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        if state.get("optimizer", self.settings.optimizer) == self.settings.optimizer:
+            for name, optimizer in self._optimizers.items():
+                _restore(optimizer, state["optimizers"][name])
+        else:
+            notes.append(
+                f"the state is one of {state['optimizer']}: {self.settings.optimizer} starts without memory."
+            )
+        self.reset_averages()
         for name, average in self.averages.items():
-            average.restore(state["averages"][name])
+            if name in state["averages"]:
+                average.load_state_dict(state["averages"][name])
+            else:
+                notes.append(f"the state has no average of {name}: it begins with the present weights.")
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._counts = {name: value.to(device) for name, value in state["counts"].items()}
         torch.set_rng_state(state["random"]["cpu"].cpu())
         if device.type == "cuda" and "cuda" in state["random"]:
             torch.cuda.set_rng_state(state["random"]["cuda"].cpu(), device)
+        return notes
 
     def _count(self, losses: Mapping[str, Tensor], bad: Tensor) -> None:
         """Adds `losses` to their sums on the device, unless the update was skipped."""
@@ -208,3 +246,23 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
             parameters["lr"].fill_(rate)
         else:
             parameters["lr"] = rate
+
+
+def _restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Gives `optimizer` the memory of another one, but leaves it its own settings."""
+    own = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, values in zip(optimizer.param_groups, own, strict=True):
+        group.update(values)
+    # The fused kernels walk through weight and memory side by side in the order of their bytes, so they must
+    # lie alike; those of the state may come from a run with another memory format.
+    for parameter, memory in optimizer.state.items():
+        for name, value in memory.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
+                memory[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _first_fault(error: RuntimeError) -> str:
+    """Returns the first thing that torch says does not fit."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line.rstrip(".") for line in lines[1:] if line), lines[0])[:200]

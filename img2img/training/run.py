@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import nn
 
 from img2img import __version__
-from img2img.checkpoint import ModelInfo, save_model
-from img2img.data import Data, batches, in_order, open_data
-from img2img.errors import ConfigError, Img2ImgError, ModelError, display_path
+from img2img.checkpoint import ModelInfo, Output, save_model
+from img2img.data import Data, Dataset, batches, in_order, open_data
+from img2img.errors import ConfigError, ImageWriteError, Img2ImgError, ModelError, display_path
 from img2img.image import write_bytes
+from img2img.image.files import sweep_parts
 from img2img.methods import Method, methods
+from img2img.models import Generator as Network
 from img2img.training.experiment import Experiment, Stage, scale_of, stages
 from img2img.training.grid import write_grid
 from img2img.training.health import Health
 from img2img.training.initial import load_initial
 from img2img.training.layout import arrange
+from img2img.training.lock import LOCK, locked
 from img2img.training.log import Metrics, Silent, Status, Watch
 from img2img.training.loop import Trainer
 from img2img.training.runtime import Runtime
-from img2img.training.state import States, require_space, size_of
+from img2img.training.state import DiskError, States, require_space, size_of
 from img2img.training.validation import Scores, validate
 from img2img.types import Batch
 
 CONFIG = "config.yaml"
+_LOOK_EVERY = 50  # steps; on a GPU each look for skipped updates waits for the device
 
 
 class TrainingError(Img2ImgError):
@@ -61,10 +65,9 @@ class Summary:
 
 def train(
     experiment: Experiment,
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     resume: bool = False,
-    initial: Mapping[str, Path] | None = None,
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Summary:
@@ -74,37 +77,49 @@ def train(
     (`last`, `ema`, `best`) and `states/`, from which `resume` continues exactly: on the CPU with as many
     threads, the run is the same bit for bit as one that never stopped.
 
+        experiment = img2img.read_experiment("pix2pix_facades", ["epochs=20"], source={"aligned": "facades"})
+        summary = img2img.train(experiment, "runs/facades")
+        translate = img2img.load_model(summary.models[0])
+
     Args:
-        experiment: What is trained, on what, and how.
+        experiment: What is trained, on what, and how; see `read_experiment`.
         folder: Of the run. Without `resume` it must be empty or not there.
-        resume: Whether to continue from the newest state in `folder`.
-        initial: Model files or checkpoints, by the name of the generator, whose weights a new run starts with.
+        resume: Whether to continue from the newest whole state in `folder`.
         watch: Is told of the progress.
         stop: Asked after every step; if it says yes, the state is saved and the function returns.
 
     Raises:
-        ConfigError: The configuration does not fit the data, or the folder is in use.
-        TrainingError: The losses are not finite any more.
+        ConfigError: The configuration does not fit the data or the states, or the folder is in use.
+        TrainingError: The losses are not finite any more, or the memory is not enough.
         DiskError: There is no room; the older states are untouched.
     """
-    settings, watch = experiment.training, watch or Silent()
+    folder, settings = Path(folder), experiment.training
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     runtime = Runtime(settings.device, settings.devices, settings.nodes, settings.precision)
-    if not resume and folder.exists() and any(folder.iterdir()) and not _is_child():
-        raise ConfigError(
-            f"{display_path(folder)} is not empty; `--resume {display_path(folder)}` continues a run, "
-            "another -o starts a new one."
-        )
-    runtime.launch()
-    quiet = watch if runtime.is_first else Silent()
-    try:
-        run = _Run(experiment, folder, runtime, quiet)
-        if resume:
-            run.restore()
-        else:
-            run.begin(initial or {})
-        return run.go_on(stop)
-    finally:
-        runtime.close()
+    with nullcontext() if _is_child() else locked(folder):
+        if not resume and not _is_child() and _in_use(folder):
+            raise ConfigError(
+                f"{display_path(folder)} is not empty; `--resume {display_path(folder)}` continues a run, "
+                "another -o starts a new one."
+            )
+        runtime.launch()
+        try:
+            run = _Run(experiment, folder, runtime, watch or Silent())
+            if runtime.any(stop()):
+                return run.summary(stopped=True)
+            if resume:
+                run.restore()
+            else:
+                run.begin()
+            return run.go_on(stop)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the memory of {runtime.device} is not enough; a smaller training.batch_size or "
+                "data.crop_size needs less. What was saved before is untouched."
+            ) from error
+        finally:
+            runtime.close()
 
 
 class _Run:
@@ -112,20 +127,25 @@ class _Run:
 
     def __init__(self, experiment: Experiment, folder: Path, runtime: Runtime, watch: Watch) -> None:
         self.experiment, self.settings, self.folder = experiment, experiment.training, folder
-        self.runtime, self.watch = runtime, watch
+        self.runtime = runtime
+        self.watch = watch if runtime.is_first else Silent()
         torch.manual_seed(experiment.seed)
         cls = methods[experiment.method.name]
         self.data: Data = open_data(
             experiment.data, kind=cls.data_kind, scale=scale_of(experiment), seed=experiment.seed
         )
+        for sentence in (f"Data: {self.data.describe()}.", *self.data.notes):
+            self.watch.say(sentence)
         self.method: Method = cls(experiment.method, self.data.source_channels, self.data.target_channels)
+        for note in self.method.notes:
+            self.watch.say(note)
         self.generator = next(iter(self.method.generators().values()))
         arrange(self.method, self.settings, runtime)
-        torch.manual_seed(experiment.seed + 7919 * runtime.rank)
-        self.trainer = Trainer(self.method, self.settings, runtime, self._rate)
         self.global_batch = self.settings.batch_size * runtime.world
         self.stages = stages(self.settings, len(self.data.train), runtime.world)
         self.total = self.stages[-1].last
+        self.trainer = Trainer(self.method, self.settings, runtime, self._rate)
+        self._seed_again()
         self.states = States(folder / "states", self.settings.keep_states)
         self.scores = Scores()
         self.health = Health()
@@ -135,145 +155,165 @@ class _Run:
     def step(self) -> int:
         return self.trainer.step_count
 
-    @property
-    def epoch(self) -> int:
-        return self.samples // len(self.data.train)
-
-    def begin(self, initial: Mapping[str, Path]) -> None:
+    def begin(self) -> None:
         """Prepares the folder and the first weights."""
-        for name, path in initial.items():
-            generators = self.method.generators()
+        generators = self.method.generators()
+        for name, path in self.settings.initial.items():
             if name not in generators:
-                raise ConfigError(f"there is no generator {name!r}; there is {', '.join(generators)}.")
+                raise ConfigError(
+                    f"training.initial: there is no generator {name!r}; there is {' and '.join(generators)}."
+                )
             load_initial(generators[name], path)
             self.watch.say(f"{name} starts with the weights of {display_path(path)}.")
         self.trainer.reset_averages()
         self.runtime.share_weights(self.method)
         if self.runtime.is_first:
-            (self.folder / "samples").mkdir(parents=True, exist_ok=True)
             # two states at once, the old and the new, and the model files beside them
-            require_space(self.folder, 3 * size_of(self.trainer.state()))
-            write_bytes(self.experiment.dump().encode(), self.folder / CONFIG)
+            size = 3 * size_of(self.trainer.state())
+            require_space(self.folder, size, "Make room, or give another folder with -o.")
+            self._write_config()
 
     def restore(self) -> None:
         """Continues from the newest whole state, which every process reads."""
+        if not self.states.paths():
+            self.watch.warn("the run ended before it saved a state; it starts at its beginning.")
+            self.begin()
+            return
         state, warnings = self.states.load()
         for warning in warnings:
             self.watch.warn(warning)
-        self.scores = Scores(**state["scores"])
+        own = self._own_part(state["ranks"])
+        state["trainer"]["method"].update(own["buffers"])
+        state["trainer"]["random"] = own["random"]
         self.samples = state["samples"]
-        ranks = state["ranks"]
-        own = ranks[self.runtime.rank] if self.runtime.rank < len(ranks) else None
-        if len(ranks) != self.runtime.world:
-            self.watch.warn(
-                f"the run had {len(ranks)} processes and continues with {self.runtime.world}: it goes on at the same "
-                "sample; every new process begins with the image pool of the first and a random state of its own."
-            )
-        if own is not None:
-            state["trainer"]["method"].update(own["buffers"])
-            state["trainer"]["random"] = own["random"]
-        self._enter(self._stage(state["trainer"]["step"]), new=False)
-        self.trainer.load_state(state["trainer"])
-        if own is None:
-            torch.manual_seed(self.experiment.seed + 7919 * self.runtime.rank + self.samples)
+        for note in (*self._differences(state), *self.trainer.load_state(state["trainer"])):
+            self.watch.warn(note)
+        if self.runtime.rank >= len(state["ranks"]):
+            self._seed_again()
+        self.scores = Scores(**state["scores"])
         if state["global_batch"] != self.global_batch:
             self.trainer.step_count = self.samples // self.global_batch
             self.watch.warn(
-                f"a step now takes {self.global_batch} samples instead of {state['global_batch']}; the run is counted "
-                f"on from step {self.step}."
+                f"a step now takes {self.global_batch} samples instead of {state['global_batch']}; the run "
+                f"is counted on from step {self.step}."
             )
+        self.method.begin(self._stage(self.step).name)
         if self.runtime.is_first:
-            write_bytes(self.experiment.dump().encode(), self.folder / CONFIG)
+            self._write_config()
         self.watch.say(f"Continuing {display_path(self.folder)} at step {self.step} of {self.total}.")
 
     def go_on(self, stop: Callable[[], bool]) -> Summary:
         """Does the steps that are left."""
-        settings, first = self.settings, self.step
-        metrics = Metrics(self.folder, first) if self.runtime.is_first else None
-        started = marked = time.perf_counter()
-        marked_step, stopped = first, False
-        saved_at = first if first else -1
-        try:
-            for batch in self._batches():
-                if self.step >= self.total or stopped:
-                    break
+        if self.step >= self.total:
+            self.watch.say("The run is at its end already; --set steps=... or epochs=... makes it longer.")
+            return self.summary(stopped=False)
+        settings = self.settings
+        metrics = Metrics(self.folder, self.step, self.samples) if self.runtime.is_first else None
+        clock = _Clock(self.step)
+        stopped = False
+        with closing(metrics) if metrics else nullcontext(), closing(self._batches()) as stream:
+            while self.step < self.total and not stopped:
+                batch = next(stream)
                 stage = self._stage(self.step)
                 if self.step == stage.first:
-                    self._enter(stage, new=True)
+                    self._enter(stage)
                 self.trainer.step(batch)
                 self.samples += self.global_batch
                 done = self.step == self.total
                 stopped = self.runtime.any(stop())
-                if done or stopped or self.runtime.device.type == "cpu" or self.step % 50 == 0:
+                log = done or _due(self.step, settings.log_every)
+                save = done or stopped or _due(self.step, settings.save_every)
+                if log or save or self.runtime.device.type == "cpu" or _due(self.step, _LOOK_EVERY):
                     self._check_finite()
-                if done or _due(self.step, settings.log_every):
-                    now = time.perf_counter()
-                    speed = (self.step - marked_step) / (now - marked)
-                    left = (self.total - self.step) * (now - started) / max(1, self.step - first)
-                    status = Status(
-                        self.step,
-                        self.total,
-                        self.epoch,
-                        self.trainer.means(),
-                        speed,
-                        speed * self.global_batch,
-                        left,
-                    )
-                    self._log(status, metrics)
-                    marked, marked_step = now, self.step
+                self.watch.step(self.step, self.total)
+                if log:
+                    self._log(clock, metrics)
                 if done or _due(self.step, settings.sample_every):
-                    with _apart(self.method):
-                        self._draw()
-                if self.data.validation is not None and (done or _due(self.step, settings.validate_every)):
-                    with _apart(self.method):
-                        self._validate(metrics)
-                if done or stopped or _due(self.step, settings.save_every):
+                    self._draw()
+                if done or _due(self.step, settings.validate_every):
+                    self._validate(metrics)
+                if save:
                     self.save()
-                    saved_at = self.step
-            if self.step != saved_at:  # the run had nothing left to do, or --resume with fewer steps
-                self.save()
-        finally:
-            if metrics is not None:
-                metrics.close()
         self.runtime.barrier()
+        return self.summary(stopped and self.step < self.total)
+
+    def summary(self, stopped: bool) -> Summary:
+        """Returns where the run stands."""
+        models = sorted(self.folder.glob("*.safetensors"))
         return Summary(
-            self.folder,
-            self.step,
-            self.total,
-            stopped and self.step < self.total,
-            self.scores.best,
-            self.scores.last,
-            sorted(self.folder.glob("*.safetensors")),
+            self.folder, self.step, self.total, stopped, self.scores.best, self.scores.last, models
         )
 
     def save(self) -> None:
-        """Writes the model files and the state; every process has to call it."""
-        own = {
-            "random": self.trainer.state()["random"],
-            "buffers": {
-                name: value.detach().cpu() for name, value in self.method.state_dict().items()
-                if name in dict(self.method.named_buffers())
-            },
-        }  # fmt: skip
-        ranks = self.runtime.gather(own)
-        if self.runtime.is_first:
-            self.states.save(
-                {
-                    "step": self.step,
-                    "samples": self.samples,
-                    "global_batch": self.global_batch,
-                    "trainer": self.trainer.state(),
-                    "ranks": ranks,
-                    "scores": self.scores.state(),
-                }
-            )
-            self._export("last", self.method.generators())
-            if self.trainer.averages:
-                self._export("ema", self.trainer.evaluated())
-        self.runtime.barrier()
+        """Writes the model files, then the state, each whether or not the other one can be written.
 
-    def _batches(self) -> Iterator[Batch]:
-        return batches(
+        Every process has to call it.
+
+        Raises:
+            DiskError: One of them could not be written, in any process.
+        """
+        state, buffers = self.trainer.state(), dict(self.method.named_buffers())
+        mine = {name: value.cpu() for name, value in state["method"].items() if name in buffers}
+        ranks = self.runtime.gather({"random": state["random"], "buffers": mine})
+        problems: list[str] = []
+        if self.runtime.is_first:
+            for write in (self._export_last, lambda: self.states.save(self._state(state, ranks))):
+                try:
+                    write()
+                except DiskError as error:
+                    problems.append(str(error))
+        problems = self.runtime.share(problems)
+        if problems:
+            raise DiskError("\n".join(problems))
+
+    def _state(self, trainer: dict[str, Any], ranks: list[Any]) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "samples": self.samples,
+            "global_batch": self.global_batch,
+            "trainer": trainer,
+            "ranks": ranks,
+            "scores": self.scores.state(),
+            "facts": self._facts(),
+        }
+
+    def _facts(self) -> dict[str, Any]:
+        """Returns what a run that continues must share with this one to be the same bit for bit."""
+        device = self.runtime.device.type
+        return {
+            "samples an epoch": len(self.data.train),
+            "processes": self.runtime.world,
+            "device": device,
+            "precision": self.runtime.precision,
+            "threads": torch.get_num_threads() if device == "cpu" else 0,
+            "torch": str(torch.__version__),
+        }
+
+    def _differences(self, state: Mapping[str, Any]) -> Iterator[str]:
+        """Yields a sentence if what `_facts` returns has changed."""
+        now = self._facts()
+        changed = [
+            f"{key} {old} is now {now[key]}" for key, old in state.get("facts", {}).items() if old != now[key]
+        ]
+        if changed:
+            yield f"{'; '.join(changed)}: the run goes on, but not exactly as it would have."
+
+    def _own_part(self, ranks: list[Any]) -> Any:
+        """Returns what only this process had; a process that is new has what the first one had."""
+        return ranks[self.runtime.rank if self.runtime.rank < len(ranks) else 0]
+
+    def _seed_again(self) -> None:
+        torch.manual_seed(self.experiment.seed + 7919 * self.runtime.rank)
+
+    def _write_config(self) -> None:
+        samples = self.folder / "samples"
+        samples.mkdir(parents=True, exist_ok=True)
+        for folder in (self.folder, samples):
+            sweep_parts(folder)
+        write_bytes(self.experiment.dump().encode(), self.folder / CONFIG)
+
+    def _batches(self) -> Generator[Batch, None, None]:
+        stream = batches(
             self.data.train,
             batch_size=self.settings.batch_size,
             seed=self.experiment.seed,
@@ -284,125 +324,163 @@ class _Run:
             target_range=self.generator.output_range,
             rank=self.runtime.rank,
             world=self.runtime.world,
+            report=self.watch.warn,
         )
+        return cast("Generator[Batch, None, None]", stream)  # it can be closed, which ends its workers
 
     def _stage(self, step: int) -> Stage:
         return next((stage for stage in self.stages if step < stage.last), self.stages[-1])
 
-    def _enter(self, stage: Stage, new: bool) -> None:
+    def _enter(self, stage: Stage) -> None:
         """Begins a part of the run; a later one starts from the averages, with new optimizers."""
-        if new and stage.first > 0:
+        if stage.first > 0:
             self.trainer.adopt_averages()
             self.trainer.reset_optimizers()
             self.watch.say(f"The stage {stage.name} begins.")
         self.method.begin(stage.name)
 
     def _rate(self, step: int, group: str) -> float:
-        return self._stage(step).rate(group, step, self.epoch)
+        return self._stage(step).rate(group, step)
 
     def _check_finite(self) -> None:
         for step, keys in self.trainer.bad_keys():
             everyone = [key for part in self.runtime.gather(keys) for key in part]
             self.watch.warn(
                 f"step {step}: a loss or gradient was not a finite number; its update was skipped. "
-                f"Samples: {', '.join(everyone) or 'unnamed'}."
+                f"Samples: {', '.join(map(display_path, everyone)) or 'unnamed'}."
             )
             if self.trainer.bad_steps >= self.settings.max_bad_steps:
                 raise TrainingError(
-                    f"the losses of {self.trainer.bad_steps} steps in a row were not finite numbers; the run has ended at "
-                    f"step {self.step}. Its last state is from before; continue it with a smaller learning rate: "
-                    f"--resume {display_path(self.folder)} --set learning_rate=..."
+                    f"the losses of {self.trainer.bad_steps} steps in a row were not finite numbers; the run "
+                    f"has ended at step {self.step}. Its last state is from before; continue it with a "
+                    f"smaller learning rate: --resume {display_path(self.folder)} --set learning_rate=..."
                 )
 
-    def _log(self, status: Status, metrics: Metrics | None) -> None:
-        groups = self.method.parameter_groups()
+    def _log(self, clock: _Clock, metrics: Metrics | None) -> None:
+        speed, left = clock.look(self.step, self.total)
+        epoch = self.samples // len(self.data.train)
+        means = self.trainer.means()
+        status = Status(self.step, self.total, epoch, means, speed, speed * self.global_batch, left)
         if metrics is not None:
             values = {
-                "epoch": status.epoch,
-                "samples": self.samples,
+                "epoch": epoch,
                 "losses": status.losses,
-                "rates": {group: self._rate(status.step - 1, group) for group in groups},
+                "rates": self.trainer.learning_rates(),
                 "images_per_second": status.images_per_second,
             }
-            metrics.write(status.step, "training", values)
+            metrics.write(self.step, self.samples, "training", values)
         self.watch.status(status)
         for sentence in self.health.losses(status.losses):
-            self.watch.warn(f"step {status.step}: {sentence}")
+            self.watch.warn(f"step {self.step}: {sentence}")
 
     def _draw(self) -> None:
         if not self.runtime.is_first:
             return
-        batch = self._some_samples()
-        with self.runtime.autocast():
-            pictures = self.method.pictures(batch, self.trainer.evaluated())
-        write_grid(self.folder / "samples" / f"step_{self.step:08}.png", pictures, batch.keys)
+        with _apart(self.method):
+            batch = self._some_samples()
+            if batch is None:
+                return
+            with self.runtime.autocast():
+                pictures = self.method.pictures(batch, self.trainer.evaluated())
+        try:
+            write_grid(self.folder / "samples" / f"step_{self.step:08}.png", pictures, batch.keys)
+        except ImageWriteError as error:
+            self.watch.warn(str(error))  # a picture for people; whether the run can go on, its state decides
         unpaired = self.method.data_kind == "unpaired"
         for sentence in self.health.pictures(pictures, unpaired):
             self.watch.warn(f"step {self.step}: {sentence}")
 
-    def _some_samples(self) -> Batch:
-        """Returns the samples of the grid, the same ones each time."""
+    def _some_samples(self) -> Batch | None:
+        """Returns the samples of the grid, the same ones each time; those of the size of the first."""
         dataset = self.data.validation if self.data.validation is not None else self.data.train
-        found: list[Batch] = []
-        for batch in self._in_order(dataset, self.settings.grid_samples):
-            found.append(batch)
-            if len(found) == self.settings.grid_samples:
-                break
-        same = [b for b in found if b.source.shape == found[0].source.shape and b.target.shape == found[0].target.shape]
+        found = list(self._in_order(dataset, self.settings.grid_samples))
+        if not found:
+            return None
+        shapes = [(batch.source.shape, batch.target.shape) for batch in found]
+        same = [batch for batch, shape in zip(found, shapes, strict=True) if shape == shapes[0]]
         return Batch(
-            torch.cat([b.source for b in same]),
-            torch.cat([b.target for b in same]),
-            tuple(key for b in same for key in b.keys),
+            torch.cat([batch.source for batch in same]),
+            torch.cat([batch.target for batch in same]),
+            tuple(key for batch in same for key in batch.keys),
         )
 
-    def _in_order(self, dataset: Any, limit: int | None) -> Iterator[Batch]:
-        return in_order(
+    def _in_order(self, dataset: Dataset, limit: int | None) -> Iterator[Batch]:
+        """Returns the first samples one by one: whole pictures differ in size."""
+        samples = in_order(
             dataset,
             batch_size=1,
             device=self.runtime.device,
             source_range=self.generator.input_range,
             target_range=self.generator.output_range,
-            limit=limit,
+            report=self.watch.warn,
         )
+        return islice(samples, limit)
 
     def _validate(self, metrics: Metrics | None) -> None:
         if not self.runtime.is_first or self.data.validation is None:
             return
-        samples = self._in_order(self.data.validation, self.settings.validation_samples)
-        found = validate(self.method, self.trainer.evaluated(), samples, self.runtime)
+        with _apart(self.method):
+            samples = self._in_order(self.data.validation, self.settings.validation_samples)
+            found = validate(self.method, self.trainer.evaluated(), samples, self.runtime)
         if not found:
             return
         better = self.scores.take(self.step, found)
         if metrics is not None:
-            metrics.write(self.step, "validation", found)
+            metrics.write(self.step, self.samples, "validation", found)
         text = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
         self.watch.say(f"Held-out part at step {self.step}: {text}{', the best so far' if better else ''}.")
         if better:
             self._export("best", self.trainer.evaluated())
 
-    def _export(self, kind: str, generators: Mapping[str, nn.Module]) -> None:
+    def _export_last(self) -> None:
+        self._export("last", self.method.generators())
+        if self.trainer.averages:
+            self._export("ema", self.trainer.evaluated())
+
+    def _export(self, kind: str, generators: Mapping[str, Network]) -> None:
         side = self.experiment.data.crop_size
         square = side[0] if side and side[0] == side[1] and self.method.scale == 1 else None
+        origin = {
+            "layout": f"img2img {__version__}, {self.experiment.method.name}",
+            "step": str(self.step),
+            "samples": str(self.samples),
+        }
+        output: Output = "like_input" if self.method.data_kind == "super_resolution" else "own"
         for name, generator in generators.items():
-            info = ModelInfo(
-                "like_input" if self.method.data_kind == "super_resolution" else "own",
-                square,
-                {
-                    "layout": f"img2img {__version__}, {self.experiment.method.name}",
-                    "step": str(self.step),
-                    "samples": str(self.samples),
-                },
-            )
             stem = kind if len(generators) == 1 else f"{name}_{kind}"
+            info = ModelInfo(output, square, origin)
             try:
-                save_model(self.folder / f"{stem}.safetensors", generator, info)  # type: ignore[arg-type]
+                save_model(self.folder / f"{stem}.safetensors", generator, info)
             except ModelError as error:
-                raise TrainingError(str(error)) from error
+                raise DiskError(str(error)) from error
+
+
+class _Clock:
+    """Tells the speed since the last look, and the time that is left at the mean speed since the start."""
+
+    def __init__(self, step: int) -> None:
+        self._started = self._looked = time.perf_counter()
+        self._first = self._last = step
+
+    def look(self, step: int, total: int) -> tuple[float, float]:
+        """Returns steps a second and the seconds that are left."""
+        now = time.perf_counter()
+        speed = (step - self._last) / max(now - self._looked, 1e-9)
+        left = (total - step) * (now - self._started) / (step - self._first)
+        self._looked, self._last = now, step
+        return speed, left
 
 
 def _is_child() -> bool:
     """Returns whether this process was started by another one of the same run."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0 or int(os.environ.get("RANK", "0")) > 0
+    return any(int(os.environ.get(name, "0")) > 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+
+
+def _in_use(folder: Path) -> bool:
+    """Returns whether there is anything in `folder` but our lock and what a start that failed leaves."""
+    return any(
+        path.name != LOCK and not (path.is_dir() and not any(path.iterdir())) for path in folder.iterdir()
+    )
 
 
 def _due(step: int, every: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -58,6 +59,7 @@ class Runtime:
         self.precision: str = precision
         launched = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
         several = devices * nodes > 1 or launched > 1
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it says what was asked for
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice for users of Fabric, who are not ours
             self._fabric = Fabric(

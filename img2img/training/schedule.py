@@ -14,8 +14,9 @@ class Position(BaseModel):
 
     Attributes:
         step: Steps done in the present part of the run; 0 at its start.
-        epoch: Whole passes over the data since the start of the run; 0 during the first.
+        epoch: Whole passes over the data since the start of that part; 0 during the first.
         total: Steps of the part.
+        epochs: Passes over the data in the part, the last one perhaps not whole.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -23,6 +24,7 @@ class Position(BaseModel):
     step: int
     epoch: int
     total: int
+    epochs: int
 
 
 class _Schedule(BaseModel):
@@ -43,18 +45,31 @@ class Constant(_Schedule):
 class Linear(_Schedule):
     """Constant, then in a straight line towards zero, epoch by epoch: pix2pix and CycleGAN.
 
-    During epoch e, counted from 0, the factor is 1 - max(0, e + 1 - constant_epochs) / (decay_epochs + 1), with
-    the first decrease after `constant_epochs` whole epochs and a last epoch that still learns.
+    During epoch e, counted from 0, the factor is 1 - max(0, e + 1 - constant_epochs) / (decay_epochs + 1):
+    the first decrease comes after `constant_epochs` whole epochs, and the last epoch still learns.
+
+    References:
+        Isola et al. (arXiv:1611.07004) and Zhu et al. (arXiv:1703.10593), as in the present version of the
+        authors' code; its older one was an epoch ahead and learned nothing in the last.
     """
 
     kind: Literal["linear"] = "linear"
-    constant_epochs: int = Field(100, ge=0, description="Epochs at the full rate.")
-    decay_epochs: int = Field(100, ge=0, description="Epochs on the way to zero.")
+    constant_epochs: int | None = Field(
+        None, ge=0, description="Epochs at the full rate; null takes what decay_epochs leaves, or half."
+    )
+    decay_epochs: int | None = Field(
+        None, ge=0, description="Epochs on the way to zero; null takes all after constant_epochs."
+    )
     warmup: int = Field(0, ge=0, description="Steps over which the rate rises from zero first.")
 
     def factor(self, position: Position) -> float:
         """Returns what the learning rate is multiplied by."""
-        decrease = max(0, position.epoch + 1 - self.constant_epochs) / (self.decay_epochs + 1)
+        constant, decay = self.constant_epochs, self.decay_epochs
+        if constant is None:
+            constant = position.epochs // 2 if decay is None else max(0, position.epochs - decay)
+        if decay is None:
+            decay = max(0, position.epochs - constant)
+        decrease = max(0, position.epoch + 1 - constant) / (decay + 1)
         return max(0.0, 1.0 - decrease) * _warm(position.step, self.warmup)
 
 

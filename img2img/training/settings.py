@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -37,9 +38,16 @@ class TrainingSettings(_Rates):
     epochs: int | None = Field(None, gt=0, description="Length in passes over the data; or give steps.")
     steps: int | None = Field(None, gt=0, description="Length in steps; or give epochs.")
     stages: tuple[StageSettings, ...] = Field(
-        (), description="Parts that follow each other; they replace epochs, steps, learning_rate and schedule."
+        (),
+        description="Parts that follow each other; they replace epochs, steps, learning rates and schedule.",
     )
     batch_size: int = Field(1, gt=0, description="Samples a step in each process.")
+
+    initial: dict[str, Path] = Field(
+        {},
+        description="Model files or checkpoints of others that a new run starts from, by the name of the "
+        "generator: {generator: FILE}; --init writes this.",
+    )
 
     optimizer: OptimizerKind = Field("adam", description="The optimizer.")
     betas: tuple[float, float] = Field((0.5, 0.999), description="Decay of its averages.")
@@ -47,11 +55,19 @@ class TrainingSettings(_Rates):
     clip_norm: float | None = Field(
         None, gt=0, description="Longest gradient of a group; longer ones are shortened."
     )
-    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the averaged weights, 0 for none; 0.999 is usual.")
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="Decay of the averaged weights, 0 for none; 0.999 is usual."
+    )
 
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     devices: int = Field(1, gt=0, description="Processes on this machine, one for each GPU.")
     nodes: int = Field(1, gt=0, description="Machines.")
+    threads: int | None = Field(
+        None,
+        gt=0,
+        description="CPU threads; by default as many as torch finds cores. The last bits of results depend "
+        "on their number.",
+    )
     sync_batch_norm: bool = Field(
         False, description="Take batch norm's statistics over all processes instead of each by itself."
     )
@@ -59,14 +75,20 @@ class TrainingSettings(_Rates):
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="How activations lie in memory; auto goes by measurements of each kind of layer."
     )
-    compile: bool = Field(False, description="Compile the networks with torch.compile; the first steps take minutes.")
-    cuda_graphs: bool = Field(False, description="Replay the whole step as one CUDA graph; for small batches on GPUs.")
+    compile: bool = Field(
+        False, description="Compile the networks with torch.compile; the first steps take minutes."
+    )
+    cuda_graphs: bool = Field(
+        False, description="Replay the whole step as one CUDA graph; for small batches on GPUs."
+    )
 
     log_every: int = Field(50, ge=0, description="Write losses and speed.")
     sample_every: int = Field(500, ge=0, description="Write a grid of pictures.")
     validate_every: int = Field(1000, ge=0, description="Measure on the held-out part.")
     save_every: int = Field(1000, ge=0, description="Write model files and the state for resuming.")
-    keep_states: int = Field(2, gt=0, description="States that are kept; the newest may be cut off by a crash.")
+    keep_states: int = Field(
+        2, gt=0, description="States that are kept; the newest may be damaged by a crash."
+    )
     grid_samples: int = Field(6, gt=0, description="Rows of the grid of pictures.")
     validation_samples: int | None = Field(
         None, gt=0, description="At most so many samples are measured; all if not given."
@@ -79,9 +101,11 @@ class TrainingSettings(_Rates):
     def _one_length(self) -> TrainingSettings:
         given = [key for key in ("epochs", "steps") if getattr(self, key) is not None]
         if self.stages:
-            overruled = {"epochs", "steps", "learning_rate", "learning_rates", "schedule"} & self.model_fields_set
+            replaced = ("epochs", "steps", "learning_rate", "learning_rates", "schedule")
+            fresh = {name: TrainingSettings.model_fields[name].default for name in replaced}
+            overruled = [name for name in replaced if getattr(self, name) != fresh[name]]
             if overruled:
-                raise ValueError(f"stages replace {', '.join(sorted(overruled))}; give one or the other")
+                raise ValueError(f"stages replace {', '.join(overruled)}; give one or the other")
         elif len(given) != 1:
             raise ValueError("give the length as epochs or as steps" + (", not both" if given else ""))
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +16,9 @@ from img2img.errors import Img2ImgError, ModelError, display_path
 from img2img.image import write_bytes
 
 _NAME = re.compile(r"state_(\d{8,})\.pt")
+_RESUME = "What was saved before is untouched; make room, then continue with --resume."
+# what torch raises for a file that is no state, or whose pickle was made by somebody else
+_UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError)
 _SPARE = 1.1  # of the size of the state, for the file system's own needs
 
 
@@ -36,6 +40,8 @@ class States:
     def save(self, state: dict[str, Any]) -> Path:
         """Writes `state`, then removes the oldest beyond `keep`.
 
+        States of later steps go, too: they are damaged, or of a future that this run left behind.
+
         Raises:
             DiskError: There is no room; the older states are untouched.
         """
@@ -56,12 +62,14 @@ class States:
         except (OSError, RuntimeError, Img2ImgError) as error:
             part.unlink(missing_ok=True)
             raise DiskError(
-                f"{display_path(path)}: the state could not be written ({error}). The older states are untouched; "
-                "make room, then continue with --resume."
+                f"{display_path(path)}: the state could not be written ({_why(error)}). The older states are "
+                "untouched; make room, then continue with --resume."
             ) from error
-        for old in self.paths()[self.keep :]:
-            old.unlink()
-            old.with_suffix(".sha256").unlink(missing_ok=True)
+        paths = self.paths()
+        own = paths.index(path)
+        for other in paths[:own] + paths[own + self.keep :]:
+            other.unlink(missing_ok=True)
+            other.with_suffix(".sha256").unlink(missing_ok=True)
         return path
 
     def paths(self) -> list[Path]:
@@ -82,7 +90,7 @@ class States:
                 try:
                     state = torch.load(path, map_location="cpu", weights_only=True)
                     return dict(state), warnings
-                except Exception as error:  # torch raises half a dozen kinds for a damaged file
+                except _UNREADABLE as error:
                     reason = str(error).splitlines()[0]
             warnings.append(f"{display_path(path)} is damaged ({reason}); an older state is taken.")
         if warnings:
@@ -92,8 +100,13 @@ class States:
         raise ModelError("has no state to continue from; give the folder of a run.", self.folder)
 
 
-def require_space(folder: Path, size: int) -> None:
+def require_space(folder: Path, size: int, advice: str = _RESUME) -> None:
     """Checks that `size` bytes fit into the file system of `folder`.
+
+    Args:
+        folder: It exists.
+        size: In bytes.
+        advice: The end of the message: what to do.
 
     Raises:
         DiskError: They do not.
@@ -101,8 +114,7 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size * _SPARE:
         raise DiskError(
-            f"{display_path(folder)}: {size / 2**20:.0f} MiB are to be written and {free / 2**20:.0f} MiB are free. "
-            "What was saved before is untouched; make room, then continue with --resume."
+            f"{display_path(folder)}: {_mib(size)} are to be written and {_mib(free)} are free. {advice}"
         )
 
 
@@ -117,15 +129,22 @@ def size_of(value: Any) -> int:
     return 64
 
 
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f} MiB" if size < 10 * 2**20 else f"{size / 2**20:,.0f} MiB"
+
+
+def _why(error: Exception) -> str:
+    """Returns the reason in one line; torch wraps what the system says in many."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error).splitlines()[0].rstrip(".")
+
+
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slow(file)
-
-
-def _slow(file: Any) -> str:
     digest = hashlib.sha256()
-    while block := file.read(2**20):
-        digest.update(block)
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
     return digest.hexdigest()
 
 
