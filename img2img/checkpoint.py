@@ -8,7 +8,10 @@ Its metadata holds one entry, `img2img`, with a JSON object:
                                  what the architecture makes of them, for readers that are not img2img
     colour                       "grey", "RGB" or the number of channels of the output
     output, size, origin         see `ModelInfo`
-    sha256                       of the weights, see `fingerprint`
+    sha256                       of the weights as they are stored, see `fingerprint`
+
+Weights are stored in fp32, or in bf16 or fp16 for half the size; the network that is opened has fp32 ones.
+Buffers, such as the averages of norm layers, keep their precision.
 
 No code runs when it is opened, and everything it says is checked before a network is built from it.
 """
@@ -56,11 +59,20 @@ class ModelInfo:
     origin: Mapping[str, str] = field(default_factory=dict)
 
 
-def save_model(path: str | PathLike[str], generator: Generator, info: ModelInfo) -> None:
+def save_model(
+    path: str | PathLike[str], generator: Generator, info: ModelInfo, dtype: torch.dtype = torch.float32
+) -> None:
     """Writes `generator` and everything needed to use it into one file, or nothing at all.
 
+    Args:
+        path: The file.
+        generator: The network.
+        info: What else the file says.
+        dtype: What weights are stored as: torch.float32, torch.bfloat16 or torch.float16.
+
     Raises:
-        ModelError: A constructor argument cannot be written as JSON, or the file cannot be stored.
+        ModelError: A constructor argument cannot be written as JSON, a weight is too large for `dtype`, or
+            the file cannot be stored.
     """
     if generator.spec.name not in generators:
         raise ModelError(
@@ -68,8 +80,12 @@ def save_model(path: str | PathLike[str], generator: Generator, info: ModelInfo)
             "use the file that the network came from.",
             path,
         )
+    buffers = {name for name, _ in generator.named_buffers(remove_duplicate=False)}
     state = {
-        name: value.detach().cpu().contiguous().clone() for name, value in generator.state_dict().items()
+        name: value.detach().cpu().contiguous().clone()
+        if name in buffers
+        else _stored(value, dtype, name, path)
+        for name, value in generator.state_dict().items()
     }
     header = _facts(generator) | {
         "format": FORMAT,
@@ -87,6 +103,20 @@ def save_model(path: str | PathLike[str], generator: Generator, info: ModelInfo)
         write_bytes(data, path)
     except ImageWriteError as error:
         raise ModelError(f"cannot be written: {error.reason}", path) from error
+
+
+def _stored(weight: Tensor, dtype: torch.dtype, name: str, path: str | PathLike[str]) -> Tensor:
+    """Returns a copy of `weight` as it is stored."""
+    weight = weight.detach().cpu()
+    stored = weight.to(dtype, memory_format=torch.contiguous_format, copy=True)
+    if bool((stored.isinf() & weight.isfinite()).any()):
+        raise ModelError(
+            f"cannot be written in {str(dtype).removeprefix('torch.')}: {name} holds a weight of "
+            f"{float(weight.abs().max()):g}, and the largest there is {torch.finfo(dtype).max:g}; take bf16 "
+            "or fp32.",
+            path,
+        )
+    return stored
 
 
 def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """The values of the options that `network_options` adds."""
+    """The values of the options that `network_options` adds; `model` is None where none was named."""
 
-    model: str
+    model: str | None
     tile: int | None
     device: str
     precision: str
@@ -65,16 +65,19 @@ class NetworkOptions:
             _join([part for part in parts if part.exists()], options.report)
         return code
 
-    def load(self, **more: Any) -> tuple[Translator, dict[str, Any]]:
-        """Opens the model; `more` goes to `load_model`.
+    def load(self, model: Path | None = None, **more: Any) -> tuple[Translator, dict[str, Any]]:
+        """Opens the model that was named, or else `model`; `more` goes to `load_model`.
 
         Returns:
             The model, and what identifies it and all that changes its results.
         """
         from img2img.inference import load_model
 
+        name = model if self.model is None else self.model
+        if name is None:
+            raise click.UsageError("name a model with -m.")
         translator = load_model(
-            self.model,
+            name,
             device=self.device,
             precision=self.precision,
             tile=self.tile or None,
@@ -101,72 +104,77 @@ def _join(parts: Sequence[Path], report: Path) -> None:
             part.unlink()
 
 
-network_options = packed(
+def _model(**more: Any) -> Any:
+    return option(
+        "-m",
+        "--model",
+        "-n",
+        "--model-name",
+        "--model_name",
+        "--model_path",
+        "model",
+        metavar="NAME|FILE",
+        **more,
+    )
+
+
+_MODEL_HELP = "A model file (.safetensors, .pth) or a name from `model list`."
+_OTHERS = [
+    option(
+        "-t",
+        "--tile",
+        type=click.IntRange(0),
+        metavar="PIXELS",
+        help="Side of the tiles. [default: fits the memory]",
+    ),
+    option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="cpu, cuda, cuda:1, mps; cuda:0,cuda:1 shares the files out over both.",
+    ),
+    option(
+        "--precision",
+        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+        default="auto",
+        show_default=True,
+        group=SPEED,
+        help="Number format of the network.",
+    ),
+    option("--fp32", "precision", flag_value="fp32", hidden=True),
+    option(
+        "--backend",
+        type=click.Choice(["auto", "eager", "compile", "openvino"]),
+        default="auto",
+        show_default=True,
+        group=SPEED,
+        help="What computes the network. auto takes OpenVINO where it is installed and faster.",
+    ),
+    option(
+        "--compile",
+        "backend",
+        flag_value="compile",
+        group=SPEED,
+        help="The same as --backend compile: torch.compile, worth it for many images.",
+    ),
+    option(
+        "--memory",
+        type=Size(),
+        group=LIMITS,
+        help="What the network may use: 4G. [default: a share of what is free]",
+    ),
+    option(
+        "--alpha",
+        type=click.Choice(["model", "bicubic", "drop"]),
+        default="model",
+        show_default=True,
+        group=OUTPUT,
+        help="How transparency is enlarged.",
+    ),
+]
+network_options = packed(NetworkOptions, "network", [_model(required=True, help=_MODEL_HELP), *_OTHERS])
+upscaler_options = packed(
     NetworkOptions,
     "network",
-    [
-        option(
-            "-m",
-            "--model",
-            "-n",
-            "--model-name",
-            "--model_name",
-            "--model_path",
-            "model",
-            required=True,
-            metavar="NAME|FILE",
-            help="A model file (.safetensors, .pth) or a name from `model list`.",
-        ),
-        option(
-            "-t",
-            "--tile",
-            type=click.IntRange(0),
-            metavar="PIXELS",
-            help="Side of the tiles. [default: fits the memory]",
-        ),
-        option(
-            "--device",
-            default="auto",
-            show_default=True,
-            help="cpu, cuda, cuda:1, mps; cuda:0,cuda:1 shares the files out over both.",
-        ),
-        option(
-            "--precision",
-            type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-            default="auto",
-            show_default=True,
-            group=SPEED,
-            help="Number format of the network.",
-        ),
-        option("--fp32", "precision", flag_value="fp32", hidden=True),
-        option(
-            "--backend",
-            type=click.Choice(["auto", "eager", "compile", "openvino"]),
-            default="auto",
-            show_default=True,
-            group=SPEED,
-            help="What computes the network. auto takes OpenVINO where it is installed and faster.",
-        ),
-        option(
-            "--compile",
-            "backend",
-            flag_value="compile",
-            group=SPEED,
-            help="The same as --backend compile: torch.compile, worth it for many images.",
-        ),
-        option(
-            "--memory",
-            type=Size(),
-            group=LIMITS,
-            help="What the network may use: 4G. [default: a share of what is free]",
-        ),
-        option(
-            "--alpha",
-            type=click.Choice(["model", "bicubic", "drop"]),
-            default="model",
-            show_default=True,
-            group=OUTPUT,
-            help="How transparency is enlarged.",
-        ),
-    ],
+    [_model(help=f"{_MODEL_HELP} [default: x2 or x4, which ship]"), *_OTHERS],
 )

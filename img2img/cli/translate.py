@@ -67,5 +67,5 @@ def translate(
 
     Example: img2img translate horses/ -o zebras/ -m latest_net_G_A.pth
     """
-    choices = {"size": size, "norm_stats": norm_stats, "dropout": seed if dropout else None}
+    choices: dict[str, Any] = {"size": size, "norm_stats": norm_stats, "dropout": seed if dropout else None}
     return network.convert(inputs, options, lambda: network.load(**choices), arguments)

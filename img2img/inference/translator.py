@@ -16,6 +16,7 @@ from img2img.image.image import DTYPES, Pixels
 from img2img.image.resize import resize
 from img2img.inference.alpha import bleed
 from img2img.inference.backends import Backend
+from img2img.inference.enlarge import resized, toward_bicubic
 from img2img.inference.precision import choose_device
 from img2img.inference.runner import Runner
 from img2img.interop import open_checkpoint
@@ -39,6 +40,8 @@ def load_model(
     norm_stats: NormStats | None = None,
     dropout: int | None = None,
     backend: str = "auto",
+    scale: float | None = None,
+    strength: float = 1.0,
 ) -> Translator:
     """Opens a model by its name or its path, whoever made it.
 
@@ -57,6 +60,11 @@ def load_model(
             "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
         backend: "eager", "compile" or "openvino"; "auto" takes OpenVINO where it is installed and faster.
+        scale: Output pixels per input pixel along one side, greater than 0; 1.5 of 101 pixels gives 152. The
+            model's result is brought to it by the exact antialiased bicubic of `img2img.image.resize`. None
+            takes the model's own factor.
+        strength: Share of the model in the result, 0 to 1; the rest is the bicubic enlargement, see
+            `toward_bicubic`. For models whose results are like their inputs.
 
     Raises:
         UnknownModelError: There is no such model, or its layout is not known.
@@ -65,7 +73,19 @@ def load_model(
     """
     generator, info = open_checkpoint(find_model(name))
     return Translator(
-        generator, info, device, precision, tile, memory, alpha, size, norm_stats, dropout, backend
+        generator,
+        info,
+        device,
+        precision,
+        tile,
+        memory,
+        alpha,
+        size,
+        norm_stats,
+        dropout,
+        backend,
+        scale,
+        strength,
     )
 
 
@@ -82,7 +102,7 @@ class Translator:
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
-        device, precision, tile, memory, alpha, size, norm_stats, dropout, backend: See
+        device, precision, tile, memory, alpha, size, norm_stats, dropout, backend, scale, strength: See
             `load_model`.
 
     Attributes:
@@ -90,6 +110,8 @@ class Translator:
         info: What its file says.
         device: Where it runs.
         size: Side length in pixels of what the network sees, or None for that of each picture.
+        scale: Output pixels per input pixel along one side.
+        strength: Share of the model in the result.
         precision: "fp32", "bf16" or "fp16": what 8-bit pictures are computed in.
         fingerprint: SHA-256 of the weights: tells one model from another.
 
@@ -110,6 +132,8 @@ class Translator:
         norm_stats: NormStats | None = None,
         dropout: int | None = None,
         backend: str = "auto",
+        scale: float | None = None,
+        strength: float = 1.0,
     ) -> None:
         if alpha not in get_args(Alpha):
             raise ConfigError(f"alpha {alpha!r} is not one of {', '.join(get_args(Alpha))}.")
@@ -120,6 +144,10 @@ class Translator:
             raise ConfigError(f"the generator {generator.spec.name!r} needs more than a picture: {needs}.")
         self.info = info or ModelInfo()
         self.size = _side(size, generator, self.info)
+        self.scale = generator.scale if scale is None else scale
+        self.strength = _share(strength, generator, self.info)
+        if not 0 < self.scale < float("inf"):
+            raise ConfigError(f"scale {scale!r} is no factor; it must be greater than 0.")
         if norm_stats is not None:
             set_norm_stats(generator, norm_stats)
         if set_dropout(generator, dropout) == 0 and dropout is not None:
@@ -162,8 +190,8 @@ class Translator:
                 Or images, which may differ in everything.
 
         Returns:
-            An array (H*scale, W*scale, C) or (H*scale, W*scale) of the same dtype; or the images, in order,
-            with ICC profile and EXIF kept.
+            An array (H*scale, W*scale, C) or (H*scale, W*scale) of the same dtype, sides rounded; or the
+            images, in order, with ICC profile and EXIF kept.
 
         Raises:
             ProcessingError: The channels do not fit the model, or the work failed.
@@ -209,16 +237,15 @@ class Translator:
         return image.replace(pixels=resize(pixels, self.size, self.size), alpha=alpha)
 
     def _returned(self, result: Image, source: Image) -> Image:
-        """Returns `result` at the size of `source`, with its alpha untouched unless the model makes alpha."""
-        if self.size is None:
-            return result
-        pixels = resize(result.pixels, source.height, source.width)
-        alpha = result.alpha
-        if alpha is not None and self._takes_alpha(source):
-            alpha = resize(alpha[..., None], source.height, source.width)[..., 0]
-        elif alpha is not None:
-            alpha = source.alpha
-        return result.replace(pixels=pixels, alpha=alpha)
+        """Returns `result` at its final size and strength.
+
+        A model that sees pictures at a size of its own leaves alpha untouched unless it makes alpha.
+        """
+        height, width = (max(1, round(side * self.scale)) for side in (source.height, source.width))
+        if self.size is not None and source.alpha is not None and not self._takes_alpha(source):
+            alpha = None if result.alpha is None else resize(source.alpha[..., None], height, width)[..., 0]
+            result = resized(result.replace(alpha=None), height, width).replace(alpha=alpha)
+        return toward_bicubic(resized(result, height, width), source, self.strength)
 
     def _group(self, images: list[Image]) -> list[Image]:
         """Runs the model over images that agree in shape, dtype and having alpha or not, in one call."""
@@ -311,3 +338,15 @@ def _side(size: int | str | None, generator: Generator, info: ModelInfo) -> int 
             "each picture; leave size out."
         )
     return size
+
+
+def _share(strength: float, generator: Generator, info: ModelInfo) -> float:
+    """Returns `strength` if it is a share, and results of this model can be blended with their inputs."""
+    if not 0 <= strength <= 1:
+        raise ConfigError(f"strength {strength!r} is not from 0 (bicubic) to 1 (the model alone).")
+    if strength < 1 and (info.output == "own" or generator.in_channels != generator.out_channels):
+        raise ConfigError(
+            f"strength {strength} blends with the enlarged input, but what the generator "
+            f"{generator.spec.name!r} makes is no enlargement of it; leave strength at 1."
+        )
+    return strength

@@ -14,7 +14,9 @@ from click.testing import CliRunner, Result
 from img2img.checkpoint import ModelInfo, open_model, save_model
 from img2img.cli.main import cli
 from img2img.image import Image, read_image, write_image
+from img2img.image.resize import resize
 from img2img.models import ArchSpec, build
+from img2img.weights import finder
 
 
 def img2img(*arguments: Any, env: dict[str, str] | None = None) -> Result:
@@ -37,6 +39,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image(colours.astype(np.uint16) * 257, colours[..., 0].astype(np.uint16)), folder / "in" / "deep.png"
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an x2 and an x4, in place of the package's."""
+    place = tmp_path_factory.mktemp("shipped")
+    torch.manual_seed(0)
+    for scale in (2, 4):
+        generator = build(ArchSpec("edsr", {"features": 4, "blocks": 1, "scale": scale}))
+        save_model(place / f"x{scale}.safetensors", generator, ModelInfo())
+    return place
 
 
 def test_every_kind_comes_back_as_it_was(folder: Path, tmp_path: Path) -> None:
@@ -107,7 +120,7 @@ def test_another_model_means_new_work(folder: Path, tmp_path: Path) -> None:
         (["-m", "tiny.pth", "-s", "0"], "--scale"),
         (["-m", "tiny.pth", "--device", "tpu"], "tpu"),
         (["-m", "tiny.pth", "--memory", "lots"], "not a size"),
-        ([], "-m"),
+        (["-m", "tiny.pth", "--strength", "1.5"], "--strength"),
     ],
 )
 def test_refusals(
@@ -118,6 +131,70 @@ def test_refusals(
     assert result.exit_code == 2, result.output
     assert words in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def nowhere(monkeypatch: pytest.MonkeyPatch, *places: Path) -> None:
+    """Lets models be looked for in `places` alone, the folder of the package left out."""
+    monkeypatch.setattr(finder, "folders", lambda: list(places))
+
+
+def test_without_any_model_a_sentence_says_why(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere(monkeypatch)
+    result = img2img("upscale", folder / "in", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "x2 and x4" in result.stderr and "source tree" in result.stderr and "-m" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "size", "words"),
+    [
+        ([], (80, 120), "by 4 with the model x4"),
+        (["-s", "2"], (40, 60), "by 2 with the model x2"),
+        (["-s", "1.2"], (24, 36), "x2"),
+        (["-s", "3"], (60, 90), "4 times as large and then reduced to 3 times"),
+        (["-s", "5"], (100, 150), "From 4 times on it is bicubic"),
+        (["--strength", "0.25"], (80, 120), "at strength 0.25"),
+    ],
+)
+def test_without_m_the_model_that_fits_the_factor_is_taken(
+    shipped: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    size: tuple[int, int],
+    words: str,
+) -> None:
+    nowhere(monkeypatch, shipped)
+    result = img2img("upscale", folder / "in" / "colour.png", "-o", tmp_path, *arguments)
+    assert result.exit_code == 0, result.output
+    assert words in result.stderr
+    image = read_image(tmp_path / "colour.png")
+    assert (image.height, image.width) == size
+
+
+def test_a_file_called_x4_beside_the_pictures_is_not_the_model(
+    shipped: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere(monkeypatch, shipped)
+    (tmp_path / "x4").write_text("notes")
+    monkeypatch.chdir(tmp_path)
+    assert img2img("upscale", folder / "in" / "colour.png", "-o", "out").exit_code == 0
+
+
+def test_strength_0_is_bicubic_and_another_strength_is_new_work(
+    shipped: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere(monkeypatch, shipped)
+    command = ["upscale", folder / "in" / "colour.png", "-o", tmp_path, "-s", "3", "--strength"]
+    assert "1 done" in img2img(*command, "0").stderr
+    source = read_image(folder / "in" / "colour.png").pixels
+    assert np.array_equal(read_image(tmp_path / "colour.png").pixels, resize(source, 60, 90))
+    assert "1 skipped" in img2img(*command, "0").stderr
+    assert "1 done" in img2img(*command, "0.5").stderr
 
 
 def test_model_import_and_info(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""Model cards: what a model is for and how well it does, in NAME.md beside NAME.safetensors.
+
+A card is Markdown for people. It begins with its key facts in YAML between two lines of `---`, as on model
+hubs, and these are what img2img shows. `tools/model_card.py` writes the cards of the models that ship.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from img2img.config import parse_yaml, validate
+from img2img.errors import ConfigError, display_path
+
+_FENCE = "---\n"
+
+
+class Score(BaseModel):
+    """How a model does on one test set, against the bicubic enlargement; PSNR in dB, both on Y."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="The set: Set5.")
+    images: int = Field(ge=1, description="How many pictures it has.")
+    psnr_y: float = Field(description="Mean PSNR of the model.")
+    ssim_y: float = Field(description="Mean SSIM of the model.")
+    bicubic_psnr_y: float = Field(description="Mean PSNR of the bicubic enlargement.")
+    bicubic_ssim_y: float = Field(description="Mean SSIM of the bicubic enlargement.")
+
+
+class Card(BaseModel):
+    """The key facts of a model card; what else its front matter holds is left to other readers."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    purpose: str = Field(description="What it is for, in half a sentence.")
+    scale: int = Field(ge=1, description="Output pixels per input pixel along one side.")
+    license: str = Field(description="SPDX identifier of the licence of the weights.")
+    training_data: str = Field(description="What it was trained on, with the licence of that.")
+    results: tuple[Score, ...] = Field(default=(), description="Measured, the most usual set first.")
+
+    def summary(self) -> str:
+        """Returns one line for a list of models: "x4, clean photographs, Set5 31.95 dB (bicubic 28.43)"."""
+        line = f"x{self.scale}, {self.purpose}"
+        if self.results:
+            first = self.results[0]
+            line += f", {first.name} {first.psnr_y:.2f} dB (bicubic {first.bicubic_psnr_y:.2f})"
+        return line
+
+
+def read_card(model: Path) -> Card | None:
+    """Returns the key facts on the card of a model file, or None if it has no card.
+
+    A Markdown file without front matter is no card.
+
+    Raises:
+        ConfigError: The front matter is no YAML, or facts are missing or wrong.
+    """
+    path = model.with_suffix(".md")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return None
+    if not text.startswith(_FENCE):
+        return None
+    front, fence, _ = text.removeprefix(_FENCE).partition("\n" + _FENCE)
+    if not fence:
+        return None
+    where = display_path(path)
+    card, problems = validate(Card, parse_yaml(front, where), where)
+    if card is None:
+        raise ConfigError("\n".join(problems))
+    return card
