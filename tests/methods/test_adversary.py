@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from img2img.losses import feature_matching, ssim_loss
+from img2img.methods.adversary import AdversarialConfig, Adversary
+from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
+from img2img.methods.terms import Terms, TermsConfig
+from img2img.types import SYMMETRIC, UNIT, Batch
+
+
+def adversary(channels: int = 3, **keys: Any) -> Adversary:
+    torch.manual_seed(0)
+    small = {"name": "patchgan", "features": 4, "layers": 1, "norm": "instance"}
+    config = AdversarialConfig.model_validate({"name": "test", "discriminator": small, **keys})
+    return Adversary(config, channels, SYMMETRIC)
+
+
+def images(*shape: int, seed: int = 1) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+REAL, FAKE, CONDITION = images(2, 3, 16, 16), images(2, 3, 16, 16, seed=2), images(2, 1, 16, 16, seed=3)
+
+
+def test_the_discriminator_sees_the_condition_first_and_nothing_learns_through_its_losses() -> None:
+    judge = adversary(4)
+    fake = FAKE.clone().requires_grad_()
+    losses = judge.judge(REAL, fake, CONDITION)
+    logits = judge.discriminator(torch.cat((CONDITION, REAL), 1))
+    torch.testing.assert_close(
+        losses["d_real"], 0.5 * torch.nn.functional.softplus(-logits).mean(), rtol=1e-5, atol=1e-6
+    )
+    sum(losses.values()).backward()  # type: ignore[union-attr]
+    assert fake.grad is None
+    judge.fool(REAL, fake, CONDITION)["g_gan"].backward()
+    assert fake.grad is not None and bool(fake.grad.abs().sum() > 0)
+
+
+@pytest.mark.parametrize("name", ["patchgan", "multiscale"])
+def test_real_and_fake_in_one_call_are_the_same_as_in_two(name: str) -> None:
+    network = {"name": name, "features": 4, "layers": 1, "norm": "instance"}
+    one, two = adversary(discriminator=network), adversary(discriminator=network)
+    assert one._together
+    two._together = False
+    expected = two.judge(REAL, FAKE)
+    for key, value in one.judge(REAL, FAKE).items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("change", [{"norm": "batch"}, {"norm": "none", "spectral": True}])
+def test_discriminators_that_mix_images_see_them_apart(change: dict[str, Any]) -> None:
+    judge = adversary(discriminator={"name": "patchgan", "features": 4, "layers": 1, **change})
+    sizes: list[int] = []
+    judge.discriminator.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    judge.judge(REAL, FAKE)
+    assert sizes == [2, 2]
+
+
+def test_augmentation_moves_image_and_condition_alike_and_colours_the_image_alone() -> None:
+    torch.manual_seed(0)
+    moved = adversary(6, diffaugment=["translation", "cutout"])._seen(REAL, REAL)
+    assert torch.equal(moved[:, :3], moved[:, 3:]) and not torch.equal(moved[:, :3], REAL)
+    coloured = adversary(6, diffaugment=["color"])._seen(REAL, REAL)
+    assert torch.allclose(coloured[:, :3], REAL, atol=1e-6) and not torch.allclose(
+        coloured[:, 3:], REAL, atol=0.1
+    )
+    assert torch.equal(adversary(6)._seen(REAL, FAKE), torch.cat((FAKE, REAL), 1))
+
+
+def test_r1_is_the_slope_for_the_image_and_not_for_its_condition() -> None:
+    judge = adversary(4, r1=3.0)
+    real = REAL.clone().requires_grad_()
+    values = judge.discriminator(torch.cat((CONDITION, real), 1)).flatten(1).mean(1)
+    (slope,) = torch.autograd.grad(values.sum(), real)
+    expected = 3.0 / 2 * slope.flatten(1).square().sum(1).mean()
+    torch.testing.assert_close(judge.judge(REAL, FAKE, CONDITION)["d_r1"], expected)
+
+
+def test_the_penalty_of_wgan() -> None:
+    judge = adversary(gan="wgan", gradient_penalty=10.0)
+    losses = judge.judge(REAL, FAKE)
+    assert losses.keys() == {"d_real", "d_fake", "d_penalty"}
+    torch.testing.assert_close(losses["d_real"], -0.5 * judge.discriminator(REAL).mean())
+    assert 0 < float(losses["d_penalty"].detach()) <= 10.0  # of a discriminator that is nearly flat
+
+
+def test_features_are_matched_where_it_is_wanted() -> None:
+    assert adversary().match(FAKE, REAL) == {}
+    judge = adversary(feature_matching=7.0)
+    features = judge.discriminator.features
+    expected = 7.0 * feature_matching(features(FAKE), features(REAL))
+    torch.testing.assert_close(judge.match(FAKE, REAL)["g_features"], expected)
+    fake, real = FAKE.clone().requires_grad_(), REAL.clone().requires_grad_()
+    judge.match(fake, real)["g_features"].backward()
+    assert fake.grad is not None and real.grad is None
+
+
+def test_names_of_losses_where_there_are_several_adversaries() -> None:
+    config = AdversarialConfig.model_validate(
+        {
+            "name": "test",
+            "r1": 1.0,
+            "feature_matching": 1.0,
+            "discriminator": {"name": "patchgan", "features": 2},
+        }
+    )
+    judge = Adversary(config, 3, SYMMETRIC, ("b", "a2b"))
+    real, fake = images(1, 3, 32, 32), images(1, 3, 32, 32, seed=2)
+    assert judge.judge(real, fake).keys() == {"d_b_real", "d_b_fake", "d_b_r1"}
+    assert judge.fool(real, fake).keys() == {"g_a2b"}
+    assert judge.match(fake, real).keys() == {"features_b"}
+
+
+def test_terms_are_what_they_are_called(tmp_path: Any) -> None:
+    made, truth = images(1, 3, 32, 32) / 2 + 0.5, images(1, 3, 32, 32, seed=2) / 2 + 0.5
+    assert Terms(TermsConfig(name="test"), UNIT)(made, truth) == {}
+    torch.manual_seed(0)
+    weights = {"features.0.weight": torch.randn(64, 3, 3, 3), "features.0.bias": torch.randn(64)}
+    torch.save(weights, tmp_path / "vgg.pth")
+    perceptual = {"weight": 2.0, "layers": {"conv1_1": 0.5}, "weights": str(tmp_path / "vgg.pth")}
+    config = TermsConfig.model_validate({"name": "test", "ssim_weight": 3.0, "perceptual": perceptual})
+    found = Terms(config, UNIT, "{}_a")(made, truth)
+    assert found.keys() == {"perceptual_a", "ssim_a"}
+    torch.testing.assert_close(found["ssim_a"], 3.0 * ssim_loss(made, truth, UNIT))
+    deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    difference = torch.nn.functional.conv2d(
+        (made - truth) / deviation, weights["features.0.weight"], padding=1
+    )
+    torch.testing.assert_close(found["perceptual_a"], 2.0 * 0.5 * difference.abs().mean(), rtol=1e-4, atol=0)
+
+
+def test_pix2pix_takes_every_part(tmp_path: Any) -> None:
+    torch.save(
+        {"features.0.weight": torch.randn(64, 3, 3, 3), "features.0.bias": torch.randn(64)},
+        tmp_path / "vgg.pth",
+    )
+    config = Pix2PixConfig.model_validate(
+        {
+            "generator": {"name": "unet", "features": 4, "downs": 2},
+            "discriminator": {"name": "multiscale", "features": 4, "layers": 1},
+            "perceptual": {"layers": {"conv1_1": 1.0}, "weights": str(tmp_path / "vgg.pth")},
+            "ssim_weight": 1.0,
+            "feature_matching": 10.0,
+            "diffaugment": ["translation"],
+        }
+    )
+    method = Pix2Pix(config, 3, 3)
+    # the features of VGG19 belong to nobody: in no state, in no optimizer
+    assert all(key.startswith(("generator.", "adversary.")) for key in method.state_dict())
+    assert sum(map(len, method.parameter_groups().values())) == len(list(method.parameters()))
+    seen: dict[str, list[str]] = {}
+    batch = Batch(images(2, 3, 16, 16), images(2, 3, 16, 16, seed=2))
+    method.step(batch, lambda group, losses: seen.update({group: list(losses)}))
+    assert list(seen) == ["discriminator", "generator"]
+    assert seen["generator"] == ["g_gan", "g_l1", "g_features", "g_perceptual", "g_ssim"]
