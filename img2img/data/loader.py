@@ -120,20 +120,24 @@ def _batches(
         num_workers=workers,
         collate_fn=_collate_guarded,
         pin_memory=device.type == "cuda",
-        persistent_workers=workers > 0,
         prefetch_factor=_AHEAD if workers else None,
         worker_init_fn=_ignore_signals,
         generator=torch.Generator(),  # it would draw from the global one, and a resumed run would differ
     )
     told: set[str] = set()
-    for stacked in loader:
-        if isinstance(stacked, Exception):
-            raise stacked
-        for problem in stacked.problems:
-            if problem not in told:
-                told.add(problem)
-                report(f"{problem}. Another sample takes its place.")
-        yield _finish(stacked, dataset.classes, device, source_range, target_range)
+    iterator = iter(loader)  # endless, so its workers stay as long as it does
+    try:
+        while True:
+            stacked = next(iterator)
+            if isinstance(stacked, Exception):
+                raise stacked
+            for problem in stacked.problems:
+                if problem not in told:
+                    told.add(problem)
+                    report(f"{problem}. Another sample takes its place.")
+            yield _finish(stacked, dataset.classes, device, source_range, target_range)
+    finally:
+        del iterator  # ends the workers now: in a traceback it would live on, and in the next forked worker
 
 
 def in_order(
