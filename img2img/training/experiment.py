@@ -43,6 +43,17 @@ class Experiment(_Seed):
     data: DataConfig = Field(description="On what.")
     training: TrainingSettings = Field(description="How.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        """Lets the method take from the data what it leaves open."""
+        if not isinstance(values, dict):
+            return values
+        method, data = values.get("method"), values.get("data")
+        if isinstance(method, MethodConfig) and isinstance(data, DataConfig):
+            return {**values, "method": method.fitted(data.crop_size)}
+        return values
+
     @model_validator(mode="after")
     def _fitting(self) -> Experiment:
         needed = methods[self.method.name].data_kind
@@ -203,7 +214,7 @@ class Stage:
     def rate(self, group: str, step: int) -> float:
         """Returns the learning rate of `group` in `step` of the run."""
         done, total = step - self.first, self.last - self.first
-        epoch, epochs = int(done / self.epoch_steps), math.ceil(total / self.epoch_steps)
+        epoch, epochs = int(done / self.epoch_steps), max(1, int(total / self.epoch_steps))
         factor = self.schedule.factor(Position(step=done, epoch=epoch, total=total, epochs=epochs))
         return self.learning_rates.get(group, self.learning_rate) * factor
 

@@ -70,8 +70,9 @@ class Health:
                     "pixel or cycle loss.",
                 )
         output, truth = pictures.get("output"), pictures.get("target")
-        paired = not unpaired and output is not None and truth is not None
-        if paired and correlation(output.values.float(), truth.values.float()) < _INVERTED:
+        if unpaired or output is None or truth is None:
+            return
+        if correlation(output.values.float(), truth.values.float()) < _INVERTED:
             yield from self._once(
                 "inverted",
                 "outputs are negatives of their targets: colours are inverted. Check data.direction and "

@@ -16,7 +16,7 @@ class Position(BaseModel):
         step: Steps done in the present part of the run; 0 at its start.
         epoch: Whole passes over the data since the start of that part; 0 during the first.
         total: Steps of the part.
-        epochs: Passes over the data in the part, the last one perhaps not whole.
+        epochs: Whole passes over the data in the part, at least 1.
     """
 
     model_config = ConfigDict(frozen=True)
