@@ -293,9 +293,9 @@ def pair(
     --aligned, one file a pair in DIR. The same command again does only what is missing.
 
     \b
-      img2img data pair photos -o pairs --op edges    edges to photographs
-      img2img data pair photos -o pairs --op gray     grey to colour
-      img2img data pair photos -o pairs --op blur=3   blurred to sharp
+      img2img data pair photos -o pairs --op edges       edges to photographs
+      img2img data pair photos -o pairs --op grayscale   grey to colour
+      img2img data pair photos -o pairs --op blur=3      blurred to sharp
     """
     from img2img.cli.convert import convert
     from img2img.cli.render import say, say_error
@@ -398,9 +398,9 @@ def split(
     """Divide pictures into training, validation and test.
 
     DIR holds pictures or side-by-side files, each a sample of its own; --paired keeps pairs together. The
-    seed and the names decide, not the order or the number of files: a picture that is added later moves no other
-    one. OUT gets the folders train, val and test (A/train, B/train, ... for two folders), or
-    lists of the files with --lists; the pictures themselves are only read.
+    seed and the names decide, not the order or the number of files: a picture that is added later moves no
+    other one. OUT gets the folders train, val and test (A/train, B/train, ... for two folders), or lists of
+    the files with --lists; the pictures themselves are only read.
 
     \b
       img2img data split photos -o set --val 0.1 --test 0.1
@@ -505,8 +505,8 @@ def download(
     """Download a public data set.
 
     Says what it is, how large, and on which terms, and asks before it begins. What breaks off is continued
-    by the same command. The archive is checked, unpacked beside DIR and put there in one step. NAME may also be a
-    recipe of your own, NAME.yaml.
+    by the same command. The archive is checked, unpacked beside DIR and put there in one step. NAME may also
+    be a recipe of your own, NAME.yaml.
 
     \b
       img2img data download --list
@@ -543,8 +543,8 @@ def download(
         return 0
     for archive in made.unchecked:
         say_warning(
-            f"nobody has published a checksum of {archive}. What came is on record in {archive}.lock; a later "
-            "download must be the same."
+            f"nobody has published a checksum of {archive}. What came is on record in {archive}.lock; a "
+            "later download must be the same."
         )
     if made.left_out:
         say_warning(

@@ -19,6 +19,7 @@ from img2img.image.discovery import is_system_file
 
 _BLOCK = 1 << 20
 _LARGEST_RATIO = 50  # pictures hardly shrink in an archive; a bomb grows a thousandfold and more
+_SMALL = 64 * 2**20  # bytes that any archive may unpack to
 _MOST_FILES = 2_000_000
 _BROKEN = (
     tarfile.TarError,
@@ -70,7 +71,7 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None] = lambda 
             twice or is a folder and a file, or it holds more than a data set can. What was unpacked stays.
         OSError: The disk does not take it.
     """
-    limit = max(_LARGEST_RATIO * archive.stat().st_size, 64 * 2**20)
+    limit = max(_LARGEST_RATIO * archive.stat().st_size, _SMALL)
     limit = min(limit, shutil.disk_usage(folder).free)
     files = total = 0
     left_out = []

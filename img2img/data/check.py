@@ -499,15 +499,21 @@ def _labels(material: _Material) -> Iterator[Finding]:
                 ),
             )
         return
-    many = [s for s in sources if s.face.colours > MOST]
-    if many:
+    one_hot = config.source_labels == "one_hot"
+    many = [s for s in sources if len(s.face.colours) > MOST]
+    together: set[int] = set()
+    for side in sources if one_hot else ():
+        together.update(side.face.colours.tolist())
+    if many or len(together) > MOST:
+        worst = many or sorted(sources, key=lambda s: -len(s.face.colours))
+        which = f"{len(many)} of {len(sources)} label maps" if many else "the label maps together"
         yield Finding(
-            "error" if config.source_labels == "one_hot" else "warning",
+            "error" if one_hot else "warning",
             "many-colours",
-            f"{len(many)} of {len(sources)} label maps have more than {MOST} colours.",
+            f"{which} have more than {MOST} colours.",
             "They were probably stored as JPEG, which blurs colours into one another; give the true ones as "
             "data.palette with source_labels: one_hot.",
-            tuple(Case((s.path,), f"{_half(material, s)}{s.face.colours} colours") for s in many),
+            tuple(Case((s.path,), f"{_half(material, s)}{_colours(s.face)}") for s in worst),
         )
 
 
@@ -543,6 +549,10 @@ _CHECKS: tuple[Callable[[_Material], Iterable[Finding]], ...] = (
 def _half(material: _Material, side: Side) -> str:
     """Returns which half of a side-by-side file is meant."""
     return "" if material.config.aligned is None else f"{'left' if side.role == 'A' else 'right'} half, "
+
+
+def _colours(face: Face) -> str:
+    return f"more than {MOST} colours" if len(face.colours) > MOST else _plural(len(face.colours), "colour")
 
 
 def _size(face: Face) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.data.palette import Palette
+from img2img.data.palette import MOST, Palette
 from img2img.data.pictures import halves
 from img2img.errors import ImageError
 from img2img.image import Image, read_image, white_of
@@ -33,7 +33,8 @@ class Face:
         contrast: The largest standard deviation of its channels, as a part of white.
         digest: Of its pixels: equal for equal pictures, whatever the file.
         thumbnail: (256,) float32, the means over a grid, centred and of length 1; None when it is flat.
-        colours: How many different colours its pixels have (of 65,536 of them if there are more).
+        colours: Numbers for the different colours of its pixels (of 65,536 of them if there are more), 257 at
+            most.
         foreign: The share of the pixels whose colour is not in the palette that was asked about.
     """
 
@@ -45,7 +46,7 @@ class Face:
     contrast: float
     digest: bytes
     thumbnail: NDArray[np.float32] | None
-    colours: int
+    colours: NDArray[np.uint64]
     foreign: float = 0.0
 
 
@@ -131,7 +132,7 @@ def _face(image: Image, palette: Palette | None) -> Face:
         contrast=contrast,
         digest=digest.digest(),
         thumbnail=None if contrast < FLAT else _thumbnail(pixels),
-        colours=len(np.unique(_codes(some))),
+        colours=np.unique(_codes(some))[: MOST + 1],
         foreign=_foreign(pixels, palette),
     )
 

@@ -1,0 +1,192 @@
+"""Divisions: decided by names and seed alone, whole pairs, and inputs that nobody touches."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from worlds import fill, pairs
+
+from img2img.data import DataConfig
+from img2img.data.records import find_records
+from img2img.data.split import PARTS, divide, write_folders, write_lists
+from img2img.errors import PlanError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda number: None)
+
+
+def touch(folder: Path, names: list[str]) -> Path:
+    """Files that nobody opens: a division goes by names."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def images(folder: Path) -> DataConfig:
+    return DataConfig(images=(folder,))
+
+
+def parts(config: DataConfig, **options: object) -> dict[str, str]:
+    values = {"validation": 0.2, "test": 0.1, "seed": 0} | options
+    division = divide(config, **values)  # type: ignore[arg-type]
+    return {placed.source.stem: placed.part for placed in division.files}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {str(p): (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_shares_are_met_on_average_and_nothing_is_lost(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", [f"{i}.png" for i in range(2000)])
+    division = divide(images(folder), 0.2, 0.1, 0)
+    assert sum(division.counts.values()) == 2000
+    assert 340 < division.counts["val"] < 460
+    assert 150 < division.counts["test"] < 250
+
+
+def test_a_file_that_is_added_moves_no_other_one(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", [f"{i}.png" for i in range(200)])
+    before = parts(images(folder))
+    touch(folder, [f"new{i}.png" for i in range(50)])
+    assert {name: part for name, part in parts(images(folder)).items() if name in before} == before
+
+
+def test_the_seed_decides_and_nothing_else_is_random(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", [f"{i}.png" for i in range(200)])
+    assert parts(images(folder)) == parts(images(folder)) != parts(images(folder), seed=1)
+
+
+def test_it_is_the_division_that_training_makes_itself(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", [f"{i}.png" for i in range(200)])
+    ours = parts(images(folder), validation=0.1, test=0.0)
+    theirs = find_records(images(folder)).validation
+    assert {name for name, part in ours.items() if part == "val"} == {record.stem for record in theirs}
+
+
+def test_even_few_files_leave_one_for_each_part(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", [f"{i}.png" for i in range(8)])
+    for seed in range(20):
+        assert set(parts(images(folder), validation=0.1, test=0.1, seed=seed).values()) == set(PARTS)
+
+
+def test_pairs_stay_together_and_are_found_again(tmp_path: Path) -> None:
+    a, b = pairs(tmp_path / "in", 30)
+    (a / "3.png").rename(a / "3.tif")  # partners agree in their names, not in their extensions
+    before = snapshot(tmp_path / "in")
+    division = divide(DataConfig(paired=(a, b)), 0.2, 0.2, 0)
+    write_folders(division, tmp_path / "out", "copy")
+    assert snapshot(tmp_path / "in") == before
+    for part in PARTS:
+        sides = [{p.stem for p in (tmp_path / "out" / side / part).iterdir()} for side in "AB"]
+        assert sides[0] == sides[1]
+        assert len(sides[0]) == division.counts[part]
+    records = find_records(DataConfig(paired=(tmp_path / "out" / "A", tmp_path / "out" / "B")))
+    assert len(records.train) == division.counts["train"]
+    assert len(records.validation) == division.counts["val"]
+    assert list((tmp_path / "out" / "A").rglob("3.tif"))
+
+
+def test_unpaired_domains_are_divided_each_by_itself(tmp_path: Path) -> None:
+    a = touch(tmp_path / "horses", [f"{i}.png" for i in range(40)])
+    b = touch(tmp_path / "zebras", [f"z{i}.png" for i in range(60)])
+    division = divide(DataConfig(unpaired=(a, b)), 0.2, 0.0, 0)
+    write_folders(division, tmp_path / "out", "link")
+    records = find_records(DataConfig(unpaired=(tmp_path / "out" / "A", tmp_path / "out" / "B")))
+    assert len(records.train) + len(records.validation) == 40
+    assert len(records.train_b) + len(records.validation_b) == 60
+    assert records.validation and records.validation_b
+
+
+def test_trees_are_kept(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", ["x/1.png", "y/1.png", "2.png"])
+    write_folders(divide(images(folder), 0.1, 0.0, 0), tmp_path / "out", "copy")
+    found = {p.relative_to(tmp_path / "out").parts[1:] for p in (tmp_path / "out").rglob("*.png")}
+    assert found == {("x", "1.png"), ("y", "1.png"), ("2.png",)}
+
+
+@pytest.mark.parametrize("group", ["folder", r"^([^/]+)/", r"person\d+"])
+def test_groups_stay_together(tmp_path: Path, group: str) -> None:
+    folder = touch(tmp_path / "in", [f"person{i}/{j}.png" for i in range(30) for j in range(4)])
+    division = divide(images(folder), 0.3, 0.2, 0, group)
+    by_person: dict[str, set[str]] = {}
+    for placed in division.files:
+        by_person.setdefault(placed.source.parent.name, set()).add(placed.part)
+    assert all(len(found) == 1 for found in by_person.values())
+    assert min(division.counts.values()) >= 4
+
+
+def test_links_share_the_files(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    symbolic = write_folders(divide(images(folder), 0.3, 0.0, 0), tmp_path / "out", "link")
+    assert symbolic == 0
+    for path in (tmp_path / "out").rglob("*.png"):
+        assert path.samefile(folder / path.name)
+
+
+def test_on_another_disk_links_are_symbolic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    folder = touch(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    assert write_folders(divide(images(folder), 0.3, 0.0, 0), tmp_path / "out", "link") == 3
+    assert all(p.is_symlink() and p.read_bytes() for p in (tmp_path / "out").rglob("*.png"))
+
+
+def test_lists_are_read_back(tmp_path: Path) -> None:
+    a, b = pairs(tmp_path / "in", 30)
+    division = divide(DataConfig(paired=(a, b)), 0.2, 0.0, 0)
+    assert write_lists(division, tmp_path / "out") == ["pairs.csv"]
+    records = find_records(DataConfig(list=tmp_path / "out" / "pairs.csv"))
+    assert (len(records.train), len(records.validation)) == (division.counts["train"], division.counts["val"])
+    singles = divide(images(a), 0.2, 0.1, 0)
+    assert write_lists(singles, tmp_path / "lists") == ["test.txt", "train.txt", "val.txt"]
+    config = DataConfig(
+        images=(tmp_path / "lists" / "train.txt",), validation=(tmp_path / "lists" / "val.txt",)
+    )
+    records = find_records(config)
+    assert (len(records.train), len(records.validation)) == (singles.counts["train"], singles.counts["val"])
+    heaps = divide(DataConfig(unpaired=(a, b)), 0.2, 0.0, 0)
+    assert write_lists(heaps, tmp_path / "heaps") == ["trainA.txt", "trainB.txt", "valA.txt", "valB.txt"]
+
+
+def test_what_is_there_is_left_alone_and_failures_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = touch(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    division = divide(images(folder), 0.3, 0.0, 0)
+    with pytest.raises(UsageError, match="there already"):
+        write_folders(division, folder, "copy")
+    monkeypatch.setattr("shutil.copyfile", lambda *args: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(OSError, match="No space left"):
+        write_folders(division, tmp_path / "out", "copy")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+
+
+def test_requests_that_make_no_sense(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "in", ["train/1.png", "val/1.png"])
+    with pytest.raises(UsageError, match="leave something for training"):
+        divide(images(folder), 0.5, 0.5, 0)
+    with pytest.raises(UsageError, match="regular expression"):
+        divide(images(folder), 0.5, 0.0, 0, "(")
+    with pytest.raises(PlanError, match="two files would become"):
+        for seed in range(20):  # the parts that are there already have files of one name
+            divide(images(folder), 0.5, 0.0, seed, "folder")
+
+
+def test_a_full_disk_is_noticed_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fill(tmp_path / "in", ["a.png", "b.png"])
+    division = divide(images(folder), 0.3, 0.0, 0)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: _Usage())
+    with pytest.raises(UsageError, match="free"):
+        write_folders(division, tmp_path / "out", "copy")
+    assert not (tmp_path / "out").exists()
+
+
+class _Usage:
+    free = 1000
