@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from img2img.errors import ConfigError
+from img2img.losses.precision import full
 from img2img.registry import unknown
 
 GanKind = Literal["vanilla", "lsgan", "hinge", "wgan", "ragan"]
@@ -133,7 +134,7 @@ def _relativistic(real: Tensor, fake: Tensor, real_label: float, fake_label: flo
 
 
 def _scales(logits: Logits) -> list[Tensor]:
-    return [scale.float() for scale in ([logits] if isinstance(logits, Tensor) else logits)]
+    return [full(scale) for scale in ([logits] if isinstance(logits, Tensor) else logits)]
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
+from img2img.losses.precision import full
 from img2img.registry import Registry
 
 PixelLoss = Callable[[Tensor, Tensor], Tensor]
@@ -29,7 +30,7 @@ def l1(output: Tensor, target: Tensor) -> Tensor:
         ValueError: The shapes differ.
     """
     _check(output, target)
-    return F.l1_loss(output.float(), target.float())
+    return F.l1_loss(full(output), full(target))
 
 
 @pixel_losses.register("l2")
@@ -43,7 +44,7 @@ def l2(output: Tensor, target: Tensor) -> Tensor:
         ValueError: The shapes differ.
     """
     _check(output, target)
-    return F.mse_loss(output.float(), target.float())
+    return F.mse_loss(full(output), full(target))
 
 
 @pixel_losses.register("charbonnier")
@@ -61,7 +62,7 @@ def charbonnier(output: Tensor, target: Tensor, eps: float = 1e-3) -> Tensor:
         Lai et al., LapSRN (arXiv:1710.01992). Not summed over pixels as there but averaged, like the others.
     """
     _check(output, target)
-    return ((output.float() - target.float()).square() + eps**2).sqrt().mean()
+    return ((full(output) - full(target)).square() + eps**2).sqrt().mean()
 
 
 def _check(output: Tensor, target: Tensor) -> None:

@@ -227,3 +227,28 @@ def test_both_domains_must_fit_the_generators() -> None:
     learner = trainer(cyclegan())
     with pytest.raises(ConfigError, match=r"multiples of 4.*18x16.*data\.crop_size"):
         learner.step(Batch(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 18)))
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "pix2pix"])
+def test_gradients_of_a_batch_are_the_mean_of_those_of_its_images(name: str) -> None:
+    """What several processes rely on: in float64 nothing is rounded on the way."""
+    torch.manual_seed(0)
+    method = methods[name](methods[name].Config.model_validate({"name": name, **TINY}), 3, 3).double()
+    groups = method.parameter_groups()
+    batch = next(batches(1))
+    source, target = (torch.cat((x, x.flip(2) * 0.7)).double() for x in (batch.source, batch.target))
+
+    def gradients(batch: Batch) -> dict[str, Tensor]:
+        found = {}
+
+        def optimize(group: str, losses: Mapping[str, Tensor]) -> None:
+            total = torch.stack(list(losses.values())).sum()
+            parts = torch.autograd.grad(total, groups[group], retain_graph=True)
+            found[group] = torch.cat([part.flatten() for part in parts])
+
+        method.step(batch, optimize)
+        return found
+
+    one, other = (gradients(Batch(source[place : place + 1], target[place : place + 1])) for place in (0, 1))
+    for group, whole in gradients(Batch(source, target)).items():
+        torch.testing.assert_close((one[group] + other[group]) / 2, whole, rtol=1e-10, atol=1e-13)
