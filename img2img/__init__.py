@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from img2img.batch import convert_folder as convert_folder
+    from img2img.evaluation import evaluate as evaluate
     from img2img.inference import Translator as Translator
     from img2img.inference import load_model as load_model
 
 __version__ = "0.1.0"
-__all__ = ["Translator", "__version__", "convert_folder", "load_model"]
+__all__ = ["Translator", "__version__", "convert_folder", "evaluate", "load_model"]
 
 _HOMES = {
     "Translator": "img2img.inference",
     "convert_folder": "img2img.batch",
+    "evaluate": "img2img.evaluation",
     "load_model": "img2img.inference",
 }
 

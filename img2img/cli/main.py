@@ -22,6 +22,7 @@ COMMANDS = {
     "upscale": ("upscale", "upscale", "Enlarge images with a super-resolution model."),
     "translate": ("translate", "translate", "Turn images into others with a pix2pix or CycleGAN model."),
     "process": ("process", "process", "Run OpenCV operations over folders of images (alias: enhance)."),
+    "evaluate": ("evaluate", "evaluate", "Measure results or a model against the truth: PSNR, SSIM, L1."),
     "train": ("train", "train", "Train a model on your own pictures."),
     "data": ("data", "data", "Check, make, divide, preview and download training pictures."),
     "model": ("model", "model", "Look into, import and list models."),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -81,6 +82,28 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     for name, value in facts:
         table.add_row(Text(name), Text(value))
     _console(sys.stdout).print(table)
+
+
+def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], last: Sequence[str]) -> None:
+    """Prints a table of names and numbers on stdout.
+
+    Args:
+        title: Stands above it.
+        head: One heading for each column; the first column holds names.
+        rows: The cells.
+        last: The row that sums them up, set apart.
+    """
+    table = Table(box=SIMPLE_HEAD, show_footer=True, pad_edge=False)
+    for number, (heading, footer) in enumerate(zip(head, last, strict=True)):
+        justify: Literal["left", "right"] = "right" if number else "left"
+        table.add_column(Text(heading), Text(footer), justify=justify, no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = _console(sys.stdout)
+    console.print(Text(title))
+    # names are never cut: what does not fit a terminal wraps there, and a file has no width
+    width = console.measure(table, options=console.options.update(width=10_000)).maximum
+    console.print(table, width=max(width, 1), crop=False)
 
 
 def duration(seconds: float) -> str:

@@ -1,1 +1,14 @@
-"""Placeholder docstring: replaced by its owner."""
+"""Numbers for what a model makes, comparable with those in papers: folder or model against folder."""
+
+from img2img.evaluation.protocol import Plain as Plain
+from img2img.evaluation.protocol import Protocol as Protocol
+from img2img.evaluation.protocol import SuperResolution as SuperResolution
+from img2img.evaluation.result import Evaluation as Evaluation
+from img2img.evaluation.result import Problem as Problem
+from img2img.evaluation.result import Score as Score
+from img2img.evaluation.run import BICUBIC as BICUBIC
+from img2img.evaluation.run import choose_protocol as choose_protocol
+from img2img.evaluation.run import evaluate as evaluate
+from img2img.evaluation.run import measure as measure
+from img2img.evaluation.run import open_predictor as open_predictor
+from img2img.evaluation.run import plan as plan

@@ -1,0 +1,284 @@
+"""`img2img evaluate`: predictions, or what a model makes, against the truth."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from img2img.cli.options import MESSAGES, SPEED, GroupedCommand, option
+from img2img.cli.render import ProgressStyle, print_table, say, say_error
+from img2img.errors import UsageError, display_path
+
+if TYPE_CHECKING:
+    from img2img.evaluation import Evaluation, Problem, Protocol
+    from img2img.evaluation.gallery import Worst
+    from img2img.evaluation.requirement import Requirement
+    from img2img.evaluation.run import Predict, Work
+
+MAX_SHOWN = 20  # of problems and notes; --json has them all
+_PATH = click.Path(path_type=Path)
+_OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+
+
+@click.command(cls=GroupedCommand)
+@option("--target", required=True, type=_PATH, metavar="DIR|FILE", help="The truth.")
+@option("--pred", type=_PATH, metavar="DIR|FILE", help="Predictions of it, matched by name.")
+@option(
+    "-m",
+    "--model",
+    metavar="NAME|FILE",
+    help="Instead of --pred, a model that makes them, or bicubic.",
+)
+@option(
+    "--input",
+    "inputs",
+    type=_PATH,
+    metavar="DIR|FILE",
+    help="What the model starts from. [default: sr reduces the targets itself]",
+)
+@option(
+    "--protocol",
+    type=click.Choice(["sr", "plain", "translation"]),
+    default="sr",
+    show_default=True,
+    help="Conventions: sr as in papers on super-resolution; plain, or translation: pictures as they are.",
+)
+@option("-s", "--scale", type=click.IntRange(1), help="Factor of sr. [default: that of the model]")
+@option(
+    "--y",
+    type=click.Choice(["rounded", "float"]),
+    default="rounded",
+    show_default=True,
+    help="sr: Y in whole levels as in published tables, or unrounded.",
+)
+@option(
+    "--grey",
+    type=click.Choice(["raw", "rgb"]),
+    default="raw",
+    show_default=True,
+    help="sr: compare grey files in their own levels, or as colour through Y.",
+)
+@option("--rgb", is_flag=True, help="sr: add the numbers over all colour channels.")
+@option(
+    "--require",
+    multiple=True,
+    metavar="CONDITION",
+    help="Fail unless the mean meets it: 'psnr_y>=31.2'; repeatable.",
+)
+@option("--json", "json_file", type=_OUT, metavar="FILE|-", help="Write everything as JSON; - is stdout.")
+@option("--csv", "csv_file", type=_OUT, metavar="FILE|-", help="Write the table as CSV; - is stdout.")
+@option("--sheet", type=_PATH, metavar="FILE", help="Write a picture of the worst predictions.")
+@option("-t", "--tile", type=click.IntRange(0), group=SPEED, metavar="PIXELS", help="Side of the tiles.")
+@option("--device", default="auto", show_default=True, group=SPEED, help="cpu, cuda, cuda:1, mps.")
+@option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    group=SPEED,
+    help="Number format of the network.",
+)
+@option(
+    "--backend",
+    type=click.Choice(["auto", "eager", "compile", "openvino"]),
+    default="auto",
+    show_default=True,
+    group=SPEED,
+    help="What computes the network.",
+)
+@option(
+    "--progress",
+    type=click.Choice(["auto", "rich", "plain", "none"]),
+    default="auto",
+    show_default=True,
+    group=MESSAGES,
+    help="How progress is shown on stderr.",
+)
+@option("-q", "--quiet", is_flag=True, group=MESSAGES, help="Only failures, and what was asked for.")
+def evaluate(
+    target: Path,
+    pred: Path | None,
+    model: str | None,
+    inputs: Path | None,
+    protocol: str,
+    scale: int | None,
+    require: tuple[str, ...],
+    json_file: Path | None,
+    csv_file: Path | None,
+    sheet: Path | None,
+    progress: ProgressStyle,
+    quiet: bool,
+    **more: Any,
+) -> int:
+    """Compare predictions, or what a model makes, with the truth.
+
+    Prints PSNR and SSIM for each picture and their means. Files are matched by their names; words that all
+    names of a folder share, such as _x4 or _HR, may differ. What cannot be matched or read is named, and the
+    exit code is 1.
+
+    \b
+      img2img evaluate -m x4 --target Set5
+      img2img evaluate --scale 4 --pred results/ --target Set5 --rgb
+      img2img evaluate -m bicubic --scale 4 --target Set5 --require 'psnr_y>=28.4'
+      img2img evaluate --protocol translation -m net_G.pth --input labels/ --target photos/
+    """
+    if (pred is None) == (model is None):
+        raise click.UsageError("name either predictions with --pred or a model with -m.")
+    if pred is not None and inputs is not None:
+        raise click.UsageError("--input is for a model; --pred is compared as it is.")
+    stdout = [path for path in (json_file, csv_file) if path is not None and str(path) == "-"]
+    if len(stdout) > 1:
+        raise click.UsageError("--json and --csv cannot both go to stdout.")
+    from img2img.evaluation import Evaluation, choose_protocol, open_predictor, plan
+    from img2img.evaluation.requirement import Requirement
+
+    choices = {name: more.pop(name) for name in ("y", "grey", "rgb")}
+    chosen = None if protocol == "sr" and scale is None else choose_protocol(protocol, scale, **choices)
+    if chosen is None and (model is None or model == "bicubic"):
+        raise click.UsageError("give the factor with --scale; other comparisons are --protocol plain.")
+    predict = None
+    if chosen is not None:  # what can be wrong is found before a model is opened
+        [Requirement.parse(text, chosen.columns) for text in require]
+    if model is not None:
+        predict, own = open_predictor(model, scale, **more)
+        chosen = chosen or choose_protocol(protocol, own, **choices)
+    assert chosen is not None
+    requirements = [Requirement.parse(text, chosen.columns) for text in require]
+    work = plan(chosen, target, pred, inputs)
+    outputs = [path for path in (json_file, csv_file, sheet) if path is not None and path not in stdout]
+    _require_places(outputs, work)
+    worst = _worst(chosen, sheet)
+    evaluation = Evaluation(chosen, problems=list(work.problems), notes=list(work.notes))
+    for problem in evaluation.problems[:MAX_SHOWN]:
+        _say_problem(problem)
+    if len(evaluation.problems) > MAX_SHOWN:
+        say(f"... and {len(evaluation.problems) - MAX_SHOWN} more; --json lists all.", "red")
+    _measure(evaluation, work, predict, worst, "none" if quiet else progress)
+    _write(evaluation, json_file, csv_file)
+    if sheet is not None and worst is not None and evaluation.scores:
+        from img2img.image import write_image
+        from img2img.image.sheet import sheet as lay_out
+
+        write_image(lay_out(worst.rows()), sheet)
+    return _conclude(evaluation, requirements, quiet, table=not stdout)
+
+
+def _require_places(outputs: Sequence[Path], work: Work) -> None:
+    """Checks before hours of work that results can be written, and that no picture is in their place.
+
+    Raises:
+        UsageError: A folder does not exist, or a name is that of an input.
+    """
+    pictures = {file.path.resolve() for pair in work.pairs for file in pair if file is not None}
+    for path in outputs:
+        if not path.parent.is_dir():
+            raise UsageError(f"{display_path(path)}: the folder for it does not exist.")
+        if path.resolve() in pictures:
+            raise UsageError(
+                f"{display_path(path)} is one of the pictures that are compared; choose another."
+            )
+
+
+def _worst(protocol: Protocol, sheet: Path | None) -> Worst | None:
+    if sheet is None:
+        return None
+    from img2img.evaluation.gallery import Worst
+    from img2img.image import WRITABLE
+    from img2img.metrics import metrics
+
+    if sheet.suffix.lower() not in WRITABLE:
+        raise UsageError(f"{display_path(sheet)}: a sheet is a picture; name it .png or .jpg.")
+    column = protocol.columns[0]
+    return Worst(column, metrics[column.partition("_")[0]].higher_is_better)
+
+
+def _measure(
+    evaluation: Evaluation, work: Work, predict: Predict | None, worst: Worst | None, progress: ProgressStyle
+) -> None:
+    """Fills `evaluation`."""
+    from img2img.cli.render import Progress, quiet_libraries
+    from img2img.evaluation import Problem, measure
+
+    with quiet_libraries(), Progress(len(work.pairs), "images", progress) as bar:
+        for result in measure(work, evaluation.protocol, predict):
+            evaluation.add(result)
+            if isinstance(result, Problem):
+                _say_problem(result)
+            elif worst is not None:
+                worst.add(result)
+            bar.advance(failed=isinstance(result, Problem))
+
+
+def _say_problem(problem: Problem) -> None:
+    say(f"failed  {display_path(problem.path)}: {problem.reason}", "red")
+
+
+def _write(evaluation: Evaluation, json_file: Path | None, csv_file: Path | None) -> None:
+    from img2img.image import write_bytes
+
+    def write(path: Path | None, text: str) -> None:
+        if path is None:
+            return
+        if str(path) == "-":
+            click.echo(text, nl=False)
+        else:
+            write_bytes(text.encode("utf-8", "surrogateescape"), path)
+
+    write(json_file, json.dumps(evaluation.to_json(), indent=1) + "\n")
+    write(csv_file, _csv(evaluation))
+
+
+def _csv(evaluation: Evaluation) -> str:
+    """Returns one line for each picture, and one with the means, unrounded."""
+    columns = evaluation.protocol.columns
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["name", *columns])
+    for score in evaluation.scores:
+        lines.writerow([score.name, *(score.values[column] for column in columns)])
+    if evaluation.scores:
+        mean = evaluation.mean()
+        lines.writerow(["mean", *(mean[column] for column in columns)])
+    return text.getvalue()
+
+
+def _conclude(evaluation: Evaluation, requirements: Sequence[Requirement], quiet: bool, table: bool) -> int:
+    """Prints the table and what has to be said about it, and returns the exit code."""
+    if table and evaluation.scores:
+        _print(evaluation)
+    remarks = evaluation.remarks()
+    if not quiet:
+        for remark in remarks[:MAX_SHOWN]:
+            say(remark)
+        if len(remarks) > MAX_SHOWN:
+            say(f"... and {len(remarks) - MAX_SHOWN} more notes; --json lists all.")
+    failures = [failure for one in requirements if (failure := one.failure(evaluation.mean()))]
+    if evaluation.problems:
+        count, total = len(evaluation.problems), len(evaluation.scores)
+        files = "1 file" if count == 1 else f"{count} files"
+        rest = f"the mean is over the other {total}" if total else "there is nothing to take a mean of"
+        say_error(f"{files} could not be measured; {rest}.")
+    for failure in failures:
+        say_error(failure)
+    return 1 if evaluation.problems or failures else 0
+
+
+def _print(evaluation: Evaluation) -> None:
+    from img2img.metrics import metrics
+
+    columns = evaluation.protocol.columns
+    decimals = {column: metrics[column.partition("_")[0]].decimals for column in columns}
+
+    def row(name: str, values: Any) -> list[str]:
+        return [name, *(f"{values[column]:.{decimals[column]}f}" for column in columns)]
+
+    rows = [row(display_path(score.name), score.values) for score in evaluation.scores]
+    count = len(rows)
+    last = row(f"mean of {count}" if count > 1 else "mean", evaluation.mean())
+    print_table(evaluation.protocol.describe(), ["", *columns], rows, last)

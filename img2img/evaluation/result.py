@@ -1,0 +1,107 @@
+"""What comes out of an evaluation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from img2img.evaluation.protocol import Kind, Protocol
+from img2img.image import Image
+
+
+@dataclass(frozen=True)
+class Score:
+    """The numbers of one picture.
+
+    Attributes:
+        name: The target's path below its folder.
+        target: The target's file.
+        source: The file of the prediction or of the input it was made from; None where that was made here.
+        values: A number for each column of the protocol; PSNR is infinite where the pictures are equal.
+        kind: Whether the target is a grey picture.
+        warnings: What reading or predicting had to say, in sentences.
+        pictures: The prediction and what it was compared with; none in an `Evaluation`.
+    """
+
+    name: str
+    target: Path
+    source: Path | None
+    values: Mapping[str, float]
+    kind: Kind
+    warnings: tuple[str, ...] = ()
+    pictures: tuple[Image, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that could not be measured, with the reason."""
+
+    path: Path
+    reason: str
+
+
+@dataclass
+class Evaluation:
+    """The numbers of a set.
+
+    Attributes:
+        protocol: How they were made.
+        scores: One for each picture that could be measured, without its pictures.
+        problems: What could not be measured or matched.
+        notes: What a reader of the numbers should know.
+    """
+
+    protocol: Protocol
+    scores: list[Score] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, result: Score | Problem) -> None:
+        """Files a result, without its pictures."""
+        if isinstance(result, Problem):
+            self.problems.append(result)
+            return
+        self.scores.append(replace(result, pictures=()))
+        self.notes += [f"{result.name}: {warning}" for warning in result.warnings]
+
+    def mean(self) -> dict[str, float]:
+        """Returns the mean of each column over the pictures, as papers print it; empty if there are none."""
+        if not self.scores:
+            return {}
+        return {
+            column: math.fsum(score.values[column] for score in self.scores) / len(self.scores)
+            for column in self.protocol.columns
+        }
+
+    def remarks(self) -> list[str]:
+        """Returns the notes, and how grey targets were compared."""
+        kinds: tuple[Kind, ...] = ("grey", "grey in colour")
+        grey = {kind: [score.name for score in self.scores if score.kind == kind] for kind in kinds}
+        said = [self.protocol.describe_grey(names, kind) for kind, names in grey.items() if names]
+        return [*self.notes, *(sentence for sentence in said if sentence is not None)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything as JSON takes it; a number that is infinite is None."""
+        return {
+            "protocol": self.protocol.describe(),
+            "images": len(self.scores),
+            "mean": _finite(self.mean()),
+            "scores": [
+                {
+                    "name": score.name,
+                    "target": str(score.target),
+                    "source": None if score.source is None else str(score.source),
+                    **_finite(score.values),
+                }
+                for score in self.scores
+            ],
+            "problems": [{"path": str(problem.path), "reason": problem.reason} for problem in self.problems],
+            "notes": self.remarks(),
+        }
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}

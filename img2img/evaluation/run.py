@@ -1,0 +1,225 @@
+"""Folder against folder, model against folder: numbers for each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from img2img.errors import ConfigError, ImageError, ProcessingError, UsageError
+from img2img.evaluation.matching import HIGH, LOW, File, find, match
+from img2img.evaluation.protocol import Grey, Plain, Protocol, Rounding, SuperResolution, kind_of
+from img2img.evaluation.result import Evaluation, Problem, Score
+from img2img.image import Image, read_image
+from img2img.image.resize import resize
+from img2img.inference import Translator, load_model
+from img2img.registry import unknown
+
+BICUBIC = "bicubic"
+"""The name of the predictor that needs no model: MATLAB's bicubic enlargement."""
+
+Place = str | PathLike[str]
+Model = str | PathLike[str] | Translator
+Predict = Callable[[Image], Image]
+_NO_WORDS: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to compare, before anything is opened.
+
+    Attributes:
+        pairs: Targets, each with the file of its prediction or input, or None where the input is made here.
+        notes: How files were chosen and matched, in sentences.
+        problems: What could not be matched.
+    """
+
+    pairs: tuple[tuple[File, File | None], ...]
+    notes: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+
+def choose_protocol(
+    name: str, scale: int | None = None, y: Rounding = "rounded", grey: Grey = "raw", rgb: bool = False
+) -> Protocol:
+    """Returns a protocol by its name: "sr", or "plain" alias "translation".
+
+    Raises:
+        ConfigError: There is none of this name, or sr has no scale.
+    """
+    if name in ("plain", "translation"):
+        return Plain()
+    if name != "sr":
+        raise ConfigError(unknown("protocol", name, ("sr", "plain", "translation")))
+    if scale is None:
+        raise ConfigError("the sr protocol needs the scale, for example 4; other comparisons are plain.")
+    return SuperResolution(scale, y, grey, rgb)
+
+
+def plan(protocol: Protocol, target: Place, pred: Place | None = None, inputs: Place | None = None) -> Work:
+    """Finds out which files belong together; opens none.
+
+    Args:
+        protocol: The protocol.
+        target: A folder or file with the truth.
+        pred: A folder or file with predictions.
+        inputs: Instead, a folder or file with what a model shall predict from. Without both the inputs are
+            made from the targets, which only the sr protocol can.
+
+    Raises:
+        PlanError: A folder does not exist or is empty.
+        UsageError: Both are given, or neither and the protocol makes no inputs.
+    """
+    if pred is not None and inputs is not None:
+        raise UsageError("predictions and inputs exclude each other: give one of them.")
+    # both resolutions in one folder are usual in benchmarks of super-resolution alone
+    low, high = (LOW, HIGH) if isinstance(protocol, SuperResolution) else (_NO_WORDS, _NO_WORDS)
+    targets = find(Path(target), "target", high, low)
+    notes = list(targets.notes)
+    problems = list(targets.problems)
+    if pred is None and inputs is None:
+        if not isinstance(protocol, SuperResolution):
+            raise UsageError("name the folder with the model's inputs; only the sr protocol makes its own.")
+        return Work(tuple((file, None) for file in targets.found), tuple(notes), _problems(problems))
+    role = "prediction" if inputs is None else "input"
+    place = pred if inputs is None else inputs
+    assert place is not None
+    others = find(Path(place), role, *((_NO_WORDS, _NO_WORDS) if inputs is None else (low, high)))
+    if Path(target).is_file() and Path(place).is_file():
+        return Work(((targets.found[0], others.found[0]),), tuple(notes), _problems(problems))
+    matching = match(targets.found, others.found, role)
+    return Work(
+        tuple(matching.pairs),
+        (*notes, *others.notes, *matching.notes),
+        _problems([*problems, *others.problems, *matching.problems]),
+    )
+
+
+def _problems(found: list[tuple[Path, str]]) -> tuple[Problem, ...]:
+    return tuple(Problem(path, reason) for path, reason in found)
+
+
+def measure(work: Work, protocol: Protocol, predict: Predict | None = None) -> Iterator[Score | Problem]:
+    """Yields the numbers of each pair, in order, or what is wrong with it.
+
+    Args:
+        work: What `plan` found.
+        protocol: The protocol.
+        predict: Makes predictions of inputs; None where the files are predictions.
+    """
+    for target, other in work.pairs:
+        path = target.path
+        try:
+            picture = read_image(path)
+            truth = protocol.truth(picture)
+            if other is not None:
+                path = other.path
+                source = read_image(path)
+            else:
+                assert isinstance(protocol, SuperResolution)
+                source = protocol.low_resolution(truth)
+            prediction = source if predict is None else predict(source)
+            if (prediction.height, prediction.width) == (picture.height, picture.width):
+                prediction = protocol.truth(prediction)
+            values = protocol.measure(prediction, truth)
+        except (ImageError, ProcessingError) as error:
+            yield Problem(path, error.reason if isinstance(error, ImageError) else str(error))
+            continue
+        yield Score(
+            target.name.as_posix(),
+            target.path,
+            None if other is None else other.path,
+            values,
+            kind_of(truth),
+            tuple(dict.fromkeys((*picture.warnings, *source.warnings, *prediction.warnings))),
+            (prediction, truth),
+        )
+
+
+def open_predictor(model: Model, scale: int | None = None, **options: Any) -> tuple[Predict, int]:
+    """Returns what makes predictions, and how many times larger they are than their inputs.
+
+    Args:
+        model: "bicubic", a name or path of a model, or a model that is open.
+        scale: The factor; None takes the model's own.
+        options: Of `load_model`.
+
+    Raises:
+        ConfigError: There is no whole factor.
+        ModelError: The model cannot be opened.
+    """
+    if model == BICUBIC:
+        if scale is None:
+            raise ConfigError("bicubic enlarges by any factor; give the scale.")
+        return bicubic(scale), scale
+    translator = model if isinstance(model, Translator) else load_model(model, scale=scale, **options)
+    own = translator.scale
+    if own != int(own):
+        raise ConfigError(f"the model enlarges by {own:g}; evaluation needs a whole factor.")
+
+    def predict(image: Image) -> Image:
+        (prediction,) = translator([image.replace(alpha=None)])
+        return prediction
+
+    return predict, int(own)
+
+
+def bicubic(scale: int) -> Predict:
+    """Returns what enlarges a picture `scale` times by MATLAB's bicubic, without its alpha."""
+
+    def predict(image: Image) -> Image:
+        return Image(resize(image.pixels, image.height * scale, image.width * scale))
+
+    return predict
+
+
+def evaluate(
+    target: Place,
+    *,
+    pred: Place | None = None,
+    model: Model | None = None,
+    inputs: Place | None = None,
+    protocol: str | Protocol = "sr",
+    scale: int | None = None,
+    on_result: Callable[[Score | Problem], None] | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Compares predictions, or what a model makes, with a folder of targets.
+
+    Args:
+        target: A folder or file with the truth.
+        pred: A folder or file with predictions.
+        model: Instead, a model: its name, its path, an open one, or "bicubic".
+        inputs: A folder or file with the model's inputs. Without it the sr protocol makes them.
+        protocol: "sr", "plain" or "translation" (the same as plain), or one that was made.
+        scale: For sr; None takes the factor of the model.
+        on_result: Called with each result as it comes; only here scores come with their pictures.
+        options: `y`, `grey` and `rgb` of `SuperResolution`; others are those of `load_model`.
+
+    Returns:
+        The numbers, their means, and what could not be measured; that raises nothing.
+
+    Raises:
+        UsageError: The request makes no sense, or a folder or model is not there; nothing was measured.
+        ModelError: The model cannot be opened.
+    """
+    if (pred is None) == (model is None):
+        raise UsageError("give either predictions or a model, not both and not none.")
+    if pred is not None and inputs is not None:
+        raise UsageError("inputs are for a model; predictions are compared as they are.")
+    choices = {name: options.pop(name) for name in ("y", "grey", "rgb") if name in options}
+    predict = None
+    if model is not None:
+        predict, own = open_predictor(model, scale, **options)
+        scale = own if scale is None else scale
+    if isinstance(protocol, str):
+        protocol = choose_protocol(protocol, scale, **choices)
+    work = plan(protocol, target, pred, inputs)
+    evaluation = Evaluation(protocol, problems=list(work.problems), notes=list(work.notes))
+    for result in measure(work, protocol, predict):
+        evaluation.add(result)
+        if on_result is not None:
+            on_result(result)
+    return evaluation
