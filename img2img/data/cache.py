@@ -112,13 +112,10 @@ class PrivateCache(Cache):
         _sweep(parent)
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         super().__init__(folder)
-        self._lock = _locked(folder)
-        self._remove = weakref.finalize(self, _remove_own, folder, os.getpid())
+        self._remove = weakref.finalize(self, _remove_own, folder, os.getpid(), _locked(folder))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            key: value for key, value in super().__getstate__().items() if key not in ("_lock", "_remove")
-        }
+        return {key: value for key, value in super().__getstate__().items() if key != "_remove"}
 
 
 def entry_name(files: Sequence[Path], recipe: object) -> str:
@@ -165,14 +162,14 @@ def _load(path: Path) -> tuple[Pixels, ...] | None:
     return tuple(arrays)
 
 
-def _locked(folder: Path) -> object:
-    """Holds a lock in `folder` as long as the result lives, here or in a forked child; None without locks."""
+def _locked(folder: Path) -> int | None:
+    """Returns an open file that locks `folder`, in forked children too; None where there are no locks."""
     try:
         import fcntl
     except ImportError:
         return None
-    file = (folder / _LOCK).open("wb")
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    file = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(file, fcntl.LOCK_EX)
     return file
 
 
@@ -191,6 +188,8 @@ def _sweep(parent: Path) -> None:
             continue  # its process lives, or it is not ours
 
 
-def _remove_own(folder: Path, owner: int) -> None:
+def _remove_own(folder: Path, owner: int, lock: int | None) -> None:
     if os.getpid() == owner:  # not when a forked worker ends
         shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)

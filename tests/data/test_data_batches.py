@@ -284,7 +284,7 @@ def test_nothing_readable_is_an_error(tmp_path: Path, workers: int) -> None:
     data = opened(paired=(a, b))
     for i in range(4):
         (b / f"{i}.png").write_bytes(b"")
-    with pytest.raises(ProcessingError, match="^4 samples in a row cannot be read, the last one: "):
+    with pytest.raises(ProcessingError, match=r"^4 samples in a row cannot be read, the last one: "):
         first(data, 1, workers=workers)
     with pytest.raises(PlanError, match="none of the 4 pictures that were tried can be read"):
         opened(paired=(a, b))
@@ -310,7 +310,7 @@ def test_partners_of_two_sizes(tmp_path: Path) -> None:
 
 def test_data_of_the_wrong_kind(tmp_path: Path) -> None:
     a, b = pairs(tmp_path, 2)
-    with pytest.raises(ConfigError, match="is trained on pairs .* data names two folders without partners"):
+    with pytest.raises(ConfigError, match=r"is trained on pairs .* data names two folders without partners"):
         opened("paired", unpaired=(a, b))
     with pytest.raises(
         ConfigError, match=r"trained on sharp pictures \(images\), and data names two folders"
@@ -322,8 +322,8 @@ def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:
     data = opened(paired=pairs(tmp_path, 8, dtype="uint16"), validation_fraction=0.25, split_seed=2)
     assert data.validation is not None
     assert data.describe() == (
-        f"{len(data.train)} pairs for training, {len(data.validation)} for validation (split off by file name "
-        "(fraction 0.25, seed 2)); source 10 x 12 uint16, 3 channels; target 10 x 12 uint16, 3 channels"
+        f"{len(data.train)} pairs for training, {len(data.validation)} for validation (split off by file "
+        "name (fraction 0.25, seed 2)); source 10 x 12 uint16, 3 channels; target 10 x 12 uint16, 3 channels"
     )
 
 

@@ -1,0 +1,110 @@
+"""Label maps: palettes, nearest neighbours, one channel for each class."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from worlds import noise, write
+
+from img2img.data import Data, DataConfig, batches, open_data
+from img2img.data.palette import classes, collect
+from img2img.errors import ConfigError
+from img2img.types import SYMMETRIC, UNIT, Batch
+
+COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [255, 255, 0]], np.uint8)
+
+
+def maps(root: Path, count: int = 3, height: int = 12, width: int = 12) -> list[np.ndarray]:
+    """Label maps of blocks, and pictures that show which class is where by their level."""
+    made = []
+    for i in range(count):
+        index = np.random.default_rng(i).integers(0, 4, (height // 4, width // 4)).repeat(4, 0).repeat(4, 1)
+        write(root / "A", f"{i}.png", COLOURS[index])
+        write(root / "B", f"{i}.png", (index[..., None] * 50).astype(np.uint8))
+        made.append(index)
+    return made
+
+
+def opened(root: Path, **config: object) -> Data:
+    given = {"load_size": None, "crop_size": 8, "validation_fraction": 0, "cache": "none", **config}
+    return open_data(DataConfig(paired=(root / "A", root / "B"), **given), kind="paired")  # type: ignore[arg-type]
+
+
+def first(data: Data, count: int, source_range: tuple[float, float] = UNIT) -> list[Batch]:
+    stream = batches(data.train, batch_size=3, seed=0, source_range=source_range, target_range=UNIT)  # type: ignore[arg-type]
+    return list(islice(stream, count))
+
+
+@pytest.mark.parametrize("cache", ["none", "memory"])
+def test_one_channel_for_each_class(tmp_path: Path, cache: str) -> None:
+    maps(tmp_path)
+    data = opened(tmp_path, source_labels="one_hot", cache=cache)
+    assert (data.source_channels, data.target_channels) == (4, 1)
+    order = [sorted(map(tuple, COLOURS)).index(tuple(colour)) for colour in COLOURS]
+    for batch in first(data, 6, SYMMETRIC):
+        assert batch.source.shape == (3, 4, 8, 8)
+        assert set(batch.source.unique().tolist()) == {-1.0, 1.0}
+        assert torch.equal(batch.source.sum(1), torch.full((3, 8, 8), -2.0)), "one class each"
+        index = (batch.target * 255 / 50).round().long()[:, 0]
+        assert torch.equal(batch.source.argmax(1), torch.tensor(order)[index]), "moved like the target"
+
+
+def test_a_palette_fixes_the_order_and_noise_counts_as_the_nearest(tmp_path: Path) -> None:
+    (index,) = maps(tmp_path, 1, 8, 8)
+    noisy = (COLOURS[index].astype(int) + np.random.default_rng(0).integers(-40, 41, (8, 8, 3))).clip(0, 255)
+    write(tmp_path / "A", "0.png", noisy.astype(np.uint8))
+    data = opened(tmp_path, source_labels="one_hot", palette=COLOURS.tolist(), flip=False)
+    assert np.array_equal(first(data, 1)[0].source[0].argmax(0), index)
+
+
+def test_enlarged_labels_have_no_mixed_colours(tmp_path: Path) -> None:
+    maps(tmp_path)
+    for labels, few in (("nearest", True), ("none", False)):
+        data = opened(tmp_path, source_labels=labels, load_size=29, crop_size=29)
+        levels = (first(data, 1)[0].source * 255).round().permute(0, 2, 3, 1).reshape(-1, 3)
+        assert (len(levels.unique(dim=0)) <= 4) == few
+
+
+def test_a_palette_of_plain_levels(tmp_path: Path) -> None:
+    for i in range(2):
+        index = np.random.default_rng(i).integers(0, 3, (8, 8, 1), np.uint8)
+        write(tmp_path / "A", f"{i}.png", index)
+        write(tmp_path / "B", f"{i}.png", index)
+    for palette in (None, [0, 1, 2]):
+        data = opened(tmp_path, source_labels="one_hot", palette=palette)
+        (batch,) = first(data, 1)
+        assert data.source_channels == 3
+        assert torch.equal(batch.source.argmax(1, keepdim=True), (batch.target * 255).round().long())
+
+
+def test_labels_that_jpeg_has_blurred_need_a_palette(tmp_path: Path) -> None:
+    write(tmp_path / "A", "0.png", noise(0, 40, 40))
+    write(tmp_path / "B", "0.png", noise(0, 40, 40))
+    with pytest.raises(ConfigError, match=r"more than 256 colours, .* data\.palette"):
+        opened(tmp_path, source_labels="one_hot")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_classes_against_a_search(channels: int, dtype: str) -> None:
+    pixels = noise(0, 9, 11, channels, dtype)
+    palette = tuple(map(tuple, noise(1, 1, 7, channels, dtype)[0].tolist()))
+    distances = ((pixels[:, :, None].astype(float) - np.array(palette, float)) ** 2).sum(3)
+    assert np.array_equal(classes(pixels, palette)[..., 0], distances.argmin(2))
+    with pytest.raises(ValueError, match="cannot tell"):
+        classes(pixels[..., :1].repeat(2, 2), palette)
+
+
+def test_collected_colours_are_sorted_and_known_once() -> None:
+    a, b = COLOURS[[[0, 1]]], COLOURS[[[1, 2]]]
+    assert collect([b, a]) == ((0, 0, 0), (0, 0, 255), (255, 0, 0))
+
+
+def test_labels_have_no_values_to_change(tmp_path: Path) -> None:
+    maps(tmp_path)
+    with pytest.raises(ConfigError, match="one_hot labels have none"):
+        opened(tmp_path, source_labels="one_hot", augment={"photometric": [{"RandomGamma": None}]})

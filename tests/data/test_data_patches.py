@@ -1,0 +1,184 @@
+"""Super-resolution data: exact low-resolution inputs, aligned patches, eight positions, detail."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from worlds import fill, noise, write
+
+from img2img.data import Data, DataConfig, batches, in_order, open_data
+from img2img.data.patches import detail
+from img2img.errors import ConfigError, ProcessingError
+from img2img.image import read_image
+from img2img.image.resize import resize
+from img2img.types import UNIT, Batch
+
+
+def opened(scale: int = 2, **config: object) -> Data:
+    given = {"crop_size": 8, "validation_fraction": 0, "cache": "none", **config}
+    return open_data(DataConfig(**given), kind="super_resolution", scale=scale)  # type: ignore[arg-type]
+
+
+def first(data: Data, count: int, batch_size: int = 4) -> list[Batch]:
+    stream = batches(data.train, batch_size=batch_size, seed=0, source_range=UNIT, target_range=UNIT)
+    return list(islice(stream, count))
+
+
+def levels(tensor: torch.Tensor) -> np.ndarray:
+    return (tensor.double() * 255).round().permute(1, 2, 0).numpy().astype(np.uint8)
+
+
+def dihedral(pixels: np.ndarray) -> list[np.ndarray]:
+    return [np.rot90(p, k) for p in (pixels, pixels[:, ::-1]) for k in range(4)]
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_validation_is_whole_and_exact(tmp_path: Path, scale: int) -> None:
+    fill(tmp_path, ["1.png", "2.png"], height=25, width=31)
+    for batch, key in zip(
+        in_order(
+            opened(scale, images=tmp_path, crop_size=12).train,
+            batch_size=1,
+            source_range=UNIT,
+            target_range=UNIT,
+        ),
+        ("1.png", "2.png"),
+        strict=True,
+    ):
+        whole = read_image(tmp_path / key).pixels
+        high = whole[: 25 - 25 % scale, : 31 - 31 % scale]
+        assert np.array_equal(levels(batch.target[0]), high)
+        assert np.array_equal(levels(batch.source[0]), resize(high, 25 // scale, 31 // scale))
+
+
+def test_low_resolution_inputs_are_those_of_the_benchmarks(test_data: Path) -> None:
+    folder = test_data / "data/sr/Set5"
+    names = sorted(folder.rglob("*SRF_4_HR.png"))
+    assert len(names) == 5
+    data = opened(4, images=folder, crop_size=16)
+    made = {b.keys[0]: b for b in in_order(data.train, batch_size=1, source_range=UNIT, target_range=UNIT)}
+    for path in names:
+        key = path.relative_to(folder).as_posix()
+        theirs = read_image(path.with_name(path.name.replace("_HR", "_LR"))).pixels
+        ours = levels(made[key].source[0])
+        difference = np.abs(ours.astype(int) - theirs)
+        assert difference.max() <= 1 and (difference == 0).mean() > 0.98
+
+
+def test_patches_are_cut_from_the_whole_and_stand_in_eight_positions(tmp_path: Path) -> None:
+    high = noise(0, 24, 20)
+    write(tmp_path, "1.png", high)
+    low = resize(high, 12, 10)
+    positions, places = set(), set()
+    for batch in first(opened(images=tmp_path), 15):
+        assert batch.source.shape == (4, 3, 4, 4) and batch.target.shape == (4, 3, 8, 8)
+        for source, target in zip(batch.source, batch.target, strict=True):
+            found = [
+                (top, left, turn)
+                for top in range(9)
+                for left in range(7)
+                for turn, patch in enumerate(dihedral(low[top : top + 4, left : left + 4]))
+                if np.array_equal(patch, levels(source))
+            ]
+            ((top, left, turn),) = found
+            window = high[2 * top : 2 * top + 8, 2 * left : 2 * left + 8]
+            assert np.array_equal(dihedral(window)[turn], levels(target)), "both sides are turned alike"
+            positions.add(turn)
+            places.add((top, left))
+    assert positions == set(range(8))
+    assert len(places) > 20
+
+
+def test_without_flip_patches_stand_as_they_are(tmp_path: Path) -> None:
+    high = noise(0, 8, 8)
+    write(tmp_path, "1.png", high)
+    for batch in first(opened(images=tmp_path, flip=False), 4):
+        assert all(np.array_equal(levels(target), high) for target in batch.target)
+
+
+def test_oblong_patches_are_mirrored_only(tmp_path: Path) -> None:
+    fill(tmp_path, ["1.png"], height=20, width=20)
+    assert {batch.target.shape for batch in first(opened(images=tmp_path, crop_size=(8, 12)), 8)} == {
+        (4, 3, 8, 12)
+    }
+
+
+def test_an_epoch_takes_as_many_patches_from_each_picture(tmp_path: Path) -> None:
+    fill(tmp_path / "big", ["1.png", "2.png"], height=30, width=30)
+    fill(tmp_path / "small", ["3.png"])
+    data = opened(images=(tmp_path / "big", tmp_path / "small"), patches_per_image=5)
+    assert len(data.train) == 15 and data.train.count == 3
+    keys = [key for batch in first(data, 3, 5) for key in batch.keys]
+    assert sorted(keys) == sorted(data.train.keys() * 5)
+
+
+def test_reduced_versions_are_offered_by_their_area(tmp_path: Path) -> None:
+    white = np.full((40, 40, 1), 255, np.uint8)
+    white[0::2] = 0  # stripes: one level at half the size
+    write(tmp_path, "1.png", white)
+    data = opened(images=tmp_path, scales=[1.0, 0.5], crop_size=8)
+    flat = [float(target.std()) < 0.1 for batch in first(data, 100) for target in batch.target]
+    assert 0.12 < np.mean(flat) < 0.28, "a fifth: 0.25 / (1 + 0.25)"
+
+
+def test_a_reduced_version_without_room_for_a_patch_gives_way(tmp_path: Path) -> None:
+    fill(tmp_path, ["1.png"], height=10, width=10)
+    for batch in first(opened(images=tmp_path, scales=[0.3, 1.0]), 10):
+        assert batch.target.shape == (4, 3, 8, 8)
+
+
+def test_a_picture_without_room_for_a_patch_is_passed_over(tmp_path: Path) -> None:
+    fill(tmp_path, ["1.png"], height=7, width=30)
+    with pytest.raises(ProcessingError, match=r"30 x 6 pixels and holds no patch of 8 x 8 \(crop_size\)"):
+        first(opened(images=tmp_path), 1)
+    fill(tmp_path, ["2.png"], height=9, width=9)
+    assert {key for batch in first(opened(images=tmp_path), 4) for key in batch.keys} == {"2.png"}
+
+
+def test_the_best_of_some_patches_has_more_detail(tmp_path: Path) -> None:
+    pixels = noise(0, 40, 40)
+    pixels[:, :20] = 128
+    write(tmp_path, "1.png", pixels)
+    means = [
+        np.mean([detail(levels(t)) for b in first(opened(images=tmp_path, best_of=k), 30) for t in b.target])
+        for k in (1, 4)
+    ]
+    assert means[1] > 1.3 * means[0]
+    ramp = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+    assert detail(ramp) == 4 + 1
+
+
+def test_given_low_resolution_files(tmp_path: Path) -> None:
+    for i in range(3):
+        write(tmp_path / "low", f"{i}.png", noise(i, 10, 12))
+        write(tmp_path / "high", f"{i}.png", np.repeat(np.repeat(noise(i, 10, 12), 2, 0), 2, 1))
+    for paths, direction in ((("low", "high"), "AtoB"), (("high", "low"), "BtoA")):
+        data = opened(paired=tuple(tmp_path / path for path in paths), direction=direction)
+        for batch in first(data, 5):
+            assert torch.equal(torch.nn.functional.interpolate(batch.source, scale_factor=2), batch.target)
+    write(tmp_path / "low", "0.png", noise(0, 9, 12))
+    told: list[str] = []
+    data = opened(paired=(tmp_path / "low", tmp_path / "high"))
+    list(in_order(data.train, batch_size=1, source_range=UNIT, target_range=UNIT, report=told.append))
+    assert "12 x 9 pixels and its partner" in told[0] and "not 2 times as much" in told[0]
+
+
+def test_settings_that_do_not_fit(tmp_path: Path) -> None:
+    fill(tmp_path, ["1.png"])
+    with pytest.raises(ConfigError, match=r"crop_size \(8, 8\) .* multiple of the scale, 3"):
+        opened(3, images=tmp_path)
+    with pytest.raises(ConfigError, match=r"neither data.augment.geometric nor data.source_labels"):
+        opened(images=tmp_path, source_labels="nearest")
+
+
+def test_the_cache_changes_nothing(tmp_path: Path) -> None:
+    fill(tmp_path / "in", ["1.png", "2.png"], height=30, width=26)
+    options = {"images": tmp_path / "in", "scales": [1.0, 0.7], "best_of": 2, "patches_per_image": 3}
+    plain = first(opened(**options), 10)
+    for kept in ({"cache": "memory"}, {"cache": "disk", "cache_folder": tmp_path / "cache"}):
+        for a, b in zip(plain, first(opened(**options, **kept), 10), strict=True):
+            assert torch.equal(a.source, b.source) and torch.equal(a.target, b.target)
