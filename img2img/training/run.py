@@ -143,6 +143,8 @@ class _Run:
         arrange(self.method, self.settings, runtime)
         self.global_batch = self.settings.batch_size * runtime.world
         self.stages = stages(self.settings, len(self.data.train), runtime.world)
+        for stage in reversed(self.stages):  # the first one last; a name that does not exist is said now
+            self.method.begin(stage.name)
         self.total = self.stages[-1].last
         self.trainer = Trainer(self.method, self.settings, runtime, self._rate)
         self._seed_again()
@@ -221,16 +223,16 @@ class _Run:
                 self.samples += self.global_batch
                 done = self.step == self.total
                 stopped = self.runtime.any(stop())
-                log = done or _due(self.step, settings.log_every)
+                log = _due(self.step, settings.log_every, done)
                 save = done or stopped or _due(self.step, settings.save_every)
                 if log or save or self.runtime.device.type == "cpu" or _due(self.step, _LOOK_EVERY):
                     self._check_finite()
                 self.watch.step(self.step, self.total)
                 if log:
                     self._log(clock, metrics)
-                if done or _due(self.step, settings.sample_every):
+                if _due(self.step, settings.sample_every, done):
                     self._draw()
-                if done or _due(self.step, settings.validate_every):
+                if _due(self.step, settings.validate_every, done):
                     self._validate(metrics)
                 if save:
                     self.save()
@@ -483,8 +485,8 @@ def _in_use(folder: Path) -> bool:
     )
 
 
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
+def _due(step: int, every: int, done: bool = False) -> bool:
+    return every > 0 and (done or step % every == 0)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class StageSettings(_Rates):
 class TrainingSettings(_Rates):
     """How long, how fast and on what a run learns, and what it writes meanwhile.
 
-    Everything called `..._every` counts steps; 0 means never.
+    Everything called `..._every` counts steps, and is done once more at the end; 0 means never.
     """
 
     epochs: int | None = Field(None, gt=0, description="Length in passes over the data; or give steps.")
@@ -85,7 +85,9 @@ class TrainingSettings(_Rates):
     log_every: int = Field(50, ge=0, description="Write losses and speed.")
     sample_every: int = Field(500, ge=0, description="Write a grid of pictures.")
     validate_every: int = Field(1000, ge=0, description="Measure on the held-out part.")
-    save_every: int = Field(1000, ge=0, description="Write model files and the state for resuming.")
+    save_every: int = Field(
+        1000, ge=0, description="Write model files and the state for resuming; the last ones in any case."
+    )
     keep_states: int = Field(
         2, gt=0, description="States that are kept; the newest may be damaged by a crash."
     )
