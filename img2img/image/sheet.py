@@ -49,6 +49,30 @@ def sheet(rows: Sequence[Sequence[tuple[Image, str]]], cell_width: int = 480) ->
     return Image(np.asarray(canvas))
 
 
+def hardest(truth: Image, guess: Image, height: int, width: int, step: int = 1) -> tuple[int, int]:
+    """Returns where a picture differs most from the true one: what a comparison should show.
+
+    Args:
+        truth: The true picture.
+        guess: Another of its size and channels.
+        height: Of the part that is looked for, a multiple of `step`; at most that of the picture.
+        width: The same across.
+        step: The corner lies at multiples of this.
+
+    Returns:
+        The top and the left of the part of `height` x `width` pixels with the largest squared difference.
+    """
+    apart = truth.pixels.astype(np.float64) - guess.pixels
+    error = (apart * apart).sum(2)
+    rows, columns = (side - side % step for side in error.shape)
+    blocks = error[:rows, :columns].reshape(rows // step, step, columns // step, step).sum((1, 3))
+    sums = np.pad(blocks, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    high, wide = height // step, width // step
+    parts = sums[high:, wide:] - sums[:-high, wide:] - sums[high:, :-wide] + sums[:-high, :-wide]
+    top, left = np.unravel_index(int(parts.argmax()), parts.shape)
+    return int(top) * step, int(left) * step
+
+
 def _displayable(image: Image) -> PIL.Image.Image:
     """Returns `image` as 8-bit RGB over white."""
     unit = np.clip(image.pixels[..., :3].astype(np.float32) / white_of(image.pixels.dtype), 0, 1)

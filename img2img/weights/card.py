@@ -62,13 +62,27 @@ def read_card(model: Path) -> Card | None:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         return None
-    if not text.startswith(_FENCE):
-        return None
-    front, fence, _ = text.removeprefix(_FENCE).partition("\n" + _FENCE)
-    if not fence:
-        return None
     where = display_path(path)
-    card, problems = validate(Card, parse_yaml(front, where), where)
+    facts, _ = split(text, where)
+    if facts is None:
+        return None
+    card, problems = validate(Card, facts, where)
     if card is None:
         raise ConfigError("\n".join(problems))
     return card
+
+
+def split(text: str, where: str) -> tuple[object, str]:
+    """Returns the front matter of a Markdown text as plain values, None if it has none, and the rest.
+
+    Args:
+        text: All of it.
+        where: Its file, for messages.
+
+    Raises:
+        ConfigError: The front matter is not valid YAML.
+    """
+    if not text.startswith(_FENCE):
+        return None, text
+    front, fence, rest = text.removeprefix(_FENCE).partition("\n" + _FENCE)
+    return (parse_yaml(front, where), rest) if fence else (None, text)

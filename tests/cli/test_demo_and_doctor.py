@@ -3,30 +3,81 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
+from img2img.checkpoint import ModelInfo, save_model
 from img2img.cli import doctor
 from img2img.cli.main import cli
-from img2img.image import read_image
+from img2img.evaluation import SuperResolution
+from img2img.image import Image, read_image
+from img2img.image.resize import resize
+from img2img.image.sheet import hardest
+from img2img.models import EDSR
+from img2img.weights import finder
 
 
-def test_demo_writes_a_comparison_and_can_be_repeated(tmp_path: Path, sample: Path) -> None:
+def run_demo(output: Path) -> str:
+    result = CliRunner().invoke(cli, ["demo", "-o", str(output)])
+    assert result.exit_code == 0, result.output
+    return result.stderr
+
+
+def test_demo_without_models_shows_operations_and_can_be_repeated(
+    tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finder, "folders", list)
     for _ in range(2):
-        result = CliRunner().invoke(cli, ["demo", "-o", str(tmp_path / "demo")])
-        assert result.exit_code == 0, result.output
-    assert "No trained weights ship" in result.stderr
-    names = sorted(path.name for path in sample.glob("*.jpg"))
-    for name in names:
-        before, after = read_image(sample / name), read_image(tmp_path / "demo" / name)
+        assert "not in this installation" in run_demo(tmp_path)
+    for path in sample.glob("*.jpg"):
+        before, after = read_image(path), read_image(tmp_path / "enhanced" / path.name)
         assert after.pixels.shape == before.pixels.shape
         assert not np.array_equal(after.pixels, before.pixels)
-    picture = read_image(tmp_path / "demo" / "compare.png")
-    assert picture.width > 900
-    assert picture.height > 300 * len(names)
+    picture = read_image(tmp_path / "compare.png")
+    assert picture.width > 1800
+    assert picture.height > 600
+    assert not (tmp_path / "big").exists()
+
+
+def test_demo_with_a_model_measures_it_against_bicubic(
+    tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is nearest neighbour, whose PSNR is known to be below that of bicubic."""
+    generator = EDSR(features=1, blocks=0, scale=4)
+    torch.nn.init.zeros_(generator.last.weight)
+    (tmp_path / "models").mkdir()
+    save_model(tmp_path / "models" / "x4.safetensors", generator, ModelInfo())
+    monkeypatch.setattr(finder, "folders", lambda: [tmp_path / "models"])
+    text = run_demo(tmp_path / "demo")
+    assert "has learned" not in text  # only what ships has
+    found = re.findall(r"^  (\S+) +bicubic ([\d.]+) dB, x4 ([\d.]+) dB$", text, re.MULTILINE)
+    assert len(found) == len(list(sample.glob("*.jpg")))
+    protocol = SuperResolution(4)
+    for name, bicubic, nearest in found[:1]:  # SSIM takes a while
+        truth = protocol.truth(read_image(sample / f"{name}.jpg"))
+        small = protocol.low_resolution(truth)
+        assert np.array_equal(read_image(tmp_path / "demo" / "small" / f"{name}.png").pixels, small.pixels)
+        made = small.pixels.repeat(4, 0).repeat(4, 1)
+        assert np.array_equal(read_image(tmp_path / "demo" / "big" / f"{name}.png").pixels, made)
+        plain = resize(small.pixels, truth.height, truth.width)
+        for pixels, said in ((plain, bicubic), (made, nearest)):
+            assert said == f"{protocol.measure(Image(pixels), truth)['psnr_y']:.2f}"
+    assert read_image(tmp_path / "demo" / "compare.png").height > 1500
+
+
+def test_the_part_that_is_shown_is_the_worst() -> None:
+    truth = np.zeros((20, 30, 3), np.uint8)
+    guess = truth.copy()
+    guess[13:15, 22:25] = 200
+    guess[2, 2] = 100
+    top, left = hardest(Image(truth), Image(guess), 8, 8, 4)
+    assert (top, left) in ((8, 20), (12, 20))
+    assert hardest(Image(truth), Image(guess), 20, 28, 4) == (0, 0)
 
 
 def test_doctor_finds_this_installation_well() -> None:
