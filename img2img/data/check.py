@@ -3,134 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
 
+from img2img.data.checks import CHECKS
 from img2img.data.config import DataConfig, Kind
-from img2img.data.inspection import FLAT, Face, Looked, alike, look_at
-from img2img.data.palette import MOST, Palette
-from img2img.data.records import Record, Records, find_records, paired_folders
+from img2img.data.findings import Case as Case
+from img2img.data.findings import Checked, Finding, Material, Sample
+from img2img.data.inspection import look_at
+from img2img.data.palette import Palette
+from img2img.data.records import HELD_OUT, find_records
 from img2img.errors import PlanError
-
-LIKENESS = (
-    0.98  # correlation of thumbnails; measured: copies in other sizes and qualities 0.99, others below 0.97
-)
-FEW = 20
-_DISTORTED = 1.5  # a photograph of 3:2 may become a square
-_ASPECT = 0.02  # by which the proportions of partners may differ: rounding to whole pixels
-_MANY_FLAT = 0.05
-
-
-@dataclass(frozen=True)
-class Case:
-    """One instance of a finding.
-
-    Attributes:
-        files: The file, or the files that do not go together.
-        detail: What is wrong with it, as the end of a sentence.
-    """
-
-    files: tuple[Path, ...]
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of trouble.
-
-    Attributes:
-        level: An error ruins the run or loses data; a warning may be meant.
-        kind: Its name for programs.
-        text: What was found, as a sentence.
-        hint: What to do, as a sentence.
-        cases: Where.
-    """
-
-    level: Literal["error", "warning"]
-    kind: str
-    text: str
-    hint: str = ""
-    cases: tuple[Case, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
-        cases = [{"files": [str(path) for path in c.files], "detail": c.detail} for c in self.cases]
-        return {"level": self.level, "kind": self.kind, "text": self.text, "hint": self.hint, "cases": cases}
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What `check` found.
-
-    Attributes:
-        findings: Errors first.
-        files: How many files were opened.
-        samples: How many samples each part has: train, validation, train B, validation B.
-        origin: Where the held-out part comes from.
-    """
-
-    findings: tuple[Finding, ...]
-    files: int = 0
-    samples: tuple[tuple[str, int], ...] = ()
-    origin: str = ""
-
-    @property
-    def errors(self) -> int:
-        """How many findings are errors."""
-        return sum(finding.level == "error" for finding in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return {
-            "errors": self.errors,
-            "warnings": len(self.findings) - self.errors,
-            "files": self.files,
-            "samples": dict(self.samples),
-            "held_out": self.origin,
-            "findings": [finding.to_json() for finding in self.findings],
-        }
-
-
-@dataclass(frozen=True)
-class Side:
-    """One picture of one sample: where it is used, and what it shows."""
-
-    part: str
-    role: str  # A or B
-    record: Record
-    path: Path
-    face: Face
-
-
-class _Material:
-    """What the checks look at."""
-
-    def __init__(
-        self, config: DataConfig, kind: Kind, scale: int, records: Records, looked: dict[Path, Looked]
-    ) -> None:
-        self.config, self.kind, self.scale = config, kind, scale
-        self.records, self.looked = records, looked
-        self.source = "B" if config.direction == "BtoA" else "A"
-        self.sides = [
-            side for part, role, record in _samples(records) for side in self._of(part, role, record)
-        ]
-
-    def _of(self, part: str, role: str, record: Record) -> Iterator[Side]:
-        for i, path in enumerate(record.files):
-            looked = self.looked[path]
-            if looked.problem is None:
-                for j, face in enumerate(looked.faces):
-                    yield Side(part, "AB"[max(i, j)] if role == "A" else role, record, path, face)
-
-    def pairs(self) -> Iterator[tuple[Side, Side]]:
-        """Both sides of each whole pair, A first."""
-        if self.config.kind == "paired" and self.kind != "unpaired":
-            for one, other in zip(self.sides, self.sides[1:], strict=False):
-                if one.record is other.record and one.role != other.role:
-                    yield one, other
 
 
 def check(
@@ -153,13 +37,13 @@ def check(
         advance: Called after each file with whether it cannot be used.
     """
     try:
-        records = find_records(config.model_copy(update={"unmatched": "skip"}))
+        samples, origin = _samples(config)
     except PlanError as error:
         return Checked((Finding("error", "layout", str(error)),))
     aligned = config.aligned is not None
     wanted = config.palette if config.source_labels != "none" else None
     palettes: dict[Path, Palette | None] = {}
-    for _, _, record in _samples(records):
+    for _, _, record in samples:
         for path in record.files:
             palettes[path] = wanted
     begin(len(palettes))
@@ -167,401 +51,37 @@ def check(
     for result in look_at(list(palettes), aligned, list(palettes.values()), jobs or os.cpu_count() or 1):
         looked[result.path] = result
         advance(result.problem is not None)
-    material = _Material(config, kind or config.kind, scale, records, looked)
-    findings = [finding for find in _CHECKS for finding in find(material)]
+    material = Material(config, kind or config.kind, scale, samples, looked)
+    findings = [finding for find in CHECKS for finding in find(material)]
     findings.sort(key=lambda finding: finding.level)
-    counts = Counter(part if role == "A" else f"{part} B" for part, role, _ in _samples(records))
-    return Checked(tuple(findings), len(looked), tuple(counts.items()), records.origin)
+    counts = Counter(part if role == "A" else f"{part} B" for part, role, _ in samples)
+    return Checked(tuple(findings), len(looked), tuple(counts.items()), origin)
 
 
-def _samples(records: Records) -> Iterator[tuple[str, str, Record]]:
-    parts = (records.train, records.validation, records.train_b, records.validation_b)
-    names = (("train", "A"), ("validation", "A"), ("train", "B"), ("validation", "B"))
-    for (part, role), samples in zip(names, parts, strict=True):
-        for record in samples:
-            yield part, role, record
+def _samples(config: DataConfig) -> tuple[list[Sample], str]:
+    """Returns the samples, and where the held-out ones come from.
 
+    Training knows one held-out part. Where there are more (val and test), the others are looked at as well.
 
-def _unusable(material: _Material) -> Iterator[Finding]:
-    broken = [Case((x.path,), x.problem) for x in material.looked.values() if x.problem and not x.odd]
-    odd = [Case((x.path,), x.problem) for x in material.looked.values() if x.problem and x.odd]
-    if broken:
-        yield Finding(
-            "error",
-            "unreadable",
-            f"{_count(broken)} cannot be read.",
-            "Remove them, or get them again; a training passes over them and takes other samples instead.",
-            tuple(broken),
-        )
-    if odd:
-        yield Finding(
-            "error",
-            "odd-width",
-            f"{_count(odd)} cannot be cut into two halves of one size.",
-            "Side-by-side files need an even width.",
-            tuple(odd),
-        )
-
-
-def _partners(material: _Material) -> Iterator[Finding]:
-    config = material.config
-    if config.paired is None:
-        return
-    alone: dict[Path, None] = {}
-    for part in (material.records.train, material.records.validation):
-        if part:
-            first, target = part[0], part[0].target
-            assert target is not None
-            depth = len(Path(first.key).parts)
-            alone |= dict.fromkeys(
-                paired_folders(first.source.parents[depth - 1], target.parents[depth - 1])[1]
-            )
-    if alone:
-        skipped = config.unmatched == "skip"
-        yield Finding(
-            "warning" if skipped else "error",
-            "no-partner",
-            f"{_count(alone)} without a partner of the same name.",
-            "They are left out." if skipped else "Add the partners, or leave them out with unmatched: skip.",
-            tuple(Case((path,), "has no partner") for path in alone),
-        )
-
-
-def _partner_sizes(material: _Material) -> Iterator[Finding]:
-    if material.kind == "super_resolution":
-        yield from _scaled_partners(material)
-        return
-    wrong: list[Case] = []
-    other: list[Case] = []
-    for a, b in material.pairs():
-        if (a.face.height, a.face.width) == (b.face.height, b.face.width):
-            continue
-        case = Case((a.path, b.path), f"{_size(a.face)} and {_size(b.face)}")
-        factor = (a.face.width / a.face.height) / (b.face.width / b.face.height)
-        same_view = 1 / (1 + _ASPECT) < factor < 1 + _ASPECT
-        (other if same_view and material.config.load_size else wrong).append(case)
-    if wrong:
-        yield Finding(
-            "error",
-            "partner-size",
-            f"{len(wrong)} pairs have pictures of different sizes that do not show the same section.",
-            "Pixels of a pair must lie at the same place in both; cut or resize them alike.",
-            tuple(wrong),
-        )
-    if other:
-        yield Finding(
-            "warning",
-            "partner-size",
-            f"{len(other)} pairs have pictures of different sizes in the same proportions.",
-            "Both are resized to load_size; check that they show the same section.",
-            tuple(other),
-        )
-
-
-def _scaled_partners(material: _Material) -> Iterator[Finding]:
-    wrong = []
-    for a, b in material.pairs():
-        low, high = (a, b) if material.source == "A" else (b, a)
-        if (low.face.height * material.scale, low.face.width * material.scale) != (
-            high.face.height,
-            high.face.width,
-        ):
-            wrong.append(Case((low.path, high.path), f"{_size(low.face)} and {_size(high.face)}"))
-    if wrong:
-        yield Finding(
-            "error",
-            "partner-size",
-            f"{len(wrong)} pairs have a target that is not {material.scale} times as large as its source.",
-            "Cut targets to multiples of the scale before they are made small, or set method.scale.",
-            tuple(wrong),
-        )
-
-
-def _same_twice(material: _Material) -> Iterator[Finding]:
-    same = [Case((a.path, b.path)) for a, b in material.pairs() if a.face.digest == b.face.digest]
-    if same:
-        yield Finding(
-            "error",
-            "same-picture",
-            f"{len(same)} pairs have the same picture as source and as target.",
-            "There is nothing to learn from them; are the folders the right ones?",
-            tuple(same),
-        )
-
-
-def _flat(material: _Material) -> Iterator[Finding]:
-    flat = [
-        Case((s.path,), f"{_half(material, s)}standard deviation {s.face.contrast * 255:.2f} of 255")
-        for s in material.sides
-        if s.face.contrast < FLAT
+    Raises:
+        PlanError: See `find_records`.
+    """
+    records = find_records(config.model_copy(update={"unmatched": "skip"}))
+    parts = [
+        ("train", "A", records.train),
+        ("validation", "A", records.validation),
+        ("train", "B", records.train_b),
+        ("validation", "B", records.validation_b),
     ]
-    if flat:
-        many = len(flat) > _MANY_FLAT * len(material.sides)
-        yield Finding(
-            "error" if many else "warning",
-            "constant",
-            f"{len(flat)} of {len(material.sides)} pictures show (almost) one colour only.",
-            "Remove them; a network learns from them to paint nothing.",
-            tuple(flat),
-        )
-
-
-def _channels(material: _Material) -> Iterator[Finding]:
-    for role in "AB":
-        sides = [side for side in material.sides if side.role == role]
-        wanted = (
-            material.config.source_channels if role == material.source else material.config.target_channels
-        )
-        counts = Counter(side.face.channels for side in sides)
-        goal = wanted or max(counts, default=0)
-        lost = [
-            s
-            for s in sides
-            if s.face.channels not in (1, goal) and (s.face.channels, goal) not in ((3, 1), (3, 4))
-        ]
-        if lost:
-            yield Finding(
-                "error",
-                "channels",
-                f"{len(lost)} pictures of {role} cannot be brought to {goal} channels.",
-                "Grey becomes any number of channels and colour becomes grey; nothing else is converted.",
-                tuple(Case((s.path,), _plural(s.face.channels, "channel")) for s in lost),
-            )
-        rare = [s for s in sides if s.face.channels != counts.most_common(1)[0][0] and s not in lost]
-        if rare:
-            mixed = " and ".join(f"{count} with {channels}" for channels, count in counts.most_common())
-            yield Finding(
-                "warning",
-                "channels",
-                f"the pictures of {role} differ in their channels: {mixed}.",
-                f"All are brought to {goal}.",
-                tuple(Case((s.path,), _plural(s.face.channels, "channel")) for s in rare),
-            )
-        depths = Counter(side.face.depth for side in sides)
-        if len(depths) > 1:
-            common = depths.most_common(1)[0][0]
-            yield Finding(
-                "warning",
-                "depth",
-                f"the pictures of {role} differ in their depth: "
-                + " and ".join(f"{count} of {depth}" for depth, count in depths.most_common())
-                + ".",
-                "No value changes its meaning, but check that 16-bit files are not 12-bit ones in disguise.",
-                tuple(Case((s.path,), s.face.depth) for s in sides if s.face.depth != common),
-            )
-        clear = [s for s in sides if s.face.alpha and wanted != 4]
-        if clear:
-            yield Finding(
-                "warning",
-                "transparent",
-                f"{len(clear)} pictures of {role} are transparent in places.",
-                "They are laid over white; 4 channels keep alpha.",
-                tuple(Case((s.path,)) for s in clear),
-            )
-
-
-def _sizes(material: _Material) -> Iterator[Finding]:
-    config = material.config
-    if material.kind == "super_resolution":
-        yield from _patches(material)
-        return
-    if config.load_size is None and config.crop_size is not None:
-        small = [
-            s
-            for s in material.sides
-            if s.face.height < config.crop_size[0] or s.face.width < config.crop_size[1]
-        ]
-        text, goal = "smaller than crop_size", config.crop_size
-    elif config.load_size is not None:
-        height, width = config.load_size
-        small = [s for s in material.sides if 2 * s.face.height < height and 2 * s.face.width < width]
-        text, goal = "less than half as large as load_size", config.load_size
-        bent = []
-        for side in material.sides:
-            factor = (side.face.width / side.face.height) / (width / height)
-            if not 1 / _DISTORTED <= factor <= _DISTORTED:
-                bent.append(Case((side.path,), f"{_half(material, side)}{_size(side.face)}"))
-        if bent:
-            yield Finding(
-                "warning",
-                "proportions",
-                f"{len(bent)} of {len(material.sides)} pictures are squeezed a lot to {width} x {height}.",
-                "Cut them to one shape before, or set load_size: null, which takes sections as they are.",
-                tuple(bent),
-            )
-    else:
-        return
-    if small:
-        yield Finding(
-            "warning",
-            "small",
-            f"{len(small)} of {len(material.sides)} pictures are {text} ({goal[1]} x {goal[0]}).",
-            "They are enlarged, and the network learns their blur.",
-            tuple(Case((s.path,), f"{_half(material, s)}{_size(s.face)}") for s in small),
-        )
-
-
-def _patches(material: _Material) -> Iterator[Finding]:
-    crop, scale = material.config.crop_size, material.scale
-    if crop is None:
-        return
-    only = material.source if material.config.kind == "paired" else None  # patches are cut from its target
-    sides = [side for side in material.sides if side.role != only]
-    small = [s for s in sides if s.face.height < crop[0] or s.face.width < crop[1]]
-    if small:
-        yield Finding(
-            "error",
-            "small",
-            f"{len(small)} of {len(sides)} pictures are smaller than the patches of {crop[1]} x {crop[0]} "
-            "that are cut from them.",
-            "Remove them or set a smaller crop_size.",
-            tuple(Case((s.path,), _size(s.face)) for s in small),
-        )
-    if any(side % scale for side in crop):
-        yield Finding(
-            "error",
-            "crop-size",
-            f"crop_size {crop[1]} x {crop[0]} is not a multiple of the scale {scale}.",
-            "Both sides must be.",
-        )
-
-
-def _duplicates(material: _Material) -> Iterator[Finding]:
-    """Equal pictures, and across the parts also alike ones; of pairs the whole pair counts."""
-    groups: dict[object, dict[Path, tuple[str, str]]] = defaultdict(dict)
-    keys: dict[int, list[Side]] = defaultdict(list)
-    for side in material.sides:
-        keys[id(side.record)].append(side)
-    for sides in keys.values():
-        digest = tuple(side.face.digest for side in sides)
-        groups[digest][sides[0].path] = (sides[0].part, sides[0].role)
-    copies = [group for group in groups.values() if len(group) > 1]
-    leaks = [group for group in copies if len({part for part, _ in group.values()}) > 1]
-    within = [group for group in copies if group not in leaks]
-    if leaks:
-        yield Finding(
-            "error",
-            "leak",
-            f"{_count(leaks, 'sample')} found both in the training set and in the held-out part.",
-            "What is measured on them means nothing; remove one of the two.",
-            tuple(Case(tuple(group), "the same picture") for group in leaks),
-        )
-    if within:
-        yield Finding(
-            "warning",
-            "duplicate",
-            f"{_count(within, 'picture')} found more than once.",
-            "They count as often as they are there; remove the copies.",
-            tuple(Case(tuple(group), "the same picture") for group in within),
-        )
-    known = {frozenset(group) for group in leaks}
-    found: dict[Path, tuple[float, Path]] = {}
-    for role in "AB":
-        parts = [
-            [s for s in material.sides if s.role == role and s.part == part]
-            for part in ("train", "validation")
-        ]
-        train, rest = ([side.face for side in part] for part in parts)
-        for i, j, likeness in alike(train, rest, LIKENESS):
-            one, other = parts[0][i].path, parts[1][j].path
-            if not any({one, other} <= group for group in known):
-                found[other] = max((likeness, one), found.get(other, (0.0, one)))
-    if found:
-        yield Finding(
-            "warning",
-            "near-duplicate",
-            f"{_count(found, 'picture')} of the held-out part can hardly be told from training pictures.",
-            "Copies in another size, crop or quality make measurements too good; look at them with --sheet.",
-            tuple(
-                Case((held_out, twin), f"correlation {value:.3f}")
-                for held_out, (value, twin) in sorted(found.items(), key=lambda item: -item[1][0])
-            ),
-        )
-
-
-def _labels(material: _Material) -> Iterator[Finding]:
-    config = material.config
-    sources = [side for side in material.sides if side.role == material.source]
-    if config.source_labels == "none" or not sources:
-        return
-    if config.palette is not None:
-        foreign = [s for s in sources if s.face.foreign > 0]
-        if foreign:
-            yield Finding(
-                "error" if any(s.face.foreign > 0.01 for s in foreign) else "warning",
-                "foreign-colours",
-                f"{len(foreign)} of {len(sources)} label maps have colours that the palette lacks.",
-                "Such pixels count as the nearest colour. Store label maps as PNG, never as JPEG, and resize "
-                "them with nearest neighbour.",
-                tuple(
-                    Case((s.path,), f"{s.face.foreign:.1%} of the pixels")
-                    for s in sorted(foreign, key=lambda s: -s.face.foreign)
-                ),
-            )
-        return
-    one_hot = config.source_labels == "one_hot"
-    many = [s for s in sources if len(s.face.colours) > MOST]
-    together: set[int] = set()
-    for side in sources if one_hot else ():
-        together.update(side.face.colours.tolist())
-    if many or len(together) > MOST:
-        worst = many or sorted(sources, key=lambda s: -len(s.face.colours))
-        which = f"{len(many)} of {len(sources)} label maps" if many else "the label maps together"
-        yield Finding(
-            "error" if one_hot else "warning",
-            "many-colours",
-            f"{which} have more than {MOST} colours.",
-            "They were probably stored as JPEG, which blurs colours into one another; give the true ones as "
-            "data.palette with source_labels: one_hot.",
-            tuple(Case((s.path,), f"{_half(material, s)}{_colours(s.face)}") for s in worst),
-        )
-
-
-def _few(material: _Material) -> Iterator[Finding]:
-    for role in "AB" if material.config.kind == "unpaired" else "A":
-        count = len({id(s.record) for s in material.sides if s.part == "train" and s.role == role})
-        if count < FEW:
-            of_role = f" of {role}" if material.config.kind == "unpaired" else ""
-            yield Finding(
-                "warning" if count else "error",
-                "few",
-                f"the training set has {count} usable samples{of_role}.",
-                "That is enough to try things out; for a model that others use take hundreds.",
-            )
-    if not material.records.validation and material.config.validation_fraction > 0:
-        yield Finding("warning", "nothing-held-out", "nothing is held out to measure on.", "")
-
-
-_CHECKS: tuple[Callable[[_Material], Iterable[Finding]], ...] = (
-    _unusable,
-    _partners,
-    _partner_sizes,
-    _same_twice,
-    _flat,
-    _channels,
-    _sizes,
-    _labels,
-    _duplicates,
-    _few,
-)
-
-
-def _half(material: _Material, side: Side) -> str:
-    """Returns which half of a side-by-side file is meant."""
-    return "" if material.config.aligned is None else f"{'left' if side.role == 'A' else 'right'} half, "
-
-
-def _colours(face: Face) -> str:
-    return f"more than {MOST} colours" if len(face.colours) > MOST else _plural(len(face.colours), "colour")
-
-
-def _size(face: Face) -> str:
-    return f"{face.width} x {face.height}"
-
-
-def _count(cases: Sized, noun: str = "file") -> str:
-    return _plural(len(cases), noun)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    known = {path for _, _, part in parts for record in part for path in record.files}
+    given = config.paired or config.aligned or config.images or config.unpaired or ()
+    key = next((key for key in ("paired", "aligned", "images", "unpaired") if getattr(config, key)), "")
+    for name in HELD_OUT:
+        folders = tuple(root / name for root in given)
+        if not given or not all(folder.is_dir() for folder in folders):
+            continue
+        only = {key: folders, "unmatched": "skip", "validation": None, "validation_fraction": 0.0}
+        more = find_records(config.model_copy(update=only))
+        if not any(path in known for record in more.train for path in record.files):
+            parts += [(name, "A", more.train), (name, "B", more.train_b)]
+    return [(part, role, record) for part, role, some in parts for record in some], records.origin

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img.data.check import Case, Checked
 from img2img.data.datasets import Dataset, Part
+from img2img.data.findings import Case, Checked
 from img2img.errors import ImageError
 from img2img.image import Image, read_image
 from img2img.image.image import Pixels

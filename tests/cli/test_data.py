@@ -120,7 +120,8 @@ def test_split_and_what_it_says_to_do_next(pairs: tuple[Path, Path], tmp_path: P
     check = img2img(*shlex.split(line.removeprefix("Next: img2img ")), *SMALL, "--json")
     counts = {part: len(list((out / "A" / part).rglob("*.png"))) for part in ("train", "val", "test")}
     assert sum(counts.values()) == 24
-    assert json.loads(check.stdout)["samples"] == {"train": counts["train"], "validation": counts["val"]}
+    samples = json.loads(check.stdout)["samples"]
+    assert samples == {"train": counts["train"], "validation": counts["val"], "test": counts["test"]}
 
 
 def test_split_of_one_folder(photos: Path, tmp_path: Path) -> None:
@@ -256,7 +257,8 @@ def served(tmp_path: Path) -> Iterator[Path]:
         recipe.write_text(
             "title: Toys\nkind: unpaired\nlayout: Small.\nfolders: [trainA, trainB]\n"
             "homepage: http://127.0.0.1/\nlicence: For everyone.\ncitation: '@misc{toys}'\n"
-            f"archives:\n- urls: [http://127.0.0.1:{server.server_port}/toy.zip]\n  root: toy\n  sha256: null\n"
+            f"archives:\n- urls: [http://127.0.0.1:{server.server_port}/toy.zip]\n"
+            "  root: toy\n  sha256: null\n"
         )
         yield recipe
         server.shutdown()

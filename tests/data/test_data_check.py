@@ -204,6 +204,15 @@ def test_equal_pictures_within_and_across_the_parts(tmp_path: Path) -> None:
     assert (copy.level, copy.kind, files(copy)) == ("warning", "duplicate", [["train3.png", "train24.png"]])
 
 
+def test_a_test_part_beside_the_validation_is_looked_at_too(tmp_path: Path) -> None:
+    train = [scene(i) for i in range(24)]
+    config = held_out(tmp_path, train, [scene(100)])
+    write(tmp_path / "test", "copy.png", train[7])
+    checked = run(config, scale=4)
+    assert dict(checked.samples) == {"train": 24, "validation": 1, "test": 1}
+    assert (only(checked).kind, files(only(checked))) == ("leak", [["train7.png", "copy.png"]])
+
+
 @pytest.mark.parametrize(
     "change",
     [

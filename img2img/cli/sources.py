@@ -1,0 +1,143 @@
+"""The options that name training pictures, shared by the commands of `img2img data`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import click
+
+if TYPE_CHECKING:
+    from img2img.data import DataConfig
+    from img2img.data.config import Kind
+
+F = TypeVar("F", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The data section of a configuration or of the options.
+
+    Attributes:
+        config: Where the pictures are.
+        kind: What the method needs; the data's own kind without a method.
+        scale: Of super-resolution; otherwise 1.
+        seed: Of the run.
+    """
+
+    config: DataConfig
+    kind: Kind
+    scale: int
+    seed: int
+
+
+def sources(command: F) -> F:
+    """Adds the options that name pictures, as `train` has them, and hands over `Chosen`."""
+    declared = [
+        click.option(
+            "--paired", nargs=2, type=PATH, metavar="A B", help="Two folders, matched by file names."
+        ),
+        click.option(
+            "--aligned", type=PATH, metavar="DIR", help="Side-by-side files: left half A, right half B."
+        ),
+        click.option("--unpaired", nargs=2, type=PATH, metavar="A B", help="Two folders without partners."),
+        click.option("--images", type=PATH, metavar="DIR", help="Sharp pictures, to learn upscaling from."),
+        click.option("--list", "listed", type=PATH, metavar="FILE", help="CSV or JSON lines of pairs."),
+        click.option(
+            "--set",
+            "assignments",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A key of the section data, such as crop_size=128.",
+        ),
+    ]
+
+    @functools.wraps(command)
+    def choosing(
+        paired: tuple[Path, Path] | None,
+        aligned: Path | None,
+        unpaired: tuple[Path, Path] | None,
+        images: Path | None,
+        listed: Path | None,
+        assignments: tuple[str, ...],
+        config: Path | None = None,
+        folder: Path | None = None,
+        **values: Any,
+    ) -> Any:
+        found = {"paired": paired, "aligned": aligned, "unpaired": unpaired, "images": images, "list": listed}
+        given = {key: value for key, value in found.items() if value is not None}
+        if folder is not None and given:
+            raise click.UsageError(f"DIR and --{next(iter(given))} contradict each other; give one.")
+        if folder is not None:
+            given = {"images": folder}
+        return command(chosen=_choose(config, given, assignments), **values)
+
+    for add in reversed(declared):
+        add(choosing)
+    return cast(F, choosing)
+
+
+CONFIG = click.argument(
+    "config", required=False, metavar="[CONFIG]", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+
+
+def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ...]) -> Chosen:
+    from img2img.config import load_yaml, override, validate
+    from img2img.data import SOURCES, DataConfig
+    from img2img.errors import ConfigError, display_path
+
+    if len(given) > 1:
+        raise click.UsageError(f"--{' and --'.join(given)} contradict each other; give one.")
+    set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
+    if path is None and not given and not set_here & set(SOURCES):
+        raise click.UsageError(
+            "name the pictures: --paired A B, --aligned DIR, --unpaired A B, --images DIR, --list FILE, or a "
+            "CONFIG."
+        )
+    tree = {} if path is None else load_yaml(path)
+    if not isinstance(tree, dict) or not isinstance(tree.get("data", {}), dict):
+        raise ConfigError(f"{display_path(path or '')}: holds no section data.")
+    section = dict(tree.get("data", {}))
+    if given:
+        section = {key: value for key, value in section.items() if key not in SOURCES} | given
+    whole = {"data": section}
+    override(whole, assignments, {"": (), "data": DataConfig.model_fields})
+    config, problems = validate(DataConfig, whole["data"], "data")
+    if config is None:
+        name = "" if path is None else f"{display_path(path)}: "
+        raise ConfigError("\n".join(name + problem for problem in problems))
+    kind, scale = _needs(tree.get("method"), config)
+    seed = tree.get("seed", 0)
+    return Chosen(config, kind, scale, seed if isinstance(seed, int) and seed >= 0 else 0)
+
+
+def _needs(method: object, config: DataConfig) -> tuple[Kind, int]:
+    """Returns the kind of data and the scale that the section method of a configuration asks for."""
+    if not isinstance(method, dict):
+        return config.kind, 4 if config.kind == "super_resolution" else 1
+    from img2img.methods import methods
+
+    kind = methods[method["name"]].data_kind if method.get("name") in methods else config.kind
+    scale = method.get("scale", 4)
+    return kind, scale if kind == "super_resolution" and isinstance(scale, int) and scale > 0 else 1
+
+
+def progress_option(command: F) -> F:
+    """Adds --progress."""
+    return click.option(
+        "--progress",
+        type=click.Choice(["auto", "rich", "plain", "none"]),
+        default="auto",
+        show_default=True,
+        help="How progress is shown on stderr.",
+    )(command)
+
+
+def count(number: int, noun: str) -> str:
+    """Returns a number of things in words: "1 error", "2 errors", "no errors"."""
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
