@@ -17,6 +17,7 @@ SOURCES: dict[str, Kind] = {
 }
 JITTERED = (286, 286)
 CROPPED = (256, 256)
+MEASURED = (512, 512)
 
 
 def _several(value: object) -> object:
@@ -116,7 +117,8 @@ class DataConfig(BaseModel):
     load_size: Size | None = Field(
         JITTERED,
         description="Pictures are resized to this side (or height and width), whatever their proportions, "
-        "before the crop; null keeps their own size. Not for super-resolution.",
+        "before the crop; null keeps their own size, and only enlarges what is smaller than the crop. Validation "
+        "resizes the whole picture to crop_size. Not for super-resolution.",
     )
     crop_size: Size | None = Field(
         CROPPED,
@@ -159,6 +161,12 @@ class DataConfig(BaseModel):
     )
     best_of: int = Field(
         1, ge=1, description="Super-resolution: of so many random patches, the one with most detail is taken."
+    )
+
+    validation_crop: Size | None = Field(
+        MEASURED,
+        description="Super-resolution: side (or height and width) of what is measured of a held-out picture, "
+        "its middle; null measures whole pictures, which takes long and much memory.",
     )
 
     cache: Literal["none", "memory", "disk"] = Field(

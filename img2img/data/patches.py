@@ -37,6 +37,7 @@ class PatchDataset(Dataset):
         scales: Sizes at which each picture is offered, up to 1.
         patches_per_image: Of each picture in an epoch.
         best_of: Of so many random patches the one with most detail is taken.
+        middle: (height, width) of what validation sees of a picture, or None for all.
         augmenter: What else happens to the low-resolution patch.
         cache: Where prepared pictures are kept.
         seed: Of everything random.
@@ -53,13 +54,14 @@ class PatchDataset(Dataset):
         scales: Sequence[float],
         patches_per_image: int,
         best_of: int,
+        middle: Size | None,
         augmenter: Augmenter,
         cache: Cache,
         seed: int = 0,
     ) -> None:
         self.records, self.recipes, self.swap, self.scale = list(records), recipes, swap, scale
         self.crop, self.flip, self.scales = crop, flip, tuple(scales)
-        self.patches_per_image, self.best_of = patches_per_image, best_of
+        self.patches_per_image, self.best_of, self.middle = patches_per_image, best_of, middle
         self.augmenter, self.cache, self.seed = augmenter, cache, seed
 
     def __len__(self) -> int:
@@ -109,9 +111,21 @@ class PatchDataset(Dataset):
         return Sample(Part(source, None, turn), Part(target, None, turn), self.records[place].key)
 
     def still(self, index: int) -> Sample:
-        """Returns picture `index` (below `count`) whole, its sides cut to multiples of the scale."""
+        """Returns the middle of picture `index` (below `count`), its sides multiples of the scale."""
         low, high = self._picture(index, 1.0)
-        return Sample(Part(low), Part(high), self.records[index].key)
+        height, width = low.shape[:2]
+        if self.middle is not None:
+            height, width = (
+                min(side, max(1, limit // self.scale))
+                for side, limit in zip((height, width), self.middle, strict=True)
+            )
+        top, left = (low.shape[0] - height) // 2, (low.shape[1] - width) // 2
+        s = self.scale
+        return Sample(
+            Part(low, (top, left, height, width)),
+            Part(high, (s * top, s * left, s * height, s * width)),
+            self.records[index].key,
+        )
 
     def _high_patch(self, high: Pixels, at: tuple[int, int]) -> Pixels:
         top, left = (self.scale * place for place in at)

@@ -105,6 +105,7 @@ class PerceptualLoss:
             ConfigError: The images have another number of channels, or are too small for the deepest layer.
             ValueError: The shapes differ.
         """
+        self.check(output)
         if self._network.device != output.device:
             self._network.to(output.device)
         with torch.no_grad():
@@ -113,8 +114,12 @@ class PerceptualLoss:
         terms = [weight * self.distance(found[name], expected[name]) for name, weight in self.layers.items()]
         return torch.stack(terms).sum()
 
-    def _normalised(self, images: Tensor) -> Tensor:
-        """(N, 1 or 3, H, W) in the value range to (N, 3, H, W) as VGG19 was trained with."""
+    def check(self, images: Tensor) -> None:
+        """Makes sure that it can look at images such as these, (N, C, H, W).
+
+        Raises:
+            ConfigError: They are neither grey nor RGB, or too small for the deepest layer.
+        """
         channels, height, width = images.shape[1:]
         if channels not in (1, 3):
             raise ConfigError(
@@ -126,6 +131,9 @@ class PerceptualLoss:
                 f"{max(self.layers)}, which needs {self._network.minimum_size}x{self._network.minimum_size}; "
                 "train on larger crops or take an earlier layer."
             )
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        """(N, 1 or 3, H, W) in the value range to (N, 3, H, W) as VGG19 was trained with."""
         low, high = self.value_range
         mean, deviation = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
         return ((images.float() - low) / (high - low) - mean) / deviation  # grey becomes three channels here

@@ -9,6 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from img2img.errors import ConfigError
 from img2img.losses import (
     Augmentation,
     DiffAugment,
@@ -92,6 +93,26 @@ class Adversary(nn.Module):
         self._colours = DiffAugment([name for name in policy if name == "color"], value_range)
         self._places = DiffAugment([name for name in policy if name != "color"], value_range)
         self._together = not mixes_images(self.discriminator)
+
+    def check(self, images: Tensor) -> None:
+        """Makes sure that the discriminator can judge images of this size, (N, C, H, W).
+
+        Raises:
+            ConfigError: It cannot; the message names the sizes that fit.
+        """
+        height, width = images.shape[-2:]
+        size, step = self.discriminator.input_size, self.discriminator.multiple_of
+        name = self.config.discriminator.name
+        if size is not None and (height, width) != (size, size):
+            raise ConfigError(
+                f"the discriminator {name} judges images of {size}x{size}, these are {width}x{height}; set "
+                "method.discriminator.input_size to data.crop_size."
+            )
+        if height % step or width % step:
+            raise ConfigError(
+                f"the discriminator {name} judges images whose sides are multiples of {step}, these are "
+                f"{width}x{height}; set data.crop_size to such a size."
+            )
 
     def judge(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
         """Returns the losses of the discriminator, weighted; no gradient reaches what made `fake`.

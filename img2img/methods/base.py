@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from img2img.errors import ConfigError
 from img2img.methods.networks import require_size
@@ -39,6 +40,17 @@ class MethodConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="The training method.")
+
+    def fitted(self, crop: tuple[int, int] | None) -> Self:
+        """Returns the configuration with what it leaves open and the data decide.
+
+        Args:
+            crop: (height, width) of the targets that the method will see, or None for whole pictures.
+
+        Raises:
+            ValueError: The two contradict each other.
+        """
+        return self
 
 
 class Method(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.utils.parametrize import is_parametrized
+from typing_extensions import Self
 
 from img2img.errors import ConfigError
 from img2img.models import ArchSpec, Generator, build, generators
@@ -32,6 +33,10 @@ class _Network(BaseModel):
         """Those given in the configuration."""
         return dict(self.__pydantic_extra__ or {})
 
+    def replace(self, **arguments: Any) -> Self:
+        """Returns the same with other arguments."""
+        return self.model_validate({"name": self.name, **self.arguments, **arguments})
+
 
 class GeneratorConfig(_Network):
     """The key `generator:`, for example {name: unet, features: 64}."""
@@ -50,6 +55,11 @@ class DiscriminatorConfig(_Network):
         known = discriminators[self.name] if self.name in discriminators else None
         _check_arguments("discriminator", known, self)
         return self
+
+    @property
+    def has_size(self) -> bool:
+        """Whether the architecture judges images of one size only, its argument `input_size`."""
+        return "input_size" in inspect.signature(discriminators[self.name]).parameters
 
 
 class InitConfig(BaseModel):

@@ -7,13 +7,17 @@ Ledig et al.: Photo-Realistic Single Image Super-Resolution Using a Generative A
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
-import torch
+import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from img2img.errors import ConfigError
+from img2img.image.resize import resize
+from img2img.image.tensor import to_pixels, to_tensor
 from img2img.losses import PixelKind, pixel_losses
 from img2img.losses.perceptual import FeaturesMissingError
 from img2img.methods.adversary import AdversarialConfig, Adversary
@@ -21,14 +25,19 @@ from img2img.methods.base import Method, MethodConfig, Optimize, Picture, method
 from img2img.methods.networks import DiscriminatorConfig, GeneratorConfig, InitConfig, make_generator
 from img2img.methods.terms import Terms, TermsConfig
 from img2img.models import Generator
-from img2img.types import Batch
+from img2img.types import Batch, ValueRange
+
+SHOWN = 256
+"""Side of what the sample grid shows of a target: the middle of it."""
 
 
 class SuperResolutionConfig(AdversarialConfig, TermsConfig):
     """The section `method:` with the name super_resolution."""
 
     name: str = Field("super_resolution", description="super_resolution.")
-    scale: Literal[1, 2, 3, 4, 8] = Field(4, description="Output pixels per input pixel along one side.")
+    scale: Literal[1, 2, 3, 4, 8] = Field(
+        4, description="Output pixels per input pixel along one side; 1 restores pairs of equal size."
+    )
     generator: GeneratorConfig = Field(
         GeneratorConfig(name="srresnet"), description="The generator and its arguments."
     )
@@ -42,7 +51,8 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
         1.0, ge=0, description="Its weight beside the other losses; alone it counts 1."
     )
     discriminator: DiscriminatorConfig = Field(
-        DiscriminatorConfig(name="vgg"), description="The discriminator and its arguments."
+        DiscriminatorConfig(name="vgg"),
+        description="The discriminator and its arguments; input_size follows data.crop_size.",
     )
     gan_weight: float = Field(5e-3, ge=0, description="Weight of the adversarial loss of the generator.")
     init: InitConfig = Field(
@@ -52,8 +62,23 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
     perceptual_fallback: bool = Field(
         True,
         description="Where the weights of VGG19 are not at hand, compare the features of the discriminator "
-        "instead; false makes that an error.",
+        "instead, with the same weight; false makes that an error.",
     )
+
+    def fitted(self, crop: tuple[int, int] | None) -> Self:
+        """The discriminator judges whole crops, so one that has a size has theirs."""
+        judge = self.discriminator
+        if self.objective == "psnr" or crop is None or not judge.has_size:
+            return self
+        height, width = crop
+        given = judge.arguments.get("input_size", height)
+        if (given, given) != crop:
+            wanted = f"{given}x{given}" if height == width else "squares of one size"
+            raise ValueError(
+                f"the discriminator {judge.name} judges {wanted}, but data.crop_size is {width}x{height}; "
+                "leave method.discriminator.input_size out, and make the crop square"
+            )
+        return self.model_copy(update={"discriminator": judge.replace(input_size=height)})
 
 
 @methods.register("super_resolution")
@@ -64,6 +89,10 @@ class SuperResolution(Method):
     first, then the discriminator, as in the authors' code of ESRGAN. SRResNet is the stage psnr with the
     generator srresnet; SRGAN adds the discriminator srgan, the loss vanilla and VGG19 features after their
     activation; ESRGAN has rrdbnet, vgg, ragan and features before it.
+
+    References:
+        arXiv:1609.04802, section 2.2; arXiv:1809.00219, section 3. Relativistic losses are halved for both
+        players (`discriminator_weight` 0.5), as in ESRGAN's code; the papers do not say.
     """
 
     data_kind = "super_resolution"
@@ -84,24 +113,27 @@ class SuperResolution(Method):
         self.objective: str = config.objective
         self.pixel_loss = pixel_losses[config.pixel_loss]
         self.adversary: Adversary | None = None
-        if config.objective == "psnr":
-            return
-        value_range = self.generator.output_range
+        if config.objective == "gan":
+            self._oppose(config, target_channels, self.generator.output_range)
+
+    def _oppose(self, config: SuperResolutionConfig, channels: int, value_range: ValueRange) -> None:
+        """Makes the discriminator and the further losses of the stage gan."""
         try:
             self.terms = Terms(config, value_range)
             if config.perceptual is not None:
                 self.notes.append("The perceptual loss compares features of VGG19.")
         except FeaturesMissingError as error:
-            if config.perceptual is None or not config.perceptual_fallback:
+            assert config.perceptual is not None  # nothing else needs them
+            if not config.perceptual_fallback:
                 raise
             self.notes.append(
-                "The weights of VGG19 are not at hand: the perceptual loss compares features of the "
-                f"discriminator instead. ({error})"
+                "The perceptual loss compares features of the discriminator instead of those of VGG19: "
+                f"{error}"
             )
-            fallback = {"feature_matching": config.perceptual.weight, "perceptual": None}
-            config = config.model_copy(update=fallback)
+            weight = config.feature_matching + config.perceptual.weight
+            config = config.model_copy(update={"feature_matching": weight, "perceptual": None})
             self.terms = Terms(config, value_range)
-        self.adversary = Adversary(config, target_channels, value_range)
+        self.adversary = Adversary(config, channels, value_range)
 
     def begin(self, stage: str) -> None:
         """Chooses the losses: "psnr" or "gan"; "" for the one that the configuration names."""
@@ -110,6 +142,13 @@ class SuperResolution(Method):
         if stage == "gan" and self.adversary is None:
             raise ConfigError("the stage gan needs method.objective: gan, which builds its discriminator.")
         self.objective = stage or self.config.objective
+
+    def check(self, batch: Batch) -> None:
+        """Also in the stage psnr: that crops do not fit the stage gan should not come out days later."""
+        super().check(batch)
+        if self.adversary is not None:
+            self.adversary.check(batch.target)
+            self.terms.check(batch.target)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The generator, and the discriminator if there is one."""
@@ -125,13 +164,12 @@ class SuperResolution(Method):
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """The generator; in the stage gan the discriminator after it."""
         fake = self.generator(batch.source)
-        pixel = self.pixel_loss(fake, batch.target)
-        name = f"g_{self.config.pixel_loss}"
+        pixel = {f"g_{self.config.pixel_loss}": self.pixel_loss(fake, batch.target)}
         if self.objective == "psnr" or self.adversary is None:
-            optimize("generator", {name: pixel})
+            optimize("generator", pixel)
             return
         losses = {
-            name: self.config.pixel_weight * pixel,
+            **{name: self.config.pixel_weight * loss for name, loss in pixel.items()},
             **self.adversary.fool(batch.target, fake),
             **self.adversary.match(fake, batch.target),
             **self.terms(fake, batch.target),
@@ -140,22 +178,50 @@ class SuperResolution(Method):
         optimize("discriminator", self.adversary.judge(batch.target, fake))
 
     def pictures(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Picture]:
-        """Bicubic, output, target."""
+        """The middle of each sample: bicubic (at scale 1 the source), output, target."""
+        batch = self._middle(batch, SHOWN)
         output, target = self.compare(batch, generators)
-        low, high = self.generator.input_range
-        bicubic = torch.nn.functional.interpolate(
-            batch.source.float(), scale_factor=self.scale, mode="bicubic", align_corners=False
-        )
-        return {
-            "bicubic": Picture(bicubic.clamp(low, high), self.generator.input_range),
-            "output": output,
-            "target": target,
-        }
+        source = Picture(batch.source, self.generator.input_range)
+        if self.scale == 1:
+            return {"source": source, "output": output, "target": target}
+        return {"bicubic": bicubic(source, self.scale), "output": output, "target": target}
 
     def compare(self, batch: Batch, generators: Mapping[str, Generator]) -> tuple[Picture, Picture]:
         """The output and the truth."""
+        batch = self._middle(batch)
         output: Tensor = generators["generator"](batch.source)
         return (
             Picture(output, self.generator.output_range),
             Picture(batch.target, self.generator.output_range),
         )
+
+    def _middle(self, batch: Batch, most: int | None = None) -> Batch:
+        """Returns the middle of the samples, as much as the generator can take.
+
+        Args:
+            batch: Of any size.
+            most: At most so many target pixels along each side.
+        """
+        step = self.generator.multiple_of
+        limit = None if most is None else most // self.scale
+        height, width = (
+            max(step, (side if limit is None else min(side, limit)) // step * step)
+            for side in batch.source.shape[-2:]
+        )
+        top, left = ((a - b) // 2 for a, b in zip(batch.source.shape[-2:], (height, width), strict=True))
+
+        def cut(images: Tensor, scale: int) -> Tensor:
+            rows = slice(top * scale, (top + height) * scale)
+            return images[..., rows, left * scale : (left + width) * scale]
+
+        return replace(batch, source=cut(batch.source, 1), target=cut(batch.target, self.scale))
+
+
+def bicubic(source: Picture, scale: int) -> Picture:
+    """Returns `source` enlarged as the papers do it, by MATLAB's bicubic in whole levels of 8 bit."""
+    value_range = source.value_range
+    enlarged = [
+        resize(pixels, pixels.shape[0] * scale, pixels.shape[1] * scale)
+        for pixels in to_pixels(source.values, value_range, np.uint8)
+    ]
+    return Picture(to_tensor(enlarged, value_range), value_range)

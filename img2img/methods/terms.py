@@ -70,6 +70,15 @@ class Terms:
                 allow_download=wanted.allow_download,
             )
 
+    def check(self, images: Tensor) -> None:
+        """Makes sure that all terms can look at images of this shape, (N, C, H, W).
+
+        Raises:
+            ConfigError: One cannot.
+        """
+        if self._perceptual is not None:
+            self._perceptual.check(images)
+
     def __call__(self, made: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """Returns those that are wanted, weighted; none where there are none.
 

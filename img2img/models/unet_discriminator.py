@@ -25,6 +25,8 @@ class UNetDiscriminator(Discriminator):
         features: Channels at full resolution; they double with every level.
     """
 
+    multiple_of = 8
+
     def __init__(self, in_channels: int = 3, features: int = 64) -> None:
         super().__init__()
         self.in_channels = in_channels

@@ -51,7 +51,9 @@ class SRGANDiscriminator(_Classifier):
     def __init__(self, in_channels: int = 3, features: int = 64, input_size: int = 96) -> None:
         super().__init__()
         if input_size < 16 or input_size % 16:
-            raise ConfigError(f"input_size is {input_size}; it must be a multiple of 16.")
+            raise ConfigError(
+                f"input_size (of the training crops) is {input_size}; it must be a multiple of 16."
+            )
         self.in_channels, self.input_size = in_channels, input_size
         stages = [stage(conv=nn.Conv2d(in_channels, features, 3, 1, 1), activation=_leaky())]
         inputs = features
@@ -83,7 +85,9 @@ class VGGDiscriminator(_Classifier):
         super().__init__()
         pairs = (input_size // 4).bit_length() - 1
         if pairs < 1 or input_size != 4 << pairs:
-            raise ConfigError(f"input_size is {input_size}; it must be 8, 16, 32, 64, 128, 256 or so on.")
+            raise ConfigError(
+                f"input_size (of the training crops) is {input_size}; it must be 8, 16, 32, 64, 128, 256 or so on."
+            )
         self.in_channels, self.input_size = in_channels, input_size
         stages = [
             stage(conv=nn.Conv2d(in_channels, features, 3, 1, 1), activation=_leaky()),
