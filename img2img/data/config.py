@@ -117,8 +117,8 @@ class DataConfig(BaseModel):
     load_size: Size | None = Field(
         JITTERED,
         description="Pictures are resized to this side (or height and width), whatever their proportions, "
-        "before the crop; null keeps their own size, and only enlarges what is smaller than the crop. Validation "
-        "resizes the whole picture to crop_size. Not for super-resolution.",
+        "before the crop; null keeps their own size, and only enlarges what is smaller than the crop. "
+        "Validation resizes the whole picture to crop_size. Not for super-resolution.",
     )
     crop_size: Size | None = Field(
         CROPPED,

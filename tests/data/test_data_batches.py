@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -61,6 +62,22 @@ def test_pixels_do_not_depend_on_workers_or_on_where_a_run_resumes(tmp_path: Pat
         else opened(kind, **{kind: (a, b)}, augment=AUGMENT, seed=6)
     )
     assert not same(alone, first(again, 8)), "another seed is another run"
+
+
+@pytest.mark.parametrize("kind", ["paired", "unpaired", "super_resolution"])
+def test_data_sets_travel_to_processes_that_share_nothing(tmp_path: Path, kind: Kind) -> None:
+    a, b = pairs(tmp_path, 4)
+    source = (
+        {"images": a, "crop_size": 8} if kind == "super_resolution" else {kind: (a, b), "augment": AUGMENT}
+    )
+    data = opened(kind, 2, **source, cache="memory")
+    here = [data.train[1, index] for index in range(4)]
+    there = pickle.loads(pickle.dumps(data.train))  # noqa: S301
+    for index, sample in enumerate(here):
+        other = there[1, index]
+        assert other.key == sample.key
+        for mine, its in ((sample.source, other.source), (sample.target, other.target)):
+            assert np.array_equal(mine.cut().pixels, its.cut().pixels) and mine.turn == its.turn
 
 
 def test_ranks_share_a_batch(tmp_path: Path) -> None:

@@ -73,18 +73,18 @@ def test_patches_are_cut_from_the_whole_and_stand_in_eight_positions(tmp_path: P
     high = noise(0, 24, 20)
     write(tmp_path, "1.png", high)
     low = resize(high, 12, 10)
+    known = {
+        patch.tobytes(): (top, left, turn)
+        for top in range(9)
+        for left in range(7)
+        for turn, patch in enumerate(dihedral(low[top : top + 4, left : left + 4]))
+    }
+    assert len(known) == 9 * 7 * 8
     positions, places = set(), set()
     for batch in first(opened(images=tmp_path), 15):
         assert batch.source.shape == (4, 3, 4, 4) and batch.target.shape == (4, 3, 8, 8)
         for source, target in zip(batch.source, batch.target, strict=True):
-            found = [
-                (top, left, turn)
-                for top in range(9)
-                for left in range(7)
-                for turn, patch in enumerate(dihedral(low[top : top + 4, left : left + 4]))
-                if np.array_equal(patch, levels(source))
-            ]
-            ((top, left, turn),) = found
+            top, left, turn = known[levels(source).tobytes()]
             window = high[2 * top : 2 * top + 8, 2 * left : 2 * left + 8]
             assert np.array_equal(dihedral(window)[turn], levels(target)), "both sides are turned alike"
             positions.add(turn)
@@ -105,6 +105,15 @@ def test_oblong_patches_are_mirrored_only(tmp_path: Path) -> None:
     assert {batch.target.shape for batch in first(opened(images=tmp_path, crop_size=(8, 12)), 8)} == {
         (4, 3, 8, 12)
     }
+
+
+def test_validation_may_see_the_middle(tmp_path: Path) -> None:
+    high = noise(0, 25, 31)
+    write(tmp_path, "1.png", high)
+    data = opened(3, images=tmp_path, crop_size=12, validation_crop=(13, 60))
+    (batch,) = in_order(data.train, batch_size=1, source_range=UNIT, target_range=UNIT)
+    assert np.array_equal(levels(batch.target[0]), high[6:18, :30])
+    assert np.array_equal(levels(batch.source[0]), resize(high[:24, :30], 8, 10)[2:6])
 
 
 def test_an_epoch_takes_as_many_patches_from_each_picture(tmp_path: Path) -> None:
