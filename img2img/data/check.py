@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from img2img.data.checks import CHECKS
 from img2img.data.config import DataConfig, Kind
 from img2img.data.findings import Case as Case
 from img2img.data.findings import Checked, Finding, Material, Sample
 from img2img.data.inspection import look_at
-from img2img.data.palette import Palette
 from img2img.data.records import HELD_OUT, find_records
 from img2img.errors import PlanError
 
@@ -40,15 +38,13 @@ def check(
         samples, origin = _samples(config)
     except PlanError as error:
         return Checked((Finding("error", "layout", str(error)),))
-    aligned = config.aligned is not None
-    wanted = config.palette if config.source_labels != "none" else None
-    palettes: dict[Path, Palette | None] = {}
-    for _, _, record in samples:
-        for path in record.files:
-            palettes[path] = wanted
-    begin(len(palettes))
+    paths = list(dict.fromkeys(path for _, _, record in samples for path in record.files))
+    labels = config.source_labels != "none"
+    begin(len(paths))
     looked = {}
-    for result in look_at(list(palettes), aligned, list(palettes.values()), jobs or os.cpu_count() or 1):
+    for result in look_at(
+        paths, config.aligned is not None, labels, config.palette, jobs or os.cpu_count() or 1
+    ):
         looked[result.path] = result
         advance(result.problem is not None)
     material = Material(config, kind or config.kind, scale, samples, looked)

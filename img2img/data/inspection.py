@@ -34,7 +34,7 @@ class Face:
         digest: Of its pixels: equal for equal pictures, whatever the file.
         thumbnail: (256,) float32, the means over a grid, centred and of length 1; None when it is flat.
         colours: Numbers for the different colours of its pixels (of 65,536 of them if there are more), 257 at
-            most.
+            most; none if nobody asked.
         foreign: The share of the pixels whose colour is not in the palette that was asked about.
     """
 
@@ -67,12 +67,15 @@ class Looked:
     odd: bool = False
 
 
-def look(path: Path, both_halves: bool = False, palette: Palette | None = None) -> Looked:
+def look(
+    path: Path, both_halves: bool = False, labels: bool = False, palette: Palette | None = None
+) -> Looked:
     """Reads a file and returns the facts; a file that cannot be read is one of them.
 
     Args:
         path: The file.
         both_halves: Whether it holds two pictures side by side.
+        labels: Whether to count colours.
         palette: Colours that a label map should have.
     """
     try:
@@ -80,18 +83,20 @@ def look(path: Path, both_halves: bool = False, palette: Palette | None = None) 
     except ImageError as error:
         return Looked(path, problem=error.reason)
     if not both_halves:
-        return Looked(path, (_face(image, palette),))
+        return Looked(path, (_face(image, labels, palette),))
     if image.width % 2:
-        return Looked(path, (_face(image, palette),), f"its width is {image.width}, which is odd", odd=True)
-    return Looked(path, tuple(_face(half, palette) for half in halves(image, path)))
+        return Looked(
+            path, (_face(image, labels, palette),), f"its width is {image.width}, which is odd", odd=True
+        )
+    return Looked(path, tuple(_face(half, labels, palette) for half in halves(image, path)))
 
 
 def look_at(
-    paths: Sequence[Path], both_halves: bool, palettes: Sequence[Palette | None], jobs: int
+    paths: Sequence[Path], both_halves: bool, labels: bool, palette: Palette | None, jobs: int
 ) -> Iterator[Looked]:
     """Yields `look` of each file, in order, with `jobs` threads."""
     with ThreadPoolExecutor(jobs) as threads:
-        yield from threads.map(look, paths, [both_halves] * len(paths), palettes)
+        yield from threads.map(lambda path: look(path, both_halves, labels, palette), paths)
 
 
 def alike(one: Sequence[Face], other: Sequence[Face], least: float) -> list[tuple[int, int, float]]:
@@ -116,11 +121,12 @@ def alike(one: Sequence[Face], other: Sequence[Face], least: float) -> list[tupl
     return found
 
 
-def _face(image: Image, palette: Palette | None) -> Face:
+def _face(image: Image, labels: bool, palette: Palette | None) -> Face:
     pixels = image.pixels
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / _ENOUGH)))
     some = pixels[::step, ::step]
-    contrast = float(np.max(np.std(some, axis=(0, 1), dtype=np.float64))) / image.white
+    values = some.reshape(-1, some.shape[2]).astype(np.float32) / image.white
+    contrast = float(np.max(np.std(values, axis=0)))
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
     return Face(
@@ -132,7 +138,7 @@ def _face(image: Image, palette: Palette | None) -> Face:
         contrast=contrast,
         digest=digest.digest(),
         thumbnail=None if contrast < FLAT else _thumbnail(pixels),
-        colours=np.unique(_codes(some))[: MOST + 1],
+        colours=np.unique(_codes(some) if labels else np.empty(0, np.uint64))[: MOST + 1],
         foreign=_foreign(pixels, palette),
     )
 
