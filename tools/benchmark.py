@@ -5,6 +5,7 @@ Every number is a comparison inside one run, because machines differ and change 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 import numpy as np
@@ -33,18 +34,22 @@ FOLDER = click.option(
 
 
 class Commands(click.Group):
-    """The commands here, and those of `benchmark_infer`, which need torch and load when they are named."""
+    """The commands here, and those that need torch, which load when they are named."""
+
+    elsewhere: ClassVar[dict[str, str]] = {
+        "fidelity": "benchmark_infer",
+        "infer": "benchmark_infer",
+        "train": "benchmark_train",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns all names."""
-        return [*super().list_commands(ctx), "fidelity", "infer"]
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Returns the command called `name`."""
-        if name in ("fidelity", "infer"):
-            import benchmark_infer
-
-            command: click.Command = getattr(benchmark_infer, name)
+        if name in self.elsewhere:
+            command: click.Command = getattr(importlib.import_module(self.elsewhere[name]), name)
             return command
         return super().get_command(ctx, name)
 
