@@ -110,9 +110,12 @@ class CycleGAN(Method):
         return {"a2b": self.a2b, "b2a": self.b2a}
 
     def check(self, batch: Batch) -> None:
-        """Both generators take images of both domains."""
+        """Both generators and both discriminators see images of both sizes."""
         for images in (batch.source, batch.target):
             require_size(self.a2b, images)
+            self.judge_a.check(images)
+        self.terms_a.check(batch.source)
+        self.terms_b.check(batch.target)
 
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """The generators, then the discriminators."""

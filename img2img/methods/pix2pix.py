@@ -65,6 +65,12 @@ class Pix2Pix(Method):
         """The one generator."""
         return {"generator": self.generator}
 
+    def check(self, batch: Batch) -> None:
+        """The discriminator and the further terms see what the generator makes."""
+        super().check(batch)
+        self.adversary.check(batch.target)
+        self.terms.check(batch.target)
+
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """The discriminator, then the generator."""
         fake = self.generator(batch.source)
