@@ -86,7 +86,7 @@ class VGGDiscriminator(_Classifier):
         pairs = (input_size // 4).bit_length() - 1
         if pairs < 1 or input_size != 4 << pairs:
             raise ConfigError(
-                f"input_size (of the training crops) is {input_size}; it must be 8, 16, 32, 64, 128, 256 or so on."
+                f"input_size (of the training crops) is {input_size}; it must be 8 times a power of two."
             )
         self.in_channels, self.input_size = in_channels, input_size
         stages = [
