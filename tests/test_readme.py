@@ -34,6 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         assert CliRunner().invoke(cli, shrink).exit_code == 0
+    shutil.copytree(place / "thumbnails", place / "holiday", ignore=shutil.ignore_patterns(".*"))
     return place
 
 
@@ -52,6 +53,8 @@ def test_transcript(
         if model in first:
             data: Path = request.getfixturevalue("test_data")
             shutil.copy(data / source, place / model)
+    if "which ships" in expected and not (ROOT / "img2img" / "weights" / "x4.safetensors").exists():
+        pytest.skip("the models that ship are not in this source tree")
     monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "120")
     result = CliRunner().invoke(cli, shlex.split(first)[2:])

@@ -1,0 +1,304 @@
+"""Measures a model and writes its card: `python tools/model_card.py COMMAND NAME`.
+
+`measure`, `time` and `pictures` put what they find into docs/models/NAME.json, with the commands that did it.
+`write` makes img2img/weights/NAME.md of these numbers and of the words in tools/cards/NAME.md, where
+{{facts}}, {{results}}, {{published}}, {{speed}}, {{pictures LABEL}} and {{table KEY}} (a list in its front
+matter) stand for what is filled in. No number is typed by hand but those of `published` and of such lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import statistics
+import time as clock
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from img2img.checkpoint import KEY, read_header
+from img2img.config import dump_yaml
+from img2img.evaluation import SuperResolution, evaluate
+from img2img.image import EncodeOptions, Image, decode, encode, read_image, write_image
+from img2img.image.resize import resize
+from img2img.image.sheet import hardest, sheet
+from img2img.inference import load_model
+from img2img.inference.ceiling import cpu_bf16
+from img2img.weights import find_model
+from img2img.weights.card import split
+
+ROOT = Path(__file__).resolve().parent.parent
+FOUND = ROOT / "docs" / "models"
+WORDS = ROOT / "tools" / "cards"
+CARDS = ROOT / "img2img" / "weights"
+CROP = 120, 160  # height and width of the part of each photograph that is shown
+TOKEN = re.compile(r"^\{\{(\w+)(?: (\w+))?\}\}$", re.MULTILINE)
+SCORE = ("name", "images", "psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y")
+PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def model_card() -> None:
+    """Measure a model and write its card."""
+
+
+@model_card.command()
+@click.argument("name")
+@click.option(
+    "--set", "sets", multiple=True, required=True, metavar="TITLE=DIR", help="Set5=DIR, sharp pictures."
+)
+def measure(name: str, sets: tuple[str, ...]) -> None:
+    """Evaluate NAME and the bicubic enlargement by the protocol of the papers."""
+    facts = read_facts(name)
+    scale = facts["model"]["scale"]
+    for title, _, folder in (entry.partition("=") for entry in sets):
+        ours, bicubic = (
+            evaluate(Path(folder), model=model, protocol="sr", scale=scale)
+            for model in (find_model(name), "bicubic")
+        )
+        if ours.problems or not ours.scores:
+            raise click.ClickException(f"{title}: {len(ours.problems)} files could not be measured.")
+        means = (ours.mean(), bicubic.mean())
+        score = {
+            "name": title,
+            "images": len(ours.scores),
+            **{
+                prefix + key: round(mean[key], digits)
+                for prefix, mean in zip(("", "bicubic_"), means, strict=True)
+                for key, digits in (("psnr_y", 3), ("ssim_y", 4))
+            },
+            "protocol": ours.protocol.describe(),
+            "command": f"img2img evaluate -m {name} --target {title}",
+        }
+        facts["results"] = [*(r for r in facts.get("results", []) if r["name"] != title), score]
+        click.echo(f"{title}: {score['psnr_y']:.2f} dB, bicubic {score['bicubic_psnr_y']:.2f} dB")
+    write_facts(name, facts)
+
+
+@model_card.command()
+@click.argument("name")
+@click.option("--photo", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
+@click.option("--width", default=640, show_default=True)
+@click.option("--height", default=480, show_default=True)
+@click.option("--runs", default=5, show_default=True)
+def time(name: str, photo: Path, width: int, height: int, runs: int) -> None:
+    """Time NAME on one photograph, brought to a size: the median of several runs after one."""
+    facts = read_facts(name)
+    model = load_model(find_model(name))
+    picture = Image(resize(read_image(photo).pixels, height, width))
+    seconds = []
+    for _ in range(runs + 1):
+        started = clock.perf_counter()
+        model([picture])
+        seconds.append(clock.perf_counter() - started)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    units = {"amx": "AMX", "avx512": "AVX-512 BF16", "none": "no bf16 units"}[cpu_bf16()]
+    machine = f"{cores} CPU cores, {units}" if model.device.type == "cpu" else str(model.device)
+    speed = {
+        "input": f"{width} x {height}",
+        "machine": machine,
+        "precision": model.precision,
+        "seconds": round(statistics.median(seconds[1:]), 2),
+    }
+    kept = [
+        s for s in facts.get("speed", []) if (s["input"], s["machine"]) != (speed["input"], speed["machine"])
+    ]
+    write_facts(name, {**facts, "speed": [*kept, speed]})
+    click.echo(json.dumps(speed))
+
+
+@model_card.command()
+@click.argument("name")
+@click.argument(
+    "photos", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+)
+@click.option("--label", default="photographs", show_default=True, help="What the card calls this picture.")
+@click.option("--jpeg", type=click.IntRange(1, 100), help="Compress the inputs, with this quality.")
+def pictures(name: str, photos: tuple[Path, ...], label: str, jpeg: int | None) -> None:
+    """Show what NAME makes of reduced PHOTOS: input, bicubic, result and truth, where bicubic is worst."""
+    facts = read_facts(name)
+    protocol = SuperResolution(facts["model"]["scale"])
+    model = load_model(find_model(name))
+    rows, numbers = [], []
+    for photo in photos:
+        truth = protocol.truth(read_image(photo))
+        source = protocol.low_resolution(truth)
+        if jpeg is not None:
+            source = decode(encode(source, ".jpg", EncodeOptions(quality=jpeg)))
+        bicubic = Image(resize(source.pixels, truth.height, truth.width))
+        (result,) = model([source])
+        scores = [protocol.measure(image, truth)["psnr_y"] for image in (bicubic, result)]
+        top, left = hardest(truth, bicubic, *CROP, protocol.scale)
+        captions = ["bicubic, {:.2f} dB", name + ", {:.2f} dB"]
+        rows.append(
+            [
+                (_part(source, top, left, protocol.scale), f"{photo.stem}: input"),
+                *(
+                    (_part(image, top, left, 1), caption.format(score))
+                    for image, caption, score in zip((bicubic, result), captions, scores, strict=True)
+                ),
+                (_part(truth, top, left, 1), "photograph"),
+            ]
+        )
+        numbers.append(
+            {"photo": photo.name, "bicubic_psnr_y": round(scores[0], 2), "psnr_y": round(scores[1], 2)}
+        )
+    picture = FOUND / f"{name}-{label}.jpg"
+    write_image(sheet(rows, 320), picture, EncodeOptions(quality=92, jpeg_sampling="4:4:4"))
+    shown = {"label": label, "file": picture.name, "jpeg": jpeg, "photos": numbers}
+    kept = [p for p in facts.get("pictures", []) if p["label"] != label]
+    write_facts(name, {**facts, "pictures": [*kept, shown]})
+    click.echo(f"wrote {picture}")
+
+
+def _part(image: Image, top: int, left: int, scale: int) -> Image:
+    height, width = CROP
+    return Image(image.pixels[top // scale :, left // scale :][: height // scale, : width // scale].copy())
+
+
+@model_card.command()
+@click.argument("name")
+def write(name: str) -> None:
+    """Write the card of NAME from its numbers and words."""
+    (CARDS / f"{name}.md").write_text(card(name), encoding="utf-8")
+    click.echo(f"wrote {CARDS / name}.md")
+
+
+def card(name: str) -> str:
+    """Returns the card of a model: its key facts, then its words with the numbers filled in."""
+    words = WORDS / f"{name}.md"
+    front, body = split(words.read_text(encoding="utf-8"), words.name)
+    facts = json.loads((FOUND / f"{name}.json").read_text(encoding="utf-8"))
+    if facts["model"] != describe(find_model(name)):
+        raise click.ClickException(f"docs/models/{name}.json is about another file; measure {name} again.")
+    if not isinstance(front, dict):
+        raise click.ClickException(f"{words} has no front matter.")
+    head = {key: front[key] for key in ("purpose", "license", "training_data")} | facts["model"]
+    head["results"] = [{key: score[key] for key in SCORE} for score in facts.get("results", [])]
+
+    def filled(match: re.Match[str]) -> str:
+        kind, argument = match.groups()
+        if kind not in FILLERS:
+            raise click.ClickException(f"{words.name}: nothing is known to fill in for {match[0]}.")
+        return FILLERS[kind](facts, front, argument)
+
+    text = TOKEN.sub(filled, body)
+    note = f"<!-- Made by tools/model_card.py: edit tools/cards/{name}.md and run it again. -->"
+    return f"---\n{dump_yaml(head)}---\n{note}\n\n{text.strip()}\n"
+
+
+def _facts(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
+    model = facts["model"]
+    arguments = ", ".join(f"{key} {value}" for key, value in model["arguments"].items())
+    rows = [
+        ("architecture", f"{model['architecture']} ({arguments})"),
+        ("parameters", f"{model['parameters']:,}"),
+        ("file", f"{model['bytes'] / 2**20:.2f} MiB, {model['stored']}"),
+        ("trained on", front["training_data"]),
+        ("licence", front["license"]),
+    ]
+    return "| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in rows)
+
+
+def _results(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
+    rows = [
+        {
+            "set": score["name"],
+            "images": score["images"],
+            "bicubic": f"{score['bicubic_psnr_y']:.2f} / {score['bicubic_ssim_y']:.4f}",
+            "this model": f"**{score['psnr_y']:.2f} / {score['ssim_y']:.4f}**",
+            "gain": f"{score['psnr_y'] - score['bicubic_psnr_y']:+.2f} dB",
+        }
+        for score in facts["results"]
+    ]
+    commands = "\n".join(score["command"] for score in facts["results"])
+    protocols = "; ".join(dict.fromkeys(score["protocol"] for score in facts["results"]))
+    return f"{table(rows)}\n\nPSNR in dB and SSIM, {protocols}. The commands:\n\n```sh\n{commands}\n```"
+
+
+def _published(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
+    sets = [score["name"] for score in facts["results"]]
+    measured = {"source": "measured"}
+    bicubic = {score["name"]: f"{score['bicubic_psnr_y']:.2f}" for score in facts["results"]}
+    ours = {score["name"]: f"**{score['psnr_y']:.2f}**" for score in facts["results"]}
+    parameters = f"{facts['model']['parameters'] / 1e6:.2f} M"
+    rows = [
+        {"model": "bicubic", "parameters": ""} | bicubic | measured,
+        {"model": "this one", "parameters": parameters} | ours | measured,
+        *front["published"],
+    ]
+    keys = ["model", "parameters", *sets, "source"]
+    return table([{key: row.get(key, "") for key in keys} for row in rows])
+
+
+def _speed(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
+    return table(facts["speed"])
+
+
+def _pictures(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
+    (shown,) = (p for p in facts["pictures"] if p["label"] == (argument or "photographs"))
+    gains = ", ".join(
+        f"{Path(p['photo']).stem} {p['psnr_y'] - p['bicubic_psnr_y']:+.2f} dB" for p in shown["photos"]
+    )
+    link = f"![Input, bicubic, this model, photograph](../../docs/models/{shown['file']})"
+    return f"{link}\n\nAgainst bicubic, over the whole of each picture: {gains}."
+
+
+def _table(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
+    return table(front[argument or ""])
+
+
+FILLERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], str | None], str]] = {
+    "facts": _facts,
+    "results": _results,
+    "published": _published,
+    "speed": _speed,
+    "pictures": _pictures,
+    "table": _table,
+}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns rows that have the same keys as a table in Markdown."""
+    keys = list(rows[0])
+    lines = [keys, ["---"] * len(keys), *([str(row[key]) for key in keys] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Returns what a model file says of itself, and its size and SHA-256."""
+    header = read_header(path)
+    said = json.loads(header.pop("__metadata__")[KEY])
+    types = {entry["dtype"] for entry in header.values()}
+    model = load_model(path, device="cpu")
+    return {
+        "scale": said["scale"],
+        "architecture": said["architecture"],
+        "arguments": said["arguments"],
+        "parameters": sum(parameter.numel() for parameter in model.generator.parameters()),
+        "bytes": path.stat().st_size,
+        "stored": ", ".join(sorted(PRECISIONS.get(kind, kind) for kind in types)),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+
+
+def read_facts(name: str) -> dict[str, Any]:
+    """Returns what was found about the model file that there is now; numbers of another one are forgotten."""
+    model = describe(find_model(name))
+    path = FOUND / f"{name}.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return facts if facts.get("model") == model else {"model": model}
+
+
+def write_facts(name: str, facts: Mapping[str, Any]) -> None:
+    """Keeps what was found."""
+    FOUND.mkdir(parents=True, exist_ok=True)
+    (FOUND / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    model_card()
