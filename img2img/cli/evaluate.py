@@ -55,7 +55,7 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
     type=click.Choice(["rounded", "float"]),
     default="rounded",
     show_default=True,
-    help="sr: Y in whole levels as in published tables, or unrounded.",
+    help="sr: Y in whole levels, as the usual bicubic rows have it, or unrounded, as RCAN's rows.",
 )
 @option(
     "--grey",

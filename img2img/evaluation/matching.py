@@ -138,7 +138,7 @@ def match(targets: Sequence[File], others: Sequence[File], role: str) -> Matchin
     partners: dict[File, File] = {}
     renamed: list[File] = []
     left, right = list(targets), list(others)
-    rivals: dict[File, list[File]] = {}
+    rivals: dict[File, list[File]] = {}  # what files would fit that found no partner all the same
     for rule in (_same_name, _same_stem, _beginning, _distinct_words(targets, others)):
         candidates = rule(left, right)
         claims: dict[File, list[File]] = defaultdict(list)
@@ -153,8 +153,7 @@ def match(targets: Sequence[File], others: Sequence[File], role: str) -> Matchin
             elif found:
                 rivals.setdefault(target, found)
         for other, found in claims.items():
-            if len(found) > 1:
-                rivals.setdefault(other, found)
+            rivals.setdefault(other, found)
         taken = set(partners.values())
         left = [file for file in left if file not in partners]
         right = [file for file in right if file not in taken]

@@ -127,5 +127,9 @@ def test_luma_of_known_colours() -> None:
     exact = luma(rgb, BYTES).flatten().tolist()
     assert exact[2] == pytest.approx(81.481) and exact[0] == 16
     assert torch.allclose(luma(rgb / 127.5 - 1, SYMMETRIC), luma(rgb, BYTES) / 127.5 - 1)
+    tie = torch.tensor([0, 204, 68]).reshape(1, 3, 1, 1)
+    assert luma(tie, BYTES).item() == pytest.approx(125.5, abs=1e-9)
+    assert luma(tie, BYTES, rounded=True).item() == 125
+    assert luma(tie.double() / 255, UNIT, rounded=True).item() * 255 == pytest.approx(125, abs=1e-9)
     with pytest.raises(ValueError, match="luma needs"):
         luma(rgb[:, :1], BYTES)
