@@ -13,7 +13,7 @@ import torch
 
 from img2img.checkpoint import KEY, MAX_HEADER, ModelInfo, fingerprint, open_model, read_header, save_model
 from img2img.errors import ModelError, UnknownModelError
-from img2img.models import Compact, RRDBNet
+from img2img.models import Compact, RRDBNet, SRResNet
 
 
 @pytest.fixture
@@ -199,3 +199,21 @@ def test_opening_imports_nothing_heavy(path):
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 300
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_and_averages_in_full(tmp_path, dtype):
+    torch.manual_seed(0)
+    network = SRResNet(**SRResNet.tiny)
+    network(torch.rand(2, 3, 8, 8))
+    save_model(tmp_path / "m.safetensors", network, ModelInfo(), dtype)
+    stored = safetensors.torch.load_file(tmp_path / "m.safetensors")
+    opened, _ = open_model(tmp_path / "m.safetensors")
+    buffers = dict(network.named_buffers())
+    assert buffers
+    for name, value in network.state_dict().items():
+        kept = value if name in buffers else value.to(dtype)
+        assert torch.equal(stored[name], kept) and stored[name].dtype == kept.dtype
+        assert torch.equal(opened.state_dict()[name], kept.to(value.dtype))
+    facts = json.loads(read_header(tmp_path / "m.safetensors")["__metadata__"][KEY])
+    assert facts["sha256"] == fingerprint(stored)
