@@ -139,6 +139,8 @@ def evaluate(
     from img2img.evaluation.requirement import Requirement
 
     choices = {name: more.pop(name) for name in ("y", "grey", "rgb")}
+    if protocol != "sr" and choices != {"y": "rounded", "grey": "raw", "rgb": False}:
+        raise click.UsageError("--y, --grey and --rgb belong to --protocol sr.")
     chosen = None if protocol == "sr" and scale is None else choose_protocol(protocol, scale, **choices)
     if chosen is None and (model is None or model == "bicubic"):
         raise click.UsageError("give the factor with --scale; other comparisons are --protocol plain.")

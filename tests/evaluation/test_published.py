@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ BICUBIC = {
 RCAN = {2: (38.27, 0.9614), 3: (34.74, 0.9299), 4: (32.63, 0.9002)}
 
 
+@functools.cache
+def bicubic(folder: Path, name: str, scale: int) -> Evaluation:
+    return evaluate(folder / "data" / "sr" / name / f"image_SRF_{scale}", model="bicubic", scale=scale)
+
+
 def matlab_table(path: Path, name: str) -> np.ndarray:
     io = pytest.importorskip("scipy.io")
     return np.asarray(io.loadmat(path)[name])[:, 0]  # the first column is bicubic
@@ -33,8 +39,7 @@ def matlab_table(path: Path, name: str) -> np.ndarray:
     [pytest.param(*key, marks=[pytest.mark.slow] * (key[0] == "BSD100")) for key in BICUBIC],
 )
 def test_bicubic_rows(test_data: Path, name: str, scale: int) -> None:
-    folder = test_data / "data" / "sr" / name / f"image_SRF_{scale}"
-    found = evaluate(folder, model="bicubic", scale=scale)
+    found = bicubic(test_data, name, scale)
     assert not found.problems
     psnr, ssim = BICUBIC[name, scale]
     assert found.mean()["psnr_y"] == pytest.approx(psnr, abs=5e-5)
@@ -43,10 +48,9 @@ def test_bicubic_rows(test_data: Path, name: str, scale: int) -> None:
 
 @pytest.mark.parametrize(("name", "scale"), [("Set5", 2), ("Set5", 3), ("Set14", 4)])
 def test_every_picture_has_the_number_of_the_matlab_table(test_data: Path, name: str, scale: int) -> None:
-    sr = test_data / "data" / "sr"
-    table = sr / "quant_eval_result" / f"result_{name}_SRF_{scale}.mat"
+    table = test_data / "data" / "sr" / "quant_eval_result" / f"result_{name}_SRF_{scale}.mat"
     psnr, ssim = matlab_table(table, "PSNR_table"), matlab_table(table, "SSIM_table")
-    found = evaluate(sr / name / f"image_SRF_{scale}", model="bicubic", scale=scale)
+    found = bicubic(test_data, name, scale)
     assert [score.values["psnr_y"] for score in found.scores] == pytest.approx(psnr, abs=4e-5)
     assert [score.values["ssim_y"] for score in found.scores] == pytest.approx(ssim, abs=2e-6)
 
@@ -84,4 +88,4 @@ def test_given_inputs_give_the_same_as_made_ones(test_data: Path) -> None:
     folder = test_data / "data" / "sr" / "Set5" / "image_SRF_4"
     given = evaluate(folder, model="bicubic", inputs=folder, scale=4)
     assert len(given.scores) == 5 and not given.problems
-    assert given.mean() == evaluate(folder, model="bicubic", scale=4).mean()
+    assert given.mean() == bicubic(test_data, "Set5", 4).mean()

@@ -1,0 +1,128 @@
+"""`img2img evaluate` as a user meets it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from img2img.cli.main import cli
+from img2img.image import Image, read_image, write_image
+from img2img.image.resize import resize
+
+
+def img2img(*arguments: Any) -> Result:
+    return CliRunner().invoke(cli, ["evaluate", *(str(argument) for argument in arguments)])
+
+
+@pytest.fixture(scope="module")
+def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("targets")
+    for seed in range(3):
+        coarse = np.random.default_rng(seed).integers(0, 256, (6, 7, 3), np.uint8)
+        write_image(
+            Image(resize(coarse, 40, 44)), folder / f"img_{seed}_a_rather_long_name_of_a_picture_HR.png"
+        )
+    return folder
+
+
+def test_the_table_has_every_picture_and_the_mean(targets: Path) -> None:
+    result = img2img("-m", "bicubic", "--scale", 2, "--target", targets)
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
+    assert lines[0][:2] == ["sr", "x2:"]
+    assert lines[1] == ["psnr_y", "ssim_y"]
+    assert [line[0] for line in lines[3:6]] == [path.name for path in sorted(targets.iterdir())]
+    assert lines[6][:3] == ["mean", "of", "3"]
+    numbers = [float(line[1]) for line in lines[3:6]]
+    assert float(lines[6][3]) == pytest.approx(np.mean(numbers), abs=1e-3)
+
+
+def test_json_and_csv_hold_the_same_numbers(targets: Path, tmp_path: Path) -> None:
+    result = img2img(
+        *("-m", "bicubic", "--scale", 2, "--target", targets, "--rgb"),
+        *("--json", tmp_path / "out.json", "--csv", "-"),
+    )
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    facts = json.loads((tmp_path / "out.json").read_text())
+    assert [row["name"] for row in rows] == [score["name"] for score in facts["scores"]] + ["mean"]
+    for column in ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb"):
+        assert float(rows[-1][column]) == facts["mean"][column]
+        assert float(rows[0][column]) == facts["scores"][0][column]
+    assert (
+        json.loads(img2img("-m", "bicubic", "-s", 2, "--target", targets, "--json", "-").stdout)["images"]
+        == 3
+    )
+
+
+def test_requirements_decide_the_exit_code(targets: Path) -> None:
+    common = ("-m", "bicubic", "--scale", 2, "--target", targets)
+    assert img2img(*common, "--require", "psnr_y>=5", "--require", "ssim_y<=1").exit_code == 0
+    result = img2img(*common, "--require", "psnr_y>=5", "--require", "psnr_y >= 99")
+    assert result.exit_code == 1
+    assert "psnr_y >= 99 is not met: the mean is" in result.stderr
+    for wrong, hint in (("psnr>=5", "did you mean 'psnr_y'?"), ("psnr_y=5", "is no requirement")):
+        result = img2img(*common, "--require", wrong)
+        assert result.exit_code == 2 and hint in result.stderr and not result.stdout
+
+
+def test_problems_are_named_and_decide_the_exit_code(targets: Path, tmp_path: Path) -> None:
+    first, _, third = sorted(targets.iterdir())
+    pixels = read_image(first).pixels
+    write_image(Image(pixels), tmp_path / "0_x2.png")
+    write_image(Image(pixels[:20]), tmp_path / "1_x2.png")
+    result = img2img("--pred", tmp_path, "--scale", 2, "--target", targets)
+    assert result.exit_code == 1
+    assert "the sizes differ: 44 x 20 is compared with 44 x 40" in result.stderr
+    assert f"{third}: no prediction matches its name" in result.stderr
+    assert "2 files could not be measured; the mean is over the other 1." in result.stderr
+    assert "0_x2.png goes with" in result.stderr
+    assert "inf" in result.stdout
+
+
+def test_the_sheet_is_a_picture(targets: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "worst.png"
+    result = img2img("-m", "bicubic", "--scale", 2, "--target", targets, "--sheet", sheet, "-q")
+    assert result.exit_code == 0 and not result.stderr
+    assert read_image(sheet).width > 4 * 400
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "--target"),
+        (("--target", "."), "either predictions"),
+        (("--target", ".", "--pred", ".", "-m", "bicubic"), "either predictions"),
+        (("--target", ".", "--pred", ".", "--input", "."), "--input is for a model"),
+        (("--target", ".", "--pred", "."), "--scale"),
+        (("--target", ".", "--pred", ".", "-s", 2, "--json", "-", "--csv", "-"), "cannot both"),
+        (("--target", ".", "--pred", ".", "--protocol", "plain", "--rgb"), "belong to --protocol sr"),
+        (("--target", "nowhere", "--pred", ".", "-s", 2), "no such folder"),
+        (("--target", ".", "-m", "no_such_model"), "no model 'no_such_model'"),
+    ],
+)
+def test_wrong_usage(
+    arguments: tuple[Any, ...], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = img2img(*arguments)
+    assert result.exit_code == 2 and says in result.stderr, result.output
+
+
+def test_outputs_never_take_the_place_of_pictures(targets: Path, tmp_path: Path) -> None:
+    picture = next(targets.iterdir())
+    before = picture.read_bytes()
+    common = ("-m", "bicubic", "--scale", 2, "--target", targets)
+    for option in ("--sheet", "--json", "--csv"):
+        result = img2img(*common, option, picture)
+        assert result.exit_code == 2 and "one of the pictures" in result.stderr
+        assert img2img(*common, option, tmp_path / "no" / "x.png").exit_code == 2
+    assert img2img(*common, "--sheet", tmp_path / "x.txt").exit_code == 2
+    assert picture.read_bytes() == before
