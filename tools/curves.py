@@ -101,7 +101,8 @@ def main(runs: tuple[Path, ...], output: Path, names: tuple[str, ...], window: i
     style = 'font-family="sans-serif" font-size="11"'
     body = "\n".join(charts)
     output.write_text(
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n<rect {size} fill="white"/>\n{body}\n</svg>\n',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} {style}>\n'
+        f'<rect {size} fill="white"/>\n{body}\n</svg>\n',
         encoding="utf-8",
     )
 
