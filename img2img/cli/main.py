@@ -24,6 +24,7 @@ COMMANDS = {
     "process": ("process", "process", "Run OpenCV operations over folders of images (alias: enhance)."),
     "evaluate": ("evaluate", "evaluate", "Measure results or a model against the truth: PSNR, SSIM, L1."),
     "train": ("train", "train", "Train a model on your own pictures."),
+    "config": ("config", "config", "Write, check and explain configurations of trainings."),
     "data": ("data", "data", "Check, make, divide, preview and download training pictures."),
     "model": ("model", "model", "Look into, import and list models."),
     "demo": ("demo", "demo", "See it work on three photographs that ship with the package."),

@@ -20,28 +20,6 @@ MACHINE, MESSAGES = "The machine", "Messages"
 _PATH = click.Path(path_type=Path)
 _PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
 
-_TRANSLATION: dict[str, Any] = {"epochs": 200, "batch_size": 1, "schedule": {"kind": "linear"}}
-_UPSCALING: dict[str, Any] = {
-    "steps": 100_000,
-    "batch_size": 16,
-    "learning_rate": 5e-4,
-    "betas": [0.9, 0.99],
-    "schedule": {"kind": "cosine"},
-    "ema": 0.999,
-}
-# What a run without a configuration file takes, by the option that names its pictures.
-_STARTS: dict[str, dict[str, Any]] = {
-    "paired": {"method": {"name": "pix2pix"}, "training": _TRANSLATION},
-    "aligned": {"method": {"name": "pix2pix"}, "training": _TRANSLATION},
-    "list": {"method": {"name": "pix2pix"}, "training": _TRANSLATION},
-    "unpaired": {"method": {"name": "cyclegan"}, "training": _TRANSLATION},
-    "images": {
-        "method": {"name": "super_resolution", "generator": {"name": "edsr"}},
-        "data": {"crop_size": 160, "patches_per_image": 64},
-        "training": _UPSCALING,
-    },
-}
-
 
 @click.command(cls=GroupedCommand)
 @click.argument("config", required=False)
@@ -166,13 +144,14 @@ def _read(
     """Returns the checked configuration."""
     from img2img.training.experiment import read_experiment
     from img2img.training.run import CONFIG
+    from img2img.training.starts import STARTS
 
     if resume is not None:
         if not (resume / CONFIG).is_file():
             raise click.UsageError(f"{resume} is not the folder of a run: it holds no {CONFIG}.")
         return read_experiment(resume / CONFIG, assignments)
     source = {key: list(map(str, v)) if isinstance(v, tuple) else str(v) for key, v in given.items()}
-    defaults = _STARTS[next(iter(given))] if config is None else None
+    defaults = STARTS[next(iter(given))] if config is None else None
     return read_experiment(config, assignments, source=source, defaults=defaults)
 
 

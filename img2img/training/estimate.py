@@ -2,83 +2,165 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from img2img.data import open_data
+from img2img.data import Data, open_data
+from img2img.errors import ConfigError, PlanError
 from img2img.methods import Method, methods
 from img2img.training.experiment import Experiment, scale_of, stages
+from img2img.training.runtime import Runtime
 from img2img.types import Batch
 
 GIB = 2**30
+_PROGRAM = 0.7 * GIB  # what Python, torch and OpenCV take before anything is built
+_SPARE = 1.1  # what the allocator cannot use
 
 
-def estimate(experiment: Experiment) -> list[str]:
-    """Returns sentences on data, length, parameters and memory.
-
-    The memory of activations is what one step keeps for its backward passes, counted on the meta device, in
-    fp32; bf16 takes about half of it.
+def estimate(experiment: Experiment) -> Iterator[str]:
+    """Yields sentences on data, length, parameters and memory; nothing is computed, no GPU is needed.
 
     Raises:
         ConfigError: The data or the networks do not fit the configuration.
-        ImageError: A picture cannot be read.
+        PlanError: The data are not there; this comes last, after all that is known without them.
+    """
+    settings, missing = experiment.training, None
+    try:
+        data: Data | None = open_data(
+            experiment.data,
+            kind=methods[experiment.method.name].data_kind,
+            scale=scale_of(experiment),
+            seed=experiment.seed,
+        )
+    except PlanError as error:
+        data, missing = None, error
+    if data is not None:
+        yield f"Data: {data.describe()}."
+        world = settings.devices * settings.nodes
+        total = stages(settings, len(data.train), world)[-1].last
+        samples = settings.batch_size * world
+        epochs = total * samples / len(data.train)
+        yield f"Length: {total} steps of {samples} samples, {epochs:.1f} epochs of {len(data.train)}."
+    channels = None if data is None else (data.source_channels, data.target_channels)
+    yield from take(experiment, channels)
+    if missing is not None:
+        raise missing
+
+
+def take(experiment: Experiment, channels: tuple[int, int] | None = None) -> Iterator[str]:
+    """Yields sentences on parameters and memory; one step of each stage is tried without computing.
+
+    Args:
+        experiment: Its data need not be there.
+        channels: Of source and target; None takes those of the configuration, or colour.
+
+    Raises:
+        ConfigError: The networks do not fit each other, or not the size of the crop.
     """
     settings = experiment.training
-    cls = methods[experiment.method.name]
-    scale = scale_of(experiment)
-    data = open_data(experiment.data, kind=cls.data_kind, scale=scale, seed=experiment.seed)
-    with torch.device("meta"):
-        method = cls(experiment.method, data.source_channels, data.target_channels)
-    sentences = [data.describe()]
-    parts = stages(settings, len(data.train), settings.devices * settings.nodes)
-    total = parts[-1].last
-    per_step = settings.batch_size * settings.devices * settings.nodes
-    length = f"{total} steps of {per_step} samples, {total * per_step / len(data.train):.1f} epochs of {len(data.train)}"
-    sentences.append(length + ".")
+    runtime = Runtime("cpu", precision="fp32" if settings.precision == "fp32" else "bf16")
+    runtime.precision = settings.precision
+    if settings.precision == "auto":
+        own = "cpu" if settings.device == "auto" and not torch.cuda.is_available() else settings.device
+        runtime.precision = Runtime("cpu").precision if own == "cpu" else "bf16"
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        method = methods[experiment.method.name](experiment.method, *(channels or _channels(experiment)))
+        groups = {
+            name: sum(p.numel() for p in parameters) for name, parameters in method.parameter_groups().items()
+        }
+        yield "Parameters: " + ", ".join(f"{name} {n / 1e6:.2f} M" for name, n in groups.items()) + "."
+        weights = sum(tensor.numel() for tensor in (*method.parameters(), *method.buffers()))
+        learned = sum(groups.values())
+        averages = sum(p.numel() for g in method.generators().values() for p in g.parameters())
+        fixed = 4 * (weights + 2 * learned + (averages if settings.ema else 0))
+        batch = _batch(experiment, channels or _channels(experiment))
+        if batch is None:
+            yield (
+                f"Memory: {(fixed + 4 * learned) / GIB:.2f} GiB for weights and optimizers; how much a step "
+                "needs depends on the sizes of the pictures, which are trained on as they are."
+            )
+            return
+        peak = max(_peak(method, stage.name, batch, runtime) for stage in stages(settings, 1))
+    saving = 8 * averages  # a model file is copied once, and once more as bytes
+    whole = (fixed + max(peak, saving)) * _SPARE
+    on_cpu = settings.device == "cpu" or (settings.device == "auto" and not torch.cuda.is_available())
+    yield (
+        f"Memory of a process: about {(whole + _PROGRAM * on_cpu) / GIB:.2f} GiB, of which "
+        f"{fixed / GIB:.2f} GiB are weights and optimizers and {peak / GIB:.2f} GiB what a step needs in "
+        f"{runtime.precision}; cached pictures come on top. A state takes {fixed / GIB:.2f} GiB on the disk."
+    )
+
+
+def _channels(experiment: Experiment) -> tuple[int, int]:
+    data = experiment.data
+    source = len(data.palette) if data.palette else data.source_channels or 3
+    return source, data.target_channels or 3
+
+
+def _batch(experiment: Experiment, channels: tuple[int, int]) -> Batch | None:
+    """Returns a batch of the size that is trained on; None where pictures are taken whole."""
+    sides, scale = experiment.data.crop_size, scale_of(experiment)
+    if sides is None:
+        return None
+    small = [side // scale for side in sides]
+    number = experiment.training.batch_size
+    return Batch(torch.empty(number, channels[0], *small), torch.empty(number, channels[1], *sides))
+
+
+def _peak(method: Method, stage: str, batch: Batch, runtime: Runtime) -> int:
+    """Returns how many bytes one step of the method needs at once besides weights and optimizers."""
     groups = method.parameter_groups()
-    counts = {name: sum(p.numel() for p in parameters) for name, parameters in groups.items()}
-    sentences.append(
-        "Parameters: " + ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in counts.items()) + "."
-    )
-    weights = 16 * sum(counts.values())  # weight, gradient and two averages of Adam, four bytes each
-    if settings.ema:
-        weights += 4 * sum(p.numel() for g in method.generators().values() for p in g.parameters())
-    side = experiment.data.crop_size
-    if side is None:
-        sentences.append(f"Memory: {weights / GIB:.2f} GiB for weights; whole pictures are trained on, so the rest depends on them.")
-        return sentences
-    small = (side[0] // scale, side[1] // scale)
-    batch = Batch(
-        torch.empty(settings.batch_size, data.source_channels, *small, device="meta"),
-        torch.empty(settings.batch_size, data.target_channels, *side, device="meta"),
-    )
-    kept = max(activations(method, stage.name, batch) for stage in parts)
-    sentences.append(
-        f"Memory of a process: about {weights / GIB:.2f} GiB for weights and optimizer, {kept / GIB:.2f} GiB for activations "
-        f"in fp32; a state takes {weights * 3 / 4 / GIB:.2f} GiB on the disk."
-    )
-    return sentences
-
-
-def activations(method: Method, stage: str, batch: Batch) -> int:
-    """Returns the bytes that one step on `batch` keeps for its backward passes; both on the meta device."""
-    held: dict[int, int] = {}
-    weights = {parameter.data_ptr() if not parameter.is_meta else id(parameter) for parameter in method.parameters()}
-    peak = 0
-
-    def pack(tensor: Tensor) -> Tensor:
-        if id(tensor) not in weights and not isinstance(tensor, torch.nn.Parameter):
-            held[id(tensor.untyped_storage())] = tensor.numel() * tensor.element_size()
-        return tensor
 
     def optimize(group: str, losses: Mapping[str, Tensor]) -> None:
-        nonlocal peak
-        peak = max(peak, sum(held.values()))
+        with runtime.full_precision():
+            total = torch.stack([loss.float() for loss in losses.values()]).sum()
+            total.backward(inputs=groups[group])  # type: ignore[no-untyped-call]
+            for parameter in groups[group]:
+                parameter.grad = None
+        torch.clear_autocast_cache()
 
     method.train()
     method.begin(stage)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        method.step(batch, optimize)
-    return peak
+    method.check(batch)
+    with _Meter() as meter, runtime.autocast():
+        try:
+            method.step(batch, optimize)
+        except RuntimeError as error:
+            sides = " x ".join(map(str, batch.target.shape[-2:]))
+            raise ConfigError(
+                f"a step on pictures of {sides} fails: {str(error).splitlines()[0].rstrip('.')}."
+            ) from error
+    return int(meter.peak)
+
+
+class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of all tensors made within it that are alive at once."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = self._now = 0
+        self._alive: dict[int, tuple[Any, int]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
+            if isinstance(value, Tensor):
+                storage = value.untyped_storage()
+                if storage._cdata not in self._alive:
+                    reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                    self._alive[storage._cdata] = reference, storage.nbytes()
+                    self._now += storage.nbytes()
+        if self._now > self.peak:
+            for key, (reference, size) in list(self._alive.items()):
+                if reference.expired():
+                    del self._alive[key]
+                    self._now -= size
+            self.peak = max(self.peak, self._now)
+        return result

@@ -76,6 +76,7 @@ def read_experiment(
     *,
     source: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
+    places: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Experiment:
     """Reads and checks a configuration.
 
@@ -90,6 +91,7 @@ def read_experiment(
         source: A key of the section data that says where the pictures are, with its value; it replaces the
             one in the file.
         defaults: What sections hold besides; the file is laid over it.
+        places: A `source` for each method, taken where nothing else says where the pictures are.
 
     Raises:
         ConfigError: The file cannot be read, or something in it is wrong: one line for each problem.
@@ -105,9 +107,16 @@ def read_experiment(
         data = tree.get("data")
         others = data if isinstance(data, dict) else {}
         tree["data"] = {key: value for key, value in others.items() if key not in SOURCES} | dict(source)
-    override(tree, assignments, _known(_laid_over(tree, defaults or {})))
+    # the method first: it decides which keys there are
+    parts = sorted(assignments, key=lambda each: not each.startswith(("method.name=", "name=")))
+    for some in (parts[:1], parts[1:]):
+        override(tree, some, _known(_laid_over(tree, defaults or {})))
     adopted = _adopted(tree)
     tree = _laid_over(adopted, _laid_over(tree, defaults or {}))
+    _settle_length(tree, parts)
+    data, method = tree.get("data", {}), tree.get("method")
+    if places and isinstance(method, dict) and isinstance(data, dict) and not set(data) & set(SOURCES):
+        tree["data"] = data | dict(places.get(str(method.get("name")), {}))
     experiment, problems = _checked(tree)
     if experiment is None:
         raise ConfigError("\n".join(f"{name}: {problem}" for problem in problems))
@@ -174,6 +183,15 @@ def _checked(tree: dict[str, Any]) -> tuple[Experiment | None, list[str]]:
         return None, problems + more
     experiment, more = validate(Experiment, {**parts, "seed": tree.get("seed", 0)}, "")
     return (None if problems else experiment), problems + more
+
+
+def _settle_length(tree: Mapping[str, Any], assignments: Iterable[str]) -> None:
+    """Lets an assignment of the length in one unit replace what the file says in the other."""
+    given = {each.partition("=")[0].strip().removeprefix("training.") for each in assignments}
+    training = tree.get("training")
+    for unit, other in (("epochs", "steps"), ("steps", "epochs")):
+        if unit in given and other not in given and isinstance(training, dict):
+            training.pop(other, None)
 
 
 def _adopted(tree: dict[str, Any]) -> dict[str, Any]:
@@ -251,13 +269,20 @@ def _known(tree: Mapping[str, Any]) -> dict[str, Iterable[str]]:
 
 
 def _laid_over(top: Mapping[str, Any], bottom: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns `bottom` with the sections of `top` laid over it, key by key."""
-    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in bottom.items()}
+    """Returns `bottom` with `top` laid over it, key by key.
+
+    What says which network or schedule it is replaces the one below as a whole: its keys are others.
+    """
+    merged = {
+        key: _laid_over({}, value) if isinstance(value, Mapping) else value for key, value in bottom.items()
+    }
     for key, value in top.items():
-        if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = {**merged[key], **value}
+        below = merged.get(key)
+        whole = key not in SECTIONS and isinstance(value, Mapping) and value.keys() & {"name", "kind"}
+        if isinstance(value, Mapping):
+            merged[key] = _laid_over(value, below if isinstance(below, Mapping) and not whole else {})
         else:
-            merged[key] = dict(value) if isinstance(value, dict) else value
+            merged[key] = value
     return merged
 
 
