@@ -106,7 +106,7 @@ class Method(nn.Module):
             require_size(generator, batch.source)
 
     def step(self, batch: Batch, optimize: Optimize) -> None:
-        """Does one iteration on `batch`: forward passes and calls of `optimize`, in the order of the paper."""
+        """Does one iteration on `batch`: forward passes and calls of `optimize`, in the paper's order."""
         raise NotImplementedError
 
     def pictures(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Picture]:
@@ -119,7 +119,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def compare(self, batch: Batch, generators: Mapping[str, Generator]) -> tuple[Picture, Picture] | None:
-        """Returns output and truth for validation; None where there is no truth. Arguments as in `pictures`."""
+        """Returns output and truth for validation; None without truth. Arguments as in `pictures`."""
         return None
 
 

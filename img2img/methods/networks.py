@@ -43,7 +43,7 @@ class GeneratorConfig(_Network):
 
     @model_validator(mode="after")
     def _check(self) -> GeneratorConfig:
-        _check_arguments("generator", generators[self.name] if self.name in generators else None, self)
+        _check_arguments("generator", self)
         return self
 
 
@@ -52,8 +52,7 @@ class DiscriminatorConfig(_Network):
 
     @model_validator(mode="after")
     def _check(self) -> DiscriminatorConfig:
-        known = discriminators[self.name] if self.name in discriminators else None
-        _check_arguments("discriminator", known, self)
+        _check_arguments("discriminator", self)
         return self
 
     @property
@@ -71,13 +70,12 @@ class InitConfig(BaseModel):
     gain: float = Field(0.02, gt=0, description="Its standard deviation, or its gain.")
 
 
-def _check_arguments(
-    role: Literal["generator", "discriminator"], cls: type | None, network: _Network
-) -> None:
+def _check_arguments(role: Literal["generator", "discriminator"], network: _Network) -> None:
     """Raises ValueError with every problem of `network`."""
-    if cls is None:
-        registry = generators if role == "generator" else discriminators
+    registry = generators if role == "generator" else discriminators
+    if network.name not in registry:
         raise ValueError(unknown(role, network.name, registry))
+    cls: type = registry[network.name]
     problems = []
     parameters = inspect.signature(cls).parameters
     hints = get_type_hints(cls.__init__)  # type: ignore[misc]
