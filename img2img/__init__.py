@@ -13,15 +13,27 @@ if TYPE_CHECKING:
     from img2img.evaluation import evaluate as evaluate
     from img2img.inference import Translator as Translator
     from img2img.inference import load_model as load_model
+    from img2img.training import read_experiment as read_experiment
+    from img2img.training import train as train
 
 __version__ = "0.1.0"
-__all__ = ["Translator", "__version__", "convert_folder", "evaluate", "load_model"]
+__all__ = [
+    "Translator",
+    "__version__",
+    "convert_folder",
+    "evaluate",
+    "load_model",
+    "read_experiment",
+    "train",
+]
 
 _HOMES = {
     "Translator": "img2img.inference",
     "convert_folder": "img2img.batch",
     "evaluate": "img2img.evaluation",
     "load_model": "img2img.inference",
+    "read_experiment": "img2img.training",
+    "train": "img2img.training",
 }
 
 

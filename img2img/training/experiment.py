@@ -108,12 +108,13 @@ def read_experiment(
         others = data if isinstance(data, dict) else {}
         tree["data"] = {key: value for key, value in others.items() if key not in SOURCES} | dict(source)
     # the method first: it decides which keys there are
-    parts = sorted(assignments, key=lambda each: not each.startswith(("method.name=", "name=")))
-    for some in (parts[:1], parts[1:]):
+    assignments = list(assignments)
+    names = [each for each in assignments if each.startswith(("method.name=", "name="))]
+    for some in (names, [each for each in assignments if each not in names]):
         override(tree, some, _known(_laid_over(tree, defaults or {})))
     adopted = _adopted(tree)
     tree = _laid_over(adopted, _laid_over(tree, defaults or {}))
-    _settle_length(tree, parts)
+    _settle_length(tree, assignments)
     data, method = tree.get("data", {}), tree.get("method")
     if places and isinstance(method, dict) and isinstance(data, dict) and not set(data) & set(SOURCES):
         tree["data"] = data | dict(places.get(str(method.get("name")), {}))

@@ -1,0 +1,292 @@
+"""`img2img config`, and every configuration that ships."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from pydantic import BaseModel
+
+from img2img.cli.main import cli
+from img2img.config import load_yaml
+from img2img.data import DataConfig
+from img2img.errors import ConfigError
+from img2img.methods import methods
+from img2img.models import generators
+from img2img.models.discriminators import discriminators
+from img2img.training.document import documented, rows, schema
+from img2img.training.estimate import estimate, take
+from img2img.training.experiment import find_config, read_experiment, scale_of, shipped_configs
+from img2img.training.settings import TrainingSettings
+from img2img.training.starts import PLACES
+from img2img.types import Batch
+
+FILES = {"aligned": "facades"}
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli, ["config", *map(str, arguments)], prog_name="img2img")
+    return result.exit_code, result.stdout, result.stderr
+
+
+def problems(*sets: str, name: str = "pix2pix_facades", source=FILES) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(name, sets, source=source)
+    return [line.split("yaml: ")[-1] for line in str(caught.value).splitlines()]
+
+
+def plain(experiment) -> dict:
+    """Returns the configuration without the networks, whose arguments may be given or left to themselves."""
+    tree = experiment.model_dump(mode="json")
+    for role in ("generator", "discriminator"):
+        tree["method"][role] = tree["method"][role]["name"]
+    return tree
+
+
+# --- what is wrong is said, all of it at once
+
+
+def test_three_mistakes_in_three_sections_are_three_lines() -> None:
+    found = problems("method.gann=hinge", "data.crop_sise=128", "training.epochs=many")
+    assert found == [
+        "there is no key method.gann; did you mean 'gan'?",
+        "there is no key data.crop_sise; did you mean 'crop_size'?",
+        "training.epochs is 'many'; input should be a valid integer, unable to parse string as an integer.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [
+        ("gan=hing", "method.gan is 'hing'; did you mean 'hinge'?"),
+        ("generator.featurs=3", "there is no argument of unet 'featurs'; did you mean 'features'?"),
+        ("generator.norm=layer", "unet: norm is 'layer'; input should be 'batch', 'instance' or 'none'"),
+        ("generator.name=unit", "method.generator: there is no generator 'unit'; did you mean 'unet'?"),
+        ("generator=unet", "method.generator is 'unet'; it holds keys with values, such as {name: ...}."),
+        ("name=cyclegn", "method.name: there is no method 'cyclegn'; did you mean 'cyclegan'?"),
+        ("schedule.kind=cosin", "training.schedule.kind is 'cosin'; did you mean 'cosine'?"),
+        ("training.schedule={}", "training.schedule.kind is missing; it says which one is meant."),
+        ("schedule.constant_epoch=4", "schedule.constant_epoch; did you mean 'constant_epochs'?"),
+        ("training.stages=[{name: a}]", "training.stages.0.steps is missing."),
+        ("betas=[0.5]", "training.betas"),
+        ("crop_size=[1, 2, 3]", "data.crop_size is [1, 2, 3]; "),
+        ("data.flip=maybe", "data.flip is 'maybe'; "),
+        ("learning_rates={generator: fast}", "training.learning_rates.generator is 'fast'; "),
+        ("learning_rate=-1", "training.learning_rate is -1; input should be greater than 0."),
+        ("crop_size=512", "data: crop_size (512, 512) is larger than load_size (286, 286)"),
+        ("augment.photometric=[{RandomGama: {}}]", "data.augment.photometric: there is no transform"),
+        ("seed=-1", "seed is -1; "),
+        ("training=fast", "training is 'fast'; it holds keys with values"),
+        ("foo=1", "there is no key 'foo'; `img2img config schema` lists all keys."),
+        ("epoch=1", "there is no key 'epoch'; did you mean 'training.epochs'?"),
+        ("epochs", "'epochs' is no assignment; write key=value"),
+        ("epochs=[", "the value of 'epochs=[', line 1"),
+        ("epochs=1 steps=2", "training: give the length as epochs or as steps, not both."),
+    ],
+)
+def test_a_mistake_is_one_sentence(assignment: str, sentence: str) -> None:
+    sets = assignment.split(" ") if assignment.startswith("epochs=1") else [assignment]
+    (found,) = problems(*sets)
+    assert sentence in found
+
+
+def test_several_wrong_assignments_are_several_lines() -> None:
+    assert len(problems("epoch=1", "foo=1", "epochs=[")) == 3
+
+
+def test_data_of_another_kind() -> None:
+    (found,) = problems(source={"images": "photos"})
+    assert "pix2pix learns from paired data, but the section data names super-resolution data" in found
+
+
+def test_a_name_that_is_nothing() -> None:
+    with pytest.raises(ConfigError, match=r"no such file; .*did you mean 'pix2pix_facades'"):
+        find_config("pix2pix_facade")
+    with pytest.raises(ConfigError, match=r"a/b\.yaml: there is no such file$"):
+        find_config("a/b.yaml")
+
+
+# --- overriding
+
+
+def test_keys_may_be_short_or_whole_and_reach_into_what_they_hold() -> None:
+    sets = ["steps=1e3", "data.crop_size=[128, 256]", "schedule.kind=cosine", "schedule.cycles=2"]
+    sets += ["generator.features=8", "method.discriminator.layers=2", "seed=5", "clip-norm=1.5"]
+    one = read_experiment("pix2pix_facades", sets, source=FILES)
+    assert one.training.steps == 1000 and one.training.epochs is None  # the new unit replaces the old one
+    assert one.data.crop_size == (128, 256)
+    assert one.training.schedule.model_dump() == {"kind": "cosine", "cycles": 2, "floor": 0.0, "warmup": 0}
+    assert one.method.generator.arguments["features"] == 8
+    assert one.method.generator.arguments["downs"] == 8  # the file's
+    assert one.method.discriminator.arguments["layers"] == 2
+    assert one.seed == 5 and one.training.clip_norm == 1.5
+    assert str(one.data.aligned[0]) == "facades"
+
+
+def test_another_architecture_takes_none_of_the_old_arguments() -> None:
+    one = read_experiment("pix2pix_facades", ["generator.name=resnet", "generator.blocks=6"], source=FILES)
+    assert one.method.generator.model_dump() == {"name": "resnet", "blocks": 6}
+
+
+def test_a_source_replaces_the_source_of_the_file() -> None:
+    one = read_experiment("pix2pix_facades", source={"paired": ["a", "b"]})
+    assert one.data.aligned is None and list(map(str, one.data.paired)) == ["a", "b"]
+
+
+def test_entries_of_lists_can_be_changed() -> None:
+    stages = "training={stages: [{name: psnr, steps: 5}, {name: gan, steps: 5}]}"
+    sets = [stages, "stages.1.steps=7"]
+    one = read_experiment(None, sets, defaults={"method": {"name": "super_resolution"}}, places=PLACES)
+    assert [stage.steps for stage in one.training.stages] == [5, 7]
+    with pytest.raises(ConfigError, match="stages has the entries 0 to 1, not '2'"):
+        read_experiment(None, [stages, "training.stages.2.steps=7"], defaults={"method": {"name": "pix2pix"}})
+
+
+# --- what ships
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_configuration_that_ships_is_right(name: str, tmp_path: Path) -> None:
+    """Its keys; its networks, built without memory; the size of the pictures that it cuts."""
+    experiment = read_experiment(name, places=PLACES)
+    (tmp_path / "again.yaml").write_text(experiment.dump())
+    assert read_experiment(tmp_path / "again.yaml").dump() == experiment.dump()
+    with torch.device("meta"):
+        method = methods[experiment.method.name](experiment.method, 3, 3)
+        sides, scale = experiment.data.crop_size, scale_of(experiment)
+        source = torch.empty(1, 3, *(side // scale for side in sides))
+        method.check(Batch(source, torch.empty(1, 3, *sides)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_configuration_that_ships_takes_a_step(name: str) -> None:
+    """One of each stage, with nothing computed."""
+    sentences = list(take(read_experiment(name, places=PLACES)))
+    assert sentences[0].startswith("Parameters: ") and "Memory" in sentences[1]
+
+
+def test_parameters_and_memory_of_the_paper() -> None:
+    sentences = list(take(read_experiment("pix2pix_facades", ["precision=fp32", "device=cpu"])))
+    assert sentences[0] == "Parameters: discriminator 2.77 M, generator 54.41 M."
+    # measured on a CPU: 1.83 GiB in the steps, 2.15 GiB while the model file is written
+    gib = float(sentences[1].split("about ")[1].split(" GiB")[0])
+    assert 1.5 < gib < 2.3
+
+
+def test_sizes_that_do_not_fit_are_found_without_data() -> None:
+    with pytest.raises(ConfigError, match=r"multiples of 256.*200x200"):
+        list(take(read_experiment("pix2pix_facades", ["crop_size=200"])))
+
+
+def test_without_its_data_the_rest_is_told_first(tmp_path: Path) -> None:
+    told = []
+    with pytest.raises(Exception, match="nowhere") as caught:
+        for sentence in estimate(
+            read_experiment("smoke_pix2pix", source={"aligned": str(tmp_path / "nowhere")})
+        ):
+            told.append(sentence)
+    assert type(caught.value).__name__ == "PlanError"
+    assert told[0].startswith("Parameters")
+
+
+# --- the commands
+
+
+@pytest.mark.parametrize("name", [*methods, "smoke_pix2pix", "pix2pix_facades"])
+def test_init_writes_every_key_with_its_meaning_and_it_is_right(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    code, out, err = call("init", name, "-o", path)
+    assert code == 0 and out == "", err
+    tree = load_yaml(path)
+    experiment = read_experiment(path)
+    config = type(experiment.method)
+    for section, model in (("method", config), ("data", DataConfig), ("training", TrainingSettings)):
+        assert set(tree[section]) == set(model.model_fields)
+    if name not in methods:
+        assert plain(experiment) == plain(read_experiment(name, places=PLACES))
+    text = path.read_text()
+    assert max(map(len, text.splitlines())) <= 110
+    lines = text.splitlines()
+    for key in ("ema", "crop_size", "gan", "features"):
+        (place,) = [n for n, line in enumerate(lines) if line.strip().startswith(f"{key}:")][:1]
+        assert lines[place - 1].strip().startswith("# ")
+    assert call("init", name, "-o", path)[0] == 2
+    code, _, err = call("validate", path)
+    assert code == 0 and err.splitlines()[-1] == f"{path} is right."
+
+
+def test_init_prints_and_names_what_there_is(tmp_path: Path) -> None:
+    code, out, err = call("init")
+    assert code == 0 and "name: pix2pix" in out and err == ""
+    code, _, err = call("init", "pixpix")
+    assert code == 2 and "did you mean 'pix2pix'" in err
+
+
+def test_validate_says_everything_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("sed: 1\nmethod: {name: pix2pix, gan: hing}\ndata: {workers: x}\ntraining: {epoch: 4}\n")
+    code, _, err = call("validate", path)
+    assert code == 2
+    for words in (
+        "no section 'sed'; did you mean 'seed'",
+        "'hinge'",
+        "data.workers",
+        "training.epoch; did you",
+    ):
+        assert words in err
+    assert err.startswith("Error: ") and "Traceback" not in err
+
+
+def test_list_names_what_ships() -> None:
+    code, out, _ = call("list")
+    assert code == 0 and all(name in out for name in shipped_configs())
+
+
+def test_the_table_has_every_key_with_a_meaning() -> None:
+    found = list(rows())
+    keys = {row.key for row in found}
+    assert {
+        "seed",
+        "training.ema",
+        "data.crop_size",
+        "method (pix2pix).gan",
+        "generator (unet).downs",
+    } <= keys
+    assert "training.schedule (cosine).cycles" in keys
+    assert all(row.meaning for row in found if not row.key.startswith(("generator", "discriminator")))
+    code, out, _ = call("schema", "schedule", "cosine")
+    assert code == 0 and "training.schedule (cosine).floor" in out and "downs" not in out
+
+
+def test_the_schema_knows_every_method_and_architecture() -> None:
+    code, out, _ = call("schema", "--json")
+    found = json.loads(out)
+    assert code == 0 and found == json.loads(json.dumps(schema()))
+    assert {ref["$ref"].split("/")[-1] for ref in found["properties"]["method"]["oneOf"]} == {
+        methods[name].Config.__name__ for name in methods
+    }
+    for definition, registry in (("GeneratorConfig", generators), ("DiscriminatorConfig", discriminators)):
+        names = {each["properties"]["name"]["const"] for each in found["$defs"][definition]["oneOf"]}
+        assert names == set(registry)
+    assert found["$defs"]["TrainingSettings"]["properties"]["ema"]["default"] == 0.0
+
+
+def test_every_key_says_what_it_means() -> None:
+    models: list[type[BaseModel]] = [
+        *(methods[name].Config for name in methods),
+        DataConfig,
+        TrainingSettings,
+    ]
+    for model in models:
+        for name, field in model.model_fields.items():
+            assert field.description and field.description[-1] in ".:)", f"{model.__name__}.{name}"
+
+
+def test_a_documented_run_is_the_same_run(tmp_path: Path) -> None:
+    experiment = read_experiment("smoke_esrgan", ["augment.photometric=[{RandomGamma: {p: 0.5}}]"])
+    (tmp_path / "c.yaml").write_text(documented(experiment))
+    assert plain(read_experiment(tmp_path / "c.yaml")) == plain(experiment)
