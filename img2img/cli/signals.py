@@ -26,8 +26,12 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[Stop]:
-    """Yields a `Stop` that the signals set; outside the main thread signals are left alone."""
+def stop_on_signal(quiet: bool = False) -> Iterator[Stop]:
+    """Yields a `Stop` that the signals set; outside the main thread signals are left alone.
+
+    Args:
+        quiet: Whether to leave it to another process to say so.
+    """
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -35,7 +39,8 @@ def stop_on_signal() -> Iterator[Stop]:
             os._exit(stop.exit_code)  # half-written files are ours to sweep on the next run
         stop.exit_code = 128 + number
         stop.event.set()
-        say_warning("finishing what is in flight; once more ends it at once.")
+        if not quiet:
+            say_warning("finishing what is in flight; once more ends it at once.")
 
     if threading.current_thread() is not threading.main_thread():
         yield stop

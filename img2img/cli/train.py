@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ _PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
 
 
 @click.command(cls=GroupedCommand)
+@click.pass_context
 @click.argument("config", required=False)
 @click.option("-o", "--output", type=_PATH, metavar="RUN", help="Folder of the new run.")
 @click.option(
@@ -52,6 +54,7 @@ _PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
 @option("--json", "as_json", is_flag=True, group=MESSAGES, help="Print a summary as JSON on stdout.")
 @option("-q", "--quiet", is_flag=True, group=MESSAGES, help="Only warnings and errors.")
 def train(
+    context: click.Context,
     config: str | None,
     output: Path | None,
     paired: tuple[Path, Path] | None,
@@ -96,22 +99,40 @@ def train(
         raise click.UsageError("give the folder of the run with -o.")
     assignments += tuple(f"training.{key}={value}" for key, value in machine.items() if value is not None)
     assignments += tuple(_initial(value) for value in initial)
-    experiment = _read(config, resume, given, assignments)
+    from img2img.errors import Img2ImgError
+    from img2img.training.processes import Places
+
+    try:
+        experiment = _read(config, resume, given, assignments)
+    except (Img2ImgError, click.UsageError):
+        if Places.find().is_first:  # of those that torchrun or SLURM have started: one tells of it
+            raise
+        return 2
     if dry_run or folder is None:
         return _explain(experiment)
-    return _run(experiment, folder, resume is not None, as_json, quiet)
+    program = [sys.executable, "-m", "img2img", *context.obj]
+    return _run(experiment, folder, resume is not None, as_json, quiet, program)
 
 
-def _run(experiment: Experiment, folder: Path, resume: bool, as_json: bool, quiet: bool) -> int:
+def _run(
+    experiment: Experiment, folder: Path, resume: bool, as_json: bool, quiet: bool, program: list[str]
+) -> int:
     """Trains, says how it ended, and returns the exit code."""
     from img2img.cli.render import say
     from img2img.cli.signals import stop_on_signal
     from img2img.errors import display_path
     from img2img.training import train
+    from img2img.training.processes import Places
 
-    with stop_on_signal() as stop, Show(quiet) as show:
-        summary = train(experiment, folder, resume=resume, watch=show, stop=stop.event.is_set)
+    settings = experiment.training
+    first = Places.find(settings.devices, settings.nodes).is_first
+    with stop_on_signal(quiet=not first) as stop, Show(quiet or not first) as show:
+        summary = train(
+            experiment, folder, resume=resume, watch=show, stop=stop.event.is_set, command=program
+        )
         code = stop.exit_code
+    if not first:
+        return 0 if code is None else code
     if summary.stopped and not summary.step:
         say("Stopped before the first step; nothing was written.")
     elif summary.stopped:
@@ -126,7 +147,9 @@ def _run(experiment: Experiment, folder: Path, resume: bool, as_json: bool, quie
                 say(f"Held-out part, {name} (step {scores['step']:.0f}): {text}")
     if as_json:
         _print(summary)
-    return code if summary.stopped and code is not None else 0
+    if not summary.stopped:
+        return 0
+    return 143 if code is None else code  # None: another process of the run was asked to stop
 
 
 def _print(summary: Summary) -> None:

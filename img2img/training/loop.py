@@ -49,6 +49,7 @@ class Trainer:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
         self._bad = torch.zeros((), device=runtime.device)
+        self._own = torch.zeros((), device=runtime.device)
         self._flags: list[tuple[tuple[str, ...], Tensor]] = []
         self.bad_steps = 0
 
@@ -87,6 +88,7 @@ class Trainer:
         for group, optimizer in self._optimizers.items():
             _set_rate(optimizer, self.rates(self.step_count, group))
         self._bad.zero_()
+        self._own.zero_()
         buffers = [b for b in self.method.buffers() if b.is_floating_point() and b.numel() < 2**20]
         before = [buffer.clone() for buffer in buffers]
         with self.runtime.autocast():
@@ -97,7 +99,7 @@ class Trainer:
                     buffer.copy_(torch.where(self._bad > 0, old, buffer))
         for average in self.averages.values():
             average.update(self._bad)
-        self._flags.append((batch.keys, self._bad.clone()))
+        self._flags.append((batch.keys, torch.stack((self._bad, self._own))))
         self.step_count += 1
 
     def optimize(self, group: str, losses: Mapping[str, Tensor]) -> None:
@@ -117,10 +119,13 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
             total.backward(inputs=parameters)  # type: ignore[no-untyped-call]
             gradients = [p.grad for p in parameters if p.grad is not None]
-            self.runtime.average(gradients)
-            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-            finite = torch.isfinite(total.detach()) & torch.isfinite(norm)
-            bad = self.runtime.maximum((~finite).float())
+            norm = _norm(gradients)
+            own = (~(total.detach().isfinite() & norm.isfinite())).float()
+            bad = own.clone()
+            if self.runtime.world > 1:
+                self.runtime.average(gradients)
+                norm = _norm(gradients)
+                bad = self.runtime.maximum(torch.maximum(own, (~norm.isfinite()).float()))
             if self.settings.clip_norm is not None:
                 torch._foreach_mul_(gradients, (self.settings.clip_norm / (norm + 1e-6)).clamp(max=1.0))
             # fused optimizers leave everything as it is when this is 1
@@ -128,6 +133,7 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             self._bad.copy_(torch.maximum(self._bad, bad))
+            self._own.copy_(torch.maximum(self._own, own))
             self._count({**losses, f"norm_{group}": norm}, bad)
         # autocast keeps the rounded weights of the forward pass: those of this group are old now
         torch.clear_autocast_cache()
@@ -153,15 +159,19 @@ class Trainer:
     def bad_keys(self) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Yields number and samples of each step since the last call in which an update was skipped.
 
-        The flags lie on the device until here, so that no step waits for another.
+        They are the samples of the processes whose losses or gradients were not finite. The flags lie on the
+        device until here, so that no step waits for another.
         """
         flags, self._flags = self._flags, []
         if not flags:
             return
-        for back, bad in enumerate(torch.stack([flag for _, flag in flags]).tolist()):
+        for back, (bad, own) in enumerate(torch.stack([flag for _, flag in flags]).tolist()):
             self.bad_steps = self.bad_steps + 1 if bad else 0
             if bad:
-                yield self.step_count - len(flags) + back, flags[back][0]
+                everyone = self.runtime.gather((bool(own), flags[back][0]))
+                # if no process had it alone, it came about when their gradients were added up
+                guilty = [keys for at_fault, keys in everyone if at_fault] or [keys for _, keys in everyone]
+                yield self.step_count - len(flags) + back, tuple(key for keys in guilty for key in keys)
 
     def evaluated(self) -> dict[str, Generator]:
         """Returns the generators that are looked at and measured: the averages where there are some."""
@@ -260,6 +270,11 @@ def _restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         for name, value in memory.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
                 memory[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def _norm(gradients: list[Tensor]) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return norm
 
 
 def _first_fault(error: RuntimeError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -29,6 +29,7 @@ from img2img.training.layout import arrange
 from img2img.training.lock import LOCK, locked
 from img2img.training.log import Metrics, Silent, Status, Watch
 from img2img.training.loop import Trainer
+from img2img.training.processes import LostProcessError
 from img2img.training.runtime import Runtime
 from img2img.training.state import DiskError, States, require_space, size_of
 from img2img.training.validation import Scores, validate
@@ -70,6 +71,7 @@ def train(
     resume: bool = False,
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
+    command: Sequence[str] | None = None,
 ) -> Summary:
     """Trains what `experiment` says and keeps everything in `folder`.
 
@@ -86,40 +88,52 @@ def train(
         folder: Of the run. Without `resume` it must be empty or not there.
         resume: Whether to continue from the newest whole state in `folder`.
         watch: Is told of the progress.
-        stop: Asked after every step; if it says yes, the state is saved and the function returns.
+        stop: Asked after every step; if it says yes, in any process, the state is saved and the function
+            returns.
+        command: With `training.devices` above 1, what starts each further process; by default the running
+            program once more. So a script that calls this runs as a whole in each of them, and one of them
+            alone returns from here at an error: the others leave with SystemExit.
 
     Raises:
         ConfigError: The configuration does not fit the data or the states, or the folder is in use.
-        TrainingError: The losses are not finite any more, or the memory is not enough.
+        TrainingError: The losses are not finite any more, the memory is not enough, or another process of the
+            run has died.
         DiskError: There is no room; the older states are untouched.
     """
-    folder, settings = Path(folder), experiment.training
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    folder, settings, watch = Path(folder), experiment.training, watch or Silent()
     runtime = Runtime(settings.device, settings.devices, settings.nodes, settings.precision)
-    with nullcontext() if _is_child() else locked(folder):
-        if not resume and not _is_child() and _in_use(folder):
+    first = runtime.places.is_first
+    with locked(folder) if first else nullcontext():
+        if first and not resume and _in_use(folder):
             raise ConfigError(
                 f"{display_path(folder)} is not empty; `--resume {display_path(folder)}` continues a run, "
                 "another -o starts a new one."
             )
-        runtime.launch()
+        failed = True
         try:
-            run = _Run(experiment, folder, runtime, watch or Silent())
+            runtime.launch(command, watch.warn)
+            if settings.threads is not None:
+                torch.set_num_threads(settings.threads)
+            run = _Run(experiment, folder, runtime, watch)
             if runtime.any(stop()):
-                return run.summary(stopped=True)
-            if resume:
-                run.restore()
+                summary = run.summary(stopped=True)
             else:
-                run.begin()
-            return run.go_on(stop)
+                if resume:
+                    run.restore()
+                else:
+                    run.begin()
+                summary = run.go_on(stop)
+            failed = False
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"the memory of {runtime.device} is not enough; a smaller training.batch_size or "
                 "data.crop_size needs less. What was saved before is untouched."
             ) from error
+        except LostProcessError as error:
+            raise TrainingError(f"{runtime.who_died()}; the run has ended. {_way_on(folder)}") from error
         finally:
-            runtime.close()
+            runtime.close(failed)
+        return summary
 
 
 class _Run:
@@ -129,22 +143,25 @@ class _Run:
         self.experiment, self.settings, self.folder = experiment, experiment.training, folder
         self.runtime = runtime
         self.watch = watch if runtime.is_first else Silent()
+        self.warn_of_data = watch.warn  # each process reads other files
         torch.manual_seed(experiment.seed)
         cls = methods[experiment.method.name]
-        self.data: Data = open_data(
-            experiment.data, kind=cls.data_kind, scale=scale_of(experiment), seed=experiment.seed
-        )
-        for sentence in (f"Data: {self.data.describe()}.", *self.data.notes):
-            self.watch.say(sentence)
-        self.method: Method = cls(experiment.method, self.data.source_channels, self.data.target_channels)
-        for note in self.method.notes:
-            self.watch.say(note)
-        self.generator = next(iter(self.method.generators().values()))
-        arrange(self.method, self.settings, runtime)
-        self.global_batch = self.settings.batch_size * runtime.world
-        self.stages = stages(self.settings, len(self.data.train), runtime.world)
-        for stage in reversed(self.stages):  # the first one last; a name that does not exist is said now
-            self.method.begin(stage.name)
+        if runtime.world > 1:
+            self.watch.say(f"{runtime.world} processes; a step takes {self.global_batch} samples.")
+        with runtime.together():
+            self.data: Data = open_data(
+                experiment.data, kind=cls.data_kind, scale=scale_of(experiment), seed=experiment.seed
+            )
+            for sentence in (f"Data: {self.data.describe()}.", *self.data.notes):
+                self.watch.say(sentence)
+            self.method: Method = cls(experiment.method, self.data.source_channels, self.data.target_channels)
+            for note in self.method.notes:
+                self.watch.say(note)
+            self.generator = next(iter(self.method.generators().values()))
+            arrange(self.method, self.settings, runtime)
+            self.stages = stages(self.settings, len(self.data.train), runtime.world)
+            for stage in reversed(self.stages):  # the first one last; a name that does not exist is said now
+                self.method.begin(stage.name)
         self.total = self.stages[-1].last
         self.trainer = Trainer(self.method, self.settings, runtime, self._rate)
         self._seed_again()
@@ -157,40 +174,64 @@ class _Run:
     def step(self) -> int:
         return self.trainer.step_count
 
+    @property
+    def global_batch(self) -> int:
+        """Samples of a step, of all processes together."""
+        return self.settings.batch_size * self.runtime.world
+
     def begin(self) -> None:
         """Prepares the folder and the first weights."""
         generators = self.method.generators()
-        for name, path in self.settings.initial.items():
-            if name not in generators:
-                raise ConfigError(
-                    f"training.initial: there is no generator {name!r}; there is {' and '.join(generators)}."
-                )
-            load_initial(generators[name], path)
-            self.watch.say(f"{name} starts with the weights of {display_path(path)}.")
-        self.trainer.reset_averages()
+        with self.runtime.together():
+            for name, path in self.settings.initial.items():
+                if name not in generators:
+                    raise ConfigError(
+                        f"training.initial: there is no generator {name!r}; there is "
+                        f"{' and '.join(generators)}."
+                    )
+                load_initial(generators[name], path)
+                self.watch.say(f"{name} starts with the weights of {display_path(path)}.")
+            self.trainer.reset_averages()
+            if self.runtime.is_first:
+                # two states at once, the old and the new, and the model files beside them
+                size = 3 * size_of(self.trainer.state())
+                require_space(self.folder, size, "Make room, or give another folder with -o.")
+                self._write_config()
         self.runtime.share_weights(self.method)
-        if self.runtime.is_first:
-            # two states at once, the old and the new, and the model files beside them
-            size = 3 * size_of(self.trainer.state())
-            require_space(self.folder, size, "Make room, or give another folder with -o.")
-            self._write_config()
 
     def restore(self) -> None:
         """Continues from the newest whole state, which every process reads."""
-        if not self.states.paths():
+        if not self.runtime.share(bool(self.states.paths())):
             self.watch.warn("the run ended before it saved a state; it starts at its beginning.")
             self.begin()
             return
-        state, warnings = self.states.load()
-        for warning in warnings:
-            self.watch.warn(warning)
-        own = self._own_part(state["ranks"])
+        with self.runtime.together():
+            state, warnings = self.states.load()
+            for warning in warnings:
+                self.watch.warn(warning)
+        if len(set(self.runtime.gather(state["step"]))) > 1:
+            self.runtime.fail(
+                TrainingError(
+                    f"the processes see different states in {display_path(self.folder)}; put the folder "
+                    "where all machines see the same."
+                )
+            )
+        with self.runtime.together():
+            self._adopt(state)
+            if self.runtime.is_first:
+                self._write_config()
+        self.watch.say(f"Continuing {display_path(self.folder)} at step {self.step} of {self.total}.")
+
+    def _adopt(self, state: dict[str, Any]) -> None:
+        """Continues from `state`: what all processes share, and what this one had to itself."""
+        ranks, rank = state["ranks"], self.runtime.rank
+        own = ranks[rank if rank < len(ranks) else 0]  # a process that is new begins as the first one
         state["trainer"]["method"].update(own["buffers"])
-        state["trainer"]["random"] = own["random"]
+        state["trainer"] |= {key: own[key] for key in ("random", "sums", "counts") if key in own}
         self.samples = state["samples"]
         for note in (*self._differences(state), *self.trainer.load_state(state["trainer"])):
             self.watch.warn(note)
-        if self.runtime.rank >= len(state["ranks"]):
+        if rank >= len(ranks):
             self._seed_again()
         self.scores = Scores(**state["scores"])
         if state["global_batch"] != self.global_batch:
@@ -200,9 +241,6 @@ class _Run:
                 f"is counted on from step {self.step}."
             )
         self.method.begin(self._stage(self.step).name)
-        if self.runtime.is_first:
-            self._write_config()
-        self.watch.say(f"Continuing {display_path(self.folder)} at step {self.step} of {self.total}.")
 
     def go_on(self, stop: Callable[[], bool]) -> Summary:
         """Does the steps that are left."""
@@ -256,7 +294,8 @@ class _Run:
         """
         state, buffers = self.trainer.state(), dict(self.method.named_buffers())
         mine = {name: value.cpu() for name, value in state["method"].items() if name in buffers}
-        ranks = self.runtime.gather({"random": state["random"], "buffers": mine})
+        sums = {key: {name: value.cpu() for name, value in state[key].items()} for key in ("sums", "counts")}
+        ranks = self.runtime.collect({"random": state["random"], "buffers": mine, **sums})
         problems: list[str] = []
         if self.runtime.is_first:
             for write in (self._export_last, lambda: self.states.save(self._state(state, ranks))):
@@ -266,7 +305,7 @@ class _Run:
                     problems.append(str(error))
         problems = self.runtime.share(problems)
         if problems:
-            raise DiskError("\n".join(problems))
+            self.runtime.fail(DiskError("\n".join(problems)))
 
     def _state(self, trainer: dict[str, Any], ranks: list[Any]) -> dict[str, Any]:
         return {
@@ -300,10 +339,6 @@ class _Run:
         if changed:
             yield f"{'; '.join(changed)}: the run goes on, but not exactly as it would have."
 
-    def _own_part(self, ranks: list[Any]) -> Any:
-        """Returns what only this process had; a process that is new has what the first one had."""
-        return ranks[self.runtime.rank if self.runtime.rank < len(ranks) else 0]
-
     def _seed_again(self) -> None:
         torch.manual_seed(self.experiment.seed + 7919 * self.runtime.rank)
 
@@ -326,7 +361,7 @@ class _Run:
             target_range=self.generator.output_range,
             rank=self.runtime.rank,
             world=self.runtime.world,
-            report=self.watch.warn,
+            report=self.warn_of_data,
         )
         return cast("Generator[Batch, None, None]", stream)  # it can be closed, which ends its workers
 
@@ -346,16 +381,18 @@ class _Run:
 
     def _check_finite(self) -> None:
         for step, keys in self.trainer.bad_keys():
-            everyone = [key for part in self.runtime.gather(keys) for key in part]
             self.watch.warn(
                 f"step {step}: a loss or gradient was not a finite number; its update was skipped. "
-                f"Samples: {', '.join(map(display_path, everyone)) or 'unnamed'}."
+                f"Samples: {', '.join(map(display_path, keys)) or 'unnamed'}."
             )
             if self.trainer.bad_steps >= self.settings.max_bad_steps:
-                raise TrainingError(
-                    f"the losses of {self.trainer.bad_steps} steps in a row were not finite numbers; the run "
-                    f"has ended at step {self.step}. Its last state is from before; continue it with a "
-                    f"smaller learning rate: --resume {display_path(self.folder)} --set learning_rate=..."
+                self.runtime.fail(
+                    TrainingError(
+                        f"the losses of {self.trainer.bad_steps} steps in a row were not finite numbers; the "
+                        f"run has ended at step {self.step}. Its last state is from before; continue it with "
+                        f"a smaller learning rate: --resume {display_path(self.folder)} "
+                        "--set learning_rate=..."
+                    )
                 )
 
     def _log(self, clock: _Clock, metrics: Metrics | None) -> None:
@@ -473,9 +510,11 @@ class _Clock:
         return speed, left
 
 
-def _is_child() -> bool:
-    """Returns whether this process was started by another one of the same run."""
-    return any(int(os.environ.get(name, "0")) > 0 for name in ("LOCAL_RANK", "RANK", "SLURM_PROCID"))
+def _way_on(folder: Path) -> str:
+    """Returns how to go on with a run that has ended early."""
+    steps = [int(path.stem.removeprefix("state_")) for path in States(folder / "states", keep=1).paths()]
+    start = f"from step {steps[0]}" if steps else "at its beginning: it had not saved anything"
+    return f"--resume {display_path(folder)} goes on {start}."
 
 
 def _in_use(folder: Path) -> bool:

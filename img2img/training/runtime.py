@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import logging
-import os
+import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import environments
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, distributed, nn
 
-from img2img.errors import ConfigError
+from img2img.errors import ConfigError, Img2ImgError
 from img2img.inference.ceiling import cpu_bf16
+from img2img.training.processes import Children, LostProcessError, Places, end_with_parent
 
 Precision = Literal["auto", "fp32", "bf16"]
+
+_logger = logging.getLogger(__name__)
+# The others wait so long for one that measures or writes. One that has died is noticed at once: its end of
+# the connection closes.
+_PATIENCE = timedelta(minutes=60)
+_ENVIRONMENTS = {
+    "torchrun": environments.torchelastic.TorchElasticEnvironment,
+    "SLURM": environments.slurm.SLURMEnvironment,
+    "environment": environments.lightning.LightningEnvironment,
+    "": environments.lightning.LightningEnvironment,
+}
+_GOODBYE = "img2img/the first process has told why it ends"
 
 
 class Runtime:
     """Where and how a run computes: one process or several, each with its device.
 
-    Several processes come from `devices`, from torchrun or from SLURM; each runs the same program, and
-    `launch` returns in all of them.
+    Several processes come from `devices` and `nodes`, from torchrun or from SLURM; each runs the same
+    program, and `launch` returns in all of them. Whatever the processes say to each other goes through here.
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
-        devices: Processes on this machine.
-        nodes: Machines.
+        devices: Processes on this machine; torchrun and SLURM overrule it.
+        nodes: Machines; torchrun and SLURM overrule it.
         precision: "bf16" computes under autocast and keeps weights in fp32; "auto" takes it where the
             hardware has units for it.
 
     Attributes:
-        device: Of this process.
         precision: "fp32" or "bf16".
+        places: How many processes there are, and which one this is.
 
     Raises:
         ConfigError: There is no such device here, or fewer than asked for.
@@ -47,34 +63,59 @@ class Runtime:
         nodes: int = 1,
         precision: Precision = "auto",
     ) -> None:
+        self.places = places = Places.find(devices, nodes)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("device is cuda, but torch finds no CUDA device here; take cpu.")
-        if device == "cuda" and torch.cuda.device_count() < devices:
-            raise ConfigError(f"devices is {devices}, but this machine has {torch.cuda.device_count()} GPUs.")
+        if device == "cuda" and (found := torch.cuda.device_count()) < places.local:
+            raise ConfigError(f"{places.local} processes are asked for, and this machine has {found} GPUs.")
+        if device == "mps" and places.world > 1:
+            raise ConfigError("device is mps, which takes one process; take cpu for several.")
         if precision == "auto":
             has_bf16 = cpu_bf16() != "none" if device == "cpu" else device == "cuda"
             precision = "bf16" if has_bf16 else "fp32"
         self.precision: str = precision
-        launched = int(os.environ.get("WORLD_SIZE", "1")) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-        several = devices * nodes > 1 or launched > 1
+        self._children: Children | None = None
+        self._control: Any = None  # the group for decisions: they never wait for a GPU
+        self._store: Any = None
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it says what was asked for
+        environment = _ENVIRONMENTS[places.started_by]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice for users of Fabric, who are not ours
             self._fabric = Fabric(
                 accelerator=device,
-                devices=devices if launched == 1 else max(1, launched // nodes),
-                num_nodes=nodes,
-                strategy="ddp" if several else "auto",
+                devices=places.local,
+                num_nodes=places.nodes,
+                strategy=DDPStrategy(cluster_environment=environment(), timeout=_PATIENCE)
+                if places.world > 1
+                else "auto",
                 precision="bf16-mixed" if precision == "bf16" else "32-true",
             )
 
-    def launch(self) -> None:
-        """Starts the other processes, if there are to be any; from here on every process runs on."""
-        with warnings.catch_warnings():
+    def launch(
+        self, command: Sequence[str] | None = None, tell: Callable[[str], None] = _logger.warning
+    ) -> None:
+        """Starts the other processes, if there are to be any; from here on every process runs on.
+
+        Args:
+            command: What starts a process; by default the running program once more.
+            tell: Called with a sentence before this process is ended because another one has died.
+
+        Raises:
+            LostProcessError: They do not find each other.
+        """
+        if self.places.starts_others:
+            self._children = Children(self.places, command, tell)
+        elif self.places.started_by == "environment":
+            end_with_parent()
+        with warnings.catch_warnings(), self._answers():
             warnings.simplefilter("ignore")
             self._fabric.launch()
+            if self.world > 1:
+                self._store = distributed.distributed_c10d._get_default_store()
+                if distributed.get_backend() != "gloo":
+                    self._control = distributed.new_group(backend="gloo", timeout=_PATIENCE)
 
     @property
     def device(self) -> torch.device:
@@ -115,7 +156,8 @@ class Runtime:
         for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
             own = [tensor for tensor in tensors if tensor.dtype == dtype]
             flat = torch.cat([tensor.reshape(-1) for tensor in own])
-            distributed.all_reduce(flat)
+            with self._answers():
+                distributed.all_reduce(flat)
             flat /= self.world
             for tensor, mean in zip(own, torch.split(flat, [tensor.numel() for tensor in own]), strict=True):
                 tensor.copy_(mean.view_as(tensor))
@@ -123,43 +165,133 @@ class Runtime:
     def maximum(self, value: Tensor) -> Tensor:
         """Returns the largest of each element of `value` over the processes; it may be changed in place."""
         if self.world > 1:
-            distributed.all_reduce(value, op=distributed.ReduceOp.MAX)
+            with self._answers():
+                distributed.all_reduce(value, op=distributed.ReduceOp.MAX)
         return value
 
     def any(self, flag: bool) -> bool:
         """Returns whether `flag` is set in any process."""
         if self.world == 1:
             return flag
-        return bool(self.maximum(torch.tensor(float(flag), device=self.device)) > 0)
+        value = torch.tensor(float(flag))
+        with self._answers():
+            distributed.all_reduce(value, op=distributed.ReduceOp.MAX, group=self._control)
+        return bool(value > 0)
 
     def gather(self, value: Any) -> list[Any]:
         """Returns `value` of every process, in their order, in every process."""
         if self.world == 1:
             return [value]
         gathered: list[Any] = [None] * self.world
-        distributed.all_gather_object(gathered, value)
+        with self._answers():
+            distributed.all_gather_object(gathered, value, group=self._control)
         return gathered
+
+    def collect(self, value: Any) -> list[Any]:
+        """Returns `value` of every process, in their order, in the first process; elsewhere an empty list."""
+        if self.world == 1:
+            return [value]
+        collected: list[Any] | None = [None] * self.world if self.is_first else None
+        with self._answers():
+            distributed.gather_object(value, collected, group=self._control)
+        return collected or []
 
     def share(self, value: Any) -> Any:
         """Returns the `value` of the first process in every process."""
         if self.world == 1:
             return value
         shared = [value]
-        distributed.broadcast_object_list(shared)
+        with self._answers():
+            distributed.broadcast_object_list(shared, group=self._control)
         return shared[0]
 
     def share_weights(self, module: nn.Module) -> None:
         """Gives every process the parameters and buffers of the first."""
         if self.world > 1:
-            for tensor in module.state_dict().values():
-                distributed.broadcast(tensor.data, 0)
+            with self._answers():
+                for tensor in module.state_dict().values():
+                    distributed.broadcast(tensor.data, 0)
 
     def barrier(self) -> None:
         """Waits for all processes."""
-        if self.world > 1:
-            distributed.barrier()
+        self.any(False)
 
-    def close(self) -> None:
-        """Leaves the group of processes."""
-        if self.world > 1 and distributed.is_initialized():
-            distributed.destroy_process_group()
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What fails in it in one process fails in all, and the first one tells of it.
+
+        Within it the processes must not wait for each other.
+
+        Raises:
+            Img2ImgError: It has failed, here or, with that process named, elsewhere.
+            SystemExit: It has failed, and this is not the first process.
+        """
+        error = None
+        try:
+            yield
+        except Img2ImgError as caught:
+            if self.world == 1:
+                raise
+            error = caught
+        reasons = self.gather(None if error is None else str(error))
+        failed = [(rank, text) for rank, text in enumerate(reasons) if text]
+        if failed:
+            self.fail(error or Img2ImgError(f"process {failed[0][0]} of {self.world}: {failed[0][1]}"))
+
+    def fail(self, error: Img2ImgError) -> None:
+        """Ends the run for a reason that all processes know; the first one alone tells of it.
+
+        Raises:
+            Img2ImgError: `error`.
+            SystemExit: This is not the first process.
+        """
+        if self.is_first:
+            raise error
+        raise SystemExit(1)
+
+    def who_died(self) -> str:
+        """Returns in words which process has died, as far as that is known here.
+
+        Raises:
+            SystemExit: The first process is there to say it.
+        """
+        if not self.is_first:
+            # It leaves word before it goes. Without one it is the one that has died, or as good as that.
+            with suppress(RuntimeError):
+                assert self._store is not None
+                self._store.wait([_GOODBYE], timedelta(seconds=5))
+                raise SystemExit(1)
+            if self.rank > 1:
+                raise SystemExit(1)
+            return f"the first of {self.world} processes has died"
+        dead = self._children.dead(wait=2.0) if self._children is not None else None
+        return dead or f"one of {self.world} processes has died"
+
+    def close(self, failed: bool = False) -> None:
+        """Leaves the group of processes.
+
+        Args:
+            failed: Whether the others are to end, too.
+        """
+        if failed and self.is_first and self._store is not None:
+            with suppress(RuntimeError):
+                self._store.set(_GOODBYE, "")
+        if distributed.is_available() and distributed.is_initialized() and self.world > 1:
+            with suppress(RuntimeError):
+                distributed.destroy_process_group()
+        if self._children is not None:
+            self._children.close()
+        elif failed and self.is_first and self._store is not None:
+            time.sleep(1.0)  # the others read the word from a store that may go with this process
+
+    @contextmanager
+    def _answers(self) -> Iterator[None]:
+        """Turns what torch raises when a process does not answer into `LostProcessError`."""
+        if self.places.world == 1:
+            yield
+            return
+        try:
+            yield
+        except RuntimeError as error:
+            _logger.debug("a process does not answer", exc_info=True)
+            raise LostProcessError(str(error).splitlines()[0]) from error
