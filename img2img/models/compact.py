@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
+from img2img.models.prelu import PReLU
 
 Activation = Literal["prelu", "relu", "leakyrelu"]
 
@@ -63,7 +64,7 @@ class Compact(Generator):
 
         def act() -> nn.Module:
             if activation == "prelu":
-                return nn.PReLU(features)
+                return PReLU(features)
             return nn.ReLU(inplace=True) if activation == "relu" else nn.LeakyReLU(0.1, inplace=True)
 
         layers: list[nn.Module] = [nn.Conv2d(in_channels, features, 3, padding=1), act()]

@@ -44,6 +44,9 @@ def instance_norm(
         statistics: Used in place of those of `x`, for parts of an image too large to be normalised at once.
     """
     if statistics is None:
+        if _one_by_one(x):
+            images = torch.split(x, 1)
+            return torch.cat([F.batch_norm(i, None, None, weight, bias, True, 0.0, eps) for i in images])
         return F.group_norm(x, x.shape[1], weight, bias, eps)
     scale = torch.rsqrt(statistics.variance + eps)
     if weight is not None:
@@ -52,6 +55,22 @@ def instance_norm(
     if bias is not None:
         shift = shift + bias
     return torch.addcmul(shift[..., None, None], x, scale[..., None, None]).to(x.dtype)
+
+
+def _one_by_one(x: Tensor) -> bool:
+    """Returns whether to normalise each image as a batch of its own.
+
+    That is the same once more. Where a gradient is wanted of channels_last on a CPU it is 20 times faster:
+    `group_norm` has no kernel for that, batch norm has one.
+    """
+    return (
+        x.requires_grad
+        and x.device.type == "cpu"
+        and not x.is_contiguous()
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and x.shape[-1] * x.shape[-2] > 1  # batch norm refuses a single value
+        and not torch.compiler.is_compiling()
+    )
 
 
 class InstanceNorm(nn.Module):
@@ -105,8 +124,21 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
         if self.training or self.stats == "running":
-            return super().forward(x)
+            y = super().forward(x)
+            if y.requires_grad and y.device.type == "cpu" and not torch.compiler.is_compiling():
+                y.register_hook(_closed)  # type: ignore[no-untyped-call]
+            return y
         return instance_norm(x, self.weight, self.bias, self.eps, self.statistics)
+
+
+def _closed(gradient: Tensor) -> Tensor:
+    """Returns the same without gaps in memory.
+
+    The gradient of one half of a concatenation has gaps, as in a U-Net, and batch norm on a CPU takes a
+    hundred times as long for it as for a copy without.
+    """
+    is_last = gradient.stride(1) == 1 and gradient.shape[1] > 1
+    return gradient.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
 
 def make_norm(kind: NormKind, channels: int, stats: NormStats = "running") -> nn.Module:

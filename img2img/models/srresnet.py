@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
 from img2img.models.norm import BatchNorm
+from img2img.models.prelu import PReLU
 from img2img.models.stage import stage
 from img2img.registry import unknown
 from img2img.types import SYMMETRIC, UNIT
@@ -35,7 +36,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(features, features, 3, padding=1, bias=False)
         self.norm1 = BatchNorm(features)
-        self.activation = nn.PReLU()
+        self.activation = PReLU()
         self.conv2 = nn.Conv2d(features, features, 3, padding=1, bias=False)
         self.norm2 = BatchNorm(features)
 
@@ -95,20 +96,20 @@ class SRResNet(Generator):
         wide = features * (2 * scale**2 + (scale // STEPS[scale][-1]) ** 2 + 1) if scale > 1 else 5 * features
         self.live_features = wide + in_channels
 
-        self.first = stage(conv=nn.Conv2d(in_channels, features, 9, padding=4), activation=nn.PReLU())
+        self.first = stage(conv=nn.Conv2d(in_channels, features, 9, padding=4), activation=PReLU())
         self.blocks = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
         if trunk_end == "norm":
             self.trunk_end = stage(
                 conv=nn.Conv2d(features, features, 3, padding=1, bias=False), norm=BatchNorm(features)
             )
         else:
-            self.trunk_end = stage(conv=nn.Conv2d(features, features, 3, padding=1), activation=nn.PReLU())
+            self.trunk_end = stage(conv=nn.Conv2d(features, features, 3, padding=1), activation=PReLU())
         self.up = nn.Sequential(
             *(
                 stage(
                     conv=nn.Conv2d(features, features * step**2, 3, padding=1),
                     shuffle=nn.PixelShuffle(step),
-                    activation=nn.PReLU(),
+                    activation=PReLU(),
                 )
                 for step in STEPS[scale]
             )

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from img2img.methods import Method
-from img2img.models.norm import InstanceNorm
 from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
 
@@ -24,15 +23,14 @@ def arrange(method: Method, settings: TrainingSettings, runtime: Runtime) -> Non
 def memory_format(network: nn.Module, settings: TrainingSettings, runtime: Runtime) -> torch.memory_format:
     """Returns the format in which `network` learns fastest.
 
-    Convolutions in bf16 are several times as fast in channels_last; the backward pass of group norm, which
-    instance norm is made of, is 40 times slower in it on a CPU. So a network with instance norm stays
-    contiguous there. The choice goes by such measurements, not by the clock of this run, so that a run that
-    continues on a busy machine computes the same.
+    Convolutions in bf16 are several times as fast in channels_last, and with the norm layers of this package
+    so are whole networks; in fp32 on a CPU contiguous memory is as good, and it is what everyone else has.
+    The choice goes by such measurements (tools/benchmark.py train --memory-format), not by the clock of this
+    run, so that a run that continues on a busy machine computes the same.
     """
     if settings.memory_format != "auto":
         contiguous = settings.memory_format == "contiguous"
         return torch.contiguous_format if contiguous else torch.channels_last
-    on_cpu = runtime.device.type == "cpu"
-    if on_cpu and (runtime.precision == "fp32" or any(isinstance(m, InstanceNorm) for m in network.modules())):
+    if runtime.device.type == "cpu" and runtime.precision == "fp32":
         return torch.contiguous_format
     return torch.channels_last
