@@ -112,7 +112,7 @@ def read_experiment(
     names = [each for each in assignments if each.startswith(("method.name=", "name="))]
     for some in (names, [each for each in assignments if each not in names]):
         override(tree, some, _known(_laid_over(tree, defaults or {})))
-    adopted = _adopted(tree)
+    adopted = _adopted(tree, method_config(_laid_over(tree, defaults or {})))
     tree = _laid_over(adopted, _laid_over(tree, defaults or {}))
     _settle_length(tree, assignments)
     data, method = tree.get("data", {}), tree.get("method")
@@ -195,7 +195,7 @@ def _settle_length(tree: Mapping[str, Any], assignments: Iterable[str]) -> None:
             training.pop(other, None)
 
 
-def _adopted(tree: dict[str, Any]) -> dict[str, Any]:
+def _adopted(tree: dict[str, Any], config: type[MethodConfig]) -> dict[str, Any]:
     """Returns the section method that the weights to start from ask for, where `tree` is silent."""
     training, method = tree.get("training"), tree.get("method", {})
     initial = training.get("initial") if isinstance(training, dict) else None
@@ -206,7 +206,7 @@ def _adopted(tree: dict[str, Any]) -> dict[str, Any]:
         return {}
     generator, scale = architecture(Path(path))
     adopted: dict[str, Any] = {"generator": generator}
-    if "scale" not in method and scale != 1:
+    if "scale" not in method and "scale" in config.model_fields:
         adopted["scale"] = scale
     return {"method": adopted}
 

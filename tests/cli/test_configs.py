@@ -14,14 +14,16 @@ from img2img.cli.main import cli
 from img2img.config import load_yaml
 from img2img.data import DataConfig
 from img2img.errors import ConfigError
+from img2img.interop import open_checkpoint
 from img2img.methods import methods
 from img2img.models import generators
 from img2img.models.discriminators import discriminators
 from img2img.training.document import documented, rows, schema
 from img2img.training.estimate import estimate, take
 from img2img.training.experiment import find_config, read_experiment, scale_of, shipped_configs
+from img2img.training.initial import load_initial
 from img2img.training.settings import TrainingSettings
-from img2img.training.starts import PLACES
+from img2img.training.starts import PLACES, STARTS
 from img2img.types import Batch
 
 FILES = {"aligned": "facades"}
@@ -290,3 +292,35 @@ def test_a_documented_run_is_the_same_run(tmp_path: Path) -> None:
     experiment = read_experiment("smoke_esrgan", ["augment.photometric=[{RandomGamma: {p: 0.5}}]"])
     (tmp_path / "c.yaml").write_text(documented(experiment))
     assert plain(read_experiment(tmp_path / "c.yaml")) == plain(experiment)
+
+
+# --- starting from checkpoints of others
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "expected"),
+    [
+        ("pix2pix_unet256_bn/latest_net_G.pth", "aligned", {"name": "unet", "downs": 8, "norm": "batch"}),
+        ("rrdb_x4_new/model.pth", "images", {"name": "rrdbnet", "scale": 4}),
+        ("rrdb_x1_old/model.pth", "images", {"name": "rrdbnet", "scale": 1}),
+        ("compact_x4/model.pth", "images", {"name": "compact", "scale": 4}),
+    ],
+)
+def test_the_architecture_comes_with_the_weights(
+    test_data: Path, file: str, kind: str, expected: dict[str, object]
+) -> None:
+    path = test_data / "fixtures" / file
+    network, _ = open_checkpoint(path)
+    initial = f"training.initial={{generator: {path}}}"
+    experiment = read_experiment(None, [initial], source={kind: "x"}, defaults=STARTS[kind])
+    generator = experiment.method.generator
+    assert {"name": generator.name, **generator.arguments} == {
+        "name": network.spec.name,
+        **network.spec.arguments,
+    }
+    assert expected.items() <= {"name": generator.name, **generator.arguments}.items()
+    assert getattr(experiment.method, "scale", 1) == network.scale
+    built = methods[experiment.method.name](experiment.method, 3, 3).generators()["generator"]
+    load_initial(built, path)
+    for name, value in network.state_dict().items():
+        assert torch.equal(built.state_dict()[name], value)

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from img2img.cli.main import cli
 from img2img.image import Image, read_image, write_image
+from img2img.training import state
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = sorted(path.stem for path in (ROOT / "configs").glob("smoke_*.yaml"))
@@ -117,6 +118,7 @@ def lines(run: Path) -> list[dict]:
     return [{key: value for key, value in line.items() if key != "images_per_second"} for line in found]
 
 
+SETS = ["--set", "gan=hing", "--set", "crop_size=x", "--set", "training.epocs=5"]
 CASES = [
     pytest.param(name, workers, marks=[] if (name, workers) == ("smoke_pix2pix", 2) else pytest.mark.slow)
     for name in SMOKE
@@ -283,6 +285,15 @@ def test_mistakes_are_sentences(
     for word in words:
         assert word in " ".join(err.split())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_a_sentence_and_code_1(
+    sources: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
+    code, _, err = call("smoke_pix2pix", *sources["paired"], "-o", tmp_path / "run")
+    assert code == 1 and "Make room, or give another folder" in err and "Traceback" not in err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_garbled_configuration_of_a_run(tmp_path: Path) -> None:
