@@ -15,6 +15,7 @@ from img2img.evaluation.result import Evaluation, Problem, Score
 from img2img.image import Image, read_image
 from img2img.image.resize import resize
 from img2img.inference import Translator, load_model
+from img2img.metrics import one_thread
 from img2img.registry import unknown
 
 BICUBIC = "bicubic"
@@ -123,7 +124,8 @@ def measure(work: Work, protocol: Protocol, predict: Predict | None = None) -> I
             prediction = source if predict is None else predict(source)
             if (prediction.height, prediction.width) == (picture.height, picture.width):
                 prediction = protocol.truth(prediction)
-            values = protocol.measure(prediction, truth)
+            with one_thread():
+                values = protocol.measure(prediction, truth)
         except (ImageError, ProcessingError) as error:
             yield Problem(path, error.reason if isinstance(error, ImageError) else str(error))
             continue

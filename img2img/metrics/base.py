@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from img2img.registry import Registry
@@ -36,6 +39,21 @@ class Metric:
 
 
 metrics: Registry[Metric] = Registry("metric")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Computes on one thread of the CPU; also a decorator, `@one_thread()`.
+
+    Metrics are many short steps. On a machine that has other work, too, threads that wait for each other at
+    the end of each step make them tens of times slower, and at best little is gained.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def unit(a: Tensor, b: Tensor, value_range: ValueRange, border: int) -> tuple[Tensor, Tensor]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from img2img.metrics.base import one_thread
 from img2img.types import ValueRange
 
 _TIE = 1e-6  # levels: above rounding errors, below 1 / 255000, the least that whole RGB levels are from a tie
 
 
+@one_thread()
 def luma(rgb: Tensor, value_range: ValueRange, rounded: bool = False) -> Tensor:
     """Returns Y of BT.601 in its studio range: black is 16 and white is 235 of 255.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from img2img.metrics.base import Metric, metrics, unit
+from img2img.metrics.base import Metric, metrics, one_thread, unit
 from img2img.types import ValueRange
 
 
+@one_thread()
 def psnr(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> Tensor:
     """Returns the peak signal-to-noise ratio of each image in decibels.
 

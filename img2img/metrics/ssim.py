@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from img2img.metrics.base import Metric, metrics, unit
+from img2img.metrics.base import Metric, metrics, one_thread, unit
 from img2img.types import ValueRange
 
 WINDOW, SIGMA = 11, 1.5
@@ -13,6 +13,7 @@ C1, C2 = 0.01**2, 0.03**2
 _STRIP = 64  # rows in work at a time: what is between fits into the processor's cache
 
 
+@one_thread()
 def ssim(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> Tensor:
     """Returns the structural similarity of each image.
 

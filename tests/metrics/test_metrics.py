@@ -133,3 +133,14 @@ def test_luma_of_known_colours() -> None:
     assert luma(tie.double() / 255, UNIT, rounded=True).item() * 255 == pytest.approx(125, abs=1e-9)
     with pytest.raises(ValueError, match="luma needs"):
         luma(rgb[:, :1], BYTES)
+
+
+def test_the_number_of_threads_is_what_it_was() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        with pytest.raises(ValueError):
+            psnr(torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 5), UNIT)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
