@@ -258,7 +258,8 @@ def test_a_folder_in_use_is_left_alone(pairs: Path, straight: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="locks by fcntl")
 def test_two_runs_do_not_share_a_folder(pairs: Path, tmp_path: Path) -> None:
     code = (
-        "import fcntl, os, sys, time; file = open(sys.argv[1], 'a'); print(os.getpid(), file=file, flush=True)\n"
+        "import fcntl, os, sys, time\n"
+        "file = open(sys.argv[1], 'a'); print(os.getpid(), file=file, flush=True)\n"
         "fcntl.lockf(file, fcntl.LOCK_EX); print('in', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
