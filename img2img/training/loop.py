@@ -12,6 +12,7 @@ from img2img.errors import ConfigError
 from img2img.methods import Method
 from img2img.models import Generator
 from img2img.training.ema import ExponentialAverage
+from img2img.training.graphs import graphed
 from img2img.training.optimizers import make_optimizer
 from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
@@ -38,6 +39,7 @@ class Trainer:
 
     def __init__(self, method: Method, settings: TrainingSettings, runtime: Runtime, rates: Rates) -> None:
         self.runtime, self.settings, self.rates = runtime, settings, rates
+        self._graphed = graphed(self._update, settings, runtime)
         self.method = method.to(runtime.device).train()
         runtime.share_weights(method)
         self.step_count = 0
@@ -59,12 +61,14 @@ class Trainer:
             group: make_optimizer(self.settings, {self._names[p]: p for p in parameters}, self.runtime.device)
             for group, parameters in self._groups.items()
         }
+        self._forget_graphs()
 
     def reset_averages(self) -> None:
         """Lets the averages begin with the present weights."""
         if self.settings.ema:
             networks = self.method.generators()
             self.averages = {name: ExponentialAverage(g, self.settings.ema) for name, g in networks.items()}
+        self._forget_graphs()
 
     @torch.no_grad()
     def adopt_averages(self) -> None:
@@ -87,6 +91,15 @@ class Trainer:
         self.method.check(batch)
         for group, optimizer in self._optimizers.items():
             _set_rate(optimizer, self.rates(self.step_count, group))
+        flags = self._update(batch) if self._graphed is None else self._graphed(batch)
+        self._flags.append((batch.keys, flags))
+        self.step_count += 1
+
+    def _update(self, batch: Batch) -> Tensor:
+        """Does all of a step that happens on the device, and returns whether it was bad: everywhere, here.
+
+        What it changes on the host must not differ from step to step: a CUDA graph repeats its kernels alone.
+        """
         self._bad.zero_()
         self._own.zero_()
         buffers = [b for b in self.method.buffers() if b.is_floating_point() and b.numel() < 2**20]
@@ -99,8 +112,13 @@ class Trainer:
                     buffer.copy_(torch.where(self._bad > 0, old, buffer))
         for average in self.averages.values():
             average.update(self._bad)
-        self._flags.append((batch.keys, torch.stack((self._bad, self._own))))
-        self.step_count += 1
+        return torch.stack((self._bad, self._own))
+
+    def _forget_graphs(self) -> None:
+        """Called when tensors are replaced that a recorded step would go on to use."""
+        if self._graphed is not None:
+            self._graphed.forget()
+            self._sums, self._counts = {}, {}
 
     def optimize(self, group: str, losses: Mapping[str, Tensor]) -> None:
         """Takes one step of the optimizer of `group` down the sum of `losses`.
@@ -153,8 +171,12 @@ class Trainer:
         sums = torch.stack([self._sums[name] for name in names])
         counts = torch.stack([self._counts[name] for name in names])
         self.runtime.average([sums])
-        self._sums, self._counts = {}, {}
-        return dict(zip(names, (sums / counts).tolist(), strict=True))
+        means = (sums / counts).tolist()
+        if self._graphed is None:
+            self._sums, self._counts = {}, {}
+        else:  # a replay adds to these very tensors
+            torch._foreach_zero_([*self._sums.values(), *self._counts.values()])
+        return dict(zip(names, means, strict=True))
 
     def bad_keys(self) -> Iterator[tuple[int, tuple[str, ...]]]:
         """Yields number and samples of each step since the last call in which an update was skipped.
