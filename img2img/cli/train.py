@@ -23,7 +23,6 @@ _PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
 
 
 @click.command(cls=GroupedCommand)
-@click.pass_context
 @click.argument("config", required=False)
 @click.option("-o", "--output", type=_PATH, metavar="RUN", help="Folder of the new run.")
 @click.option(
@@ -54,7 +53,6 @@ _PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
 @option("--json", "as_json", is_flag=True, group=MESSAGES, help="Print a summary as JSON on stdout.")
 @option("-q", "--quiet", is_flag=True, group=MESSAGES, help="Only warnings and errors.")
 def train(
-    context: click.Context,
     config: str | None,
     output: Path | None,
     paired: tuple[Path, Path] | None,
@@ -110,7 +108,7 @@ def train(
         return 2
     if dry_run or folder is None:
         return _explain(experiment)
-    program = [sys.executable, "-m", "img2img", *context.obj]
+    program = [sys.executable, "-m", "img2img", *click.get_current_context().obj]
     return _run(experiment, folder, resume is not None, as_json, quiet, program)
 
 

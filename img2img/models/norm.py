@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from img2img.errors import ConfigError
@@ -111,6 +111,8 @@ class BatchNorm(nn.BatchNorm2d):
     Attributes:
         stats: As above; `set_norm_stats` changes it for a whole network. Not part of the weights.
         statistics: When set and `stats` is "image", used in place of those of the input.
+        synchronised: Whether training normalises by the statistics of the batches of all processes together;
+            if not, each process has its own. Not part of the weights.
 
     References:
         Ioffe and Szegedy, Batch Normalization (arXiv:1502.03167); Isola et al. (arXiv:1611.07004), 3.4.
@@ -120,15 +122,55 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels)
         self.stats: NormStats = stats
         self.statistics: Statistics | None = None
+        self.synchronised = False
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
+        if self.training and self.synchronised:
+            return self._over_processes(x)
         if self.training or self.stats == "running":
             y = super().forward(x)
             if y.requires_grad and y.device.type == "cpu" and not torch.compiler.is_compiling():
                 y.register_hook(_closed)  # type: ignore[no-untyped-call]
             return y
         return instance_norm(x, self.weight, self.bias, self.eps, self.statistics)
+
+    def _over_processes(self, x: Tensor) -> Tensor:
+        """Normalises by mean and variance of the batches of all processes, which may differ in size."""
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        values = x.to(self.weight.dtype)
+        own = torch.cat((values.sum((0, 2, 3)), values.new_tensor([values[:, 0].numel()])))
+        sums = _over_processes(own)
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        centred = values - mean[:, None, None]
+        variance = _over_processes(centred.square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            self.num_batches_tracked.add_(1)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(x.dtype)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over the processes; its gradient is the sum of their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _over_processes(gradient)
+
+
+def _over_processes(x: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(x)
+    return total
 
 
 def _closed(gradient: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from img2img.methods import Method
+from img2img.models.norm import batch_norms
 from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
 
@@ -16,8 +17,8 @@ def arrange(method: Method, settings: TrainingSettings, runtime: Runtime) -> Non
         network.to(memory_format=memory_format(network, settings, runtime))
         if settings.compile:
             network.compile()
-    if settings.sync_batch_norm and runtime.world > 1:
-        nn.SyncBatchNorm.convert_sync_batchnorm(method)  # type: ignore[no-untyped-call]
+    for layer in batch_norms(method):
+        layer.synchronised = settings.sync_batch_norm and runtime.world > 1
 
 
 def memory_format(network: nn.Module, settings: TrainingSettings, runtime: Runtime) -> torch.memory_format:

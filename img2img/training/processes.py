@@ -120,8 +120,10 @@ class Children:
         self._places, self._tell, self._done = places, tell, threading.Event()
         before = _block_signals()
         try:
+            # torch's own words about a first process that has gone are a page of addresses
+            given = {"TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ}
             self._processes = [
-                subprocess.Popen(command, env={**os.environ, "LOCAL_RANK": str(number)})
+                subprocess.Popen(command, env={**given, "LOCAL_RANK": str(number)})
                 for number in range(1, places.local)
             ]
         finally:

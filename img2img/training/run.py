@@ -129,7 +129,9 @@ def train(
                 f"the memory of {runtime.device} is not enough; a smaller training.batch_size or "
                 "data.crop_size needs less. What was saved before is untouched."
             ) from error
-        except LostProcessError as error:
+        except (LostProcessError, RuntimeError) as error:
+            if not runtime.is_silence(error):
+                raise
             raise TrainingError(f"{runtime.who_died()}; the run has ended. {_way_on(folder)}") from error
         finally:
             runtime.close(failed)

@@ -249,6 +249,16 @@ class Runtime:
             raise error
         raise SystemExit(1)
 
+    def is_silence(self, error: Exception) -> bool:
+        """Returns whether `error` says that another process does not answer.
+
+        Batch norm over all processes talks to them by itself, and gets what torch raises.
+        """
+        if isinstance(error, LostProcessError):
+            return True
+        from_torch = isinstance(error, distributed.DistError) or "gloo" in str(error) or "NCCL" in str(error)
+        return self.world > 1 and from_torch
+
     def who_died(self) -> str:
         """Returns in words which process has died, as far as that is known here.
 
