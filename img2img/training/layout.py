@@ -7,6 +7,7 @@ from torch import nn
 
 from img2img.methods import Method
 from img2img.models.norm import batch_norms
+from img2img.training.compiling import compile_networks
 from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
 
@@ -15,8 +16,8 @@ def arrange(method: Method, settings: TrainingSettings, runtime: Runtime) -> Non
     """Puts the weights of each network into its memory format, which its activations then follow."""
     for network in method.children():
         network.to(memory_format=memory_format(network, settings, runtime))
-        if settings.compile:
-            network.compile()
+    if settings.compile:
+        compile_networks(method, runtime.device)
     for layer in batch_norms(method):
         layer.synchronised = settings.sync_batch_norm and runtime.world > 1
 
