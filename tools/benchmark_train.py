@@ -14,7 +14,7 @@ from typing import Any
 import click
 import torch
 from benchmark_loading import loading
-from plain_steps import Betas, Step, cyclegan_step, esrgan_step, pix2pix_step, pixel_step
+from plain_steps import Betas, Step, cyclegan_step, esrgan_step, pix2pix_step, pixel_step, with_plain_layers
 from torch.utils.flop_counter import FlopCounterMode
 
 from img2img.errors import Img2ImgError
@@ -118,6 +118,7 @@ class Runner:
         layout: Memory format of each network.
         prepared: Seconds before the steps that count.
         seconds: Of one step, by rounds.
+        cpu_seconds: Of all threads of the process for one step, by rounds.
     """
 
     label: str
@@ -126,6 +127,7 @@ class Runner:
     layout: str
     prepared: float = 0.0
     seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
 
 
 @click.command()
@@ -179,8 +181,9 @@ def train(
     """Compare training with a plain loop: same networks, same batches, same losses.
 
     The baseline is what scripts do: fp32, contiguous, eager, torch's default Adam, the step of the original
-    code. Both take turns in one process. Images a second count the samples of a batch. `loading` compares
-    reading pairs from files with reading them from the cache.
+    code. Both take turns in one process. Images a second count the samples of a batch. The ratio of CPU time
+    is less disturbed by what else the machine does, best with `--threads 1`. `loading` compares reading pairs
+    from files with reading them from the cache.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -232,11 +235,12 @@ def compare(
         for place in range(len(runners)):
             runner = runners[(turn + place) % len(runners)]
             _wait(runtime.device)
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             for once in islice(cycle(batches), steps):
                 runner.step(once)
             _wait(runtime.device)
             runner.seconds.append((time.perf_counter() - started) / steps)
+            runner.cpu_seconds.append((time.process_time() - used) / steps)
     ceilings = matrix_ceilings(str(runtime.device))
     return {
         "workload": name,
@@ -252,7 +256,9 @@ def compare(
 
 
 def _baseline(workload: Workload, features: int | None, device: torch.device) -> Runner:
-    method = workload.make(features).to(device).train()
+    method = workload.make(features)
+    with_plain_layers(method)
+    method.to(device).train()
     return Runner("baseline", "fp32", workload.plain(method, RATE, workload.betas), "contiguous")
 
 
@@ -291,6 +297,7 @@ def _entry(
 ) -> dict[str, Any]:
     seconds = statistics.median(runner.seconds)
     ratios = [theirs / ours for theirs, ours in zip(baseline.seconds, runner.seconds, strict=True)]
+    cpu = statistics.median(runner.cpu_seconds)
     speed = flops / seconds / 1e9
     return {
         "name": runner.label,
@@ -300,6 +307,8 @@ def _entry(
         "steps_per_second": round(1 / seconds, 3),
         "ratio": round(statistics.median(baseline.seconds) / seconds, 2),
         "ratio_of_rounds": [round(min(ratios), 2), round(max(ratios), 2)],
+        "cpu_seconds": round(cpu, 3),
+        "cpu_ratio": round(statistics.median(baseline.cpu_seconds) / cpu, 2),
         "gflops": round(speed, 1),
         "share_of_ceiling": round(speed / ceilings[runner.precision], 3),
         "prepare_seconds": round(runner.prepared, 2),
@@ -312,14 +321,14 @@ def _table(numbers: Mapping[str, Any]) -> str:
         f"{numbers['workload']}, batches of {numbers['batch']} at {numbers['size']}x{numbers['size']}, "
         f"{numbers['tflop_per_step']:.3f} TFLOP a step, on {numbers['machine']}",
         f"matrix products: {ceilings} GFLOP/s",
-        f"{'':14}{'images/s':>10}{'steps/s':>10}{'ratio':>8}{'(rounds)':>14}{'GFLOP/s':>10}{'of ceiling':>12}"
-        "  precision, memory",
+        f"{'':14}{'images/s':>10}{'steps/s':>10}{'ratio':>8}{'(rounds)':>14}{'of CPU time':>13}"
+        f"{'GFLOP/s':>10}{'of ceiling':>12}  precision, memory",
     ]
     for entry in numbers["runs"]:
         low, high = entry["ratio_of_rounds"]
         lines.append(
             f"{entry['name']:14}{entry['images_per_second']:10.2f}{entry['steps_per_second']:10.2f}"
-            f"{entry['ratio']:8.2f}{f'({low:.2f}-{high:.2f})':>14}{entry['gflops']:10.0f}"
+            f"{entry['ratio']:8.2f}{f'({low:.2f}-{high:.2f})':>14}{entry['cpu_ratio']:13.2f}{entry['gflops']:10.0f}"
             f"{entry['share_of_ceiling']:12.0%}  {entry['precision']}, {entry['memory_format']}"
         )
     return "\n".join(lines)

@@ -2,7 +2,8 @@
 
 fp32, contiguous, eager, Adam as torch makes it by default, `requires_grad` switched for the player who waits,
 one call for every image: the steps of the original pix2pix, CycleGAN, BasicSR and ESRGAN code, written down
-once more for the networks of this package. They share nothing with the trainer.
+once more for the networks of this package, with torch's own layers in them. They share nothing with the
+trainer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from img2img.methods import Method
+from img2img.models.norm import BatchNorm, InstanceNorm
+from img2img.models.prelu import PReLU
 from img2img.types import Batch
 
 Step = Callable[[Batch], None]
@@ -118,6 +121,24 @@ def esrgan_step(method: Method, rate: float, betas: Betas) -> Step:
         of_discriminator.step()
 
     return step
+
+
+def with_plain_layers(network: nn.Module) -> nn.Module:
+    """Returns `network` with torch's own layers in place of those of this package that are quicker."""
+    for name, layer in network.named_children():
+        plain: nn.Module
+        if isinstance(layer, InstanceNorm):
+            plain = nn.InstanceNorm2d(layer.channels, layer.eps)
+        elif isinstance(layer, BatchNorm):
+            plain = nn.BatchNorm2d(layer.num_features, layer.eps)
+        elif isinstance(layer, PReLU):
+            plain = nn.PReLU(layer.num_parameters)
+        else:
+            with_plain_layers(layer)
+            continue
+        plain.load_state_dict(layer.state_dict())
+        setattr(network, name, plain)
+    return network
 
 
 def _network(method: Method, name: str) -> nn.Module:
