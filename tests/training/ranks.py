@@ -81,6 +81,10 @@ def watched(*args, **kwargs) -> Iterator:
 def main() -> None:
     rank, folder, ports = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"}
+    sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+    from processes import CASES, work
+
+    work(rank, 2, 10, tuple(CASES), int(ports.pop()), str(folder))
     run.batches = watched
     scenario("straight", rank, folder, ports[0], "steps=8")
     scenario("stopped", rank, folder, ports[1], "steps=8", stop_at=5)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from ranks import Notes
 from img2img.cli.main import cli
 from img2img.data import batches, open_data
 from img2img.errors import ConfigError
-from img2img.training import read_experiment, train
+from img2img.training import Runtime, read_experiment, train
 from img2img.training.processes import Places
 from img2img.types import ValueRange
 
@@ -43,31 +44,6 @@ def free_ports(count: int) -> list[str]:
     return ports
 
 
-# --- the same numbers
-
-
-def test_two_processes_compute_what_one_does() -> None:
-    """In float64, ten steps of pix2pix and CycleGAN, and batch norm over both processes."""
-    path = HERE.parent.parent / "tools" / "processes.py"
-    spec = importlib.util.spec_from_file_location("processes", path)
-    tool = importlib.util.module_from_spec(spec)
-    sys.modules["processes"] = tool  # the processes find `work` by this name
-    sys.path.insert(0, str(path.parent))
-    try:
-        spec.loader.exec_module(tool)
-        cases = ["pix2pix, instance norm", "pix2pix, batch norm over all", "cyclegan, no pool"]
-        result = CliRunner().invoke(tool.compare, [f"--case={case}" for case in cases])
-    finally:
-        sys.path.remove(str(path.parent))
-        del sys.modules["processes"]
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.output)["largest_difference"]
-    assert list(report) == cases
-    for found in report.values():
-        assert found["weights"] < 1e-10 and found["between_ranks"] == 0
-        assert found["idle_biases"] < 1e-8 and found["way_from_the_start"] > 1e-3
-
-
 # --- scenarios of two processes, in one pair of them
 
 
@@ -79,7 +55,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_photos(folder / "b", 7, 36)
     small = ["log_every=2", "sample_every=0", "save_every=3", "precision=fp32", "threads=1"]
     train(source(folder, "steps=6", *small), folder / "grown")
-    ports = free_ports(6)
+    ports = free_ports(7)
     ranks = [
         subprocess.Popen(
             [sys.executable, str(HERE / "ranks.py"), str(rank), str(folder), *ports],
@@ -121,6 +97,45 @@ def same(a, b) -> bool:
 def losses(folder: Path) -> list[dict]:
     found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{key: line.get(key) for key in ("step", "samples", "losses")} for line in found]
+
+
+# --- the same numbers
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """tools/processes.py, which the processes that it starts can import, too."""
+    path = HERE.parents[1] / "tools" / "processes.py"
+    spec = importlib.util.spec_from_file_location("processes", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["processes"] = module
+    sys.path.insert(0, str(path.parent))
+    spec.loader.exec_module(module)
+    yield module
+    sys.path.remove(str(path.parent))
+    del sys.modules["processes"]
+
+
+@pytest.mark.parametrize(
+    "case", ["pix2pix, instance norm", "pix2pix, batch norm over all", "cyclegan, no pool", "discogan"]
+)
+def test_two_processes_compute_what_one_does(together: Path, tool: ModuleType, case: str) -> None:
+    """Ten steps in float64."""
+    ranks = [torch.load(together / f"{rank}.pt", weights_only=True)[case] for rank in range(2)]
+    found = tool.differences(case, 10, ranks, Runtime("cpu", precision="fp32"))
+    assert found["weights"] < 1e-10 and found["between_ranks"] == 0
+    assert found["idle_biases"] < 1e-8 and found["way_from_the_start"] > 1e-3
+
+
+@pytest.mark.slow
+def test_the_tool_prints_how_far_processes_are_apart(tool: ModuleType) -> None:
+    result = CliRunner().invoke(tool.compare, ["--processes=3", "--steps=2", "--case=cyclegan, no pool"])
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.output)
+    assert report["processes"] == 3 and report["largest_difference"]["cyclegan, no pool"]["weights"] < 1e-10
+
+
+# --- the same decisions
 
 
 def test_the_first_process_alone_talks(together: Path) -> None:
