@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Literal, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.registry import unknown
@@ -18,9 +20,24 @@ def stage(**layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(OrderedDict(layers))
 
 
+class _ReflectConv2d(nn.Conv2d):
+    """A convolution that reflects the border in the precision of its input.
+
+    Autocast on a CPU would widen the image to fp32 for the copy that reflecting is, and narrow it again.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not torch.is_autocast_enabled(input.device.type):
+            output: Tensor = super()._conv_forward(input, weight, bias)
+            return output
+        with torch.autocast(input.device.type, enabled=False):
+            input = F.pad(input, self._reversed_padding_repeated_twice, mode="reflect")
+        return F.conv2d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
+
+
 def reflect_conv(in_channels: int, out_channels: int, kernel: int, bias: bool = True) -> nn.Conv2d:
     """Returns a convolution that keeps H and W by reflecting the border."""
-    return nn.Conv2d(
+    return _ReflectConv2d(
         in_channels, out_channels, kernel, padding=kernel // 2, bias=bias, padding_mode="reflect"
     )
 

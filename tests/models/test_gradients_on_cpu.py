@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from img2img.models.norm import BatchNorm, InstanceNorm, instance_norm
 from img2img.models.prelu import PReLU, _PReLU
+from img2img.models.stage import reflect_conv
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -109,6 +110,25 @@ def test_batch_norm_with_a_gradient_that_has_gaps(memory_format):
     torch.testing.assert_close(x.grad.double(), exact.grad, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(ours.weight.grad.double(), theirs.weight.grad, rtol=1e-4, atol=1e-5)
     assert seen == [True]
+
+
+def test_reflected_borders_stay_in_bf16():
+    torch.manual_seed(0)
+    conv = reflect_conv(4, 5, 3)
+    x = noise(2, 4, 6, 7, dtype=torch.bfloat16).requires_grad_()
+    gradient = noise(2, 5, 6, 7, dtype=torch.bfloat16)
+    plain = nn.Conv2d(4, 5, 3, padding=1, padding_mode="reflect")
+    plain.load_state_dict(conv.state_dict())
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv(x)
+        expected = plain(x)
+    assert torch.equal(y, expected)
+    assert y.grad_fn.next_functions[0][0].name() == "ReflectionPad2DBackward0", "not a cast"
+    (ours,) = torch.autograd.grad(y, x, gradient)
+    (theirs,) = torch.autograd.grad(expected, x, gradient)
+    torch.testing.assert_close(ours, theirs, rtol=2**-6, atol=2**-6)
+    wide = noise(1, 4, 6, 7)
+    assert torch.equal(conv(wide), plain(wide))
 
 
 def test_batch_norm_can_be_copied_after_a_step():
