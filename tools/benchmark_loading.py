@@ -15,7 +15,7 @@ from img2img.data import Data, DataConfig, batches, open_data
 from img2img.image import EncodeOptions, Image, write_image
 from img2img.types import SYMMETRIC
 
-_PAIRS = 64  # files that are made where none are given
+_PAIRS = 64  # so many are made where none are given, and so many of a folder are read at most
 
 
 def loading(aligned: Path | None, size: int, batch: int, rounds: int) -> dict[str, Any]:
@@ -28,27 +28,31 @@ def loading(aligned: Path | None, size: int, batch: int, rounds: int) -> dict[st
         aligned: A folder of side-by-side files; None makes JPEGs.
         size: Side of the crops.
         batch: Samples together.
-        rounds: Epochs of each, in turns.
+        rounds: How often each is read, in turns.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = aligned or _make_pairs(Path(name), _PAIRS)
         opened = {kind: _open(folder, size, kind, Path(name)) for kind in ("none", "memory")}
-        count = len(opened["none"].train)
+        rounded = min(len(opened["none"].train), _PAIRS) // batch
+        count = max(1, rounded) * batch
         seconds: dict[str, list[float]] = {"none": [], "memory": []}
-        expected = _epoch(opened["none"], batch)[1]
-        filled = _epoch(opened["memory"], batch)[0]
+        used: dict[str, list[float]] = {"none": [], "memory": []}
+        expected = _read(opened["none"], batch, count)[2]
+        filled = _read(opened["memory"], batch, count)[0]
         for turn in range(rounds):
             for place in range(2):
                 kind = ("none", "memory")[(turn + place) % 2]
-                took, total = _epoch(opened[kind], batch)
+                took, cpu, total = _read(opened[kind], batch, count)
                 if total != expected:
                     raise RuntimeError(f"the cache {kind!r} gave other pixels")
                 seconds[kind].append(took)
+                used[kind].append(cpu)
+    cpu_seconds = {kind: statistics.median(values) for kind, values in used.items()}
     best = {kind: statistics.median(values) for kind, values in seconds.items()}
     names = {"none": "files", "memory": "cache"}
     return {
         "workload": "loading",
-        "pairs": count,
+        "samples": count,
         "data": "side-by-side files given" if aligned else "JPEGs of 512x256 made for this",
         "size": size,
         "batch": batch,
@@ -59,6 +63,7 @@ def loading(aligned: Path | None, size: int, batch: int, rounds: int) -> dict[st
                 "samples_per_second": round(count / value, 1),
                 "ratio": round(best["none"] / value, 2),
                 "ratio_of_rounds": _range(seconds["none"], seconds[kind]),
+                "cpu_ratio": round(cpu_seconds["none"] / cpu_seconds[kind], 2),
             }
             for kind, value in best.items()
         ],
@@ -85,14 +90,14 @@ def _open(folder: Path, size: int, cache: str, place: Path) -> Data:
     return open_data(config, kind="paired", seed=1)
 
 
-def _epoch(data: Data, batch: int) -> tuple[float, float]:
-    """Returns the seconds of one epoch, and the sum of its pixels."""
+def _read(data: Data, batch: int, count: int) -> tuple[float, float, float]:
+    """Returns the seconds for the first `count` samples, those of the CPU, and the sum of some pixels."""
     stream = batches(data.train, batch_size=batch, seed=1, source_range=SYMMETRIC, target_range=SYMMETRIC)
     total = 0.0
-    started = time.perf_counter()
-    for found in islice(stream, -(-len(data.train) // batch)):
+    started, used = time.perf_counter(), time.process_time()
+    for found in islice(stream, count // batch):
         total += float(found.target[:, :, 0, 0].double().sum())
-    return time.perf_counter() - started, total
+    return time.perf_counter() - started, time.process_time() - used, total
 
 
 def _make_pairs(folder: Path, count: int) -> Path:
