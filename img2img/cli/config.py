@@ -94,6 +94,7 @@ def validate(file: str, assignments: tuple[str, ...]) -> int:
 @click.argument("words", nargs=-1, metavar="[WORD...]")
 def schema(as_json: bool, words: tuple[str, ...]) -> int:
     """List every key with its values, its default and its meaning; only keys with all WORDs in them."""
+    from img2img.errors import ConfigError
     from img2img.training.document import rows
     from img2img.training.document import schema as json_schema
 
@@ -102,11 +103,13 @@ def schema(as_json: bool, words: tuple[str, ...]) -> int:
 
         click.echo(json.dumps(json_schema(), indent=1))
         return 0
-    for row in rows():
-        if all(word in row.key for word in words):
-            click.echo(f"{click.style(row.key, bold=True)}  {row.values}  [{row.default}]")
-            if row.meaning:
-                click.echo(click.wrap_text(row.meaning, 96, "    ", "    "))
+    found = [row for row in rows() if all(word in row.key for word in words)]
+    if not found:
+        raise ConfigError(f"no key has {' and '.join(words)} in it; `img2img config schema` lists all keys.")
+    for row in found:
+        click.echo(f"{click.style(row.key, bold=True)}  {row.values}  [{row.default}]")
+        if row.meaning:
+            click.echo(click.wrap_text(row.meaning, 96, "    ", "    "))
     return 0
 
 

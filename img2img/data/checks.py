@@ -82,7 +82,7 @@ def _partner_sizes(material: Material) -> Iterator[Finding]:
         yield Finding(
             "error",
             "partner-size",
-            f"{len(wrong)} pairs have pictures of different sizes that do not show the same section.",
+            f"{_count(wrong, 'pair')} of different sizes that do not show the same section.",
             "Pixels of a pair must lie at the same place in both; cut or resize them alike.",
             tuple(wrong),
         )
@@ -90,7 +90,7 @@ def _partner_sizes(material: Material) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "partner-size",
-            f"{len(other)} pairs have pictures of different sizes in the same proportions.",
+            f"{_count(other, 'pair')} of different sizes in the same proportions.",
             "Both are resized to load_size; check that they show the same section.",
             tuple(other),
         )
@@ -109,7 +109,7 @@ def _scaled_partners(material: Material) -> Iterator[Finding]:
         yield Finding(
             "error",
             "partner-size",
-            f"{len(wrong)} pairs have a target that is not {material.scale} times as large as its source.",
+            f"{_count(wrong, 'pair')} with a target not {material.scale} times as large as its source.",
             "Cut targets to multiples of the scale before they are made small, or set method.scale.",
             tuple(wrong),
         )
@@ -121,7 +121,7 @@ def _same_twice(material: Material) -> Iterator[Finding]:
         yield Finding(
             "error",
             "same-picture",
-            f"{len(same)} pairs have the same picture as source and as target.",
+            f"{_count(same, 'pair')} with the same picture as source and as target.",
             "There is nothing to learn from them; are the folders the right ones?",
             tuple(same),
         )
@@ -138,7 +138,7 @@ def _flat(material: Material) -> Iterator[Finding]:
         yield Finding(
             "error" if many else "warning",
             "constant",
-            f"{len(flat)} of {len(material.sides)} pictures show (almost) one colour only.",
+            f"{len(flat)} of {_count(material.sides, 'picture')} with (almost) one colour only.",
             "Remove them; a network learns from them to paint nothing.",
             tuple(flat),
         )
@@ -360,8 +360,10 @@ def _few(material: Material) -> Iterator[Finding]:
             yield Finding(
                 "warning" if count else "error",
                 "few",
-                f"the training set has {count} usable samples{of_role}.",
-                "That is enough to try things out; for a model that others use take hundreds.",
+                f"the training set has {_plural(count, 'usable sample')}{of_role}.",
+                "That is enough to try things out; for a model that others use take hundreds."
+                if count
+                else "Repair what is named above, or give other pictures.",
             )
     held_out = any(part != "train" for part, _, _ in material.samples)
     if not held_out and material.config.validation_fraction > 0:

@@ -235,9 +235,8 @@ def _heaps(
         return _single(folders), ()
     pairs, alone = paired_folders(*folders)
     if alone:
-        sentence = (
-            f"{len(alone)} files in {_names(folders)} have no partner of the same name: {_names(alone)}"
-        )
+        count = f"{len(alone)} files" if len(alone) > 1 else "1 file"
+        sentence = f"{count} in {_names(folders)} with no partner of the same name: {_names(alone)}"
         if config.unmatched == "error":
             raise PlanError(f"{sentence}. Add the partners, or say unmatched: skip.")
         notes.append(f"{sentence}; they are left out.")
@@ -287,18 +286,22 @@ def _read_list(path: Path) -> tuple[list[Record], list[Record]]:
         rows = [(reader.line_num, row) for row in reader]
     parts: tuple[list[Record], list[Record]] = ([], [])
     for number, row in rows:
-        names = [row.get("source"), row.get("target")]
-        if not all(isinstance(name, str) and name for name in names):
+        lacking = [
+            name for name in ("source", "target") if not isinstance(row.get(name), str) or not row[name]
+        ]
+        if lacking:
+            found = ", ".join(str(name) for name in row if row[name]) or "nothing"
             raise PlanError(
-                f"{display_path(path)}, line {number}: needs source and target; found "
-                f"{', '.join(sorted(map(str, row)))}."
+                f"{display_path(path)}, line {number}: {' and '.join(lacking)} is missing or empty; every "
+                f"line names source and target, and this one has {found}."
             )
+        names = row["source"], row["target"]
         part = str(row.get("split") or "train").lower()
         if part not in (*TRAIN, *HELD_OUT):
             raise PlanError(
                 f"{display_path(path)}, line {number}: split is {part!r}, and may be train, val or test."
             )
-        record = Record(str(names[0]), path.parent / str(names[0]), path.parent / str(names[1]))
+        record = Record(names[0], path.parent / names[0], path.parent / names[1])
         parts[part not in TRAIN].append(record)
     _require_files([file for part in parts for record in part for file in record.files], path)
     return parts

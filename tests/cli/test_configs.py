@@ -264,6 +264,11 @@ def test_the_table_has_every_key_with_a_meaning() -> None:
     assert code == 0 and "training.schedule (cosine).floor" in out and "downs" not in out
 
 
+def test_a_word_that_no_key_has() -> None:
+    code, out, err = call("schema", "nosuchword")
+    assert code == 2 and not out and "no key has nosuchword in it" in err
+
+
 def test_the_schema_knows_every_method_and_architecture() -> None:
     code, out, _ = call("schema", "--json")
     found = json.loads(out)

@@ -287,6 +287,16 @@ def test_few_samples_and_nothing_held_out(tmp_path: Path) -> None:
     }
 
 
+def test_nothing_usable_is_not_called_enough(tmp_path: Path) -> None:
+    for side in "AB":
+        write(tmp_path / side, "1.png", noise(1))
+        (tmp_path / side / "1.png").write_bytes(b"")
+    findings = run({"paired": (tmp_path / "A", tmp_path / "B")}).findings
+    (finding,) = [found for found in findings if found.kind == "few"]
+    assert finding.level == "error" and "0 usable samples" in finding.text
+    assert "enough" not in finding.hint
+
+
 def test_what_cannot_be_matched_at_all_is_one_finding(tmp_path: Path) -> None:
     write(tmp_path / "A", "x.png", noise(1))
     write(tmp_path / "B", "y.png", noise(2))

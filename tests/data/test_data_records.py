@@ -146,7 +146,12 @@ def test_lists(tmp_path: Path, suffix: str) -> None:
     ("name", "text", "sentence"),
     [
         ("l.csv", "source,target\nA/0.png,B/no.png\n", r"do not exist: .*no\.png"),
-        ("l.csv", "input,output\nA/0.png,B/0.png\n", "line 2: needs source and target; found input, output"),
+        (
+            "l.csv",
+            "input,output\nA/0.png,B/0.png\n",
+            "line 2: source and target is missing or empty; .* has input, output",
+        ),
+        ("l.csv", "source,target\nA/0.png,\n", "line 2: target is missing or empty; .* this one has source"),
         ("l.csv", "source,target,split\nA/0.png,B/0.png,dev\n", "split is 'dev'"),
         ("l.jsonl", '{"source": "A/0.png"\n', "line 1: is not"),
         ("l.jsonl", "", "names no pairs"),
