@@ -105,7 +105,7 @@ class Children:
     Args:
         places: Of this process.
         command: What starts a process; by default the running program once more.
-        tell: Called with a sentence before this process is ended.
+        tell: Called with what has happened before this process is ended: "process 1 of 2 was killed".
 
     Raises:
         ConfigError: It is not known how this program was started.
@@ -161,7 +161,7 @@ class Children:
                 continue
             if self._done.wait(_GRACE):
                 return
-            self._tell(f"{found}; the run has ended. Continue it from its last state with --resume.")
+            self._tell(found)
             for process in self._processes:
                 with suppress(OSError):
                     process.kill()

@@ -111,7 +111,7 @@ def train(
             )
         failed = True
         try:
-            runtime.launch(command, watch.warn)
+            runtime.launch(command, lambda dead: watch.warn(_ended(dead, folder)))
             if settings.threads is not None:
                 torch.set_num_threads(settings.threads)
             run = _Run(experiment, folder, runtime, watch)
@@ -132,7 +132,7 @@ def train(
         except (LostProcessError, RuntimeError) as error:
             if not runtime.is_silence(error):
                 raise
-            raise TrainingError(f"{runtime.who_died()}; the run has ended. {_way_on(folder)}") from error
+            raise TrainingError(_ended(runtime.who_died(), folder)) from error
         finally:
             runtime.close(failed)
         return summary
@@ -512,11 +512,13 @@ class _Clock:
         return speed, left
 
 
-def _way_on(folder: Path) -> str:
-    """Returns how to go on with a run that has ended early."""
+def _ended(reason: str, folder: Path) -> str:
+    """Returns why the run in `folder` has ended early, and how to go on with it."""
+    if not (folder / CONFIG).is_file():
+        return f"{reason}; the run has ended before its first step. Start it again."
     steps = [int(path.stem.removeprefix("state_")) for path in States(folder / "states", keep=1).paths()]
     start = f"from step {steps[0]}" if steps else "at its beginning: it had not saved anything"
-    return f"--resume {display_path(folder)} goes on {start}."
+    return f"{reason}; the run has ended. --resume {display_path(folder)} goes on {start}."
 
 
 def _in_use(folder: Path) -> bool:

@@ -100,7 +100,8 @@ class Runtime:
 
         Args:
             command: What starts a process; by default the running program once more.
-            tell: Called with a sentence before this process is ended because another one has died.
+            tell: Called before this process is ended because another one has died, with what has happened:
+                "process 1 of 2 was killed".
 
         Raises:
             LostProcessError: They do not find each other.
@@ -274,8 +275,8 @@ class Runtime:
             if self.rank > 1:
                 raise SystemExit(1)
             return f"the first of {self.world} processes has died"
-        dead = self._children.dead(wait=2.0) if self._children is not None else None
-        return dead or f"one of {self.world} processes has died"
+        dead = self._children.dead(wait=5.0) if self._children is not None else None
+        return dead or f"one of {self.world} processes does not answer any more"
 
     def close(self, failed: bool = False) -> None:
         """Leaves the group of processes.
