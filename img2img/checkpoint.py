@@ -51,12 +51,17 @@ class ModelInfo:
         output: "like_input": a grey picture stays grey, as in super-resolution. "own": what leaves the
             network decides, as in translation.
         size: Side length in pixels that it was trained at and works best with, or None for any.
+        palette: The colours of the label maps that it was trained on, one input channel for each; None for
+            pictures.
+        nearest: Whether its inputs must be resized without mixing colours, as label maps must.
         origin: Where it comes from, for people: {"layout": "ESRGAN, old", "file": "4x_foo.pth"}.
     """
 
     output: Output = "like_input"
     size: int | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
+    palette: tuple[tuple[int, ...], ...] | None = None
+    nearest: bool = False
 
 
 def save_model(
@@ -92,6 +97,8 @@ def save_model(
         "output": info.output,
         "size": info.size,
         "origin": dict(info.origin),
+        "palette": info.palette,
+        "nearest": info.nearest,
         "sha256": fingerprint(state),
     }
     try:
@@ -136,7 +143,14 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         )
     facts = _parse(metadata[KEY], path)
     spec = ArchSpec(facts["architecture"], facts["arguments"])
-    info = ModelInfo(facts["output"], facts["size"], facts["origin"])
+    palette = facts.get("palette")
+    info = ModelInfo(
+        facts["output"],
+        facts["size"],
+        facts["origin"],
+        None if palette is None else tuple(map(tuple, palette)),
+        facts.get("nearest") is True,
+    )
     # the shapes in the header are compared before the weights are read
     _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
     state = read_tensors(path)
@@ -289,6 +303,7 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         "origin": isinstance(facts.get("origin"), dict)
         and all(isinstance(value, str) for value in facts["origin"].values()),
         "sha256": isinstance(facts.get("sha256"), str),
+        "palette": _is_palette(facts.get("palette")),
     } | {
         name: name in facts
         for name in ("scale", "in_channels", "out_channels", "input_range", "output_range", "colour")
@@ -296,6 +311,18 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
     if wrong := [name for name, is_right in right.items() if not is_right]:
         raise ModelError(f"has a damaged header: {', '.join(wrong)} missing or wrong.", path)
     return dict(facts)
+
+
+def _is_palette(value: Any) -> bool:
+    """Returns whether `value` is None or up to 256 colours of equally many integers."""
+    if value is None:
+        return True
+    return (
+        isinstance(value, list)
+        and 0 < len(value) <= 256
+        and all(isinstance(colour, list) and 0 < len(colour) == len(value[0]) for colour in value)
+        and all(type(level) is int and 0 <= level < 65536 for colour in value for level in colour)
+    )
 
 
 class _NoFilling(TorchFunctionMode):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from img2img.data.findings import Case, Finding, Material, Side
 from img2img.data.inspection import FLAT, Face, alike
-from img2img.data.palette import MOST
 from img2img.data.records import paired_folders
+from img2img.image.palette import MOST
 
 LIKENESS = (
     0.98  # correlation of thumbnails; measured: copies in other sizes and qualities 0.99, others below 0.97

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.data.palette import MOST, Palette
 from img2img.data.pictures import halves
 from img2img.errors import ImageError
 from img2img.image import Image, read_image, white_of
 from img2img.image.image import Pixels
+from img2img.image.palette import MOST, Palette
 
 GRID = 16  # a thumbnail has GRID x GRID values
 FLAT = 2 / 255  # standard deviation, as a part of white, below which a picture shows nothing

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from img2img.data import palette as palettes
 from img2img.data.augment import Augmenter
 from img2img.data.cache import Cache, PrivateCache
 from img2img.data.config import DataConfig, Kind, Size
 from img2img.data.datasets import Dataset, PairedDataset, UnpairedDataset
-from img2img.data.palette import Palette
 from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, flat, halves, read
 from img2img.data.records import Record, Records, find_records
 from img2img.errors import ConfigError, ImageError, PlanError
 from img2img.image import Image
+from img2img.image import palette as palettes
 from img2img.image.image import Pixels
+from img2img.image.palette import Palette
 from img2img.weights.finder import user_cache
 
 _PROBED = 12  # pictures that are opened to learn about all
@@ -42,6 +42,7 @@ class Data:
         target_channels: Of those that should come out of it.
         description: What was found, in one sentence.
         notes: Sentences about what was left out.
+        palette: The colours that the channels of one-hot label maps stand for, or None.
     """
 
     train: Dataset
@@ -50,6 +51,7 @@ class Data:
     target_channels: int
     description: str
     notes: tuple[str, ...] = ()
+    palette: Palette | None = None
 
     def describe(self) -> str:
         """Returns one sentence for the log of a training."""
@@ -146,6 +148,7 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
         channels[1],
         _sentence(records, source, target, seen, channels[1]),
         records.notes,
+        palette,
     )
 
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 import numpy as np
 
-from img2img.data.palette import Palette, classes
 from img2img.errors import ImageReadError
 from img2img.image import Image, read_image, white_of
 from img2img.image.image import Pixels
+from img2img.image.palette import Palette, classes
 from img2img.image.resize import resize
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601

@@ -13,6 +13,7 @@ from img2img.checkpoint import ModelInfo, fingerprint
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image import Image
 from img2img.image.image import DTYPES, Pixels
+from img2img.image.palette import nearest, one_hot
 from img2img.image.resize import resize
 from img2img.inference.alpha import bleed
 from img2img.inference.backends import Backend
@@ -228,6 +229,8 @@ class Translator:
 
     def _seen(self, image: Image) -> Image:
         """Returns `image` at the size that the network works at; its proportions are not kept, as trained."""
+        if self.info.nearest or self.info.palette:
+            return self._labels(image)
         if self.size is None or (image.height, image.width) == (self.size, self.size):
             return image
         pixels = image.pixels if image.alpha is None else bleed(image.pixels, image.alpha)
@@ -235,6 +238,17 @@ class Translator:
         if alpha is not None:
             alpha = resize(alpha[..., None], self.size, self.size)[..., 0]
         return image.replace(pixels=resize(pixels, self.size, self.size), alpha=alpha)
+
+    def _labels(self, image: Image) -> Image:
+        """Returns a label map as the network was trained on it: colours unmixed, each in a channel of its own."""
+        pixels = image.pixels
+        if pixels.dtype == np.float32 and self.info.palette:
+            raise ProcessingError("label maps hold whole numbers, and this picture holds fractions.")
+        if self.size is not None and pixels.shape[:2] != (self.size, self.size):
+            pixels = nearest(pixels, self.size, self.size)
+        if self.info.palette:
+            pixels = one_hot(pixels, self.info.palette)
+        return image.replace(pixels=pixels, alpha=None)
 
     def _returned(self, result: Image, source: Image) -> Image:
         """Returns `result` at its final size and strength.
@@ -282,7 +296,7 @@ class Translator:
             if alpha is None:
                 alpha = np.full(pixels.shape[:2], image.white, pixels.dtype)
             return [np.concatenate((pixels, alpha[..., None]), 2)]
-        if image.channels == 1:
+        if image.channels == 1 and wanted <= 4:
             return [np.repeat(pixels, wanted, 2)]
         if wanted == 1 and self.generator.out_channels == 1 and self.info.output == "like_input":
             return [pixels[..., channel : channel + 1] for channel in range(image.channels)]

@@ -349,7 +349,11 @@ class _Run:
         samples.mkdir(parents=True, exist_ok=True)
         for folder in (self.folder, samples):
             sweep_parts(folder)
-        write_bytes(self.experiment.dump().encode(), self.folder / CONFIG)
+        experiment = self.experiment
+        if self.data.palette is not None:  # found in the files: a run that continues must not find another
+            data = experiment.data.model_copy(update={"palette": self.data.palette})
+            experiment = experiment.model_copy(update={"data": data})
+        write_bytes(experiment.dump().encode(), self.folder / CONFIG)
 
     def _batches(self) -> Generator[Batch, None, None]:
         stream = batches(
@@ -489,7 +493,8 @@ class _Run:
         output: Output = "like_input" if self.method.data_kind == "super_resolution" else "own"
         for name, generator in generators.items():
             stem = kind if len(generators) == 1 else f"{name}_{kind}"
-            info = ModelInfo(output, square, origin)
+            nearest = self.experiment.data.source_labels != "none"
+            info = ModelInfo(output, square, origin, self.data.palette, nearest)
             try:
                 save_model(self.folder / f"{stem}.safetensors", generator, info)
             except ModelError as error:

@@ -11,8 +11,8 @@ import torch
 from worlds import noise, write
 
 from img2img.data import Data, DataConfig, batches, open_data
-from img2img.data.palette import classes, collect
 from img2img.errors import ConfigError
+from img2img.image.palette import classes, collect
 from img2img.types import SYMMETRIC, UNIT, Batch
 
 COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [255, 255, 0]], np.uint8)

@@ -36,6 +36,30 @@ def collect(maps: Iterable[Pixels]) -> Palette:
     return tuple(sorted(colours))
 
 
+def one_hot(pixels: Pixels, palette: Palette) -> Pixels:
+    """Returns label maps as a network takes them: one channel for each colour, white where it is.
+
+    Args:
+        pixels: (H, W, C) of integers; grey for a palette of colours, or the reverse, is taken as such.
+        palette: Up to 256 colours of C values, in the depth of `pixels`.
+
+    Returns:
+        (H, W, colours) in uint8, 0 or 255.
+    """
+    values = len(palette[0])
+    if pixels.shape[2] == 1 < values:
+        pixels = np.repeat(pixels, values, 2)
+    indices = classes(pixels[..., :values], palette)
+    return np.where(indices == np.arange(len(palette)), np.uint8(255), np.uint8(0))
+
+
+def nearest(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Returns `pixels` (H, W, C) at another size without mixing any two of them."""
+    rows = ((np.arange(height) + 0.5) * pixels.shape[0] / height).astype(np.int64)
+    columns = ((np.arange(width) + 0.5) * pixels.shape[1] / width).astype(np.int64)
+    return np.ascontiguousarray(pixels[rows[:, None], columns])
+
+
 def classes(pixels: Pixels, palette: Palette) -> NDArray[np.uint8]:
     """Returns which colour of `palette` each pixel has, or is nearest to.
 
@@ -61,9 +85,9 @@ def classes(pixels: Pixels, palette: Palette) -> NDArray[np.uint8]:
         unique, back = np.unique(flat, axis=0, return_inverse=True)
         colours = unique.astype(np.float64)
     known = np.asarray(palette, np.float64)
-    nearest = np.empty(len(colours), np.uint8)
+    closest = np.empty(len(colours), np.uint8)
     for start in range(0, len(colours), _AT_ONCE):
         some = colours[start : start + _AT_ONCE, None]
-        nearest[start : start + _AT_ONCE] = ((some - known) ** 2).sum(2).argmin(1)
-    result: NDArray[np.uint8] = nearest[back.reshape(-1)].reshape(*pixels.shape[:2], 1)
+        closest[start : start + _AT_ONCE] = ((some - known) ** 2).sum(2).argmin(1)
+    result: NDArray[np.uint8] = closest[back.reshape(-1)].reshape(*pixels.shape[:2], 1)
     return result
