@@ -240,7 +240,7 @@ class Translator:
         return image.replace(pixels=resize(pixels, self.size, self.size), alpha=alpha)
 
     def _labels(self, image: Image) -> Image:
-        """Returns a label map as the network was trained on it: colours unmixed, each in a channel of its own."""
+        """Returns a label map as the network saw it in training: colours unmixed, each in its own channel."""
         pixels = image.pixels
         if pixels.dtype == np.float32 and self.info.palette:
             raise ProcessingError("label maps hold whole numbers, and this picture holds fractions.")
