@@ -105,10 +105,10 @@ def train(
     first = runtime.places.is_first
     with locked(folder) if first else nullcontext():
         if first and not resume and _in_use(folder):
-            raise ConfigError(
-                f"{display_path(folder)} is not empty; `--resume {display_path(folder)}` continues a run, "
-                "another -o starts a new one."
-            )
+            name, others = display_path(folder), "another -o starts a new one."
+            if (folder / CONFIG).exists():
+                raise ConfigError(f"{name} is not empty; `--resume {name}` continues a run, {others}")
+            raise ConfigError(f"{name} is not empty, and holds no run; {others}")
         failed = True
         try:
             runtime.launch(command, lambda dead: watch.warn(_ended(dead, folder)))

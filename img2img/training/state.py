@@ -111,10 +111,10 @@ def require_space(folder: Path, size: int, advice: str = _RESUME) -> None:
     Raises:
         DiskError: They do not.
     """
-    free = shutil.disk_usage(folder).free
-    if free < size * _SPARE:
+    free, needed = shutil.disk_usage(folder).free, int(size * _SPARE)
+    if free < needed:
         raise DiskError(
-            f"{display_path(folder)}: {_mib(size)} are to be written and {_mib(free)} are free. {advice}"
+            f"{display_path(folder)}: {_mib(needed)} are to be written and {_mib(free)} are free. {advice}"
         )
 
 

@@ -437,3 +437,10 @@ def test_constant_pictures_are_noticed(tmp_path: Path) -> None:
     sets = ["steps=1", "sample_every=1", "method.init.gain=1e-6"]
     go(tmp_path / "data", tmp_path / "run", *sets, watch=notes)
     assert any("the output is one flat colour for every sample" in text for text in notes.warned)
+
+
+def test_a_folder_of_something_else_is_left_alone(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(ConfigError, match="is not empty, and holds no run; another -o starts a new one"):
+        go(pairs, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
