@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, get_args
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
 from img2img.models.prelu import PReLU
+from img2img.models.skip import require_addable, shuffled
 
 Activation = Literal["prelu", "relu", "leakyrelu"]
 
@@ -52,11 +52,7 @@ class Compact(Generator):
         super().__init__()
         if min(in_channels, out_channels, scale, features) < 1 or convs < 0:
             raise ConfigError("the compact network needs channels, scale and features of 1 or more.")
-        if in_channels != out_channels and 1 not in (in_channels, out_channels):
-            raise ConfigError(
-                f"the compact network adds its input to its output: {in_channels} channels in and "
-                f"{out_channels} out do not fit; take equal numbers, or 1 on one side."
-            )
+        require_addable("the compact network", in_channels, out_channels)
         if activation not in get_args(Activation):
             raise ConfigError(f"activation {activation!r} is not one of {', '.join(get_args(Activation))}.")
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
@@ -73,14 +69,11 @@ class Compact(Generator):
         layers.append(nn.Conv2d(features, out_channels * scale**2, 3, padding=1))
         self.body = nn.Sequential(*layers)
         self.output_layers = (f"body.{len(layers) - 1}",)
-        # a layer's input and output; at the end the phases before and after the shuffle
+        # a layer's input and output; at the end the phases before, with the input, and after the shuffle
         phases = out_channels * scale**2
-        self.live_features = 2 * in_channels + max(2 * features, features + phases, 3 * phases)
+        self.live_features = 2 * in_channels + max(2 * features, features + phases, 4 * phases)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges (N, in_channels, H, W) in (0, 1) to (N, out_channels, H*scale, W*scale)."""
         phases = self.body(x)
-        base = x.mean(1, keepdim=True) if self.in_channels > self.out_channels else x
-        # every phase gains the input pixel: the same as enlarging it by nearest neighbour after the shuffle
-        phases = phases.unflatten(1, (self.out_channels, self.scale**2)) + base.unsqueeze(2)
-        return F.pixel_shuffle(phases.flatten(1, 2), self.scale)
+        return shuffled(phases, x, self.out_channels, self.scale)

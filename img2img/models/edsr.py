@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
+from img2img.models.skip import require_addable, shuffled
 
 
 class _Block(nn.Module):
@@ -63,16 +64,13 @@ class EDSR(Generator):
         super().__init__()
         if min(in_channels, out_channels, scale, features) < 1 or blocks < 0:
             raise ConfigError("EDSR needs channels, scale and features of 1 or more.")
-        if in_channels != out_channels and 1 not in (in_channels, out_channels):
-            raise ConfigError(
-                f"EDSR adds its input to its output: {in_channels} channels in and {out_channels} out do not "
-                "fit; take equal numbers, or 1 on one side."
-            )
+        require_addable("EDSR", in_channels, out_channels)
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
         self.receptive_field = 2 * blocks + 3
         phases = out_channels * scale**2
-        # the long skip and a block's input, its inside and its result; or the phases around the shuffle
-        self.live_features = 2 * in_channels + max(4 * features, features + phases, 3 * phases)
+        # the long skip and a block's input, its inside and its result; or at the end the phases, those with the
+        # input, and the picture
+        self.live_features = 2 * in_channels + max(4 * features, features + phases, 4 * phases)
 
         self.first = nn.Conv2d(in_channels, features, 3, padding=1)
         self.blocks = nn.Sequential(*(_Block(features) for _ in range(blocks)))
@@ -82,12 +80,9 @@ class EDSR(Generator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges (N, in_channels, H, W) in (0, 1) to (N, out_channels, H*scale, W*scale)."""
-        base = x.mean(1, keepdim=True) if self.in_channels > self.out_channels else x
         y = self.first(x)
         phases = self.last(y + self.after(self.blocks(y)))
-        # every phase gains the input pixel: the same as enlarging it by nearest neighbour after the shuffle
-        phases = phases.unflatten(1, (self.out_channels, self.scale**2)) + base.unsqueeze(2)
-        return F.pixel_shuffle(phases.flatten(1, 2), self.scale)
+        return shuffled(phases, x, self.out_channels, self.scale)
 
 
 @torch.no_grad()

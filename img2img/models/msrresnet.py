@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
+from img2img.models.skip import addable, require_addable
 from img2img.models.srresnet import STEPS
 
 
@@ -65,11 +66,7 @@ class MSRResNet(Generator):
         super().__init__()
         if scale not in STEPS:
             raise ConfigError(f"MSRResNet enlarges by {', '.join(map(str, STEPS))}; the scale is {scale}.")
-        if in_channels != out_channels and 1 not in (in_channels, out_channels):
-            raise ConfigError(
-                f"MSRResNet adds its input to its output: {in_channels} channels in and {out_channels} out "
-                "do not fit; take equal numbers, or 1 on one side."
-            )
+        require_addable("MSRResNet", in_channels, out_channels)
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
         self.receptive_field = 2 * blocks + 3
         # at the last shuffle: its input and output, and the features that the convolution before it read
@@ -88,7 +85,7 @@ class MSRResNet(Generator):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H*scale, W*scale), both in [0, 1]."""
-        base = x.mean(1, keepdim=True) if self.in_channels > self.out_channels else x
+        base = addable(x, self.out_channels)
         y = self.blocks(F.leaky_relu(self.first(x), 0.1, inplace=True))
         for step, conv in zip(STEPS[self.scale], self.up, strict=True):
             y = F.leaky_relu(F.pixel_shuffle(conv(y), step), 0.1, inplace=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,22 @@ class Status:
     steps_per_second: float = math.nan
     images_per_second: float = math.nan
     seconds_left: float | None = None
+
+
+class Clock:
+    """Tells the speed since the last look, and the time that is left at the mean speed since the start."""
+
+    def __init__(self, step: int) -> None:
+        self._started = self._looked = time.perf_counter()
+        self._first = self._last = step
+
+    def look(self, step: int, total: int) -> tuple[float, float]:
+        """Returns steps a second and the seconds that are left."""
+        now = time.perf_counter()
+        speed = (step - self._last) / max(now - self._looked, 1e-9)
+        left = (total - step) * (now - self._started) / (step - self._first)
+        self._looked, self._last = now, step
+        return speed, left
 
 
 class Watch(Protocol):

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from img2img import __version__
-from img2img.checkpoint import ModelInfo, Output, save_model
-from img2img.data import Data, Dataset, batches, in_order, open_data
-from img2img.errors import ConfigError, ImageWriteError, Img2ImgError, ModelError, display_path
+from img2img.data import Data, batches, open_data
+from img2img.errors import ConfigError, Img2ImgError, display_path
 from img2img.image import write_bytes
 from img2img.image.files import sweep_parts
 from img2img.methods import Method, methods
-from img2img.models import Generator as Network
 from img2img.training.experiment import Experiment, Stage, scale_of, stages
-from img2img.training.grid import write_grid
-from img2img.training.health import Health
 from img2img.training.initial import load_initial
 from img2img.training.layout import arrange
 from img2img.training.lock import LOCK, locked
-from img2img.training.log import Metrics, Silent, Status, Watch
+from img2img.training.log import Clock, Metrics, Silent, Status, Watch
 from img2img.training.loop import Trainer
+from img2img.training.outcome import Outcome
 from img2img.training.processes import LostProcessError
 from img2img.training.runtime import Runtime
 from img2img.training.state import DiskError, States, require_space, size_of
-from img2img.training.validation import Scores, validate
+from img2img.training.validation import Scores
 from img2img.types import Batch
 
 CONFIG = "config.yaml"
@@ -168,8 +162,7 @@ class _Run:
         self.trainer = Trainer(self.method, self.settings, runtime, self._rate)
         self._seed_again()
         self.states = States(folder / "states", self.settings.keep_states)
-        self.scores = Scores()
-        self.health = Health()
+        self.outcome = Outcome(experiment, folder, self.data, self.trainer, self.watch)
         self.samples = 0  # seen so far by all processes: with the seed it decides all data that follow
 
     @property
@@ -235,7 +228,7 @@ class _Run:
             self.watch.warn(note)
         if rank >= len(ranks):
             self._seed_again()
-        self.scores = Scores(**state["scores"])
+        self.outcome.scores = Scores(**state["scores"])
         if state["global_batch"] != self.global_batch:
             self.trainer.step_count = self.samples // self.global_batch
             self.watch.warn(
@@ -251,7 +244,7 @@ class _Run:
             return self.summary(stopped=False)
         settings = self.settings
         metrics = Metrics(self.folder, self.step, self.samples) if self.runtime.is_first else None
-        clock = _Clock(self.step)
+        clock = Clock(self.step)
         stopped = False
         with closing(metrics) if metrics else nullcontext(), closing(self._batches()) as stream:
             while self.step < self.total and not stopped:
@@ -271,9 +264,9 @@ class _Run:
                 if log:
                     self._log(clock, metrics)
                 if _due(self.step, settings.sample_every, done):
-                    self._draw()
+                    self.outcome.draw(self.step)
                 if _due(self.step, settings.validate_every, done):
-                    self._validate(metrics)
+                    self.outcome.validate(self.step, self.samples, metrics)
                 if save:
                     self.save()
         self.runtime.barrier()
@@ -282,9 +275,8 @@ class _Run:
     def summary(self, stopped: bool) -> Summary:
         """Returns where the run stands."""
         models = sorted(self.folder.glob("*.safetensors"))
-        return Summary(
-            self.folder, self.step, self.total, stopped, self.scores.best, self.scores.last, models
-        )
+        scores = self.outcome.scores
+        return Summary(self.folder, self.step, self.total, stopped, scores.best, scores.last, models)
 
     def save(self) -> None:
         """Writes the model files, then the state, each whether or not the other one can be written.
@@ -300,7 +292,11 @@ class _Run:
         ranks = self.runtime.collect({"random": state["random"], "buffers": mine, **sums})
         problems: list[str] = []
         if self.runtime.is_first:
-            for write in (self._export_last, lambda: self.states.save(self._state(state, ranks))):
+            writers = (
+                lambda: self.outcome.export_last(self.step, self.samples),
+                lambda: self.states.save(self._state(state, ranks)),
+            )
+            for write in writers:
                 try:
                     write()
                 except DiskError as error:
@@ -316,7 +312,7 @@ class _Run:
             "global_batch": self.global_batch,
             "trainer": trainer,
             "ranks": ranks,
-            "scores": self.scores.state(),
+            "scores": self.outcome.scores.state(),
             "facts": self._facts(),
         }
 
@@ -401,7 +397,7 @@ class _Run:
                     )
                 )
 
-    def _log(self, clock: _Clock, metrics: Metrics | None) -> None:
+    def _log(self, clock: Clock, metrics: Metrics | None) -> None:
         speed, left = clock.look(self.step, self.total)
         epoch = self.samples // len(self.data.train)
         means = self.trainer.means()
@@ -415,106 +411,8 @@ class _Run:
             }
             metrics.write(self.step, self.samples, "training", values)
         self.watch.status(status)
-        for sentence in self.health.losses(status.losses):
+        for sentence in self.outcome.health.losses(status.losses):
             self.watch.warn(f"step {self.step}: {sentence}")
-
-    def _draw(self) -> None:
-        if not self.runtime.is_first:
-            return
-        with _apart(self.method):
-            batch = self._some_samples()
-            if batch is None:
-                return
-            with self.runtime.autocast():
-                pictures = self.method.pictures(batch, self.trainer.evaluated())
-        try:
-            write_grid(self.folder / "samples" / f"step_{self.step:08}.png", pictures, batch.keys)
-        except ImageWriteError as error:
-            self.watch.warn(str(error))  # a picture for people; whether the run can go on, its state decides
-        unpaired = self.method.data_kind == "unpaired"
-        for sentence in self.health.pictures(pictures, unpaired):
-            self.watch.warn(f"step {self.step}: {sentence}")
-
-    def _some_samples(self) -> Batch | None:
-        """Returns the samples of the grid, the same ones each time; those of the size of the first."""
-        dataset = self.data.validation if self.data.validation is not None else self.data.train
-        found = list(self._in_order(dataset, self.settings.grid_samples))
-        if not found:
-            return None
-        shapes = [(batch.source.shape, batch.target.shape) for batch in found]
-        same = [batch for batch, shape in zip(found, shapes, strict=True) if shape == shapes[0]]
-        return Batch(
-            torch.cat([batch.source for batch in same]),
-            torch.cat([batch.target for batch in same]),
-            tuple(key for batch in same for key in batch.keys),
-        )
-
-    def _in_order(self, dataset: Dataset, limit: int | None) -> Iterator[Batch]:
-        """Returns the first samples one by one: whole pictures differ in size."""
-        samples = in_order(
-            dataset,
-            batch_size=1,
-            device=self.runtime.device,
-            source_range=self.generator.input_range,
-            target_range=self.generator.output_range,
-            report=self.watch.warn,
-        )
-        return islice(samples, limit)
-
-    def _validate(self, metrics: Metrics | None) -> None:
-        if not self.runtime.is_first or self.data.validation is None:
-            return
-        with _apart(self.method):
-            samples = self._in_order(self.data.validation, self.settings.validation_samples)
-            found = validate(self.method, self.trainer.evaluated(), samples, self.runtime)
-        if not found:
-            return
-        better = self.scores.take(self.step, found)
-        if metrics is not None:
-            metrics.write(self.step, self.samples, "validation", found)
-        text = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
-        self.watch.say(f"Held-out part at step {self.step}: {text}{', the best so far' if better else ''}.")
-        if better:
-            self._export("best", self.trainer.evaluated())
-
-    def _export_last(self) -> None:
-        self._export("last", self.method.generators())
-        if self.trainer.averages:
-            self._export("ema", self.trainer.evaluated())
-
-    def _export(self, kind: str, generators: Mapping[str, Network]) -> None:
-        side = self.experiment.data.crop_size
-        square = side[0] if side and side[0] == side[1] and self.method.scale == 1 else None
-        origin = {
-            "layout": f"img2img {__version__}, {self.experiment.method.name}",
-            "step": str(self.step),
-            "samples": str(self.samples),
-        }
-        output: Output = "like_input" if self.method.data_kind == "super_resolution" else "own"
-        for name, generator in generators.items():
-            stem = kind if len(generators) == 1 else f"{name}_{kind}"
-            nearest = self.experiment.data.source_labels != "none"
-            info = ModelInfo(output, square, origin, self.data.palette, nearest)
-            try:
-                save_model(self.folder / f"{stem}.safetensors", generator, info)
-            except ModelError as error:
-                raise DiskError(str(error)) from error
-
-
-class _Clock:
-    """Tells the speed since the last look, and the time that is left at the mean speed since the start."""
-
-    def __init__(self, step: int) -> None:
-        self._started = self._looked = time.perf_counter()
-        self._first = self._last = step
-
-    def look(self, step: int, total: int) -> tuple[float, float]:
-        """Returns steps a second and the seconds that are left."""
-        now = time.perf_counter()
-        speed = (step - self._last) / max(now - self._looked, 1e-9)
-        left = (total - step) * (now - self._started) / (step - self._first)
-        self._looked, self._last = now, step
-        return speed, left
 
 
 def _ended(reason: str, folder: Path) -> str:
@@ -535,15 +433,3 @@ def _in_use(folder: Path) -> bool:
 
 def _due(step: int, every: int, done: bool = False) -> bool:
     return every > 0 and (done or step % every == 0)
-
-
-@contextmanager
-def _apart(method: Method) -> Iterator[None]:
-    """Within it the networks evaluate, and nothing random that happens is seen by the training."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad():
-        method.eval()
-        try:
-            yield
-        finally:
-            method.train()

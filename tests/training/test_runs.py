@@ -82,7 +82,8 @@ def straight(pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_leaves_everything_that_it_promises(straight: Path) -> None:
-    names = {path.relative_to(straight).as_posix() for path in straight.rglob("*") if path.is_file()}
+    files = [path.relative_to(straight) for path in straight.rglob("*") if path.is_file()]
+    names = {path.as_posix() for path in files if path.parts[0] != "tensorboard"}  # where that is installed
     assert names == {
         "config.yaml",
         "metrics.jsonl",

@@ -1,0 +1,154 @@
+"""What comes out of a run for people: grids of pictures, scores, warnings, model files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from img2img import __version__
+from img2img.checkpoint import ModelInfo, Output, save_model
+from img2img.data import Data, Dataset, in_order
+from img2img.errors import ImageWriteError, ModelError
+from img2img.methods import Method
+from img2img.models import Generator as Network
+from img2img.training.experiment import Experiment
+from img2img.training.grid import write_grid
+from img2img.training.health import Health
+from img2img.training.log import Metrics, Watch
+from img2img.training.loop import Trainer
+from img2img.training.state import DiskError
+from img2img.training.validation import Scores, validate
+from img2img.types import Batch
+
+
+class Outcome:
+    """Looks at the networks of a run now and then; nothing of it changes what they learn.
+
+    The first of several processes does all of it.
+
+    Args:
+        experiment: The configuration.
+        folder: Of the run.
+        data: Its data.
+        trainer: Its networks.
+        watch: Is told of scores and troubles.
+
+    Attributes:
+        scores: Of the last validation and the best one.
+        health: What has been warned of.
+    """
+
+    def __init__(
+        self, experiment: Experiment, folder: Path, data: Data, trainer: Trainer, watch: Watch
+    ) -> None:
+        self.experiment, self.settings, self.folder = experiment, experiment.training, folder
+        self.data, self.trainer, self.method, self.runtime = data, trainer, trainer.method, trainer.runtime
+        self.generator = next(iter(self.method.generators().values()))
+        self.watch = watch
+        self.scores = Scores()
+        self.health = Health()
+
+    def draw(self, step: int) -> None:
+        """Writes the grid of pictures, and says what it gives reason to."""
+        if not self.runtime.is_first:
+            return
+        with _apart(self.method):
+            batch = self._some_samples()
+            if batch is None:
+                return
+            with self.runtime.autocast():
+                pictures = self.method.pictures(batch, self.trainer.evaluated())
+        try:
+            write_grid(self.folder / "samples" / f"step_{step:08}.png", pictures, batch.keys)
+        except ImageWriteError as error:
+            self.watch.warn(str(error))  # a picture for people; whether the run can go on, its state decides
+        unpaired = self.method.data_kind == "unpaired"
+        for sentence in self.health.pictures(pictures, unpaired):
+            self.watch.warn(f"step {step}: {sentence}")
+
+    def _some_samples(self) -> Batch | None:
+        """Returns the samples of the grid, the same ones each time; those of the size of the first."""
+        dataset = self.data.validation if self.data.validation is not None else self.data.train
+        found = list(self._in_order(dataset, self.settings.grid_samples))
+        if not found:
+            return None
+        shapes = [(batch.source.shape, batch.target.shape) for batch in found]
+        same = [batch for batch, shape in zip(found, shapes, strict=True) if shape == shapes[0]]
+        return Batch(
+            torch.cat([batch.source for batch in same]),
+            torch.cat([batch.target for batch in same]),
+            tuple(key for batch in same for key in batch.keys),
+        )
+
+    def _in_order(self, dataset: Dataset, limit: int | None) -> Iterator[Batch]:
+        """Returns the first samples one by one: whole pictures differ in size."""
+        samples = in_order(
+            dataset,
+            batch_size=1,
+            device=self.runtime.device,
+            source_range=self.generator.input_range,
+            target_range=self.generator.output_range,
+            report=self.watch.warn,
+        )
+        return islice(samples, limit)
+
+    def validate(self, step: int, samples: int, metrics: Metrics | None) -> None:
+        """Measures on the held-out part; the best networks so far become the model files `best`."""
+        if not self.runtime.is_first or self.data.validation is None:
+            return
+        with _apart(self.method):
+            held_out = self._in_order(self.data.validation, self.settings.validation_samples)
+            found = validate(self.method, self.trainer.evaluated(), held_out, self.runtime)
+        if not found:
+            return
+        better = self.scores.take(step, found)
+        if metrics is not None:
+            metrics.write(step, samples, "validation", found)
+        text = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+        self.watch.say(f"Held-out part at step {step}: {text}{', the best so far' if better else ''}.")
+        if better:
+            self._export("best", self.trainer.evaluated(), step, samples)
+
+    def export_last(self, step: int, samples: int) -> None:
+        """Writes the model files of the present weights, and of their averages.
+
+        Raises:
+            DiskError: There is no room.
+        """
+        self._export("last", self.method.generators(), step, samples)
+        if self.trainer.averages:
+            self._export("ema", self.trainer.evaluated(), step, samples)
+
+    def _export(self, kind: str, generators: Mapping[str, Network], step: int, samples: int) -> None:
+        side = self.experiment.data.crop_size
+        square = side[0] if side and side[0] == side[1] and self.method.scale == 1 else None
+        origin = {
+            "layout": f"img2img {__version__}, {self.experiment.method.name}",
+            "step": str(step),
+            "samples": str(samples),
+        }
+        nearest = self.experiment.data.source_labels != "none"
+        output: Output = "like_input" if self.method.data_kind == "super_resolution" else "own"
+        for name, generator in generators.items():
+            stem = kind if len(generators) == 1 else f"{name}_{kind}"
+            info = ModelInfo(output, square, origin, self.data.palette, nearest)
+            try:
+                save_model(self.folder / f"{stem}.safetensors", generator, info)
+            except ModelError as error:
+                raise DiskError(str(error)) from error
+
+
+@contextmanager
+def _apart(method: Method) -> Iterator[None]:
+    """Within it the networks evaluate, and nothing random that happens is seen by the training."""
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        method.eval()
+        try:
+            yield
+        finally:
+            method.train()
