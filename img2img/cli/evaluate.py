@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from img2img.cli.network import BACKEND, PRECISION
 from img2img.cli.options import MESSAGES, SPEED, GroupedCommand, option
 from img2img.cli.render import ProgressStyle, print_table, say, say_error
 from img2img.errors import UsageError, display_path
@@ -76,22 +77,8 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 @option("--sheet", type=_PATH, metavar="FILE", help="Write a picture of the worst predictions.")
 @option("-t", "--tile", type=click.IntRange(0), group=SPEED, metavar="PIXELS", help="Side of the tiles.")
 @option("--device", default="auto", show_default=True, group=SPEED, help="cpu, cuda, cuda:1, mps.")
-@option(
-    "--precision",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-    default="auto",
-    show_default=True,
-    group=SPEED,
-    help="Number format of the network.",
-)
-@option(
-    "--backend",
-    type=click.Choice(["auto", "eager", "compile", "openvino"]),
-    default="auto",
-    show_default=True,
-    group=SPEED,
-    help="What computes the network.",
-)
+@PRECISION
+@BACKEND
 @option(
     "--progress",
     type=click.Choice(["auto", "rich", "plain", "none"]),

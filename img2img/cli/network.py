@@ -118,6 +118,22 @@ def _model(**more: Any) -> Any:
     )
 
 
+PRECISION = option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    default="auto",
+    show_default=True,
+    group=SPEED,
+    help="Number format of the network.",
+)
+BACKEND = option(
+    "--backend",
+    type=click.Choice(["auto", "eager", "compile", "openvino"]),
+    default="auto",
+    show_default=True,
+    group=SPEED,
+    help="What computes the network. auto takes OpenVINO where it is installed and faster.",
+)
 _MODEL_HELP = "A model file (.safetensors, .pth) or a name from `model list`."
 _OTHERS = [
     option(
@@ -133,23 +149,9 @@ _OTHERS = [
         show_default=True,
         help="cpu, cuda, cuda:1, mps; cuda:0,cuda:1 shares the files out over both.",
     ),
-    option(
-        "--precision",
-        type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
-        default="auto",
-        show_default=True,
-        group=SPEED,
-        help="Number format of the network.",
-    ),
+    PRECISION,
     option("--fp32", "precision", flag_value="fp32", hidden=True),
-    option(
-        "--backend",
-        type=click.Choice(["auto", "eager", "compile", "openvino"]),
-        default="auto",
-        show_default=True,
-        group=SPEED,
-        help="What computes the network. auto takes OpenVINO where it is installed and faster.",
-    ),
+    BACKEND,
     option(
         "--compile",
         "backend",

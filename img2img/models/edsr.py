@@ -68,8 +68,8 @@ class EDSR(Generator):
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
         self.receptive_field = 2 * blocks + 3
         phases = out_channels * scale**2
-        # the long skip and a block's input, its inside and its result; or at the end the phases, those with the
-        # input, and the picture
+        # the long skip, a block's input, its inside and its result; or at the end the phases, those with
+        # the input, and the picture
         self.live_features = 2 * in_channels + max(4 * features, features + phases, 4 * phases)
 
         self.first = nn.Conv2d(in_channels, features, 3, padding=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -40,5 +41,6 @@ def shuffled(phases: Tensor, x: Tensor, channels: int, scale: int) -> Tensor:
     Returns:
         (N, channels, H * scale, W * scale).
     """
-    sums = phases.unflatten(1, (channels, scale**2)) + addable(x, channels).unsqueeze(2)
+    apart = torch.unflatten(phases, 1, (channels, scale**2))
+    sums = apart + addable(x, channels).unsqueeze(2)
     return F.pixel_shuffle(sums.flatten(1, 2), scale)

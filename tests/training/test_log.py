@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import ClassVar
 
 import pytest
 
@@ -15,7 +16,7 @@ from img2img.training.log import Metrics
 class Writer:
     """Remembers what TensorBoard's writer is given."""
 
-    made: list[Writer] = []
+    made: ClassVar[list[Writer]] = []
 
     def __init__(self, folder: str, purge_step: int | None = None) -> None:
         self.folder, self.purge_step = folder, purge_step

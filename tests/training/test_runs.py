@@ -354,7 +354,7 @@ def test_the_state_is_written_even_if_the_model_cannot_be(
     def fail(path, generator, info) -> None:
         raise ModelError("cannot be written: no space is left on the disk", path)
 
-    monkeypatch.setattr(running, "save_model", fail)
+    monkeypatch.setattr("img2img.training.outcome.save_model", fail)
     with pytest.raises(DiskError, match=r"last\.safetensors: cannot be written"):
         go(pairs, tmp_path, "steps=2")
     assert newest(tmp_path)["step"] == 2
