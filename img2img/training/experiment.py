@@ -205,10 +205,11 @@ def _adopted(tree: dict[str, Any], config: type[MethodConfig]) -> dict[str, Any]
     if "generator" in method or not isinstance(path, str):
         return {}
     generator, scale = architecture(Path(path))
-    adopted: dict[str, Any] = {"generator": generator}
-    if "scale" not in method and "scale" in config.model_fields:
-        adopted["scale"] = scale
-    return {"method": adopted}
+    if "scale" not in config.model_fields:
+        return {"method": {"generator": generator}}
+    if "scale" in method:  # another one than the file's may be wanted
+        return {"method": {"generator": {key: value for key, value in generator.items() if key != "scale"}}}
+    return {"method": {"generator": generator, "scale": scale}}
 
 
 @dataclass(frozen=True)

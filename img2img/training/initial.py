@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Size, Tensor
 
 from img2img.errors import ConfigError, display_path
 from img2img.interop import open_checkpoint
@@ -11,8 +14,14 @@ from img2img.models import Generator
 from img2img.weights import find_model
 
 
-def load_initial(generator: Generator, path: Path) -> None:
+def load_initial(generator: Generator, path: Path) -> str:
     """Gives `generator` the weights of a model file or of any checkpoint that can be imported.
+
+    An upscaler may start from one of another scale: what does not depend on the scale is taken, the layers
+    that make the output's pixels stay fresh. EDSR's authors start theirs so (arXiv:1707.02921, section 3.3).
+
+    Returns:
+        What stays fresh and why, as a clause for a sentence; empty where everything was taken.
 
     Raises:
         ConfigError: It is of another architecture or size; both are named.
@@ -25,9 +34,12 @@ def load_initial(generator: Generator, path: Path) -> None:
             f"{display_path(path)} is a {theirs.name}, the configuration has a {own.name}; "
             "leave method.generator out, and the architecture of the file is taken."
         )
-    weights = found.state_dict()
-    shapes = {name: value.shape for name, value in weights.items()}
-    if shapes != {name: value.shape for name, value in generator.state_dict().items()}:
+    weights, shapes = found.state_dict(), _shapes(generator.state_dict())
+    fresh: list[str] = []
+    if own.arguments | {"scale": None} == theirs.arguments | {"scale": None} and own != theirs:
+        weights = {name: value for name, value in weights.items() if shapes.get(name) == value.shape}
+        fresh = [name for name in shapes if name not in weights]
+    elif _shapes(weights) != shapes:
         differing = [
             f"{key} {theirs.arguments.get(key)} (here {value})"
             for key, value in own.arguments.items()
@@ -37,7 +49,15 @@ def load_initial(generator: Generator, path: Path) -> None:
             f"{display_path(path)} is a {theirs.name} with {', '.join(differing) or 'other weights'}; "
             "leave method.generator out, and the architecture of the file is taken."
         )
-    generator.load_state_dict(weights)
+    generator.load_state_dict(weights, strict=not fresh)
+    if not fresh:
+        return ""
+    layers = dict.fromkeys(name.rpartition(".")[0] for name in fresh)
+    return f"except {', '.join(layers)}, for the file is for x{found.scale} and this is x{generator.scale}"
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, Size]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 def architecture(path: Path) -> tuple[dict[str, Any], int]:

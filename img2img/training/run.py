@@ -184,8 +184,9 @@ class _Run:
                         f"training.initial: there is no generator {name!r}; there is "
                         f"{' and '.join(generators)}."
                     )
-                load_initial(generators[name], path)
-                self.watch.say(f"{name} starts with the weights of {display_path(path)}.")
+                left_out = load_initial(generators[name], path)
+                text = f"{name} starts with the weights of {display_path(path)}"
+                self.watch.say(f"{text}, {left_out}." if left_out else f"{text}.")
             self.trainer.reset_averages()
             if self.runtime.is_first:
                 # two states at once, the old and the new, and the model files beside them

@@ -1,0 +1,64 @@
+"""Weights of others to start from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from img2img.checkpoint import ModelInfo, save_model
+from img2img.errors import ConfigError
+from img2img.methods import methods
+from img2img.models import ArchSpec, build
+from img2img.training import read_experiment
+from img2img.training.initial import load_initial
+from img2img.training.starts import STARTS
+
+SMALL = {"features": 4, "blocks": 2}
+
+
+@pytest.fixture
+def x4(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "x4.safetensors"
+    save_model(path, build(ArchSpec("edsr", {**SMALL, "scale": 4})), ModelInfo("like_input", None, {}))
+    return path
+
+
+def test_all_of_the_same_network_is_taken(x4: Path) -> None:
+    torch.manual_seed(1)
+    network = build(ArchSpec("edsr", {**SMALL, "scale": 4}))
+    before = network.state_dict()["last.weight"].clone()
+    assert load_initial(network, x4) == ""
+    assert not torch.equal(before, network.state_dict()["last.weight"])
+
+
+def test_another_scale_keeps_the_layers_that_make_the_pixels(x4: Path) -> None:
+    torch.manual_seed(0)
+    source = build(ArchSpec("edsr", {**SMALL, "scale": 4})).state_dict()
+    torch.manual_seed(1)
+    network = build(ArchSpec("edsr", {**SMALL, "scale": 2}))
+    fresh = {name: value.clone() for name, value in network.state_dict().items()}
+    said = load_initial(network, x4)
+    assert said == "except last, for the file is for x4 and this is x2"
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, fresh[name] if name.startswith("last.") else source[name]), name
+
+
+@pytest.mark.parametrize(("key", "value"), [("features", 8), ("blocks", 3)])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_another_size_is_an_error_that_names_it(x4: Path, key: str, value: int, scale: int) -> None:
+    network = build(ArchSpec("edsr", {**SMALL, "scale": scale, key: value}))
+    with pytest.raises(ConfigError, match=rf"{key} {SMALL[key]} \(here {value}\).*leave method.generator out"):
+        load_initial(network, x4)
+
+
+@pytest.mark.parametrize(("sets", "scale"), [([], 4), (["scale=2"], 2)])
+def test_the_architecture_of_the_file_at_the_scale_that_is_wanted(
+    x4: Path, sets: list[str], scale: int
+) -> None:
+    initial = f"training.initial={{generator: {x4}}}"
+    experiment = read_experiment(None, [initial, *sets], source={"images": "x"}, defaults=STARTS["images"])
+    method = methods[experiment.method.name](experiment.method, 3, 3)
+    generator = method.generators()["generator"]
+    assert (generator.spec.arguments["blocks"], generator.scale) == (2, scale)
+    load_initial(generator, x4)
