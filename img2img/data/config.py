@@ -18,6 +18,7 @@ SOURCES: dict[str, Kind] = {
 JITTERED = (286, 286)
 CROPPED = (256, 256)
 MEASURED = (512, 512)
+SPLIT_OFF = 0.1
 
 
 def _several(value: object) -> object:
@@ -105,12 +106,13 @@ class DataConfig(BaseModel):
         description="Held-out data of the same kind and layout. By default the folders val or test beside "
         "train (valA, testA, ...), and where there are none, a part that is split off.",
     )
-    validation_fraction: float = Field(
-        0.1,
+    validation_fraction: float | None = Field(
+        None,
         ge=0,
         lt=1,
         description="The share that is split off by a hash of the file names where nothing is held out "
-        "already; 0 for none. Adding files moves no other file.",
+        "already; 0 for none. Adding files moves no other file. null takes 0.1, and of unpaired pictures none, "
+        "for they have no truth to be measured against.",
     )
     split_seed: int = Field(0, ge=0, description="Another number is another split.")
 
@@ -216,6 +218,13 @@ class DataConfig(BaseModel):
         if self.palette is not None and len({len(colour) for colour in self.palette}) != 1:
             raise ValueError("the colours of palette need one length: [r, g, b] each, or one level each")
         return self
+
+    @property
+    def split_fraction(self) -> float:
+        """`validation_fraction`, or what it is where it is null."""
+        if self.validation_fraction is not None:
+            return self.validation_fraction
+        return 0.0 if self.unpaired is not None else SPLIT_OFF
 
     @property
     def kind(self) -> Kind:

@@ -163,7 +163,7 @@ def held_out_share(names: Sequence[str], fraction: float, seed: int) -> list[boo
 
 def _split_off(config: DataConfig, records: Records) -> Records:
     """Returns `records` with a part of the training samples held out."""
-    fraction = config.validation_fraction
+    fraction = config.split_fraction
     if fraction == 0:
         return records
 
@@ -199,8 +199,24 @@ def _parts(config: DataConfig, given: tuple[Path, ...]) -> tuple[tuple[Path, ...
     )
     folders = next((folders for folders in trains if all(map(Path.is_dir, folders))), None)
     if folders is None:
-        return given, ()
+        return given, _beside(given)
     return folders, next((folders for folders in held_outs if all(map(Path.is_dir, folders))), ())
+
+
+def _beside(given: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Returns the held-out folders beside folders for training that were named themselves, which may be none.
+
+    They are "testA" and "testB" beside "trainA" and "trainB", or "test" beside "train".
+    """
+    for train in TRAIN:
+        ends = [folder.name.removeprefix(train) for folder in given if folder.name.startswith(train)]
+        if len(ends) != len(given) or not set(ends) <= {"", "A", "B"}:
+            continue
+        for name in HELD_OUT:
+            folders = tuple(folder.with_name(name + end) for folder, end in zip(given, ends, strict=True))
+            if all(map(Path.is_dir, folders)):
+                return folders
+    return ()
 
 
 def _both(config: DataConfig, given: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from img2img.losses.precision import full
+
 Critic = Callable[[Tensor], Tensor | Sequence[Tensor]]
 """Images (N, C, H, W) to logits; a conditional discriminator is given with its condition filled in."""
 
@@ -37,8 +39,8 @@ def gradient_penalty(
     References:
         Gulrajani et al., Improved Training of Wasserstein GANs (arXiv:1704.00028).
     """
-    real, fake = real.detach().float(), fake.detach().float()
-    place = torch.rand(len(real), 1, 1, 1, device=real.device, generator=generator)
+    real, fake = full(real.detach()), full(fake.detach())
+    place = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype, generator=generator)
     slope = _gradient(discriminator, torch.lerp(real, fake, place))
     penalty: Tensor = (slope.norm(dim=1) - 1).square().mean()
     return penalty
@@ -60,7 +62,7 @@ def r1_penalty(discriminator: Critic, real: Tensor, gamma: float = 10.0) -> Tens
     References:
         Mescheder et al., Which Training Methods for GANs do actually Converge? (arXiv:1801.04406).
     """
-    return gamma / 2 * _gradient(discriminator, real.detach().float()).square().sum(1).mean()
+    return gamma / 2 * _gradient(discriminator, full(real.detach())).square().sum(1).mean()
 
 
 def _gradient(discriminator: Critic, images: Tensor) -> Tensor:
@@ -69,6 +71,6 @@ def _gradient(discriminator: Critic, images: Tensor) -> Tensor:
     with torch.autocast(images.device.type, enabled=False), torch.enable_grad():
         logits = discriminator(images)
         scales = [logits] if isinstance(logits, Tensor) else logits
-        values = torch.stack([scale.float().reshape(len(scale), -1).mean(1) for scale in scales]).mean(0)
+        values = torch.stack([full(scale).reshape(len(scale), -1).mean(1) for scale in scales]).mean(0)
         (gradient,) = torch.autograd.grad(values.sum(), images, create_graph=True)
     return gradient.flatten(1)

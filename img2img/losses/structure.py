@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from img2img.types import ValueRange
 
-_WINDOW, _SIGMA = 11, 1.5
+WINDOW, _SIGMA = 11, 1.5
 _K1, _K2 = 0.01, 0.03
 
 
@@ -36,7 +36,7 @@ def ssim_loss(output: Tensor, target: Tensor, value_range: ValueRange) -> Tensor
         raise ValueError(
             f"shapes {tuple(output.shape)} and {tuple(target.shape)} differ; SSIM needs equal ones"
         )
-    if min(output.shape[-2:]) < _WINDOW:
+    if min(output.shape[-2:]) < WINDOW:
         height, width = output.shape[-2:]
         raise ValueError(f"images of {width}x{height} pixels are smaller than SSIM's window of 11x11")
     low, high = value_range
@@ -54,7 +54,7 @@ def ssim_loss(output: Tensor, target: Tensor, value_range: ValueRange) -> Tensor
 
 def _blur(x: Tensor) -> Tensor:
     """Weighs every inner window of the last two dimensions."""
-    place = torch.arange(_WINDOW, device=x.device, dtype=x.dtype) - _WINDOW // 2
+    place = torch.arange(WINDOW, device=x.device, dtype=x.dtype) - WINDOW // 2
     weights = torch.softmax(-place.square() / (2 * _SIGMA**2), 0)
     flat = x.flatten(0, -3)[:, None]
     flat = F.conv2d(F.conv2d(flat, weights[None, None, :, None]), weights[None, None, None, :])

@@ -52,7 +52,12 @@ class AdversarialConfig(MethodConfig):
         ge=0,
         description="Weight of the penalty of WGAN-GP on images between real and fake; 10 in the paper.",
     )
-    r1: float = Field(0.0, ge=0, description="Weight gamma of the R1 penalty on real images.")
+    r1: float = Field(
+        0.0,
+        ge=0,
+        description="Weight gamma of the R1 penalty on real images, on the gradient of an image's mean logit. "
+        "With a PatchGAN that is the mean of many patches, and gamma must be far larger than with one logit.",
+    )
     init: InitConfig = Field(InitConfig(), description="How all weights begin.")
 
 
@@ -112,6 +117,12 @@ class Adversary(nn.Module):
             raise ConfigError(
                 f"the discriminator {name} judges images whose sides are multiples of {step}, these are "
                 f"{width}x{height}; set data.crop_size to such a size."
+            )
+        if min(height, width) < self.discriminator.minimum_size:
+            raise ConfigError(
+                f"the discriminator {name} judges images of {self.discriminator.minimum_size} pixels and more "
+                f"along each side, these are {width}x{height}; set data.crop_size to such a size, or give the "
+                "discriminator fewer layers or scales."
             )
 
     def judge(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:

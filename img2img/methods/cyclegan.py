@@ -7,10 +7,12 @@ PyTorch code. With other losses it is DiscoGAN (Kim et al., arXiv:1703.05192).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
@@ -26,7 +28,8 @@ from img2img.methods.networks import (
 )
 from img2img.methods.pool import ImagePool
 from img2img.methods.terms import Terms, TermsConfig
-from img2img.models import Generator
+from img2img.models import Generator, generators
+from img2img.models.discriminators import discriminators
 from img2img.types import Batch
 
 
@@ -50,7 +53,26 @@ class CycleGANConfig(AdversarialConfig, TermsConfig):
         ge=0,
         description="Weight, times lambda, of leaving an image of the target domain as it is.",
     )
-    pool: int = Field(50, ge=0, description="Images of earlier steps for each discriminator; 0 for none.")
+    pool: int = Field(
+        50,
+        ge=0,
+        description="Images of earlier steps for each discriminator, all of one size; 0 for none.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _instance_norm(cls, values: Any) -> Any:
+        """Gives networks whose arguments say nothing of a norm that of the paper."""
+        if not isinstance(values, Mapping):
+            return values
+        filled = dict(values)
+        for role, registry in (("generator", generators), ("discriminator", discriminators)):
+            network = filled.get(role)
+            if not isinstance(network, Mapping) or "norm" in network or network.get("name") not in registry:
+                continue
+            if "norm" in inspect.signature(registry[network["name"]]).parameters:
+                filled[role] = {**network, "norm": "instance"}
+        return filled
 
 
 @methods.register("cyclegan")
@@ -75,7 +97,8 @@ class CycleGAN(Method):
         if config.identity and source_channels != target_channels:
             raise ConfigError(
                 f"images of A have {source_channels} channels and those of B {target_channels}: none can "
-                "pass unchanged through the generator of its own domain. Set method.identity to 0."
+                "pass unchanged through the generator of its own domain. Set data.source_channels and "
+                "data.target_channels to one number, or method.identity to 0."
             )
         a, b = source_channels, target_channels
         self.a2b = make_generator(config.generator, config.init, in_channels=a, out_channels=b, scale=1)

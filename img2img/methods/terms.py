@@ -7,8 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from img2img.errors import ConfigError
 from img2img.losses import PixelKind, ssim_loss
 from img2img.losses.perceptual import DEFAULT_LAYERS, PerceptualLoss
+from img2img.losses.structure import WINDOW
 from img2img.methods.base import MethodConfig
 from img2img.types import ValueRange
 
@@ -78,6 +80,12 @@ class Terms:
         """
         if self._perceptual is not None:
             self._perceptual.check(images)
+        if self._ssim_weight and min(images.shape[-2:]) < WINDOW:
+            height, width = images.shape[-2:]
+            raise ConfigError(
+                f"method.ssim_weight compares windows of {WINDOW} pixels, and the images are {width}x{height}; "
+                "set data.crop_size to such a size, or leave ssim_weight out."
+            )
 
     def __call__(self, made: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """Returns those that are wanted, weighted; none where there are none.

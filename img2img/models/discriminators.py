@@ -25,11 +25,13 @@ class Discriminator(nn.Module):
         in_channels: Channels of the input.
         input_size: Side length that the input must have, or None for any.
         multiple_of: Height and width must be multiples of this.
+        minimum_size: Height and width must be at least this.
     """
 
     in_channels: int
     input_size: int | None = None
     multiple_of: int = 1
+    minimum_size: int = 1
 
     def features(self, x: Tensor) -> Features:
         """Returns what every stage makes of `x`, after its activation; the last are the logits.

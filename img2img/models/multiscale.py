@@ -52,6 +52,8 @@ class MultiScalePatchGAN(Discriminator):
             PatchGAN(in_channels, features, layers, norm, spectral) for _ in range(scales)
         )
         self.halve = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
+        coarsest = cast(PatchGAN, self.scales[-1]).minimum_size
+        self.minimum_size = (coarsest - 1) * 2 ** (scales - 1) + 1  # halves are rounded up
 
     def features(self, x: Tensor) -> list[list[Tensor]]:
         """(N, in_channels, H, W) to the outputs of all stages of each scale, the finest scale first."""

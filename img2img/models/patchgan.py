@@ -46,6 +46,7 @@ class PatchGAN(Discriminator):
         if layers < 1:
             raise ConfigError(f"a PatchGAN has at least one layer; layers is {layers}.")
         self.in_channels = in_channels
+        self.minimum_size = 3 * 2**layers  # what is left after the halvings loses two pixels
         bias = norm == "instance" or (spectral and norm == "none")
         widths = [features * min(2**layer, 8) for layer in range(layers + 1)]
 

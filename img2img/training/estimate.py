@@ -75,6 +75,7 @@ def take(experiment: Experiment, channels: tuple[int, int] | None = None) -> Ite
         groups = {
             name: sum(p.numel() for p in parameters) for name, parameters in method.parameter_groups().items()
         }
+        settings.require_groups(groups)
         yield "Parameters: " + ", ".join(f"{name} {n / 1e6:.2f} M" for name, n in groups.items()) + "."
         weights = sum(tensor.numel() for tensor in (*method.parameters(), *method.buffers()))
         learned = sum(groups.values())

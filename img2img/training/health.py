@@ -4,85 +4,139 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from img2img.methods import Picture
 
 WINDOW = 20  # statuses; a short run of luck is no collapse
 _SATURATED = 0.02  # of the loss of a discriminator that cannot tell
 _FLAT = 0.01  # standard deviation over a picture, of the whole range
+_SAME = 0.02  # how much outputs differ from each other, of how much their inputs do
 _INVERTED = -0.3  # correlation
+_INPUTS = {"output": ("source", "bicubic")}
+"""For columns of a grid the ones that may hold their input; CycleGAN's begin with the name of theirs."""
 
 
 class Health:
     """Watches the losses and the pictures, and has a sentence for each of the usual troubles, once each."""
 
     def __init__(self) -> None:
-        self._discriminator: deque[float] = deque(maxlen=WINDOW)
-        self._first: float | None = None
+        self._judges: dict[str, deque[float]] = {}
+        self._highest: dict[str, float] = {}
         self._said: set[str] = set()
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a run that continues has to know."""
+        losses = {name: list(values) for name, values in self._judges.items()}
+        return {"losses": losses, "highest": dict(self._highest), "said": sorted(self._said)}
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any] | None) -> Self:
+        """Returns one that goes on from what `state` returned; without a state a new one."""
+        health = cls()
+        if state is not None:
+            health._judges = {n: deque(values, maxlen=WINDOW) for n, values in state["losses"].items()}
+            health._highest = dict(state["highest"])
+            health._said = set(state["said"])
+        return health
 
     def losses(self, means: Mapping[str, float]) -> Iterator[str]:
         """Yields what the losses of a status give reason to say."""
-        parts = [
-            value
-            for name, value in means.items()
-            if name.split("_")[-1] in ("real", "fake") and name[0] == "d"
-        ]
-        if not parts:
-            return
-        total = sum(parts)
-        self._first = total if self._first is None else max(self._first, total)
-        self._discriminator.append(total)
-        full = len(self._discriminator) == WINDOW
-        if full and 0 <= max(self._discriminator) < _SATURATED * self._first:
-            yield from self._once(
-                "saturated",
-                "the discriminator has won: its loss has been near zero for a long time, and the generator "
-                "learns nothing from it. Try method.real_label 0.9, a smaller learning_rates.discriminator, "
-                "fewer discriminator layers, or more data.",
-            )
+        judges: dict[str, float] = {}
+        for name, value in means.items():
+            judge, _, of = name.rpartition("_")
+            if of in ("real", "fake") and name[0] == "d":
+                judges[judge] = judges.get(judge, 0.0) + value
+        for judge, total in judges.items():
+            self._highest[judge] = max(self._highest.get(judge, total), total)
+            recent = self._judges.setdefault(judge, deque(maxlen=WINDOW))
+            recent.append(total)
+            if len(recent) == WINDOW and 0 <= max(recent) < _SATURATED * self._highest[judge]:
+                whose = "" if judge == "d" else f" of {judge.removeprefix('d_').upper()}"
+                yield from self._once(
+                    f"saturated {judge}",
+                    f"the discriminator{whose} has won: its loss has been near zero for a long time, and the "
+                    "generator learns nothing from it. Try method.real_label 0.9, a smaller "
+                    "learning_rates.discriminator, fewer discriminator layers, or more data.",
+                )
 
-    def pictures(self, pictures: Mapping[str, Picture], unpaired: bool) -> Iterator[str]:
+    def pictures(self, pictures: Mapping[str, Picture]) -> Iterator[str]:
         """Yields what a grid of pictures gives reason to say.
 
         Args:
             pictures: The columns, as `Method.pictures` returns them.
-            unpaired: Whether outputs have no truth to be compared with, only their source.
         """
         for name, picture in pictures.items():
-            if name in ("source", "target", "A", "B"):
+            if name in ("source", "target", "bicubic", "A", "B"):
                 continue
-            values = picture.values.float()
-            spread = values.flatten(1).std(1) / (picture.value_range.high - picture.value_range.low)
-            if bool((spread < _FLAT).all()):
+            values = _unit(picture)
+            if bool((values.flatten(1).std(1) < _FLAT).all()):
                 yield from self._once(
                     f"flat {name}",
                     f"the {name} is one flat colour for every sample. Lower the learning rate, check "
                     "`img2img data preview`, or start again with another seed.",
                 )
-            elif len(values) > 1 and float((values - values.mean(0)).abs().mean()) < _FLAT / 10:
+            elif (given := _input_of(name, pictures)) is not None and _alike(values, _unit(given)):
                 yield from self._once(
                     f"same {name}",
                     f"the {name} is the same picture for every sample: the generator ignores its input "
                     "(mode collapse). Try a smaller learning rate, more data, or a larger weight of the "
                     "pixel or cycle loss.",
                 )
-        output, truth = pictures.get("output"), pictures.get("target")
-        if unpaired or output is None or truth is None:
-            return
-        if correlation(output.values.float(), truth.values.float()) < _INVERTED:
+        if _negative("output", "target", pictures):
             yield from self._once(
                 "inverted",
                 "outputs are negatives of their targets: colours are inverted. Check data.direction and "
                 "the data with `img2img data preview`; if they are right, start again with another seed.",
             )
+        for way, source in (("A to B", "A"), ("B to A", "B")):
+            if _negative(way, source, pictures):
+                yield from self._once(
+                    f"inverted {way}",
+                    f"what is made on the way {way} are negatives of {source}: colours are inverted, which the "
+                    "cycle loss does not mind. If the two kinds of pictures are not each other's negatives, "
+                    "raise method.identity, or start again with another seed.",
+                )
 
     def _once(self, key: str, text: str) -> Iterator[str]:
         if key not in self._said:
             self._said.add(key)
             yield text
+
+
+def _unit(picture: Picture) -> Tensor:
+    """Returns the values with black at 0 and white at 1."""
+    low, high = picture.value_range
+    return (picture.values.float() - low) / (high - low)
+
+
+def _input_of(name: str, pictures: Mapping[str, Picture]) -> Picture | None:
+    """Returns the column that another one was made from."""
+    return next((pictures[key] for key in _INPUTS.get(name, (name[0],)) if key in pictures), None)
+
+
+def _alike(outputs: Tensor, inputs: Tensor) -> bool:
+    """Returns whether outputs (N, C, H, W) of inputs that differ do not."""
+    _, numbers = torch.unique(inputs.flatten(1), dim=0, return_inverse=True)
+    rows = [int((numbers == number).nonzero()[0]) for number in range(int(numbers.max()) + 1)]
+    if len(rows) < 2:
+        return False
+    return _variety(outputs[rows]) < _SAME * _variety(inputs[rows])
+
+
+def _variety(images: Tensor) -> float:
+    return float((images - images.mean(0)).abs().mean())
+
+
+def _negative(made: str, of: str, pictures: Mapping[str, Picture]) -> bool:
+    """Returns whether one column shows negatives of another, where both are there."""
+    if made not in pictures or of not in pictures:
+        return False
+    return correlation(pictures[made].values.float(), pictures[of].values.float()) < _INVERTED
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

@@ -236,6 +236,7 @@ class Trainer:
         device, notes = self.runtime.device, []
         try:
             self.method.load_state_dict(state["method"])
+            self.method.to(device)  # buffers that only the state knew of are where the state was
         except RuntimeError as error:
             raise ConfigError(
                 "the state does not fit the networks of the configuration, which cannot change in a run; "

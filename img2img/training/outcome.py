@@ -66,8 +66,7 @@ class Outcome:
             write_grid(self.folder / "samples" / f"step_{step:08}.png", pictures, batch.keys)
         except ImageWriteError as error:
             self.watch.warn(str(error))  # a picture for people; whether the run can go on, its state decides
-        unpaired = self.method.data_kind == "unpaired"
-        for sentence in self.health.pictures(pictures, unpaired):
+        for sentence in self.health.pictures(pictures):
             self.watch.warn(f"step {step}: {sentence}")
 
     def _some_samples(self) -> Batch | None:
@@ -131,10 +130,12 @@ class Outcome:
             "step": str(step),
             "samples": str(samples),
         }
-        nearest = self.experiment.data.source_labels != "none"
+        labels = self.experiment.data.source_labels != "none"
         output: Output = "like_input" if self.method.data_kind == "super_resolution" else "own"
+        first = next(iter(generators))
         for name, generator in generators.items():
             stem = kind if len(generators) == 1 else f"{name}_{kind}"
+            nearest = labels and name == first  # the way back begins with photographs
             info = ModelInfo(output, square, origin, self.data.palette, nearest)
             try:
                 save_model(self.folder / f"{stem}.safetensors", generator, info)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from img2img.errors import ConfigError, Img2ImgError
 
@@ -74,7 +75,8 @@ class Places:
             return cls(local, world // local, "torchrun", int(given["RANK"]))
         tasks = int(given.get("SLURM_NTASKS", "1"))
         by_hand = given.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell that SLURM has opened
-        if tasks > 1 and "SLURM_PROCID" in given and not by_hand:
+        alone = "SLURM_JOB_ID" in given and "SLURM_STEP_ID" not in given  # a batch script without srun
+        if tasks > 1 and "SLURM_PROCID" in given and not by_hand and not alone:
             machines = int(given.get("SLURM_NNODES", given.get("SLURM_JOB_NUM_NODES", str(nodes))))
             if tasks % machines:
                 raise ConfigError(
@@ -108,14 +110,24 @@ class Children:
         tell: Called with what has happened before this process is ended: "process 1 of 2 was killed".
 
     Raises:
-        ConfigError: It is not known how this program was started.
+        ConfigError: It is not known how this program was started, or it has started its processes before:
+            each of them runs all of it, so the second time they would be others than the first time.
     """
 
+    _started: ClassVar[bool] = False
+
     def __init__(self, places: Places, command: Sequence[str] | None, tell: Callable[[str], None]) -> None:
+        if Children._started:
+            raise ConfigError(
+                "this program has trained in several processes before, and can do so once: train the next "
+                "model with devices 1, with `img2img train`, or in a program of its own."
+            )
         command = list(command or _this_program())
+        Children._started = True
         own = {"LOCAL_RANK": "0", "NODE_RANK": os.environ.get("NODE_RANK", "0")}
         if places.nodes == 1:
             own |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        self._replaced = {name: os.environ.get(name) for name in own}
         os.environ.update(own)
         self._places, self._tell, self._done = places, tell, threading.Event()
         before = _block_signals()
@@ -146,6 +158,11 @@ class Children:
     def close(self) -> None:
         """Waits for the processes to end; those that do not are killed."""
         self._done.set()
+        for name, value in self._replaced.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
         end = time.monotonic() + _GRACE
         for process in self._processes:
             try:

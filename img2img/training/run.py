@@ -17,6 +17,7 @@ from img2img.image import write_bytes
 from img2img.image.files import sweep_parts
 from img2img.methods import Method, methods
 from img2img.training.experiment import Experiment, Stage, scale_of, stages
+from img2img.training.health import Health
 from img2img.training.initial import load_initial
 from img2img.training.layout import arrange
 from img2img.training.lock import LOCK, locked
@@ -154,6 +155,7 @@ class _Run:
             for note in self.method.notes:
                 self.watch.say(note)
             self.generator = next(iter(self.method.generators().values()))
+            self.settings.require_groups(self.method.parameter_groups())
             arrange(self.method, self.settings, runtime)
             self.stages = stages(self.settings, len(self.data.train), runtime.world)
             for stage in reversed(self.stages):  # the first one last; a name that does not exist is said now
@@ -230,6 +232,7 @@ class _Run:
         if rank >= len(ranks):
             self._seed_again()
         self.outcome.scores = Scores(**state["scores"])
+        self.outcome.health = Health.of(state.get("health"))
         if state["global_batch"] != self.global_batch:
             self.trainer.step_count = self.samples // self.global_batch
             self.watch.warn(
@@ -314,6 +317,7 @@ class _Run:
             "trainer": trainer,
             "ranks": ranks,
             "scores": self.outcome.scores.state(),
+            "health": self.outcome.health.state(),
             "facts": self._facts(),
         }
 

@@ -73,8 +73,7 @@ class Runtime:
         if device == "mps" and places.world > 1:
             raise ConfigError("device is mps, which takes one process; take cpu for several.")
         if precision == "auto":
-            has_bf16 = cpu_bf16() != "none" if device == "cpu" else device == "cuda"
-            precision = "bf16" if has_bf16 else "fp32"
+            precision = "bf16" if _has_bf16(device) else "fp32"
         self.precision: str = precision
         self._children: Children | None = None
         self._control: Any = None  # the group for decisions: they never wait for a GPU
@@ -306,3 +305,10 @@ class Runtime:
         except RuntimeError as error:
             _logger.debug("a process does not answer", exc_info=True)
             raise LostProcessError(str(error).splitlines()[0]) from error
+
+
+def _has_bf16(device: str) -> bool:
+    """Returns whether `device` has units for bf16."""
+    if device == "cpu":
+        return cpu_bf16() != "none"
+    return device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

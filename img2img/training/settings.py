@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from img2img.errors import ConfigError
+from img2img.registry import unknown
 from img2img.training.optimizers import OptimizerKind
 from img2img.training.runtime import Precision
 from img2img.training.schedule import Constant, Schedule
@@ -98,6 +101,17 @@ class TrainingSettings(_Rates):
     max_bad_steps: int = Field(
         20, gt=0, description="So many steps with values that are not finite, in a row, end the run."
     )
+
+    def require_groups(self, groups: Collection[str]) -> None:
+        """Checks that every learning rate is for one of the method's groups of parameters.
+
+        Raises:
+            ConfigError: One is for none of them.
+        """
+        for rates in (self, *self.stages):
+            for name in rates.learning_rates:
+                if name not in groups:
+                    raise ConfigError(f"learning_rates: {unknown('group of parameters', name, groups)}")
 
     @model_validator(mode="after")
     def _one_length(self) -> TrainingSettings:

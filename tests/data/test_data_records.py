@@ -102,6 +102,34 @@ def test_one_folder_that_holds_both(
     assert "held out in" in records.origin
 
 
+@pytest.mark.parametrize(
+    ("kind", "train", "beside"),
+    [
+        ("unpaired", ("trainA", "trainB"), ("testA", "testB")),
+        ("paired", ("trainA", "trainB"), ("valA", "valB")),
+        ("aligned", ("train",), ("val",)),
+    ],
+)
+def test_folders_for_training_named_themselves(
+    tmp_path: Path, kind: str, train: tuple[str, ...], beside: tuple[str, ...]
+) -> None:
+    for folder in train:
+        fill(tmp_path / folder, ["1.png", "2.png"])
+    for folder in beside:
+        fill(tmp_path / folder, ["7.png"])
+    records = find_records(DataConfig(**{kind: tuple(tmp_path / folder for folder in train)}))
+    assert (names(records.train), names(records.validation)) == (["1.png", "2.png"], ["7.png"])
+
+
+def test_unpaired_pictures_are_all_trained_on(tmp_path: Path) -> None:
+    fill(tmp_path / "a", [f"{i}.png" for i in range(30)])
+    fill(tmp_path / "b", [f"{i}.png" for i in range(20)])
+    records = find_records(DataConfig(unpaired=(tmp_path / "a", tmp_path / "b")))
+    assert (len(records.train), len(records.train_b), records.validation) == (30, 20, ())
+    records = find_records(DataConfig(unpaired=(tmp_path / "a", tmp_path / "b"), validation_fraction=0.2))
+    assert records.validation and records.validation_b
+
+
 def test_one_folder_without_two_inside(tmp_path: Path) -> None:
     fill(tmp_path, ["1.png"])
     with pytest.raises(PlanError, match="no two folders A and B"):

@@ -14,7 +14,8 @@ def told(health: Health, real: float, fake: float, times: int) -> list[str]:
 
 
 def columns(output: torch.Tensor, target: torch.Tensor) -> dict[str, Picture]:
-    pictures = {"source": torch.zeros_like(output), "output": output, "target": target}
+    source = torch.rand(target.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    pictures = {"source": source, "output": output, "target": target}
     return {name: Picture(values, SYMMETRIC) for name, values in pictures.items()}
 
 
@@ -35,13 +36,56 @@ def test_one_that_is_in_doubt_is_well() -> None:
 def test_outputs_that_are_flat_alike_or_negative() -> None:
     random = torch.Generator().manual_seed(0)
     target = torch.rand(3, 3, 16, 16, generator=random) * 2 - 1
-    assert list(Health().pictures(columns(target * 0.5, target), unpaired=False)) == []
-    (text,) = Health().pictures(columns(torch.full_like(target, 0.3), target), unpaired=False)
+    assert list(Health().pictures(columns(target * 0.5, target))) == []
+    (text,) = Health().pictures(columns(torch.full_like(target, 0.3), target))
     assert "one flat colour for every sample" in text
-    (text,) = Health().pictures(columns(target[:1].expand(3, -1, -1, -1), target), unpaired=False)
+    (text,) = Health().pictures(columns(target[:1].expand(3, -1, -1, -1), target))
+    assert "ignores its input" in text
+    nearly = target[:1] + 0.01 * torch.rand(target.shape, generator=random)
+    (text,) = Health().pictures(columns(nearly, target))
     assert "ignores its input" in text
     health = Health()
-    (text,) = health.pictures(columns(-target, target), unpaired=False)
+    (text,) = health.pictures(columns(-target, target))
     assert "colours are inverted" in text and "data.direction" in text
-    assert list(health.pictures(columns(-target, target), unpaired=False)) == []  # said once
-    assert list(Health().pictures(columns(-target, target), unpaired=True)) == []  # nothing to compare with
+    assert list(health.pictures(columns(-target, target))) == []  # said once
+
+
+def cycle(a: torch.Tensor, to_b: torch.Tensor, b: torch.Tensor, to_a: torch.Tensor) -> dict[str, Picture]:
+    pictures = {"A": a, "A to B": to_b, "A to B to A": a, "B": b, "B to A": to_a, "B to A to B": b}
+    return {name: Picture(values, SYMMETRIC) for name, values in pictures.items()}
+
+
+def test_both_ways_of_a_cycle() -> None:
+    random = torch.Generator().manual_seed(0)
+    a, b = (torch.rand(3, 3, 16, 16, generator=random) * 2 - 1 for _ in range(2))
+    assert list(Health().pictures(cycle(a, a * 0.8, b, b * 0.8))) == []
+    (text,) = Health().pictures(cycle(a, a[:1].expand_as(a), b, b))
+    assert "A to B is the same picture" in text
+    (text,) = Health().pictures(cycle(a, -a, b, b))
+    assert "on the way A to B are negatives of A" in text and "method.identity" in text
+
+
+def test_one_picture_again_and_again_is_no_collapse() -> None:
+    a = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    b = a[:1].expand_as(a)  # of B one picture alone is held out
+    assert list(Health().pictures(cycle(a, a, b, b))) == []
+
+
+def test_one_of_two_discriminators_has_won() -> None:
+    health = Health()
+    means = {"d_a_real": 0.3, "d_a_fake": 0.3, "d_b_real": 0.3, "d_b_fake": 0.3}
+    assert list(health.losses(means)) == []
+    lost = means | {"d_b_real": 1e-4, "d_b_fake": 1e-4}
+    texts = [text for _ in range(2 * WINDOW) for text in health.losses(lost)]
+    assert len(texts) == 1 and texts[0].startswith("the discriminator of B has won")
+
+
+def test_a_run_that_continues_remembers() -> None:
+    health = Health()
+    told(health, 0.35, 0.35, 5)
+    told(health, 1e-3, 1e-3, WINDOW - 1)
+    again = Health.of(health.state())
+    (text,) = told(again, 1e-3, 1e-3, 1)
+    assert "has won" in text
+    assert told(Health.of(again.state()), 1e-3, 1e-3, 50) == []  # said once
+    assert told(Health.of(None), 1e-3, 1e-3, 50) == []  # never any better

@@ -449,6 +449,10 @@ def test_torchrun_overrules(variables) -> None:
 def test_slurm(variables) -> None:
     variables(SLURM_NTASKS=4, SLURM_PROCID=2, SLURM_LOCALID=0, SLURM_NODEID=1, SLURM_NNODES=2)
     assert Places.find() == Places(2, 2, "SLURM", 2)
+    variables(SLURM_JOB_ID=7)
+    assert Places.find() == Places(1, 1, "", 0)  # a batch script: srun would number its tasks
+    variables(SLURM_STEP_ID=0)
+    assert Places.find() == Places(2, 2, "SLURM", 2)
     variables(SLURM_JOB_NAME="bash")
     assert Places.find() == Places(1, 1, "", 0)
     variables(SLURM_JOB_NAME="train", SLURM_NNODES=3)
