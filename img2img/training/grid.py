@@ -31,7 +31,8 @@ def write_grid(path: Path, pictures: Mapping[str, Picture], keys: Sequence[str])
     }
     rows = []
     for row in range(min(map(len, columns.values()))):
-        key = Path(keys[row]).name if row < len(keys) else ""
+        first = keys[row].split(" | ")[0] if row < len(keys) else ""  # of unpaired pictures A
+        key = Path(first).name
         cells = [(Image(_shown(pixels[row])), name) for name, pixels in columns.items()]
         cells[0] = (cells[0][0], f"{cells[0][1]}: {key}"[:36])
         rows.append(cells)
