@@ -265,8 +265,12 @@ FILLERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], str | None], 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Returns rows that have the same keys as a table in Markdown."""
     keys = list(rows[0])
-    lines = [keys, ["---"] * len(keys), *([str(row[key]) for key in keys] for row in rows)]
+    lines = [keys, ["---"] * len(keys), *([_cell(row[key]) for key in keys] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 Where a processor has AVX2 and nothing better, most of a training goes into 3x3 convolutions in fp32, and
 torch computes each product of them. This runs any command of img2img with a kernel of its own for them that
-needs a quarter of the products (winograd.cpp, compiled at the first use, which takes a minute and g++):
+needs a quarter of the products (winograd.cpp, compiled at the first use, which takes a minute, g++ and ninja):
 
-    python tools/winograd.py train edsr_x4 --images photos -o runs/x4
+    python tools/winograd.py train edsr_x4 --images photos -o runs/x4 --set memory_format=channels_last
     python tools/winograd.py measure
 
+It works within one process and has no second derivatives, so penalties on gradients (WGAN-GP, R1) are errors.
 Results differ from torch's in the last bits. `measure` prints by how much, and how much faster it is.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 CL = torch.channels_last
@@ -44,10 +47,15 @@ def kernel() -> Any:
     """Returns the compiled module.
 
     Raises:
-        RuntimeError: There is no compiler, or it failed.
+        RuntimeError: The processor has no AVX2, there is no compiler, or it failed.
     """
     from torch.utils.cpp_extension import load
 
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        raise RuntimeError("winograd.cpp needs a processor with AVX2.")
+    for program in ("g++", "ninja"):
+        if shutil.which(program) is None:
+            raise RuntimeError(f"{program} is missing, which compiles winograd.cpp; install it.")
     return load("img2img_winograd", [str(Path(__file__).with_suffix(".cpp"))], extra_cflags=_FLAGS)
 
 
@@ -64,6 +72,7 @@ class Convolution(torch.autograd.Function):
         return output
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Of the input another convolution, of the weights a product over all tiles."""
         (gradient,) = gradients

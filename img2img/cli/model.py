@@ -133,6 +133,8 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
             f"the two models cannot be blended: the result of the first is {RESULTS[info_a.output]}, that of "
             f"the second {RESULTS[info_b.output]}."
         )
+    if (info_a.palette, info_a.nearest) != (info_b.palette, info_b.nearest):
+        raise ConfigError("the two models cannot be blended: they take label maps of different colours.")
     origin = {
         "blend": f"{1 - alpha:g} of {paths[0].name}, {alpha:g} of {paths[1].name}",
         "alpha": str(alpha),
@@ -141,7 +143,8 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
         origin |= {f"{letter} {name}": value for name, value in info.origin.items()}
         origin[f"{letter} sha256"] = fingerprint(generator.state_dict())
     size = (info_b if alpha > 0.5 else info_a).size
-    written = _save(output, interpolate(a, b, alpha), ModelInfo(info_a.output, size, origin), precision)
+    info = ModelInfo(info_a.output, size, origin, info_a.palette, info_a.nearest)
+    written = _save(output, interpolate(a, b, alpha), info, precision)
     say(f"Wrote {display_path(output)}: {origin['blend']} ({written}).")
     return 0
 

@@ -111,8 +111,8 @@ class DataConfig(BaseModel):
         ge=0,
         lt=1,
         description="The share that is split off by a hash of the file names where nothing is held out "
-        "already; 0 for none. Adding files moves no other file. null takes 0.1, and of unpaired pictures none, "
-        "for they have no truth to be measured against.",
+        "already; 0 for none. Adding files moves no other file. null takes 0.1, and of unpaired pictures "
+        "none, for they have no truth to be measured against.",
     )
     split_seed: int = Field(0, ge=0, description="Another number is another split.")
 

@@ -86,7 +86,7 @@ def find(place: Path, role: str, wanted: frozenset[str], others: frozenset[str])
     if not place.is_dir():
         raise PlanError(f"{display_path(place)}: there is no such folder or file (the {role}).")
     files = Files()
-    for entry in discover(place):
+    for entry in discover(place, follow_symlinks=True):
         if entry.problem is None:
             files.found.append(File(entry.path, entry.path.relative_to(place)))
         else:

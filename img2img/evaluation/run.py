@@ -213,6 +213,8 @@ def evaluate(
         raise UsageError("inputs are for a model; predictions are compared as they are.")
     choices = {name: options.pop(name) for name in ("y", "grey", "rgb") if name in options}
     predict = None
+    if scale is None and not isinstance(protocol, str):
+        scale = getattr(protocol, "scale", None)
     if model is not None:
         predict, own = open_predictor(model, scale, **options)
         scale = own if scale is None else scale

@@ -50,13 +50,14 @@ class AdversarialConfig(MethodConfig):
     gradient_penalty: float = Field(
         0.0,
         ge=0,
-        description="Weight of the penalty of WGAN-GP on images between real and fake; 10 in the paper.",
+        description="Weight of the penalty of WGAN-GP on images between real and fake; 10 in the paper, "
+        "whose other losses have discriminator_weight 1.",
     )
     r1: float = Field(
         0.0,
         ge=0,
-        description="Weight gamma of the R1 penalty on real images, on the gradient of an image's mean logit. "
-        "With a PatchGAN that is the mean of many patches, and gamma must be far larger than with one logit.",
+        description="Weight gamma of the R1 penalty on real images, on the gradient of an image's mean "
+        "logit. With a PatchGAN that is the mean of many patches, and gamma must be far larger than with one.",
     )
     init: InitConfig = Field(InitConfig(), description="How all weights begin.")
 
@@ -118,11 +119,11 @@ class Adversary(nn.Module):
                 f"the discriminator {name} judges images whose sides are multiples of {step}, these are "
                 f"{width}x{height}; set data.crop_size to such a size."
             )
-        if min(height, width) < self.discriminator.minimum_size:
+        if min(height, width) < (least := self.discriminator.minimum_size):
             raise ConfigError(
-                f"the discriminator {name} judges images of {self.discriminator.minimum_size} pixels and more "
-                f"along each side, these are {width}x{height}; set data.crop_size to such a size, or give the "
-                "discriminator fewer layers or scales."
+                f"the discriminator {name} judges images of {least} pixels and more along each side, these "
+                f"are {width}x{height}; set data.crop_size to such a size, or give the discriminator fewer "
+                "layers or scales."
             )
 
     def judge(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:

@@ -110,7 +110,8 @@ def make_generator(config: GeneratorConfig, init: InitConfig, **defaults: Any) -
         if getattr(generator, key) != value:
             raise ConfigError(
                 f"generator {config.name} has {key} {getattr(generator, key)}, the data need {value}; "
-                f"leave {key} out of the configuration, or change the data."
+                f"leave {key} out of the configuration, or change the data (data.source_channels and "
+                "data.target_channels, where it is a number of channels)."
             )
     _initialize(generator, init)
     return generator

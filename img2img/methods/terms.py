@@ -83,8 +83,8 @@ class Terms:
         if self._ssim_weight and min(images.shape[-2:]) < WINDOW:
             height, width = images.shape[-2:]
             raise ConfigError(
-                f"method.ssim_weight compares windows of {WINDOW} pixels, and the images are {width}x{height}; "
-                "set data.crop_size to such a size, or leave ssim_weight out."
+                f"method.ssim_weight compares windows of {WINDOW} pixels, and the images are "
+                f"{width}x{height}; set data.crop_size to such a size, or leave ssim_weight out."
             )
 
     def __call__(self, made: Tensor, truth: Tensor) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from img2img.registry import unknown
 from img2img.training.initial import architecture
 from img2img.training.schedule import Position, Schedule
 from img2img.training.settings import TrainingSettings
+from img2img.weights import is_name
 
 _SUFFIX = ".yaml"
 SECTIONS = ("method", "data", "training")
@@ -67,7 +68,10 @@ class Experiment(_Seed):
 
     def dump(self) -> str:
         """Returns every key with its value as YAML; paths are absolute, so that it works from anywhere."""
-        return dump_yaml(_with_whole_paths(self.model_dump(), self.model_dump(mode="json")))
+        tree = _with_whole_paths(self.model_dump(), self.model_dump(mode="json"))
+        names = {key: str(path) for key, path in self.training.initial.items() if is_name(path)}
+        tree["training"]["initial"] |= names  # such as x4: where it lies is another question on each machine
+        return dump_yaml(tree)
 
 
 def read_experiment(
@@ -106,7 +110,8 @@ def read_experiment(
     if source:
         data = tree.get("data")
         others = data if isinstance(data, dict) else {}
-        tree["data"] = {key: value for key, value in others.items() if key not in SOURCES} | dict(source)
+        replaced = set(SOURCES) if "images" in source else {*SOURCES, "scales"}  # sizes of sharp pictures
+        tree["data"] = {key: value for key, value in others.items() if key not in replaced} | dict(source)
     # the method first: it decides which keys there are
     assignments = list(assignments)
     names = [each for each in assignments if each.startswith(("method.name=", "name="))]

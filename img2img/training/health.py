@@ -97,8 +97,8 @@ class Health:
             if _negative(way, source, pictures):
                 yield from self._once(
                     f"inverted {way}",
-                    f"what is made on the way {way} are negatives of {source}: colours are inverted, which the "
-                    "cycle loss does not mind. If the two kinds of pictures are not each other's negatives, "
+                    f"what is made on the way {way} are negatives of {source}: colours are inverted, which "
+                    "the cycle loss does not mind. If the two kinds of pictures are not each other's negatives, "
                     "raise method.identity, or start again with another seed.",
                 )
 

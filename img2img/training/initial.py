@@ -13,6 +13,11 @@ from img2img.interop import open_checkpoint
 from img2img.models import Generator
 from img2img.weights import find_model
 
+_ADVICE = (
+    "give method.generator the same arguments, or start without a configuration: then the architecture of the "
+    "file is taken."
+)
+
 
 def load_initial(generator: Generator, path: Path) -> str:
     """Gives `generator` the weights of a model file or of any checkpoint that can be imported.
@@ -21,7 +26,7 @@ def load_initial(generator: Generator, path: Path) -> str:
     that make the output's pixels stay fresh. EDSR's authors start theirs so (arXiv:1707.02921, section 3.3).
 
     Returns:
-        What stays fresh and why, as a clause for a sentence; empty where everything was taken.
+        What is not as in the file, as a clause for a sentence; empty where everything is.
 
     Raises:
         ConfigError: It is of another architecture or size; both are named.
@@ -31,29 +36,29 @@ def load_initial(generator: Generator, path: Path) -> str:
     own, theirs = generator.spec, found.spec
     if own.name != theirs.name:
         raise ConfigError(
-            f"{display_path(path)} is a {theirs.name}, the configuration has a {own.name}; "
-            "leave method.generator out, and the architecture of the file is taken."
+            f"{display_path(path)} is a {theirs.name}, the configuration has a {own.name}; {_ADVICE}"
         )
     weights, shapes = found.state_dict(), _shapes(generator.state_dict())
-    fresh: list[str] = []
-    if own.arguments | {"scale": None} == theirs.arguments | {"scale": None} and own != theirs:
-        weights = {name: value for name, value in weights.items() if shapes.get(name) == value.shape}
-        fresh = [name for name in shapes if name not in weights]
+    differing = {
+        key: f"{key} {theirs.arguments.get(key)} (here {value})"
+        for key, value in own.arguments.items()
+        if value != theirs.arguments.get(key)
+    }
+    left_out: list[str] = []
+    if differing.keys() == {"scale"}:
+        names = [*shapes, *(name for name in weights if name not in shapes)]
+        taken = {name for name, value in weights.items() if shapes.get(name) == value.shape}
+        left_out = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in taken))
+        weights = {name: weights[name] for name in taken}
     elif _shapes(weights) != shapes:
-        differing = [
-            f"{key} {theirs.arguments.get(key)} (here {value})"
-            for key, value in own.arguments.items()
-            if value != theirs.arguments.get(key)
-        ]
         raise ConfigError(
-            f"{display_path(path)} is a {theirs.name} with {', '.join(differing) or 'other weights'}; "
-            "leave method.generator out, and the architecture of the file is taken."
+            f"{display_path(path)} is a {theirs.name} with {', '.join(differing.values()) or 'other weights'}; "
+            f"{_ADVICE}"
         )
-    generator.load_state_dict(weights, strict=not fresh)
-    if not fresh:
-        return ""
-    layers = dict.fromkeys(name.rpartition(".")[0] for name in fresh)
-    return f"except {', '.join(layers)}, for the file is for x{found.scale} and this is x{generator.scale}"
+    generator.load_state_dict(weights, strict=not left_out)
+    if left_out:
+        return f"all but {', '.join(left_out)}, for the file is for x{found.scale} and this is x{generator.scale}"
+    return f"which is a {theirs.name} with {', '.join(differing.values())}" if differing else ""
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, Size]:

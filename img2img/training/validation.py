@@ -8,6 +8,7 @@ from typing import Any
 
 from img2img.methods import Method
 from img2img.metrics import l1, psnr, ssim
+from img2img.metrics.ssim import WINDOW
 from img2img.models import Generator
 from img2img.training.runtime import Runtime
 from img2img.types import Batch
@@ -41,7 +42,8 @@ def validate(
 ) -> dict[str, float]:
     """Returns the means of L1 (in parts of the range), PSNR (dB) and SSIM over `samples`.
 
-    Empty where the method has no truth to compare with.
+    Pictures smaller than the window of SSIM are left out. Empty where the method has no truth to compare with,
+    or no picture is large enough.
     """
     sums: dict[str, float] = {}
     count = 0
@@ -51,6 +53,8 @@ def validate(
         if pair is None:
             return {}
         output, truth = pair
+        if min(truth.values.shape[-2:]) < WINDOW:
+            continue  # SSIM has no window in it
         low, high = truth.value_range
         made = output.values.float().clamp(low, high)
         real = truth.values.float()
@@ -62,4 +66,4 @@ def validate(
         for name, values in scores.items():
             sums[name] = sums.get(name, 0.0) + float(values.sum())
         count += len(real)
-    return {name: value / count for name, value in sums.items()}
+    return {name: value / count for name, value in sums.items()} if count else {}

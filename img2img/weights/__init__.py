@@ -6,3 +6,4 @@ from img2img.weights.defaults import upscaler as upscaler
 from img2img.weights.finder import available as available
 from img2img.weights.finder import find_model as find_model
 from img2img.weights.finder import folders as folders
+from img2img.weights.finder import is_name as is_name

@@ -52,7 +52,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
-    if path.parent != Path():
+    if not is_name(path):
         raise UnknownModelError("there is no such model file.", path)
     models = available()
     stem = path.stem if path.suffix.lower() in EXTENSIONS else path.name
@@ -63,6 +63,12 @@ def find_model(name: str | os.PathLike[str]) -> Path:
             f"({' or '.join(EXTENSIONS)}) in {places}."
         )
     return models[stem]
+
+
+def is_name(name: str | os.PathLike[str]) -> bool:
+    """Returns whether `find_model` would take this for the name of a model and not for a path."""
+    path = Path(name).expanduser()
+    return path.parent == Path() and not path.is_file()
 
 
 def user_cache() -> Path:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from img2img.checkpoint import ModelInfo, save_model
 from img2img.errors import ConfigError
@@ -39,7 +40,7 @@ def test_another_scale_keeps_the_layers_that_make_the_pixels(x4: Path) -> None:
     network = build(ArchSpec("edsr", {**SMALL, "scale": 2}))
     fresh = {name: value.clone() for name, value in network.state_dict().items()}
     said = load_initial(network, x4)
-    assert said == "except last, for the file is for x4 and this is x2"
+    assert said == "all but last, for the file is for x4 and this is x2"
     for name, value in network.state_dict().items():
         assert torch.equal(value, fresh[name] if name.startswith("last.") else source[name]), name
 
@@ -48,8 +49,19 @@ def test_another_scale_keeps_the_layers_that_make_the_pixels(x4: Path) -> None:
 @pytest.mark.parametrize("scale", [2, 4])
 def test_another_size_is_an_error_that_names_it(x4: Path, key: str, value: int, scale: int) -> None:
     network = build(ArchSpec("edsr", {**SMALL, "scale": scale, key: value}))
-    with pytest.raises(ConfigError, match=rf"{key} {SMALL[key]} \(here {value}\).*leave method.generator out"):
+    with pytest.raises(
+        ConfigError, match=rf"{key} {SMALL[key]} \(here {value}\).*give method.generator the same arg"
+    ):
         load_initial(network, x4)
+
+
+def test_a_difference_that_no_weight_shows_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "relu.safetensors"
+    arguments = {"features": 4, "convs": 2, "scale": 2}
+    network = build(ArchSpec("compact", {**arguments, "activation": "relu"}))
+    save_model(path, network, ModelInfo("like_input", None, {}))
+    said = load_initial(build(ArchSpec("compact", {**arguments, "activation": "leakyrelu"})), path)
+    assert said == "which is a compact with activation relu (here leakyrelu)"
 
 
 @pytest.mark.parametrize(("sets", "scale"), [([], 4), (["scale=2"], 2)])
@@ -62,3 +74,27 @@ def test_the_architecture_of_the_file_at_the_scale_that_is_wanted(
     generator = method.generators()["generator"]
     assert (generator.spec.arguments["blocks"], generator.scale) == (2, scale)
     load_initial(generator, x4)
+
+
+def test_the_name_of_a_model_stays_a_name(x4: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMG2IMG_WEIGHTS_DIR", str(x4.parent))
+    x4.rename(x4.with_name("mine.safetensors"))
+    for given, kept in (("mine", "mine"), (str(x4.with_name("mine.safetensors")), None)):
+        experiment = read_experiment(
+            None,
+            [f"training.initial={{generator: {given}}}"],
+            source={"images": "x"},
+            defaults=STARTS["images"],
+        )
+        written = yaml.safe_load(experiment.dump())
+        assert written["training"]["initial"]["generator"] == (kept or given)
+        assert Path(written["data"]["images"][0]).is_absolute()
+
+
+def test_every_command_of_the_guides_fits_the_models_that_ship() -> None:
+    for config in ("edsr_x4", "edsr_x2"):
+        experiment = read_experiment(config, ["training.initial={generator: x4}"], source={"images": "x"})
+        network = methods[experiment.method.name](experiment.method, 3, 3).generators()["generator"]
+        assert load_initial(network, Path("x4")) == (
+            "" if config == "edsr_x4" else "all but last, for the file is for x4 and this is x2"
+        )
