@@ -14,8 +14,8 @@ from img2img.models import Generator
 from img2img.weights import find_model
 
 _ADVICE = (
-    "give method.generator the same arguments, or start without a configuration: then the architecture of the "
-    "file is taken."
+    "give method.generator the same arguments, or start without a configuration: then the architecture of "
+    "the file is taken."
 )
 
 
@@ -51,13 +51,12 @@ def load_initial(generator: Generator, path: Path) -> str:
         left_out = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in taken))
         weights = {name: weights[name] for name in taken}
     elif _shapes(weights) != shapes:
-        raise ConfigError(
-            f"{display_path(path)} is a {theirs.name} with {', '.join(differing.values()) or 'other weights'}; "
-            f"{_ADVICE}"
-        )
+        found_there = ", ".join(differing.values()) or "other weights"
+        raise ConfigError(f"{display_path(path)} is a {theirs.name} with {found_there}; {_ADVICE}")
     generator.load_state_dict(weights, strict=not left_out)
     if left_out:
-        return f"all but {', '.join(left_out)}, for the file is for x{found.scale} and this is x{generator.scale}"
+        layers = ", ".join(left_out)
+        return f"all but {layers}, for the file is for x{found.scale} and this is x{generator.scale}"
     return f"which is a {theirs.name} with {', '.join(differing.values())}" if differing else ""
 
 

@@ -42,8 +42,8 @@ def validate(
 ) -> dict[str, float]:
     """Returns the means of L1 (in parts of the range), PSNR (dB) and SSIM over `samples`.
 
-    Pictures smaller than the window of SSIM are left out. Empty where the method has no truth to compare with,
-    or no picture is large enough.
+    Pictures smaller than the window of SSIM are left out. Empty where the method has no truth to compare
+    with, or no picture is large enough.
     """
     sums: dict[str, float] = {}
     count = 0
