@@ -57,7 +57,7 @@ class AdversarialConfig(MethodConfig):
         0.0,
         ge=0,
         description="Weight gamma of the R1 penalty on real images, on the gradient of an image's mean "
-        "logit. With a PatchGAN that is the mean of many patches, and gamma must be far larger than with one.",
+        "logit. With a PatchGAN that is the mean of many patches, and gamma must be far larger.",
     )
     init: InitConfig = Field(InitConfig(), description="How all weights begin.")
 

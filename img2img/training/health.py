@@ -98,7 +98,8 @@ class Health:
                 yield from self._once(
                     f"inverted {way}",
                     f"what is made on the way {way} are negatives of {source}: colours are inverted, which "
-                    "the cycle loss does not mind. If the two kinds of pictures are not each other's negatives, "
+                    "the cycle loss does not mind. If the two kinds of pictures are not negatives of each "
+                    "other, "
                     "raise method.identity, or start again with another seed.",
                 )
 

@@ -49,9 +49,7 @@ def test_another_scale_keeps_the_layers_that_make_the_pixels(x4: Path) -> None:
 @pytest.mark.parametrize("scale", [2, 4])
 def test_another_size_is_an_error_that_names_it(x4: Path, key: str, value: int, scale: int) -> None:
     network = build(ArchSpec("edsr", {**SMALL, "scale": scale, key: value}))
-    with pytest.raises(
-        ConfigError, match=rf"{key} {SMALL[key]} \(here {value}\).*give method.generator the same arg"
-    ):
+    with pytest.raises(ConfigError, match=rf"{key} {SMALL[key]} \(here {value}\).*give method.generator the"):
         load_initial(network, x4)
 
 
