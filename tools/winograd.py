@@ -2,7 +2,7 @@
 
 Where a processor has AVX2 and nothing better, most of a training goes into 3x3 convolutions in fp32, and
 torch computes each product of them. This runs any command of img2img with a kernel of its own for them that
-needs a quarter of the products. winograd.cpp is compiled at the first use; that takes a minute, g++ and ninja:
+needs a quarter of the products. It is compiled at the first use, which takes a minute, g++ and ninja:
 
     python tools/winograd.py train edsr_x4 --images photos -o runs/x4 --set memory_format=channels_last
     python tools/winograd.py measure

@@ -158,6 +158,11 @@ class DataConfig(BaseModel):
         min_length=1,
         description="Super-resolution: the sizes, relative to its own, at which each picture is offered.",
     )
+    scale_choice: Literal["area", "equal"] = Field(
+        "area",
+        description="Super-resolution: how often each of scales is taken: in proportion to its area, so that "
+        "every pixel counts alike, or all equally often.",
+    )
     patches_per_image: int = Field(
         16, ge=1, description="Super-resolution: an epoch takes this many patches from each picture."
     )

@@ -120,6 +120,7 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
                 config.crop_size,
                 config.flip,
                 config.scales,
+                config.scale_choice,
                 config.patches_per_image,
                 config.best_of,
                 config.validation_crop,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -25,7 +26,7 @@ class PatchDataset(Dataset):
     The low-resolution picture is made of the whole high-resolution one, whose sides are cut to multiples of
     the scale at the bottom and on the right, and both are cached; a patch is cut from both. An epoch takes
     `patches_per_image` patches from each picture, whatever its size; each of them comes from one of the sizes
-    at which the picture is offered, in proportion to the area of that size.
+    at which the picture is offered.
 
     Args:
         records: One file each; or two, the low-resolution picture and the high-resolution one.
@@ -35,6 +36,7 @@ class PatchDataset(Dataset):
         crop: (height, width) of the high-resolution patch, multiples of the scale.
         flip: Whether to mirror and turn patches, eight positions if they are square, otherwise four.
         scales: Sizes at which each picture is offered, up to 1.
+        scale_choice: How often each of them is taken: in proportion to its "area", or all "equal".
         patches_per_image: Of each picture in an epoch.
         best_of: Of so many random patches the one with most detail is taken.
         middle: (height, width) of what validation sees of a picture, or None for all.
@@ -52,6 +54,7 @@ class PatchDataset(Dataset):
         crop: Size,
         flip: bool,
         scales: Sequence[float],
+        scale_choice: Literal["area", "equal"],
         patches_per_image: int,
         best_of: int,
         middle: Size | None,
@@ -61,6 +64,8 @@ class PatchDataset(Dataset):
     ) -> None:
         self.records, self.recipes, self.swap, self.scale = list(records), recipes, swap, scale
         self.crop, self.flip, self.scales = crop, flip, tuple(scales)
+        shares = np.square(scales) if scale_choice == "area" else np.ones(len(scales))
+        self._shares = shares / shares.sum()
         self.patches_per_image, self.best_of, self.middle = patches_per_image, best_of, middle
         self.augmenter, self.cache, self.seed = augmenter, cache, seed
 
@@ -80,8 +85,7 @@ class PatchDataset(Dataset):
         """Returns a patch of picture `index % count`."""
         stream = random_stream(WINDOW, self.seed, epoch, index)
         place = index % len(self.records)
-        areas = np.square(self.scales)
-        size = self.scales[int(stream.choice(len(areas), p=areas / areas.sum()))]
+        size = self.scales[int(stream.choice(len(self.scales), p=self._shares))]
         low, high = self._picture(place, size)
         if not self._fits(high):  # a reduced version that is too small for a patch: the largest one then
             low, high = self._picture(place, max(self.scales))

@@ -125,13 +125,19 @@ def test_an_epoch_takes_as_many_patches_from_each_picture(tmp_path: Path) -> Non
     assert sorted(keys) == sorted(data.train.keys() * 5)
 
 
-def test_reduced_versions_are_offered_by_their_area(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("choice", "least", "most", "share"),
+    [("area", 0.12, 0.28, "a fifth: 0.25 / (1 + 0.25)"), ("equal", 0.4, 0.6, "half")],
+)
+def test_how_often_reduced_versions_are_offered(
+    tmp_path: Path, choice: str, least: float, most: float, share: str
+) -> None:
     white = np.full((40, 40, 1), 255, np.uint8)
     white[0::2] = 0  # stripes: one level at half the size
     write(tmp_path, "1.png", white)
-    data = opened(images=tmp_path, scales=[1.0, 0.5], crop_size=8)
+    data = opened(images=tmp_path, scales=[1.0, 0.5], scale_choice=choice, crop_size=8)
     flat = [float(target.std()) < 0.1 for batch in first(data, 100) for target in batch.target]
-    assert 0.12 < np.mean(flat) < 0.28, "a fifth: 0.25 / (1 + 0.25)"
+    assert least < np.mean(flat) < most, share
 
 
 def test_a_reduced_version_without_room_for_a_patch_gives_way(tmp_path: Path) -> None:
