@@ -82,6 +82,19 @@ def test_models_that_do_not_fit(place: Path) -> None:
     assert (refused.exit_code, "--overwrite" in refused.stderr) == (2, True)
 
 
+def test_blends_know_their_labels(place: Path) -> None:
+    palettes = {"one": ((0, 0, 0), (9, 9, 9)), "two": ((0, 0, 0), (9, 9, 9)), "three": ((0, 0, 0), (5, 5, 5))}
+    for seed, (name, palette) in enumerate(palettes.items()):
+        torch.manual_seed(seed)
+        network = Resnet(in_channels=2, features=4, blocks=1)
+        save_model(place / f"{name}.safetensors", network, ModelInfo("own", palette=palette, nearest=True))
+    assert img2img("model", "blend", "one", "two", "-o", "m.safetensors").exit_code == 0
+    _, info = open_model(place / "m.safetensors")
+    assert (info.palette, info.nearest) == (palettes["one"], True)
+    refused = img2img("model", "blend", "one", "three", "-o", "n.safetensors")
+    assert (refused.exit_code, "label maps of different colours" in refused.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(("precision", "dtype"), [("fp16", torch.float16), ("bf16", torch.bfloat16)])
 def test_import_in_half_precision(place: Path, precision: str, dtype: torch.dtype) -> None:
     save_model(place / "large.safetensors", compact(0, features=32, convs=4), ModelInfo())

@@ -105,3 +105,16 @@ def test_places_without_pictures(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
     with pytest.raises(PlanError, match="no picture here"):
         find(tmp_path, "target", HIGH, LOW)
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    touch(tmp_path / "store", "1.png", "2.png")
+    (tmp_path / "set").mkdir()
+    try:
+        (tmp_path / "set" / "1.png").symlink_to(tmp_path / "store" / "1.png")
+        (tmp_path / "set" / "more").symlink_to(tmp_path / "store", target_is_directory=True)
+    except OSError:
+        pytest.skip("this system lets nobody make links")
+    found = find(tmp_path / "set", "target", HIGH, LOW)
+    assert [file.name.as_posix() for file in found.found] == ["1.png", "more/1.png", "more/2.png"]
+    assert not found.problems

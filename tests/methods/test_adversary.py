@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from img2img.errors import ConfigError
 from img2img.losses import feature_matching, ssim_loss
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
@@ -114,6 +115,33 @@ def test_names_of_losses_where_there_are_several_adversaries() -> None:
     assert judge.judge(real, fake).keys() == {"d_b_real", "d_b_fake", "d_b_r1"}
     assert judge.fool(real, fake).keys() == {"g_a2b"}
     assert judge.match(fake, real).keys() == {"features_b"}
+
+
+@pytest.mark.parametrize(
+    ("network", "least"),
+    [
+        ({"name": "patchgan", "layers": 1}, 6),
+        ({"name": "patchgan", "layers": 3}, 24),
+        ({"name": "multiscale", "layers": 1}, 11),
+        ({"name": "multiscale", "layers": 2, "scales": 3}, 45),
+    ],
+)
+def test_the_smallest_image_that_can_be_judged(network: dict[str, Any], least: int) -> None:
+    judge = adversary(discriminator={**network, "features": 2, "norm": "instance"})
+    judge.check(REAL.new_zeros(1, 3, least, least))
+    for logits in judge.fool(images(1, 3, least, least), images(1, 3, least, least)).values():
+        assert logits.isfinite()
+    with pytest.raises(ConfigError, match=rf"images of {least} pixels and more.*{least}x{least - 1}"):
+        judge.check(REAL.new_zeros(1, 3, least - 1, least))
+    with pytest.raises(RuntimeError):
+        judge.discriminator(images(1, 3, least - 1, least - 1))
+
+
+def test_ssim_needs_its_window() -> None:
+    terms = Terms(TermsConfig(name="test", ssim_weight=1.0), UNIT)
+    terms.check(REAL.new_zeros(1, 3, 11, 11))
+    with pytest.raises(ConfigError, match=r"windows of 11 pixels.*are 16x10"):
+        terms.check(REAL.new_zeros(1, 3, 10, 16))
 
 
 def test_terms_are_what_they_are_called(tmp_path: Any) -> None:

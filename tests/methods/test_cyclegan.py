@@ -217,6 +217,18 @@ def test_channels_may_differ_without_identity() -> None:
     assert len(losses_of(method, batch)) == 2
 
 
+@pytest.mark.parametrize("name", ["patchgan", "pixelgan", "multiscale"])
+def test_instance_norm_where_nothing_is_said(name: str) -> None:
+    config = CycleGANConfig.model_validate(
+        {"generator": {"name": "unet", "downs": 2}, "discriminator": {"name": name, "features": 4}}
+    )
+    assert config.generator.arguments["norm"] == config.discriminator.arguments["norm"] == "instance"
+    config = CycleGANConfig.model_validate({"discriminator": {"name": "patchgan", "norm": "batch"}})
+    assert config.discriminator.arguments["norm"] == "batch"
+    with pytest.raises(ValueError, match="no discriminator 'patchgam'"):
+        CycleGANConfig.model_validate({"discriminator": {"name": "patchgam"}})
+
+
 def test_generators_must_take_what_the_other_makes() -> None:
     srresnet = {"name": "srresnet", "scale": 1, "features": 4, "blocks": 1, "output": "tanh"}
     with pytest.raises(ConfigError, match=r"in \(0.0, 1.0\) and makes them in \(-1.0, 1.0\)"):

@@ -26,7 +26,7 @@ from img2img.cli.main import cli
 from img2img.data import batches, open_data
 from img2img.errors import ConfigError
 from img2img.training import Runtime, read_experiment, train
-from img2img.training.processes import Places
+from img2img.training.processes import Children, Places
 from img2img.types import ValueRange
 
 HERE = Path(__file__).parent
@@ -458,6 +458,18 @@ def test_slurm(variables) -> None:
     variables(SLURM_JOB_NAME="train", SLURM_NNODES=3)
     with pytest.raises(ConfigError, match="4 tasks on 3 machines"):
         Places.find()
+
+
+def test_a_program_starts_its_processes_once(monkeypatch: pytest.MonkeyPatch, variables) -> None:
+    variables(NODE_RANK=0)
+    monkeypatch.setattr(Children, "_started", False)
+    children = Children(Places(2, 1), [sys.executable, "-c", ""], print)
+    assert os.environ["LOCAL_RANK"] == "0"
+    children.close()
+    assert "LOCAL_RANK" not in os.environ and os.environ["NODE_RANK"] == "0"
+    assert "MASTER_PORT" not in os.environ
+    with pytest.raises(ConfigError, match="can do so once"):
+        Children(Places(2, 1), [sys.executable, "-c", ""], print)
 
 
 def test_a_program_without_a_file_cannot_be_started_again(

@@ -381,6 +381,12 @@ def test_no_whole_state_is_an_error(pairs: Path, tmp_path: Path) -> None:
         go(pairs, tmp_path, "steps=6", resume=True)
 
 
+def test_a_rate_for_nobody_is_an_error(pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no group of parameters 'discriminators'; did you mean 'discr"):
+        go(pairs, tmp_path / "run", "steps=1", "training.learning_rates={discriminators: 1e-4}")
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
 # --- other starts
 
 
