@@ -64,6 +64,6 @@ def test_mean_and_copy_of_the_held_out_pairs(tool: ModuleType, pairs: Path, tmp_
 
 
 def test_nothing_held_out_is_said(tool: ModuleType, pairs: Path, tmp_path: Path) -> None:
-    arguments = ["smoke_pix2pix", "-o", str(tmp_path / "out"), "--set", f"data.aligned={pairs / 'train'}"]
+    arguments = ["smoke_pix2pix", "-o", str(tmp_path / "out"), "--set", f"data.aligned={pairs / 'val'}"]
     result = CliRunner().invoke(tool.baselines, [*arguments, "--set", "data.validation_fraction=0"])
     assert result.exit_code == 1 and "no pairs are held out" in result.output

@@ -312,6 +312,9 @@ def test_unpaired_heaps_are_judged_each_by_itself(tmp_path: Path) -> None:
     config = {"unpaired": (tmp_path / "A", tmp_path / "B"), "load_size": 64, "crop_size": 64}
     checked = run(config)
     assert checked.findings == ()
+    assert set(dict(checked.samples)) == {"train", "train B"}
+    checked = run(config | {"validation_fraction": 0.1})
+    assert checked.findings == ()
     assert set(dict(checked.samples)) == {"train", "validation", "train B", "validation B"}
 
 

@@ -132,7 +132,7 @@ def test_a_card_from_measurements_and_words(tool: ModuleType, tmp_path: Path) ->
     assert 0 < score["psnr_y"] < score["bicubic_psnr_y"]
     assert f"{score['bicubic_psnr_y']:.2f} / {score['bicubic_ssim_y']:.4f}" in text
     assert f"| Cup | 1 | {score['bicubic_psnr_y']:.2f}" in text
-    assert "| Other | 1 M | 30.0 | nobody |" in text and "| b | 2 |" in text
+    assert "| Other | 1 M | 30.00 | nobody |" in text and "| b | 2 |" in text
     assert "32 x 24" in text and "found/" not in text and "fp16" in text
     assert "More with `{{facts}}`." in text  # only a line of its own is filled in
     picture = read_image(tmp_path / "found" / "nearest-shown.jpg")
