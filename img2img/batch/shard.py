@@ -55,6 +55,11 @@ class Shard:
         return number % self.count == self.index - 1
 
 
+def without_srun(environ: Mapping[str, str]) -> bool:
+    """Returns whether this is a SLURM batch script itself: one process, although SLURM_NTASKS is set."""
+    return "SLURM_JOB_ID" in environ and "SLURM_STEP_ID" not in environ
+
+
 def shard_from_environment(environ: Mapping[str, str] | None = None) -> Shard | None:
     """Returns the shard that torchrun or SLURM gave this process, or None when neither started it.
 
@@ -66,7 +71,7 @@ def shard_from_environment(environ: Mapping[str, str] | None = None) -> Shard | 
         UsageError: The variables hold no whole numbers, or an impossible pair of them.
     """
     environ = os.environ if environ is None else environ
-    if "SLURM_JOB_ID" in environ and "SLURM_STEP_ID" not in environ:
+    if without_srun(environ):
         pairs = [("RANK", "WORLD_SIZE")]
     else:
         pairs = [

@@ -134,7 +134,7 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
             f"the second {RESULTS[info_b.output]}."
         )
     if (info_a.palette, info_a.nearest) != (info_b.palette, info_b.nearest):
-        raise ConfigError("the two models cannot be blended: they take label maps of different colours.")
+        raise ConfigError("the two models cannot be blended: they were trained on different label maps.")
     origin = {
         "blend": f"{1 - alpha:g} of {paths[0].name}, {alpha:g} of {paths[1].name}",
         "alpha": str(alpha),

@@ -110,9 +110,9 @@ def read_experiment(
     if source:
         data = tree.get("data")
         others = data if isinstance(data, dict) else {}
-        replaced = (
-            set(SOURCES) if "images" in source else {*SOURCES, "scales", "scale_choice"}
-        )  # of sharp pictures
+        replaced = set(SOURCES)
+        if "images" not in source:
+            replaced |= {"scales", "scale_choice"}  # they are for sharp pictures
         tree["data"] = {key: value for key, value in others.items() if key not in replaced} | dict(source)
     # the method first: it decides which keys there are
     assignments = list(assignments)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from img2img.batch.shard import without_srun
 from img2img.errors import ConfigError, Img2ImgError
 
 _GRACE = 8.0  # seconds that the first process has to come to its end by itself when another one has died
@@ -75,8 +76,7 @@ class Places:
             return cls(local, world // local, "torchrun", int(given["RANK"]))
         tasks = int(given.get("SLURM_NTASKS", "1"))
         by_hand = given.get("SLURM_JOB_NAME") in ("bash", "interactive")  # a shell that SLURM has opened
-        alone = "SLURM_JOB_ID" in given and "SLURM_STEP_ID" not in given  # a batch script without srun
-        if tasks > 1 and "SLURM_PROCID" in given and not by_hand and not alone:
+        if tasks > 1 and "SLURM_PROCID" in given and not by_hand and not without_srun(given):
             machines = int(given.get("SLURM_NNODES", given.get("SLURM_JOB_NUM_NODES", str(nodes))))
             if tasks % machines:
                 raise ConfigError(
