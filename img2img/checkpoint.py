@@ -157,7 +157,10 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
     if facts["sha256"] != fingerprint(state):
         raise ModelError("is damaged: its weights are not the ones that were saved; copy it again.", path)
     generator = restore(spec, state, path)
-    for name, value in _facts(generator).items():
+    found = _facts(generator)
+    # an argument that is younger than the file has its default
+    found["arguments"] = {name: found["arguments"][name] for name in facts["arguments"]}
+    for name, value in found.items():
         if facts[name] != value:
             raise ModelError(
                 f"contradicts itself: it says {name} {facts[name]}, its network has {value}.", path

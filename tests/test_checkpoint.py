@@ -98,6 +98,13 @@ def test_somebody_elses_safetensors_gets_a_hint(tmp_path):
         open_model(path)
 
 
+def test_a_file_from_before_an_argument_existed_opens_with_its_default(path, generator):
+    older = {name: value for name, value in generator.spec.arguments.items() if name != "in_channels"}
+    rewrite(path, arguments=older)
+    opened, _ = open_model(path)
+    assert opened.spec == generator.spec
+
+
 def test_a_newer_format(path):
     rewrite(path, format=2)
     with pytest.raises(ModelError, match=r"newer img2img \(format 2.*upgrade"):

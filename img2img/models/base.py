@@ -83,6 +83,10 @@ class Generator(nn.Module):
         result: Tensor = self(x, **conditions)
         return result
 
+    def exported(self) -> Generator:
+        """Returns what a training writes into its model files: this network, or a simpler equal of it."""
+        return self
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in cls.__dict__:

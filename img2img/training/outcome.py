@@ -138,7 +138,7 @@ class Outcome:
             nearest = labels and name == first  # the way back begins with photographs
             info = ModelInfo(output, square, origin, self.data.palette, nearest)
             try:
-                save_model(self.folder / f"{stem}.safetensors", generator, info)
+                save_model(self.folder / f"{stem}.safetensors", generator.exported(), info)
             except ModelError as error:
                 raise DiskError(str(error)) from error
 
