@@ -83,6 +83,11 @@ class SymmetricConv2d(nn.Conv2d):
         assert self.bias is not None
         return _mean(self.bias, self.bias_places)
 
+    def is_symmetric(self) -> bool:
+        """Returns whether `weight` is what the layer computes with, to a hundredth of its size."""
+        with torch.no_grad():
+            return bool((self.weight - self.symmetric_weight()).norm() <= 0.01 * self.weight.norm())
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K, H', W'), as `Conv2d`."""
         output: Tensor = self._conv_forward(x, self.symmetric_weight(), self.symmetric_bias())

@@ -11,6 +11,7 @@ from torch import Size, Tensor
 from img2img.errors import ConfigError, display_path
 from img2img.interop import open_checkpoint
 from img2img.models import Generator
+from img2img.models.symmetric import SymmetricConv2d
 from img2img.weights import find_model
 
 _ADVICE = (
@@ -42,7 +43,7 @@ def load_initial(generator: Generator, path: Path) -> str:
     differing = {
         key: f"{key} {theirs.arguments.get(key)} (here {value})"
         for key, value in own.arguments.items()
-        if value != theirs.arguments.get(key)
+        if value != theirs.arguments.get(key) and key != "symmetric"  # a matter of the weights, see below
     }
     left_out: list[str] = []
     if differing.keys() == {"scale"}:
@@ -54,6 +55,11 @@ def load_initial(generator: Generator, path: Path) -> str:
         found_there = ", ".join(differing.values()) or "other weights"
         raise ConfigError(f"{display_path(path)} is a {theirs.name} with {found_there}; {_ADVICE}")
     generator.load_state_dict(weights, strict=not left_out)
+    if not all(layer.is_symmetric() for layer in generator.modules() if isinstance(layer, SymmetricConv2d)):
+        raise ConfigError(
+            f"{display_path(path)} did not learn to be symmetric, and the configuration wants a network that "
+            "is (method.generator.symmetric); set that to false, or start without its weights."
+        )
     if left_out:
         layers = ", ".join(left_out)
         return f"all but {layers}, for the file is for x{found.scale} and this is x{generator.scale}"

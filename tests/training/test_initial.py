@@ -45,6 +45,34 @@ def test_another_scale_keeps_the_layers_that_make_the_pixels(x4: Path) -> None:
         assert torch.equal(value, fresh[name] if name.startswith("last.") else source[name]), name
 
 
+SYMMETRIC = {"features": 8, "blocks": 2, "symmetric": True}
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_symmetric_network_starts_from_the_plain_file_of_one(tmp_path: Path, scale: int) -> None:
+    torch.manual_seed(0)
+    source = build(ArchSpec("edsr", {**SYMMETRIC, "scale": 4}))
+    save_model(
+        tmp_path / "m.safetensors", source.exported(), ModelInfo("like_input", None, {}), torch.float16
+    )
+    torch.manual_seed(1)
+    network = build(ArchSpec("edsr", {**SYMMETRIC, "scale": scale}))
+    said = load_initial(network, tmp_path / "m.safetensors")
+    assert said == ("" if scale == 4 else "all but last, for the file is for x4 and this is x2")
+    assert torch.allclose(
+        network.state_dict()["first.weight"], source.state_dict()["first.weight"], atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_symmetric_network_does_not_start_from_one_that_is_not(tmp_path: Path, scale: int) -> None:
+    plain = build(ArchSpec("edsr", {**SYMMETRIC, "scale": 4, "symmetric": False}))
+    save_model(tmp_path / "m.safetensors", plain, ModelInfo("like_input", None, {}))
+    network = build(ArchSpec("edsr", {**SYMMETRIC, "scale": scale}))
+    with pytest.raises(ConfigError, match=r"m\.safetensors did not learn to be symmetric.*set that to false"):
+        load_initial(network, tmp_path / "m.safetensors")
+
+
 @pytest.mark.parametrize(("key", "value"), [("features", 8), ("blocks", 3)])
 @pytest.mark.parametrize("scale", [2, 4])
 def test_another_size_is_an_error_that_names_it(x4: Path, key: str, value: int, scale: int) -> None:
