@@ -11,20 +11,15 @@ import math
 from functools import cache
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 
 POSITIONS = 8  # of a square
 Kind = Literal["plain", "oriented", "phases"]
-
-
-def turned(x: Tensor, position: int) -> Tensor:
-    """Mirrors or turns the last two axes of `x`: 1 columns, 2 rows, 4 both axes exchanged, added up."""
-    axes = [axis for axis, bit in ((-1, 1), (-2, 2)) if position & bit]
-    x = x.flip(axes) if axes else x
-    return x.transpose(-1, -2) if position & 4 else x
 
 
 class SymmetricConv2d(nn.Conv2d):
@@ -64,11 +59,12 @@ class SymmetricConv2d(nn.Conv2d):
             if kind == "oriented" and channels % POSITIONS:
                 raise ConfigError(
                     f"a symmetric network has features in groups of {POSITIONS}, one for each position of a "
-                    f"square; {channels} is no multiple of {POSITIONS}."
+                    f"square; {channels} is no multiple of {POSITIONS}. Take one that is, or a plain network."
                 )
         places = _weight_places(source, in_channels, result, out_channels, scale, kernel_size)
-        self.register_buffer("places", places, persistent=False)
-        self.register_buffer("bias_places", _moves(result, out_channels, scale).argsort(1), persistent=False)
+        self.register_buffer("places", torch.from_numpy(places), persistent=False)
+        places = _bias_places(result, out_channels, scale)
+        self.register_buffer("bias_places", torch.from_numpy(places), persistent=False)
         with torch.no_grad():  # the mean of eight independent weights is smaller by the root of eight
             self.weight.copy_(self.symmetric_weight() * math.sqrt(POSITIONS))
             assert self.bias is not None
@@ -101,13 +97,18 @@ class _Mean(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, places: Tensor) -> Tensor:
         """(...) and the places (8, ...) where its entries come from, to the shape of the first."""
         ctx.save_for_backward(places)
-        return values.flatten()[places].mean(0)
+        return _gathered(values, places).mean(0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """The same of the gradient."""
         (places,) = ctx.saved_tensors
-        return gradients[0].flatten()[places].mean(0), None
+        return _gathered(gradients[0], places).mean(0), None
+
+
+def _gathered(values: Tensor, places: Tensor) -> Tensor:
+    """`values.flatten()[places]`, three times as fast."""
+    return values.flatten().index_select(0, places.flatten()).view(places.shape)
 
 
 def _mean(values: Tensor, places: Tensor) -> Tensor:
@@ -115,41 +116,55 @@ def _mean(values: Tensor, places: Tensor) -> Tensor:
     return mean
 
 
+# Places are counted in numpy: torch may be planning on tensors without values while a network is built.
+
+
 @cache
-def _after() -> tuple[tuple[int, ...], ...]:
-    """Returns for positions g, h at [g][h] the one that h and then g result in."""
-    cell = torch.arange(4).view(2, 2)
-    known = [turned(cell, position).flatten().tolist() for position in range(POSITIONS)]
-    return tuple(
-        tuple(known.index(turned(turned(cell, h), g).flatten().tolist()) for h in range(POSITIONS))
-        for g in range(POSITIONS)
+def _after() -> NDArray[np.int64]:
+    """Returns (8, 8): at [g, h] the position that h and then g result in."""
+    corners = np.arange(4).reshape(2, 2)
+    known = [_turned(corners, position).tolist() for position in range(POSITIONS)]
+    return np.array(
+        [[known.index(_turned(np.array(h), g).tolist()) for h in known] for g in range(POSITIONS)]
     )
 
 
+def _turned(x: NDArray[np.int64], position: int) -> NDArray[np.int64]:
+    """Mirrors or turns the last two axes: 1 columns, 2 rows, 4 both axes exchanged, added up."""
+    axes = tuple(axis for axis, bit in ((-1, 1), (-2, 2)) if position & bit)
+    x = np.flip(x, axes)
+    return x.swapaxes(-1, -2) if position & 4 else x
+
+
 @cache
-def _moves(kind: Kind, channels: int, scale: int) -> Tensor:
+def _moves(kind: Kind, channels: int, scale: int) -> NDArray[np.int64]:
     """Returns (8, channels): where each channel goes when the picture takes a position."""
     if kind == "plain":
-        return torch.arange(channels).repeat(POSITIONS, 1)
+        return np.tile(np.arange(channels), (POSITIONS, 1))
     if kind == "oriented":
-        group = torch.tensor(_after())
+        group = _after()
     else:
-        cell = torch.arange(scale * scale).view(scale, scale)
+        cell = np.arange(scale * scale).reshape(scale, scale)
         # turning tells for each place what comes there; the inverse of it where each pixel goes
-        group = torch.stack([turned(cell, g).flatten().argsort() for g in range(POSITIONS)])
-    size = group.shape[1]
-    return torch.cat([group + start for start in range(0, channels, size)], dim=1)
+        group = np.stack([_turned(cell, g).ravel().argsort() for g in range(POSITIONS)])
+    return np.concatenate([group + start for start in range(0, channels, group.shape[1])], axis=1)
 
 
 @cache
 def _weight_places(
     source: Kind, in_channels: int, result: Kind, out_channels: int, scale: int, side: int
-) -> Tensor:
+) -> NDArray[np.int64]:
     """Returns (8, K, C, side, side): for each entry of a weight the eight that are made equal."""
     to, of = _moves(result, out_channels, scale), _moves(source, in_channels, scale)
-    entries = torch.arange(out_channels * in_channels * side * side)
-    entries = entries.view(out_channels, in_channels, side, side)
-    places = torch.empty(POSITIONS, *entries.shape, dtype=torch.long)
+    shape = out_channels, in_channels, side, side
+    entries = np.arange(np.prod(shape)).reshape(shape)
+    places = np.empty((POSITIONS, *entries.shape), np.int64)
     for position in range(POSITIONS):
-        places[position, to[position][:, None], of[position]] = turned(entries, position)
+        places[position, to[position][:, None], of[position]] = _turned(entries, position)
     return places
+
+
+@cache
+def _bias_places(result: Kind, channels: int, scale: int) -> NDArray[np.int64]:
+    """Returns (8, K): the same of the constants."""
+    return _moves(result, channels, scale).argsort(1)

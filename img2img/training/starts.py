@@ -24,7 +24,10 @@ STARTS: dict[str, dict[str, Any]] = {
     "list": _PIX2PIX,
     "unpaired": {"method": {"name": "cyclegan"}, "training": _TRANSLATION},
     "images": {
-        "method": {"name": "super_resolution", "generator": {"name": "edsr", "features": 64, "blocks": 8}},
+        "method": {
+            "name": "super_resolution",
+            "generator": {"name": "edsr", "features": 64, "blocks": 8, "symmetric": True},
+        },
         "data": {"crop_size": 96, "patches_per_image": 64},  # every scale divides 96
         "training": _UPSCALING,
     },

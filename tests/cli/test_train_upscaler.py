@@ -41,14 +41,19 @@ def test_the_defaults_fit_every_scale(photos: Path, scale: int) -> None:
 def test_single_keys_change_the_defaults(photos: Path) -> None:
     sets = ["--set", "generator.blocks=2", "--set", "schedule.floor=0.1", "--set", "epochs=3"]
     found = yaml.safe_load(invoke("--images", str(photos), *sets, "--dry-run"))
-    assert found["method"]["generator"] == {"name": "edsr", "features": 64, "blocks": 2}
+    assert found["method"]["generator"] == {
+        "name": "edsr",
+        "features": 64,
+        "blocks": 2,
+        "symmetric": True,
+    }
     assert found["training"]["schedule"] == {"kind": "cosine", "cycles": 1, "floor": 0.1, "warmup": 100}
     assert found["training"]["epochs"] == 3 and found["training"]["steps"] is None
 
 
 def test_three_pictures_are_enough(photos: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    small = ["scale=2", "generator.features=4", "generator.blocks=1", "batch_size=2", "steps=4", "workers=0"]
+    small = ["scale=2", "generator.features=8", "generator.blocks=1", "batch_size=2", "steps=4", "workers=0"]
     small += ["validation_fraction=0.5", "sample_every=4", "precision=fp32"]
     sets = [word for each in small for word in ("--set", each)]
     summary = json.loads(invoke("--images", str(photos), "-o", str(run), *sets, "--json", "--quiet"))
