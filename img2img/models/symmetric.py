@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from img2img.errors import ConfigError
 
 POSITIONS = 8  # of a square
 Kind = Literal["plain", "oriented", "phases"]
+_Places: TypeAlias = NDArray[np.signedinteger[Any]]
 
 
 class SymmetricConv2d(nn.Conv2d):
@@ -120,7 +121,7 @@ def _mean(values: Tensor, places: Tensor) -> Tensor:
 
 
 @cache
-def _after() -> NDArray[np.int64]:
+def _after() -> _Places:
     """Returns (8, 8): at [g, h] the position that h and then g result in."""
     corners = np.arange(4).reshape(2, 2)
     known = [_turned(corners, position).tolist() for position in range(POSITIONS)]
@@ -129,7 +130,7 @@ def _after() -> NDArray[np.int64]:
     )
 
 
-def _turned(x: NDArray[np.int64], position: int) -> NDArray[np.int64]:
+def _turned(x: _Places, position: int) -> _Places:
     """Mirrors or turns the last two axes: 1 columns, 2 rows, 4 both axes exchanged, added up."""
     axes = tuple(axis for axis, bit in ((-1, 1), (-2, 2)) if position & bit)
     x = np.flip(x, axes)
@@ -137,7 +138,7 @@ def _turned(x: NDArray[np.int64], position: int) -> NDArray[np.int64]:
 
 
 @cache
-def _moves(kind: Kind, channels: int, scale: int) -> NDArray[np.int64]:
+def _moves(kind: Kind, channels: int, scale: int) -> _Places:
     """Returns (8, channels): where each channel goes when the picture takes a position."""
     if kind == "plain":
         return np.tile(np.arange(channels), (POSITIONS, 1))
@@ -153,18 +154,18 @@ def _moves(kind: Kind, channels: int, scale: int) -> NDArray[np.int64]:
 @cache
 def _weight_places(
     source: Kind, in_channels: int, result: Kind, out_channels: int, scale: int, side: int
-) -> NDArray[np.int64]:
+) -> _Places:
     """Returns (8, K, C, side, side): for each entry of a weight the eight that are made equal."""
     to, of = _moves(result, out_channels, scale), _moves(source, in_channels, scale)
     shape = out_channels, in_channels, side, side
     entries = np.arange(np.prod(shape)).reshape(shape)
-    places = np.empty((POSITIONS, *entries.shape), np.int64)
+    places = np.empty((POSITIONS, *entries.shape), np.int32)
     for position in range(POSITIONS):
         places[position, to[position][:, None], of[position]] = _turned(entries, position)
     return places
 
 
 @cache
-def _bias_places(result: Kind, channels: int, scale: int) -> NDArray[np.int64]:
+def _bias_places(result: Kind, channels: int, scale: int) -> _Places:
     """Returns (8, K): the same of the constants."""
-    return _moves(result, channels, scale).argsort(1)
+    return _moves(result, channels, scale).argsort(1).astype(np.int32)

@@ -11,7 +11,9 @@ from img2img.models import Generator
 
 
 class ExponentialAverage(nn.Module):
-    """Follows the parameters and buffers of a network: average += (1 - decay) * (value - average).
+    """Follows what a network's state holds: average += (1 - decay) * (value - average).
+
+    Constants, which are buffers that no state dict has, are left as they are.
 
     In the first steps the decay is smaller, (1 + n) / (10 + n) after n updates, so that the average does not
     remember the random weights of the start.
@@ -49,14 +51,18 @@ class ExponentialAverage(nn.Module):
         count = self.updates.double()
         decay = torch.clamp((1 + count) / (10 + count), max=self.decay)
         weight = ((1 - decay) * (1 - skip)).float()
-        own, theirs = list(self._floats(self.network)), list(self._floats(self._followed[0]))
+        pairs = list(zip(_state(self.network), _state(self._followed[0]), strict=True))
+        floats = [(mine, other) for mine, other in pairs if mine.is_floating_point()]
+        own, theirs = [mine for mine, _ in floats], [other for _, other in floats]
         torch._foreach_lerp_(own, theirs, [weight] * len(own))
-        for mine, other in zip(self.network.buffers(), self._followed[0].buffers(), strict=True):
+        for mine, other in pairs:
             if not mine.is_floating_point():
                 mine.copy_(torch.where(skip > 0, mine, other))
         self.updates += (1 - skip).long()
 
-    @staticmethod
-    def _floats(network: nn.Module) -> list[torch.Tensor]:
-        tensors = [*network.parameters(), *network.buffers()]
-        return [tensor.detach() for tensor in tensors if tensor.is_floating_point()]
+
+def _state(network: nn.Module) -> list[torch.Tensor]:
+    """Returns parameters, and buffers that its state dict has, each once."""
+    kept = network.state_dict().keys()
+    buffers = (buffer for name, buffer in network.named_buffers() if name in kept)
+    return [tensor.detach() for tensor in (*network.parameters(), *buffers)]
