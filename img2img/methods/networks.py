@@ -84,7 +84,8 @@ def _check_arguments(role: Literal["generator", "discriminator"], network: _Netw
             problems.append(unknown(f"argument of {network.name}", key, parameters))
             continue
         try:
-            TypeAdapter(hints[key]).validate_python(value, strict=isinstance(value, bool))
+            strict = isinstance(value, bool) or hints[key] is bool  # no text for yes and no, no yes for 1
+            TypeAdapter(hints[key]).validate_python(value, strict=strict)
         except ValidationError as error:
             problems.append(f"{network.name}: {key} is {value!r}; {error.errors()[0]['msg'].lower()}")
     if problems:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
 from img2img.models.skip import require_addable, shuffled
-from img2img.models.symmetric import Kind, SymmetricConv2d
+from img2img.models.symmetric import Channels, SymmetricConv2d
 
 
 class _Block(nn.Module):
@@ -46,9 +46,9 @@ class EDSR(Generator):
         scale: Output pixels per input pixel along one side, 1 or more.
         features: Channels throughout.
         blocks: Residual blocks.
-        symmetric: Whether the network is held to turn its output when its input is turned or mirrored: eight
-            times fewer free weights for as much work, so it learns as much from an eighth of the pictures.
-            `features` is a multiple of 8. Model files of a training hold the plain network that it then is.
+        symmetric: Whether the network is held to turn its output when its input is turned or mirrored: an
+            eighth of the free weights for as much work, which few pictures suffice for. `features` is a
+            multiple of 8. Model files of a training hold the plain network that it then is.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -71,6 +71,7 @@ class EDSR(Generator):
             raise ConfigError("EDSR needs channels, scale and features of 1 or more.")
         require_addable("EDSR", in_channels, out_channels)
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
+        self.symmetric = symmetric
         self.receptive_field = 2 * blocks + 3
         phases = out_channels * scale**2
         # the long skip, a block's input, its inside and its result; or at the end the phases, those with
@@ -94,7 +95,7 @@ class EDSR(Generator):
 
     def exported(self) -> EDSR:
         """Returns the plain network that a symmetric one is."""
-        if not self.spec.arguments["symmetric"]:
+        if not self.symmetric:
             return self
         with torch.device("meta"):  # no fresh weights, which would draw from the training's random stream
             plain = EDSR(**(self.spec.arguments | {"symmetric": False}))
@@ -111,8 +112,8 @@ def _conv(
     symmetric: bool,
     in_channels: int,
     out_channels: int,
-    source: Kind = "oriented",
-    result: Kind = "oriented",
+    source: Channels = "oriented",
+    result: Channels = "oriented",
     scale: int = 1,
 ) -> nn.Conv2d:
     if symmetric:

@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from img2img.errors import ConfigError
+from img2img.models.symmetric import SymmetricConv2d
 from img2img.registry import unknown
 
 InitKind = Literal["default", "normal", "xavier", "kaiming", "orthogonal"]
@@ -48,6 +49,8 @@ def initialize(module: nn.Module, kind: InitKind = "normal", gain: float = 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
             _settle(layer)
+            if isinstance(layer, SymmetricConv2d):
+                layer.settle()
         elif isinstance(layer, _BatchNorm) and layer.affine:
             nn.init.normal_(layer.weight, 1.0, gain)
             nn.init.zeros_(layer.bias)

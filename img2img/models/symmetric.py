@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from img2img.errors import ConfigError
 
 POSITIONS = 8  # of a square
-Kind = Literal["plain", "oriented", "phases"]
+Channels = Literal["plain", "oriented", "phases"]
 _Places: TypeAlias = NDArray[np.signedinteger[Any]]
 
 
 class SymmetricConv2d(nn.Conv2d):
     """A convolution with a square kernel that turns its output when its input is turned.
 
-    Fresh weights are symmetric already and as large as those of `Conv2d`. Their gradient is symmetric, too,
-    so that they stay so.
+    Fresh weights are symmetric already, and as large as those of `Conv2d`. Their gradient is symmetric, too,
+    so that they stay so but for rounding.
 
     Args:
         in_channels, out_channels: As of `Conv2d`.
@@ -50,8 +50,8 @@ class SymmetricConv2d(nn.Conv2d):
         in_channels: int,
         out_channels: int,
         kernel_size: int,
-        source: Kind = "oriented",
-        result: Kind = "oriented",
+        source: Channels = "oriented",
+        result: Channels = "oriented",
         scale: int = 1,
         padding: int = 0,
     ) -> None:
@@ -60,30 +60,46 @@ class SymmetricConv2d(nn.Conv2d):
             if kind == "oriented" and channels % POSITIONS:
                 raise ConfigError(
                     f"a symmetric network has features in groups of {POSITIONS}, one for each position of a "
-                    f"square; {channels} is no multiple of {POSITIONS}. Take one that is, or a plain network."
+                    f"square; {channels} is no multiple of {POSITIONS}. Take one that is, or set "
+                    "generator.symmetric to false."
                 )
-        places = _weight_places(source, in_channels, result, out_channels, scale, kernel_size)
-        self.register_buffer("places", torch.from_numpy(places), persistent=False)
-        places = _bias_places(result, out_channels, scale)
-        self.register_buffer("bias_places", torch.from_numpy(places), persistent=False)
-        with torch.no_grad():  # the mean of eight independent weights is smaller by the root of eight
-            self.weight.copy_(self.symmetric_weight() * math.sqrt(POSITIONS))
-            assert self.bias is not None
-            self.bias.copy_(self.symmetric_bias())
+        self.sizes = _size(result, scale), _size(source, scale)
+        places = bias_places = torch.empty(0, device="meta")
+        if not self.weight.is_meta:  # where only shapes are asked for, nothing may be large
+            places = torch.from_numpy(_fibre_places(result, source, scale, kernel_size))
+            bias_places = torch.from_numpy(_moves(result, scale).argsort(1))
+        self.register_buffer("places", places, persistent=False)
+        self.register_buffer("bias_places", bias_places, persistent=False)
+        if not self.weight.is_meta:
+            self.settle()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Makes independent weights symmetric and keeps their size: the mean of eight is smaller."""
+        assert self.bias is not None
+        self.weight.copy_(self.symmetric_weight() * math.sqrt(POSITIONS))
+        self.bias.copy_(self.symmetric_bias())
 
     def symmetric_weight(self) -> Tensor:
-        """Returns what the layer computes with, of the shape of `weight`."""
-        return _mean(self.weight, self.places)
+        """Returns what the layer computes with, of the shape and the memory format of `weight`."""
+        (k, c, height, width), (a, b) = self.weight.shape, self.sizes
+        fibres = self.weight.reshape(k // a, a, c // b, b, height * width).transpose(1, 2)
+        mean = _mean(fibres.reshape(-1, a * b * height * width), self.places)
+        mean = mean.view(k // a, c // b, a, b, height * width).transpose(1, 2).reshape(self.weight.shape)
+        if self.weight.is_contiguous():
+            return mean
+        return mean.contiguous(memory_format=torch.channels_last)  # activations follow the weights
 
     def symmetric_bias(self) -> Tensor:
         """Returns the constants that it adds, of the shape of `bias`."""
         assert self.bias is not None
-        return _mean(self.bias, self.bias_places)
+        return _mean(self.bias.view(-1, self.sizes[0]), self.bias_places).flatten()
 
     def is_symmetric(self) -> bool:
-        """Returns whether `weight` is what the layer computes with, to a hundredth of its size."""
-        with torch.no_grad():
-            return bool((self.weight - self.symmetric_weight()).norm() <= 0.01 * self.weight.norm())
+        """Returns whether weights and constants are those it computes with, to a hundredth of their size."""
+        assert self.bias is not None
+        pairs = (self.weight, self.symmetric_weight()), (self.bias, self.symmetric_bias())
+        return all(bool((raw - mean).norm() <= 0.01 * raw.norm()) for raw, mean in pairs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, K, H', W'), as `Conv2d`."""
@@ -91,33 +107,54 @@ class SymmetricConv2d(nn.Conv2d):
         return output
 
 
+@torch.no_grad()
+def is_symmetric(network: nn.Module) -> bool:
+    """Returns whether all layers of `network` that compute with symmetric weights have such weights."""
+    return all(layer.is_symmetric() for layer in network.modules() if isinstance(layer, SymmetricConv2d))
+
+
 class _Mean(torch.autograd.Function):
     """The mean over the group. It is an orthogonal projection, so the gradient takes the same mean back."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, places: Tensor) -> Tensor:
-        """(...) and the places (8, ...) where its entries come from, to the shape of the first."""
+    def forward(ctx: Any, fibres: Tensor, places: Tensor) -> Tensor:
+        """Fibres (N, M), and where their entries come from in each position (8, M), to (N, M)."""
         ctx.save_for_backward(places)
-        return _gathered(values, places).mean(0)
+        return _mean_at(fibres, places)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         """The same of the gradient."""
         (places,) = ctx.saved_tensors
-        return _gathered(gradients[0], places).mean(0), None
+        return _mean_at(gradients[0], places), None
 
 
-def _gathered(values: Tensor, places: Tensor) -> Tensor:
-    """`values.flatten()[places]`, three times as fast."""
-    return values.flatten().index_select(0, places.flatten()).view(places.shape)
+def _mean_at(fibres: Tensor, places: Tensor) -> Tensor:
+    return fibres.index_select(1, places.flatten()).view(-1, *places.shape).mean(1)
 
 
-def _mean(values: Tensor, places: Tensor) -> Tensor:
-    mean: Tensor = _Mean.apply(values, places)
+def _mean(fibres: Tensor, places: Tensor) -> Tensor:
+    mean: Tensor = _Mean.apply(fibres, places)
     return mean
 
 
 # Places are counted in numpy: torch may be planning on tensors without values while a network is built.
+
+
+def _size(kind: Channels, scale: int) -> int:
+    """Returns how many channels change places with each other."""
+    return {"plain": 1, "oriented": POSITIONS, "phases": scale**2}[kind]
+
+
+def _moves(kind: Channels, scale: int) -> _Places:
+    """Returns (8, size): where each of such channels goes when the picture takes a position."""
+    if kind == "plain":
+        return np.zeros((POSITIONS, 1), np.int64)
+    if kind == "oriented":
+        return _after()
+    cell = np.arange(scale**2).reshape(scale, scale)
+    # turning tells for each place what comes there; the inverse of it where each pixel goes
+    return np.stack([_turned(cell, position).ravel().argsort() for position in range(POSITIONS)])
 
 
 @cache
@@ -131,41 +168,18 @@ def _after() -> _Places:
 
 
 def _turned(x: _Places, position: int) -> _Places:
-    """Mirrors or turns the last two axes: 1 columns, 2 rows, 4 both axes exchanged, added up."""
-    axes = tuple(axis for axis, bit in ((-1, 1), (-2, 2)) if position & bit)
-    x = np.flip(x, axes)
+    """Mirrors columns (bit 1 of the position) and rows (bit 2), then exchanges both axes (bit 4)."""
+    x = np.flip(x, tuple(axis for axis, bit in ((-1, 1), (-2, 2)) if position & bit))
     return x.swapaxes(-1, -2) if position & 4 else x
 
 
 @cache
-def _moves(kind: Kind, channels: int, scale: int) -> _Places:
-    """Returns (8, channels): where each channel goes when the picture takes a position."""
-    if kind == "plain":
-        return np.tile(np.arange(channels), (POSITIONS, 1))
-    if kind == "oriented":
-        group = _after()
-    else:
-        cell = np.arange(scale * scale).reshape(scale, scale)
-        # turning tells for each place what comes there; the inverse of it where each pixel goes
-        group = np.stack([_turned(cell, g).ravel().argsort() for g in range(POSITIONS)])
-    return np.concatenate([group + start for start in range(0, channels, group.shape[1])], axis=1)
-
-
-@cache
-def _weight_places(
-    source: Kind, in_channels: int, result: Kind, out_channels: int, scale: int, side: int
-) -> _Places:
-    """Returns (8, K, C, side, side): for each entry of a weight the eight that are made equal."""
-    to, of = _moves(result, out_channels, scale), _moves(source, in_channels, scale)
-    shape = out_channels, in_channels, side, side
+def _fibre_places(result: Channels, source: Channels, scale: int, side: int) -> _Places:
+    """Returns (8, M) for the M entries of channels that change places: for each the eight equal ones."""
+    to, of = _moves(result, scale), _moves(source, scale)
+    shape = to.shape[1], of.shape[1], side, side
     entries = np.arange(np.prod(shape)).reshape(shape)
-    places = np.empty((POSITIONS, *entries.shape), np.int32)
+    places = np.empty((POSITIONS, *shape), np.int64)
     for position in range(POSITIONS):
         places[position, to[position][:, None], of[position]] = _turned(entries, position)
-    return places
-
-
-@cache
-def _bias_places(result: Kind, channels: int, scale: int) -> _Places:
-    """Returns (8, K): the same of the constants."""
-    return _moves(result, channels, scale).argsort(1).astype(np.int32)
+    return places.reshape(POSITIONS, -1)

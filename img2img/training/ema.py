@@ -38,6 +38,7 @@ class ExponentialAverage(nn.Module):
         self.decay = decay
         device = next(network.parameters()).device
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64, device=device))
+        self._kept = frozenset(network.state_dict())
         self._followed = (network,)  # in a tuple, so that it is no part of this module
 
     @torch.no_grad()
@@ -51,7 +52,7 @@ class ExponentialAverage(nn.Module):
         count = self.updates.double()
         decay = torch.clamp((1 + count) / (10 + count), max=self.decay)
         weight = ((1 - decay) * (1 - skip)).float()
-        pairs = list(zip(_state(self.network), _state(self._followed[0]), strict=True))
+        pairs = list(zip(self._tensors(self.network), self._tensors(self._followed[0]), strict=True))
         floats = [(mine, other) for mine, other in pairs if mine.is_floating_point()]
         own, theirs = [mine for mine, _ in floats], [other for _, other in floats]
         torch._foreach_lerp_(own, theirs, [weight] * len(own))
@@ -60,9 +61,7 @@ class ExponentialAverage(nn.Module):
                 mine.copy_(torch.where(skip > 0, mine, other))
         self.updates += (1 - skip).long()
 
-
-def _state(network: nn.Module) -> list[torch.Tensor]:
-    """Returns parameters, and buffers that its state dict has, each once."""
-    kept = network.state_dict().keys()
-    buffers = (buffer for name, buffer in network.named_buffers() if name in kept)
-    return [tensor.detach() for tensor in (*network.parameters(), *buffers)]
+    def _tensors(self, network: nn.Module) -> list[torch.Tensor]:
+        """Returns parameters and buffers, each once, but for constants."""
+        buffers = (buffer for name, buffer in network.named_buffers() if name in self._kept)
+        return [tensor.detach() for tensor in (*network.parameters(), *buffers)]

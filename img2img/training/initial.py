@@ -10,8 +10,8 @@ from torch import Size, Tensor
 
 from img2img.errors import ConfigError, display_path
 from img2img.interop import open_checkpoint
-from img2img.models import Generator
-from img2img.models.symmetric import SymmetricConv2d
+from img2img.models import ArchSpec, Generator, build
+from img2img.models.symmetric import is_symmetric
 from img2img.weights import find_model
 
 _ADVICE = (
@@ -33,7 +33,7 @@ def load_initial(generator: Generator, path: Path) -> str:
         ConfigError: It is of another architecture or size; both are named.
         ModelError: The file cannot be opened.
     """
-    found, _ = open_checkpoint(find_model(path))
+    found = _opened(path)
     own, theirs = generator.spec, found.spec
     if own.name != theirs.name:
         raise ConfigError(
@@ -55,7 +55,7 @@ def load_initial(generator: Generator, path: Path) -> str:
         found_there = ", ".join(differing.values()) or "other weights"
         raise ConfigError(f"{display_path(path)} is a {theirs.name} with {found_there}; {_ADVICE}")
     generator.load_state_dict(weights, strict=not left_out)
-    if not all(layer.is_symmetric() for layer in generator.modules() if isinstance(layer, SymmetricConv2d)):
+    if not is_symmetric(generator):
         raise ConfigError(
             f"{display_path(path)} did not learn to be symmetric, and the configuration wants a network that "
             "is (method.generator.symmetric); set that to false, or start without its weights."
@@ -76,5 +76,22 @@ def architecture(path: Path) -> tuple[dict[str, Any], int]:
     Raises:
         ModelError: The file cannot be opened.
     """
-    found, _ = open_checkpoint(find_model(path))
-    return {"name": found.spec.name, **found.spec.arguments}, found.scale
+    found = _opened(path)
+    arguments = dict(found.spec.arguments)
+    if "symmetric" in arguments:  # a network that learned to be goes on so
+        arguments["symmetric"] = _is_symmetric(found)
+    return {"name": found.spec.name, **arguments}, found.scale
+
+
+def _opened(path: Path) -> Generator:
+    return open_checkpoint(find_model(path))[0].exported()
+
+
+def _is_symmetric(plain: Generator) -> bool:
+    """Returns whether the weights of `plain` are those of a symmetric network."""
+    try:
+        twin = build(ArchSpec(plain.spec.name, plain.spec.arguments | {"symmetric": True}))
+    except ConfigError:
+        return False
+    twin.load_state_dict(plain.state_dict())
+    return is_symmetric(twin)

@@ -11,6 +11,7 @@ from torch import Tensor
 from img2img.errors import ConfigError
 from img2img.methods import Method
 from img2img.models import Generator
+from img2img.models.symmetric import is_symmetric
 from img2img.training.ema import ExponentialAverage
 from img2img.training.graphs import graphed
 from img2img.training.optimizers import make_optimizer
@@ -242,6 +243,11 @@ class Trainer:
                 "the state does not fit the networks of the configuration, which cannot change in a run; "
                 f"--init starts a new one from its weights ({_first_fault(error)})."
             ) from error
+        if not is_symmetric(self.method):
+            raise ConfigError(
+                "the networks of the state did not learn to be symmetric (method.generator.symmetric), which "
+                "cannot change in a run."
+            )
         self.step_count, self.bad_steps = state["step"], state["bad_steps"]
         if state.get("optimizer", self.settings.optimizer) == self.settings.optimizer:
             for name, optimizer in self._optimizers.items():

@@ -133,6 +133,11 @@ def test_another_architecture_takes_none_of_the_old_arguments() -> None:
     assert one.method.generator.model_dump() == {"name": "resnet", "blocks": 6}
 
 
+def test_text_is_no_yes_and_no_no() -> None:
+    with pytest.raises(ConfigError, match=r"symmetric is 'off'; input should be a valid boolean"):
+        read_experiment("edsr_x4", ["generator.symmetric=off"], source={"images": "x"})
+
+
 def test_a_source_replaces_the_source_of_the_file() -> None:
     one = read_experiment("pix2pix_facades", source={"paired": ["a", "b"]})
     assert one.data.aligned is None and list(map(str, one.data.paired)) == ["a", "b"]

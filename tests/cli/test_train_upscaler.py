@@ -51,10 +51,11 @@ def test_single_keys_change_the_defaults(photos: Path) -> None:
     assert found["training"]["epochs"] == 3 and found["training"]["steps"] is None
 
 
-def test_three_pictures_are_enough(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_three_pictures_are_enough(photos: Path, tmp_path: Path, layout: str) -> None:
     run = tmp_path / "run"
     small = ["scale=2", "generator.features=8", "generator.blocks=1", "batch_size=2", "steps=4", "workers=0"]
-    small += ["validation_fraction=0.5", "sample_every=4", "precision=fp32"]
+    small += ["validation_fraction=0.5", "sample_every=4", "precision=fp32", f"memory_format={layout}"]
     sets = [word for each in small for word in ("--set", each)]
     summary = json.loads(invoke("--images", str(photos), "-o", str(run), *sets, "--json", "--quiet"))
     assert summary["step"] == 4 and {Path(path).name for path in summary["models"]} >= {"ema.safetensors"}
@@ -62,8 +63,22 @@ def test_three_pictures_are_enough(photos: Path, tmp_path: Path) -> None:
     assert grid.width >= 3 * 256 and grid.height > 96
     picture = read_image(photos / "0.png").pixels
     for name in ("ema", "last"):
-        result = load_model(run / f"{name}.safetensors", device="cpu")(picture)
+        model = load_model(run / f"{name}.safetensors", device="cpu")
+        result = model(picture)
         assert result.shape == (208, 272, 3) and result.dtype == np.uint8
+        assert model.generator.spec.arguments["symmetric"] is False  # the plain network that it learned to be
+        assert np.abs(model(picture[:, ::-1])[:, ::-1].astype(int) - result).max() <= 1
+
+
+def test_a_run_cannot_become_symmetric(photos: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    small = ["scale=2", "generator.features=8", "generator.blocks=1", "batch_size=2", "steps=2", "workers=0"]
+    small += ["validation_fraction=0", "sample_every=0", "precision=fp32", "generator.symmetric=false"]
+    invoke("--images", str(photos), "-o", str(run), *(word for each in small for word in ("--set", each)))
+    more = ["--resume", str(run), "--set", "steps=4", "--set"]
+    result = CliRunner().invoke(cli, ["train", *more, "generator.symmetric=true"])
+    assert result.exit_code != 0 and "did not learn to be symmetric" in result.stderr
+    invoke(*more, "generator.symmetric=false")
 
 
 def test_pictures_smaller_than_a_patch_are_named(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.nn import functional as F
+from torch.func import functional_call
 
 from img2img.errors import ConfigError
 from img2img.models import EDSR
-from img2img.models.symmetric import POSITIONS, SymmetricConv2d, _weight_places
+from img2img.models.init import InitKind, initialize
+from img2img.models.symmetric import POSITIONS, Channels, SymmetricConv2d, _fibre_places, is_symmetric
+from img2img.training.ema import ExponentialAverage
 
 
 def turned(x: torch.Tensor, position: int) -> torch.Tensor:
@@ -41,30 +43,79 @@ def test_a_plain_network_does_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "result", "channels"), [("plain", "oriented", (3, 8)), ("oriented", "phases", (8, 9))]
+    ("source", "result", "channels"), [("plain", "oriented", (2, 8)), ("oriented", "phases", (8, 4))]
 )
-def test_gradient_is_that_of_the_mean(source: str, result: str, channels: tuple[int, int]) -> None:
-    """By autograd through the mean written out, and again for the second derivative."""
+def test_gradients_are_those_of_the_function(
+    source: Channels, result: Channels, channels: tuple[int, int]
+) -> None:
+    """First and second ones, by finite differences."""
     torch.manual_seed(0)
-    layer = SymmetricConv2d(*channels, 3, source, result, scale=3).double()  # type: ignore[arg-type]
-    x = torch.randn(1, channels[0], 5, 5).double()
-    weight = torch.stack([layer.weight.flatten()[places] for places in layer.places]).mean(0)
-    bias = torch.stack([layer.bias[places] for places in layer.bias_places]).mean(0)
-    expected = F.conv2d(x, weight, bias)
-    assert torch.allclose(layer(x), expected)
-    parameters = list(layer.parameters())
-    theirs = torch.autograd.grad(expected.pow(3).sum(), parameters)
-    ours = torch.autograd.grad(layer(x).pow(3).sum(), parameters, create_graph=True)
-    assert all(torch.allclose(a, b) for a, b in zip(ours, theirs, strict=True))
-    second = torch.autograd.grad(sum(g.pow(2).sum() for g in ours), parameters)
-    assert all(torch.isfinite(value).all() and value.abs().sum() > 0 for value in second)
+    layer = SymmetricConv2d(*channels, 3, source, result, scale=2).double()
+    x = torch.randn(1, channels[0], 4, 4).double()
+    given = tuple(torch.randn_like(parameter).requires_grad_() for parameter in layer.parameters())
+
+    def function(weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return functional_call(layer, {"weight": weight, "bias": bias}, x).tanh()
+
+    assert torch.autograd.gradcheck(function, given, fast_mode=True)
+    assert torch.autograd.gradgradcheck(function, given, fast_mode=True)
 
 
-def test_fresh_weights_are_symmetric_and_as_large_as_those_of_a_plain_layer() -> None:
+def test_the_mean_is_a_projection() -> None:
     torch.manual_seed(0)
-    ours, plain = SymmetricConv2d(64, 64, 3), torch.nn.Conv2d(64, 64, 3)
-    assert torch.allclose(ours.weight, ours.symmetric_weight(), atol=1e-7)
-    assert ours.weight.std().item() == pytest.approx(plain.weight.std().item(), rel=0.05)
+    layer = SymmetricConv2d(16, 24, 3)
+    with torch.no_grad():
+        layer.weight.normal_()
+        assert not layer.is_symmetric()
+        once = layer.symmetric_weight()
+        layer.weight.copy_(once)
+        assert layer.is_symmetric() and torch.allclose(layer.symmetric_weight(), once, atol=1e-6)
+        layer.bias.normal_()
+        assert not layer.is_symmetric()
+
+
+@pytest.mark.parametrize("kind", ["default", "normal", "xavier", "kaiming", "orthogonal"])
+def test_weights_begin_symmetric_and_as_large_as_those_of_a_plain_network(kind: InitKind) -> None:
+    sizes = []
+    for symmetric in (False, True):
+        torch.manual_seed(0)
+        network = EDSR(features=64, blocks=1, symmetric=symmetric)
+        initialize(network, kind, 0.02)
+        assert is_symmetric(network)
+        sizes.append(network.exported().blocks[0].conv1.weight.std().item())
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.05)
+
+
+def test_activations_follow_the_memory_format_of_the_weights() -> None:
+    network = symmetric().float().to(memory_format=torch.channels_last)
+    x = torch.rand(1, 3, 6, 8).contiguous(memory_format=torch.channels_last)
+    assert network.first(x).is_contiguous(memory_format=torch.channels_last)
+    network(x).sum().backward()
+    with torch.no_grad():
+        assert torch.allclose(network.exported()(x), network(x), atol=1e-5)
+        assert torch.allclose(network(x.flip(-1)), network(x).flip(-1), atol=1e-5)
+
+
+def test_on_the_meta_device_nothing_is_large() -> None:
+    with torch.device("meta"):
+        network = EDSR(features=4096, blocks=1, scale=16, symmetric=True)
+    assert all(buffer.is_meta for buffer in network.buffers())
+
+
+def test_its_average_follows_the_weights_and_leaves_the_constants() -> None:
+    network = EDSR(features=8, blocks=1, symmetric=True)
+    average = ExponentialAverage(network, 0.5)
+    before = [buffer.clone() for buffer in average.network.buffers()]
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1)
+    for _ in range(60):
+        average.update(torch.zeros(()))
+    assert all(
+        torch.allclose(mine, other, atol=1e-5)
+        for mine, other in zip(average.network.parameters(), network.parameters(), strict=True)
+    )
+    assert all(map(torch.equal, before, average.network.buffers()))
 
 
 def test_weights_stay_symmetric_while_they_learn() -> None:
@@ -98,7 +149,7 @@ def test_exported_is_the_plain_network_that_equals_it() -> None:
 
 def test_it_can_be_planned_without_values() -> None:
     """As `img2img train --dry-run` does, and what it leaves behind is right for the next network."""
-    _weight_places.cache_clear()
+    _fibre_places.cache_clear()
     with FakeTensorMode():
         assert EDSR(features=24, blocks=1, symmetric=True)(torch.rand(1, 3, 5, 5)).shape == (1, 3, 20, 20)
     network = EDSR(features=24, blocks=1, symmetric=True)

@@ -11,7 +11,7 @@ from img2img.errors import ConfigError
 from img2img.methods import methods
 from img2img.models import ArchSpec, build
 from img2img.training import read_experiment
-from img2img.training.initial import load_initial
+from img2img.training.initial import architecture, load_initial
 from img2img.training.starts import STARTS
 
 SMALL = {"features": 4, "blocks": 2}
@@ -100,6 +100,15 @@ def test_the_architecture_of_the_file_at_the_scale_that_is_wanted(
     generator = method.generators()["generator"]
     assert (generator.spec.arguments["blocks"], generator.scale) == (2, scale)
     load_initial(generator, x4)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_a_network_that_learned_to_be_symmetric_goes_on_so(tmp_path: Path, symmetric: bool) -> None:
+    torch.manual_seed(0)
+    network = build(ArchSpec("edsr", {**SYMMETRIC, "symmetric": symmetric})).exported()
+    save_model(tmp_path / "m.safetensors", network, ModelInfo("like_input", None, {}), torch.float16)
+    generator, scale = architecture(tmp_path / "m.safetensors")
+    assert generator["symmetric"] is symmetric and generator["blocks"] == 2 and scale == 4
 
 
 def test_the_name_of_a_model_stays_a_name(x4: Path, monkeypatch: pytest.MonkeyPatch) -> None:
