@@ -5,7 +5,6 @@ Lim, Son, Kim, Nah, Lee: Enhanced Deep Residual Networks for Single Image Super-
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
 from img2img.models.skip import require_addable, shuffled
-from img2img.models.symmetric import Channels, SymmetricConv2d
+from img2img.models.symmetric import SymmetricConv2d
 
 
 class _Block(nn.Module):
@@ -78,13 +77,17 @@ class EDSR(Generator):
         # the input, and the picture
         self.live_features = 2 * in_channels + max(4 * features, features + phases, 4 * phases)
 
-        conv = partial(_conv, symmetric)
-        self.first = conv(in_channels, features, "plain", "oriented")
+        def conv(in_channels: int, out_channels: int, **turning: Any) -> nn.Conv2d:
+            if symmetric:
+                return SymmetricConv2d(in_channels, out_channels, 3, padding=1, **turning)
+            return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+        self.first = conv(in_channels, features, source="plain")
         self.blocks = nn.Sequential(
             *(_Block(conv(features, features), conv(features, features)) for _ in range(blocks))
         )
         self.after = conv(features, features)
-        self.last = conv(features, phases, "oriented", "phases", scale)
+        self.last = conv(features, phases, result="phases", scale=scale)
         _shrink(self.last)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,19 +109,6 @@ class EDSR(Generator):
                 state[f"{name}.bias"] = layer.symmetric_bias().detach()
         plain.load_state_dict(state, assign=True)
         return plain.train(self.training)
-
-
-def _conv(
-    symmetric: bool,
-    in_channels: int,
-    out_channels: int,
-    source: Channels = "oriented",
-    result: Channels = "oriented",
-    scale: int = 1,
-) -> nn.Conv2d:
-    if symmetric:
-        return SymmetricConv2d(in_channels, out_channels, 3, source, result, scale, padding=1)
-    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
 
 @torch.no_grad()
