@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
 
+from img2img.checkpoint import ModelInfo, open_model, save_model
 from img2img.errors import ConfigError
 from img2img.models import EDSR
 from img2img.models.init import InitKind, initialize
@@ -160,3 +163,14 @@ def test_it_can_be_planned_without_values() -> None:
 def test_symmetric_features_are_multiples_of_eight() -> None:
     with pytest.raises(ConfigError, match=r"groups of 8.*12 is no multiple"):
         EDSR(features=12, blocks=1, symmetric=True)
+
+
+def test_a_model_file_may_hold_a_symmetric_network(tmp_path: Path) -> None:
+    """One that a program saves; a training folds it first."""
+    network = symmetric(2).float().eval()
+    save_model(tmp_path / "m.safetensors", network, ModelInfo("like_input"))
+    opened, _ = open_model(tmp_path / "m.safetensors")
+    assert opened.spec == network.spec
+    x = torch.rand(1, 3, 6, 7)
+    with torch.no_grad():
+        assert torch.equal(opened(x), network(x))
