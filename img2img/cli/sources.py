@@ -42,10 +42,20 @@ def sources(command: F) -> F:
             "--paired", nargs=2, type=PATH, metavar="A B", help="Two folders, matched by file names."
         ),
         click.option(
-            "--aligned", type=PATH, metavar="DIR", help="Side-by-side files: left half A, right half B."
+            "--aligned",
+            multiple=True,
+            type=PATH,
+            metavar="DIR",
+            help="Side-by-side files: left half A, right half B; may be repeated.",
         ),
         click.option("--unpaired", nargs=2, type=PATH, metavar="A B", help="Two folders without partners."),
-        click.option("--images", type=PATH, metavar="DIR", help="Sharp pictures, to learn upscaling from."),
+        click.option(
+            "--images",
+            multiple=True,
+            type=PATH,
+            metavar="DIR",
+            help="Sharp pictures, to learn upscaling from; may be repeated.",
+        ),
         click.option("--list", "listed", type=PATH, metavar="FILE", help="CSV or JSON lines of pairs."),
         click.option(
             "--set",
@@ -59,9 +69,9 @@ def sources(command: F) -> F:
     @functools.wraps(command)
     def choosing(
         paired: tuple[Path, Path] | None,
-        aligned: Path | None,
+        aligned: tuple[Path, ...],
         unpaired: tuple[Path, Path] | None,
-        images: Path | None,
+        images: tuple[Path, ...],
         listed: Path | None,
         assignments: tuple[str, ...],
         config: Path | None = None,
@@ -69,7 +79,7 @@ def sources(command: F) -> F:
         **values: Any,
     ) -> Any:
         found = {"paired": paired, "aligned": aligned, "unpaired": unpaired, "images": images, "list": listed}
-        given = {key: value for key, value in found.items() if value is not None}
+        given = {key: value for key, value in found.items() if value}
         if folder is not None and given:
             raise click.UsageError(f"DIR and --{next(iter(given))} contradict each other; give one.")
         if folder is not None:

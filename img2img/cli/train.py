@@ -28,9 +28,21 @@ _PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
 @click.option(
     "--paired", nargs=2, type=_PATH, metavar="A B", help="Two folders of pairs, matched by file names."
 )
-@click.option("--aligned", type=_PATH, metavar="DIR", help="Side-by-side files: left half A, right half B.")
+@click.option(
+    "--aligned",
+    multiple=True,
+    type=_PATH,
+    metavar="DIR",
+    help="Side-by-side files: left half A, right half B; may be repeated.",
+)
 @click.option("--unpaired", nargs=2, type=_PATH, metavar="A B", help="Two folders without partners.")
-@click.option("--images", type=_PATH, metavar="DIR", help="Sharp pictures, to learn upscaling from.")
+@click.option(
+    "--images",
+    multiple=True,
+    type=_PATH,
+    metavar="DIR",
+    help="Sharp pictures, to learn upscaling from; may be repeated.",
+)
 @click.option("--list", "listed", type=_PATH, metavar="FILE", help="CSV or JSON lines of pairs.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a key: --set epochs=20."
@@ -56,9 +68,9 @@ def train(
     config: str | None,
     output: Path | None,
     paired: tuple[Path, Path] | None,
-    aligned: Path | None,
+    aligned: tuple[Path, ...],
     unpaired: tuple[Path, Path] | None,
-    images: Path | None,
+    images: tuple[Path, ...],
     listed: Path | None,
     assignments: tuple[str, ...],
     initial: tuple[str, ...],
@@ -80,7 +92,7 @@ def train(
       img2img train --resume runs/facades
     """
     sources = {"paired": paired, "aligned": aligned, "unpaired": unpaired, "images": images, "list": listed}
-    given = {key: value for key, value in sources.items() if value is not None}
+    given = {key: value for key, value in sources.items() if value}
     if len(given) > 1:
         raise click.UsageError(f"--{' and --'.join(given)} contradict each other; give one.")
     if resume is not None and (config or output or given or initial):

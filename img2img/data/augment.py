@@ -19,7 +19,7 @@ from img2img.image.image import Pixels, white_of
 from img2img.registry import unknown
 
 Operations = Sequence[Mapping[str, Mapping[str, Any] | None]]
-Purpose = Literal["geometric", "photometric"]
+Purpose = Literal["geometric", "photometric", "sharp"]
 
 
 class Augmenter:
@@ -31,25 +31,30 @@ class Augmenter:
         geometric: Transforms that move pixels: `[{"Rotate": {"limit": 10}}]`.
         photometric: Transforms that change values.
         labels: Whether sources are label maps, which are resampled with nearest neighbour.
+        sharp: Transforms of either kind, for pictures of which the source is made afterwards.
 
     Raises:
         ConfigError: See `check`.
     """
 
     def __init__(
-        self, geometric: Operations = (), photometric: Operations = (), labels: bool = False
+        self,
+        geometric: Operations = (),
+        photometric: Operations = (),
+        labels: bool = False,
+        sharp: Operations = (),
     ) -> None:
-        self.geometric, self.photometric, self.labels = geometric, photometric, labels
-        if self.active:
-            check(geometric, photometric)
+        self.geometric, self.photometric, self.labels, self.sharp = geometric, photometric, labels, sharp
+        if self.active or sharp:
+            check(geometric, photometric, sharp)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("geometric", "photometric", "labels")
+        kept = ("geometric", "photometric", "labels", "sharp")
         return {name: self.__dict__[name] for name in kept}  # pipelines are built where they are used
 
     @property
     def active(self) -> bool:
-        """Whether there is anything to do."""
+        """Whether there is anything to do with sources."""
         return bool(self.geometric or self.photometric)
 
     def pair(self, source: Pixels, target: Pixels, stream: np.random.Generator) -> tuple[Pixels, Pixels]:
@@ -91,6 +96,18 @@ class Augmenter:
             pixels = self._run(self._alone, {"image": pixels}, stream)["image"]
         return pixels
 
+    def sharpest(self, pixels: Pixels, stream: np.random.Generator) -> Pixels:
+        """Returns a picture from which the source is still to be made, changed by `sharp`.
+
+        Raises:
+            ConfigError: A transform does not work on it.
+        """
+        return self._run(self._first, {"image": pixels}, stream)["image"] if self.sharp else pixels
+
+    @cached_property
+    def _first(self) -> Any:
+        return _albumentations().Compose([_build(operation) for operation in self.sharp])
+
     @cached_property
     def _joint(self) -> Any:
         extra = None if self.labels else {"target": "image"}
@@ -117,7 +134,7 @@ class Augmenter:
         return {name: _restored(results[name], pixels) for name, pixels in pictures.items()}
 
 
-def check(geometric: Operations, photometric: Operations) -> None:
+def check(geometric: Operations, photometric: Operations, sharp: Operations = ()) -> None:
     """Builds every transform once, to find what is wrong with it.
 
     Raises:
@@ -125,7 +142,11 @@ def check(geometric: Operations, photometric: Operations) -> None:
             problem is named.
     """
     problems = []
-    lists: tuple[tuple[Purpose, Operations], ...] = (("geometric", geometric), ("photometric", photometric))
+    lists: tuple[tuple[Purpose, Operations], ...] = (
+        ("geometric", geometric),
+        ("photometric", photometric),
+        ("sharp", sharp),
+    )
     for purpose, operations in lists:
         for operation in operations:
             try:
@@ -180,6 +201,8 @@ def _build(operation: Mapping[str, Any]) -> Any:
 
 def _require_purpose(transform: Any, purpose: Purpose) -> None:
     """Checks that a transform stands in the right list."""
+    if purpose == "sharp":
+        return
     library = _albumentations()
     for one in _leaves(transform):
         moves = isinstance(one, library.DualTransform)

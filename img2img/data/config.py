@@ -52,13 +52,19 @@ class AugmentConfig(BaseModel):
         description="albumentations transforms that change values, applied to the source only; of unpaired "
         "data to both domains, independently: [{RandomGamma: {p: 0.5}}].",
     )
+    sharp: tuple[Operation, ...] = Field(
+        (),
+        description="Super-resolution from images: albumentations transforms of both kinds, applied to the "
+        "sharp patch before its low-resolution version is made of it: [{ChannelShuffle: {}}]. They are given "
+        "twice its height and width, as far as the picture goes, and the middle of the result is taken.",
+    )
 
     @model_validator(mode="after")
     def _known(self) -> AugmentConfig:
-        if self.geometric or self.photometric:
+        if self.geometric or self.photometric or self.sharp:
             from img2img.data.augment import check
 
-            check(self.geometric, self.photometric)
+            check(self.geometric, self.photometric, self.sharp)
         return self
 
 
@@ -208,7 +214,7 @@ class DataConfig(BaseModel):
             if self.augment.geometric:
                 raise ValueError(
                     "augment.geometric would make low-resolution pictures that no longer fit; "
-                    "super-resolution has flip instead"
+                    "super-resolution has augment.sharp instead"
                 )
         elif (
             self.load_size

@@ -99,7 +99,8 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
         channels = same, same
     cache = _cache(config)
     labels = config.source_labels != "none"
-    augmenter = Augmenter(config.augment.geometric, config.augment.photometric, labels)
+    augment = config.augment
+    augmenter = Augmenter(augment.geometric, augment.photometric, labels, augment.sharp)
 
     def recipes(size: Size | None, least: Size | None) -> tuple[Recipe, Recipe]:
         made = (
@@ -165,6 +166,11 @@ def _require_fit(config: DataConfig, kind: Kind, scale: int) -> None:
         raise ConfigError(
             "data.augment.photometric changes values, and one_hot labels have none; leave it out."
         )
+    if config.augment.sharp and (kind != "super_resolution" or config.images is None):
+        raise ConfigError(
+            "data.augment.sharp is for super-resolution from images, whose low-resolution pictures are made "
+            "here; pairs have geometric and photometric."
+        )
     if kind != "super_resolution":
         return
     if config.crop_size is None or any(side % scale for side in config.crop_size):
@@ -173,7 +179,10 @@ def _require_fit(config: DataConfig, kind: Kind, scale: int) -> None:
             f"scale, {scale}."
         )
     if config.augment.geometric or config.source_labels != "none":
-        raise ConfigError("super-resolution takes neither data.augment.geometric nor data.source_labels.")
+        raise ConfigError(
+            "super-resolution takes neither data.augment.geometric nor data.source_labels; "
+            "data.augment.sharp moves the pixels of sharp pictures."
+        )
     if config.images is None and config.scales != (1.0,):
         raise ConfigError("data.scales is for images; low-resolution pictures from files have one size.")
 

@@ -15,9 +15,11 @@ from img2img.data.datasets import Dataset, Part, Sample
 from img2img.data.pictures import Recipe, read
 from img2img.data.records import Record
 from img2img.data.sampler import AUGMENT, WINDOW, random_stream
-from img2img.errors import ImageReadError, display_path
+from img2img.errors import ConfigError, ImageReadError, display_path
 from img2img.image.image import Pixels
 from img2img.image.resize import resize
+
+_MARGIN = 3  # low-resolution pixels: MATLAB's bicubic reaches two and a half around the one that it makes
 
 
 class PatchDataset(Dataset):
@@ -26,7 +28,8 @@ class PatchDataset(Dataset):
     The low-resolution picture is made of the whole high-resolution one, whose sides are cut to multiples of
     the scale at the bottom and on the right, and both are cached; a patch is cut from both. An epoch takes
     `patches_per_image` patches from each picture, whatever its size; each of them comes from one of the sizes
-    at which the picture is offered.
+    at which the picture is offered. Where sharp pictures are changed at random, that happens to a patch with
+    its surroundings, and the low-resolution patch is made of the result like one of a whole picture.
 
     Args:
         records: One file each; or two, the low-resolution picture and the high-resolution one.
@@ -40,7 +43,7 @@ class PatchDataset(Dataset):
         patches_per_image: Of each picture in an epoch.
         best_of: Of so many random patches the one with most detail is taken.
         middle: (height, width) of what validation sees of a picture, or None for all.
-        augmenter: What else happens to the low-resolution patch.
+        augmenter: What else happens to the high-resolution patch, and then to the low-resolution one.
         cache: Where prepared pictures are kept.
         seed: Of everything random.
     """
@@ -108,10 +111,13 @@ class PatchDataset(Dataset):
         top, left = candidates[-1]
         turns = 8 if height == width else 4
         turn = int(stream.integers(turns)) if self.flip else 0
-        source = low[top : top + height, left : left + width]
+        changes = random_stream(AUGMENT, self.seed, epoch, index)
+        if self.augmenter.sharp:
+            source, target = self._changed(high, (top, left), changes)
+        else:
+            source, target = low[top : top + height, left : left + width], self._high_patch(high, (top, left))
         if self.augmenter.active:
-            source = self.augmenter.values(source, random_stream(AUGMENT, self.seed, epoch, index))
-        target = self._high_patch(high, (top, left))
+            source = self.augmenter.values(source, changes)
         return Sample(Part(source, None, turn), Part(target, None, turn), self.records[place].key)
 
     def still(self, index: int) -> Sample:
@@ -130,6 +136,33 @@ class PatchDataset(Dataset):
             Part(high, (s * top, s * left, s * height, s * width)),
             self.records[index].key,
         )
+
+    def _changed(
+        self, high: Pixels, at: tuple[int, int], stream: np.random.Generator
+    ) -> tuple[Pixels, Pixels]:
+        """Returns the low- and the high-resolution patch of what the augmenter makes of a patch at `at`."""
+        s = self.scale
+        height, width = (side // s for side in self.crop)
+        window = tuple(  # twice as high and wide
+            slice(s * max(0, place - side // 2), s * (place + side + side // 2))
+            for place, side in zip(at, (height, width), strict=True)
+        )
+        changed = self.augmenter.sharpest(high[window], stream)
+        excess = [have - side for have, side in zip(changed.shape[:2], self.crop, strict=True)]
+        if min(excess) < 0:
+            raise ConfigError(
+                f"data.augment.sharp leaves {changed.shape[1]} x {changed.shape[0]} pixels, less than a "
+                f"patch of {self.crop[1]} x {self.crop[0]} (crop_size)."
+            )
+        # the middle, and around it what the low-resolution patch is made of, as far as there is so much
+        top, left = (min(_MARGIN, spare // (2 * s)) for spare in excess)
+        y, x = (spare // (2 * s) - margin for spare, margin in zip(excess, (top, left), strict=True))
+        wide = changed[
+            s * y : s * (y + height + 2 * top),
+            s * x : s * (x + width + 2 * left),
+        ]
+        small = resize(wide, height + 2 * top, width + 2 * left)
+        return small[top : top + height, left : left + width], self._high_patch(wide, (top, left))
 
     def _high_patch(self, high: Pixels, at: tuple[int, int]) -> Pixels:
         top, left = (self.scale * place for place in at)

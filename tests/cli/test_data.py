@@ -190,6 +190,8 @@ def test_check_reads_a_configuration_and_changes_single_keys(
     assert "less than half" in img2img("data", "check", config, "--set", "load_size=100").stderr
     other = img2img("data", "check", config, "--images", pairs[1])
     assert "24 files" in other.stderr, "the folders of the command line win"
+    both = img2img("data", "check", config, "--images", pairs[0], "--images", pairs[1])
+    assert "48 files" in both.stderr
     wrong = img2img("data", "check", config, "--set", "crop_sise=3")
     assert (wrong.exit_code, "did you mean 'data.crop_size'" in wrong.stderr) == (2, True)
     many = img2img("data", "check", config, "--set", "crop_size=big", "--set", "direction=atob")

@@ -132,7 +132,11 @@ def test_killed_and_continued_it_is_the_run_that_never_stopped(
 ) -> None:
     """With dropout, augmentation, EMA, sampling and validation: every bit of states and metrics."""
     source = source_of(name, sources)
-    augment = AUGMENT if source[0] != "--images" else {"photometric": AUGMENT["photometric"]}
+    augment = (
+        AUGMENT
+        if source[0] != "--images"
+        else {"photometric": AUGMENT["photometric"], "sharp": AUGMENT["geometric"]}
+    )
     values = {
         "steps": 50,
         "save_every": 4,

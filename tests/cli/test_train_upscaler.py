@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,13 @@ def test_the_defaults_fit_every_scale(photos: Path, scale: int) -> None:
     found = yaml.safe_load(text)
     assert found["method"]["scale"] == scale and found["method"]["generator"]["name"] == "edsr"
     assert found["training"]["steps"] == 20_000 and found["data"]["crop_size"] == [96, 96]
+
+
+def test_folders_of_sharp_pictures_add_up(photos: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    shutil.copytree(photos, more)
+    found = yaml.safe_load(invoke("--images", str(photos), "--images", str(more), "--dry-run"))
+    assert found["data"]["images"] == [str(photos), str(more)]
 
 
 def test_single_keys_change_the_defaults(photos: Path) -> None:

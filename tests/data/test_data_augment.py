@@ -115,8 +115,9 @@ def test_every_problem_at_once() -> None:
 
 
 def test_a_configuration_checks_its_transforms() -> None:
-    with pytest.raises(ConfigError, match="did you mean 'Rotate'"):
-        DataConfig(aligned="x", augment={"geometric": [{"Rotat": {}}]})  # type: ignore[arg-type]
+    for purpose in ("geometric", "sharp"):
+        with pytest.raises(ConfigError, match=rf"augment.{purpose}: .*did you mean 'Rotate'"):
+            DataConfig(aligned="x", augment={purpose: [{"Rotat": {}}]})  # type: ignore[arg-type]
 
 
 def test_a_transform_that_does_not_fit_the_pictures() -> None:

@@ -155,7 +155,7 @@ def test_a_picture_without_room_for_a_patch_is_passed_over(tmp_path: Path) -> No
 
 
 def test_the_best_of_some_patches_has_more_detail(tmp_path: Path) -> None:
-    pixels = noise(0, 40, 40)
+    pixels = noise(0, height=40, width=40)
     pixels[:, :20] = 128
     write(tmp_path, "1.png", pixels)
     means = [
@@ -180,6 +180,87 @@ def test_given_low_resolution_files(tmp_path: Path) -> None:
     data = opened(paired=(tmp_path / "low", tmp_path / "high"))
     list(in_order(data.train, batch_size=1, source_range=UNIT, target_range=UNIT, report=told.append))
     assert "12 x 9 pixels and its partner" in told[0] and "not 2 times as much" in told[0]
+
+
+def changed(folder: Path, *operations: object, **config: object) -> Data:
+    return opened(images=folder, augment={"sharp": list(operations)}, **config)
+
+
+def test_low_resolution_patches_are_made_of_changed_pictures(tmp_path: Path) -> None:
+    high = noise(0, 96, 80)
+    write(tmp_path, "1.png", high)
+    negative = 255 - high
+    low = resize(negative, 48, 40)
+    known = {
+        low[top : top + 8, left : left + 8].tobytes(): negative[2 * top :, 2 * left :][:16, :16]
+        for top in range(41)
+        for left in range(33)
+    }
+    places = set()
+    for batch in first(changed(tmp_path, {"InvertImg": {"p": 1}}, flip=False, crop_size=16), 40):
+        for source, target in zip(batch.source, batch.target, strict=True):
+            key = levels(source).tobytes()
+            if key in known:  # all but those that are cut too close to the edge of the picture
+                assert np.array_equal(known[key], levels(target))
+                places.add(key)
+    assert len(places) > 80
+
+
+@pytest.mark.parametrize("size", [(60, 50), (16, 24), (16, 16), (19, 17)])
+def test_turned_patches_fit_their_low_resolution_versions(tmp_path: Path, size: tuple[int, int]) -> None:
+    fill(tmp_path, ["1.png"], height=size[0], width=size[1])
+    operations = {"Rotate": {"limit": [20, 70], "p": 1}}, {"ChannelShuffle": {"p": 1}}
+    turned = changed(tmp_path, *operations, crop_size=16, flip=False)
+    plain = first(opened(images=tmp_path, crop_size=16, flip=False), 3)
+    for batch, other in zip(first(turned, 3), plain, strict=True):
+        assert batch.source.shape == (4, 3, 8, 8) and batch.target.shape == (4, 3, 16, 16)
+        for source, target, before in zip(batch.source, batch.target, other.target, strict=True):
+            assert not torch.equal(target, before)
+            inside = resize(levels(target), 8, 8)[3:-3, 3:-3]
+            assert np.array_equal(levels(source)[3:-3, 3:-3], inside)
+
+
+def test_changes_of_the_source_come_last(tmp_path: Path) -> None:
+    fill(tmp_path, ["1.png"], height=40, width=40)
+    augment = {"sharp": [{"InvertImg": {"p": 1}}], "photometric": [{"InvertImg": {"p": 1}}]}
+    both = first(opened(images=tmp_path, augment=augment), 2)
+    for batch, plain in zip(both, first(changed(tmp_path, {"NoOp": {}}), 2), strict=True):
+        assert np.allclose(batch.target, 1 - plain.target, atol=1e-6)
+        assert np.allclose(batch.source, plain.source, atol=0.004), "a level where a half is rounded"
+
+
+def test_random_changes_depend_on_the_seed_alone(tmp_path: Path) -> None:
+    fill(tmp_path, ["1.png", "2.png"], height=40, width=40)
+    operations = {"Affine": {"rotate": [-180, 180], "p": 1}}, {"RandomGamma": {"p": 0.5}}
+    one, same = (first(changed(tmp_path, *operations), 4) for _ in range(2))
+    assert all(torch.equal(a.source, b.source) for a, b in zip(one, same, strict=True))
+    data = open_data(
+        DataConfig(
+            images=tmp_path,
+            crop_size=8,
+            validation_fraction=0,
+            augment={"sharp": operations},  # type: ignore[arg-type]
+        ),
+        kind="super_resolution",
+        scale=2,
+        seed=1,
+    )
+    assert not any(torch.equal(a.source, b.source) for a, b in zip(one, first(data, 4), strict=True))
+
+
+def test_changed_pictures_without_room_for_a_patch(tmp_path: Path) -> None:
+    fill(tmp_path, ["1.png"], height=40, width=40)
+    with pytest.raises(ConfigError, match=r"augment.sharp leaves 5 x 5 pixels, less than .* 8 x 8"):
+        first(changed(tmp_path, {"Resize": {"height": 5, "width": 5}}), 1)
+
+
+def test_only_pictures_without_partners_are_changed_first(tmp_path: Path) -> None:
+    fill(tmp_path / "a", ["1.png"])
+    fill(tmp_path / "b", ["1.png"])
+    with pytest.raises(ConfigError, match=r"augment.sharp is for super-resolution from images"):
+        opened(paired=(tmp_path / "a", tmp_path / "b"), augment={"sharp": [{"InvertImg": {}}]})
+    with pytest.raises(ConfigError, match=r"augment.sharp is for super-resolution from images"):
+        open_data(DataConfig(aligned=tmp_path, augment={"sharp": [{"InvertImg": {}}]}), kind="paired")  # type: ignore[arg-type]
 
 
 def test_settings_that_do_not_fit(tmp_path: Path) -> None:
