@@ -96,16 +96,16 @@ class Augmenter:
             pixels = self._run(self._alone, {"image": pixels}, stream)["image"]
         return pixels
 
-    def sharpest(self, pixels: Pixels, stream: np.random.Generator) -> Pixels:
+    def original(self, pixels: Pixels, stream: np.random.Generator) -> Pixels:
         """Returns a picture from which the source is still to be made, changed by `sharp`.
 
         Raises:
             ConfigError: A transform does not work on it.
         """
-        return self._run(self._first, {"image": pixels}, stream)["image"] if self.sharp else pixels
+        return self._run(self._before, {"image": pixels}, stream)["image"] if self.sharp else pixels
 
     @cached_property
-    def _first(self) -> Any:
+    def _before(self) -> Any:
         return _albumentations().Compose([_build(operation) for operation in self.sharp])
 
     @cached_property

@@ -147,7 +147,7 @@ class PatchDataset(Dataset):
             slice(s * max(0, place - side // 2), s * (place + side + side // 2))
             for place, side in zip(at, (height, width), strict=True)
         )
-        changed = self.augmenter.sharpest(high[window], stream)
+        changed = self.augmenter.original(high[window], stream)
         excess = [have - side for have, side in zip(changed.shape[:2], self.crop, strict=True)]
         if min(excess) < 0:
             raise ConfigError(
