@@ -131,17 +131,23 @@ def override(tree: dict[str, Any], assignments: Iterable[str], sections: Mapping
         ConfigError: Assignments have no `=`, no such key exists, or a value is no YAML; a line for each.
     """
     problems = []
+    given: set[tuple[str, ...]] = set()
     for assignment in assignments:
         try:
-            _assign(tree, assignment, sections)
+            _assign(tree, assignment, sections, given)
         except ConfigError as error:
             problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
 
 
-def _assign(tree: dict[str, Any], assignment: str, sections: Mapping[str, Iterable[str]]) -> None:
-    """Changes one value."""
+def _assign(
+    tree: dict[str, Any],
+    assignment: str,
+    sections: Mapping[str, Iterable[str]],
+    given: set[tuple[str, ...]],
+) -> None:
+    """Changes one value, and adds its key to those `given` before."""
     key, equals, text = assignment.partition("=")
     key = key.strip().replace("-", "_")
     if not equals or not key:
@@ -162,8 +168,10 @@ def _assign(tree: dict[str, Any], assignment: str, sections: Mapping[str, Iterab
     if isinstance(branch, list):
         raise ConfigError(f"{key}: give the whole list, as in {'.'.join(path)}=[...].")
     if leaf in ("kind", "name") and len(path) > 1 and branch.get(leaf) != value:
-        branch.clear()  # the other keys were those of another kind
+        for other in [other for other in branch if (*path, other) not in given]:
+            del branch[other]  # it was one of another kind
     branch[leaf] = value
+    given.add((*path, leaf))
 
 
 def _home(keys: list[str], sections: Mapping[str, Iterable[str]]) -> list[str]:
