@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import cache
 
 import cv2
 import numpy as np
@@ -48,6 +49,7 @@ KINDS = {
 }
 
 
+@cache  # it holds the time at which it was made
 def profile(space: str = "sRGB") -> bytes:
     if space == "GRAY":  # a valid header is all that is looked at
         icc = bytearray(profile())
