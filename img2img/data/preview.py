@@ -23,14 +23,14 @@ def preview(dataset: Dataset, samples: int, epochs: int) -> list[list[Cell]]:
 
     Args:
         dataset: `Data.train` of `open_data`.
-        samples: How many samples, evenly spread over the data set: one row each.
+        samples: How many samples, evenly spread over the pictures: one row each.
         epochs: How many of their random versions, side by side: source and target of each.
 
     Raises:
         ProcessingError: None of the pictures can be read.
     """
     samples = min(samples, len(dataset))
-    places = np.arange(samples) * len(dataset) // samples
+    places = np.arange(samples) * max(dataset.count, samples) // samples
     rows = []
     for index in places.tolist():
         row = []

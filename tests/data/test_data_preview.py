@@ -65,6 +65,16 @@ def test_rows_are_samples_and_columns_are_epochs(tmp_path: Path) -> None:
     assert sheet(rows, 64).channels == 3
 
 
+def test_every_row_shows_another_sharp_picture(tmp_path: Path) -> None:
+    for i in range(5):
+        write(tmp_path, f"{i}.png", noise(i, 24, 24))
+    config = DataConfig(images=tmp_path, crop_size=16, patches_per_image=4, validation_fraction=0)
+    data = open_data(config, kind="super_resolution", scale=4)
+    names = [[row[0][1] for row in preview(data.train, samples, epochs=1)] for samples in (1, 2, 5, 7)]
+    assert names[:3] == [["0.png"], ["0.png", "2.png"], [f"{i}.png" for i in range(5)]]
+    assert len(names[3]) == 7 and set(names[3]) == set(names[2]), "the first ones a second time"
+
+
 def test_classes_become_colours(tmp_path: Path) -> None:
     for i in range(4):
         write(tmp_path / "A", f"{i}.png", noise(i, 16, 16) // 200 * 200)
