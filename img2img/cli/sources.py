@@ -35,11 +35,11 @@ class Chosen:
     seed: int
 
 
-def sources(command: F) -> F:
-    """Adds the options that name pictures, as `train` has them, and hands over `Chosen`."""
+def source_options(command: F) -> F:
+    """Adds the options that name pictures; `named` takes their values."""
     declared = [
         click.option(
-            "--paired", nargs=2, type=PATH, metavar="A B", help="Two folders, matched by file names."
+            "--paired", nargs=2, type=PATH, metavar="A B", help="Two folders of pairs, matched by file names."
         ),
         click.option(
             "--aligned",
@@ -57,14 +57,33 @@ def sources(command: F) -> F:
             help="Sharp pictures, to learn upscaling from; may be repeated.",
         ),
         click.option("--list", "listed", type=PATH, metavar="FILE", help="CSV or JSON lines of pairs."),
-        click.option(
-            "--set",
-            "assignments",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="A key of the section data, such as crop_size=128.",
-        ),
     ]
+    for add in reversed(declared):
+        add(command)
+    return command
+
+
+def named(
+    paired: tuple[Path, Path] | None,
+    aligned: tuple[Path, ...],
+    unpaired: tuple[Path, Path] | None,
+    images: tuple[Path, ...],
+    listed: Path | None,
+) -> dict[str, Any]:
+    """Returns the one that is given by its key in the section data, or nothing.
+
+    Raises:
+        click.UsageError: Several are given.
+    """
+    found = {"paired": paired, "aligned": aligned, "unpaired": unpaired, "images": images, "list": listed}
+    given = {key: value for key, value in found.items() if value}
+    if len(given) > 1:
+        raise click.UsageError(f"--{' and --'.join(given)} contradict each other; give one.")
+    return given
+
+
+def sources(command: F) -> F:
+    """Adds the options that name pictures, as `train` has them, and hands over `Chosen`."""
 
     @functools.wraps(command)
     def choosing(
@@ -78,17 +97,21 @@ def sources(command: F) -> F:
         folder: Path | None = None,
         **values: Any,
     ) -> Any:
-        found = {"paired": paired, "aligned": aligned, "unpaired": unpaired, "images": images, "list": listed}
-        given = {key: value for key, value in found.items() if value}
+        given = named(paired, aligned, unpaired, images, listed)
         if folder is not None and given:
             raise click.UsageError(f"DIR and --{next(iter(given))} contradict each other; give one.")
         if folder is not None:
             given = {"images": folder}
         return command(chosen=_choose(config, given, assignments), **values)
 
-    for add in reversed(declared):
-        add(choosing)
-    return cast(F, choosing)
+    add_assignments = click.option(
+        "--set",
+        "assignments",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="A key of the section data, such as crop_size=128.",
+    )
+    return cast(F, source_options(add_assignments(choosing)))
 
 
 CONFIG = click.argument(
@@ -101,8 +124,6 @@ def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ..
     from img2img.data import SOURCES, DataConfig
     from img2img.errors import ConfigError, display_path
 
-    if len(given) > 1:
-        raise click.UsageError(f"--{' and --'.join(given)} contradict each other; give one.")
     set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
     if path is None and not given and not set_here & set(SOURCES):
         raise click.UsageError(

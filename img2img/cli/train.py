@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from img2img.cli.options import GroupedCommand, option
+from img2img.cli.sources import PATH, named, source_options
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -18,32 +19,13 @@ if TYPE_CHECKING:
     from img2img.training import Experiment, Status, Summary
 
 MACHINE, MESSAGES = "The machine", "Messages"
-_PATH = click.Path(path_type=Path)
 _PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
 
 
 @click.command(cls=GroupedCommand)
 @click.argument("config", required=False)
-@click.option("-o", "--output", type=_PATH, metavar="RUN", help="Folder of the new run.")
-@click.option(
-    "--paired", nargs=2, type=_PATH, metavar="A B", help="Two folders of pairs, matched by file names."
-)
-@click.option(
-    "--aligned",
-    multiple=True,
-    type=_PATH,
-    metavar="DIR",
-    help="Side-by-side files: left half A, right half B; may be repeated.",
-)
-@click.option("--unpaired", nargs=2, type=_PATH, metavar="A B", help="Two folders without partners.")
-@click.option(
-    "--images",
-    multiple=True,
-    type=_PATH,
-    metavar="DIR",
-    help="Sharp pictures, to learn upscaling from; may be repeated.",
-)
-@click.option("--list", "listed", type=_PATH, metavar="FILE", help="CSV or JSON lines of pairs.")
+@click.option("-o", "--output", type=PATH, metavar="RUN", help="Folder of the new run.")
+@source_options
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a key: --set epochs=20."
 )
@@ -91,10 +73,7 @@ def train(
       img2img train pix2pix_facades --aligned facades -o runs/facades --set epochs=100
       img2img train --resume runs/facades
     """
-    sources = {"paired": paired, "aligned": aligned, "unpaired": unpaired, "images": images, "list": listed}
-    given = {key: value for key, value in sources.items() if value}
-    if len(given) > 1:
-        raise click.UsageError(f"--{' and --'.join(given)} contradict each other; give one.")
+    given = named(paired, aligned, unpaired, images, listed)
     if resume is not None and (config or output or given or initial):
         raise click.UsageError(
             "--resume takes everything from the run; change single keys with --set, and leave CONFIG, -o, "

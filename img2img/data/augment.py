@@ -19,7 +19,7 @@ from img2img.image.image import Pixels, white_of
 from img2img.registry import unknown
 
 Operations = Sequence[Mapping[str, Mapping[str, Any] | None]]
-Purpose = Literal["geometric", "photometric", "sharp"]
+Purpose = Literal["geometric", "photometric"]
 
 
 class Augmenter:
@@ -142,17 +142,19 @@ def check(geometric: Operations, photometric: Operations, sharp: Operations = ()
             problem is named.
     """
     problems = []
-    lists: tuple[tuple[Purpose, Operations], ...] = (
-        ("geometric", geometric),
-        ("photometric", photometric),
-        ("sharp", sharp),
+    lists: tuple[tuple[str, Operations, Purpose | None], ...] = (
+        ("geometric", geometric, "geometric"),
+        ("photometric", photometric, "photometric"),
+        ("sharp", sharp, None),  # takes both
     )
-    for purpose, operations in lists:
+    for name, operations, purpose in lists:
         for operation in operations:
             try:
-                _require_purpose(_build(operation), purpose)
+                transform = _build(operation)
+                if purpose is not None:
+                    _require_purpose(transform, purpose)
             except ConfigError as error:
-                problems.append(f"augment.{purpose}: {error}")
+                problems.append(f"augment.{name}: {error}")
     if problems:
         raise ConfigError("\n".join(problems))
 
@@ -201,8 +203,6 @@ def _build(operation: Mapping[str, Any]) -> Any:
 
 def _require_purpose(transform: Any, purpose: Purpose) -> None:
     """Checks that a transform stands in the right list."""
-    if purpose == "sharp":
-        return
     library = _albumentations()
     for one in _leaves(transform):
         moves = isinstance(one, library.DualTransform)

@@ -19,7 +19,7 @@ from img2img.errors import ConfigError, ImageReadError, display_path
 from img2img.image.image import Pixels
 from img2img.image.resize import resize
 
-_MARGIN = 3  # low-resolution pixels: MATLAB's bicubic reaches two and a half around the one that it makes
+_MARGIN = 2  # low-resolution pixels: so far MATLAB's bicubic reaches from the middle of the one that it makes
 
 
 class PatchDataset(Dataset):
