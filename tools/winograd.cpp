@@ -1,10 +1,10 @@
-// Winograd's convolution F(4x4, 3x3) in fp32 with AVX2 and FMA: 3x3 kernels, stride 1, channels last.
+// Winograd's convolution F(4x4, 3x3) in fp32 with AVX-512, or AVX2 and FMA: 3x3 kernels, stride 1, channels last.
 //
 // Lavin and Gray: Fast Algorithms for Convolutional Neural Networks (arXiv:1509.09308). Four by four output
 // pixels take 36 products instead of 144. Tiles are worked off in blocks whose transforms stay in the cache;
 // for each of the 36 places of a tile a block is one small matrix product over the channels.
 //
-// Channels into a convolution are a multiple of 8, those out of it of 16; winograd.py sees to that.
+// Channels are multiples of 16; winograd.py sees to that.
 
 #include <ATen/Parallel.h>
 #include <immintrin.h>
@@ -13,16 +13,39 @@
 #include <algorithm>
 #include <optional>
 #include <tuple>
+#include <type_traits>
 #include <vector>
 
 using at::Tensor;
 
 namespace {
 
-using Vector = __m256;  // 8 channels
+#ifdef __AVX512F__
+using Vector = __m512;
+Vector load(const float* from) { return _mm512_loadu_ps(from); }
+Vector all(float value) { return _mm512_set1_ps(value); }
+Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
+Vector sub(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
+Vector times(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
+Vector plus_times(Vector c, Vector a, Vector b) { return _mm512_fmadd_ps(a, b, c); }
+void store(float* to, Vector v) { _mm512_storeu_ps(to, v); }
+constexpr int kRows = 12, kOuterRows = 8;  // of a product that is held in registers
+#else
+using Vector = __m256;
+Vector load(const float* from) { return _mm256_loadu_ps(from); }
+Vector all(float value) { return _mm256_set1_ps(value); }
+Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
+Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
+Vector times(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
+Vector plus_times(Vector c, Vector a, Vector b) { return _mm256_fmadd_ps(a, b, c); }
+void store(float* to, Vector v) { _mm256_storeu_ps(to, v); }
+constexpr int kRows = 6, kOuterRows = 4;
+#endif
 
+constexpr int kLanes = sizeof(Vector) / sizeof(float);  // channels in one vector
+constexpr int kPart = 16;                                // channels that lie together in transformed weights
 constexpr int kTile = 4, kWindow = 6, kPlaces = kWindow * kWindow;
-constexpr int kBlock = 36;  // tiles worked off at once, a multiple of 6
+constexpr int kBlock = 36;  // tiles worked off at once, a multiple of kRows
 
 // Channels of a block at one place of its tiles. 16 more than needed, or all places would share one cache set.
 int64_t plane(int64_t channels) { return kBlock * channels + 16; }
@@ -48,13 +71,9 @@ struct Tiles {
   }
 };
 
-Vector load(const float* from) { return _mm256_loadu_ps(from); }
-void store(float* to, Vector v) { _mm256_storeu_ps(to, v); }
-Vector zero() { return _mm256_setzero_ps(); }
-Vector add(Vector a, Vector b) { return _mm256_add_ps(a, b); }
-Vector sub(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
-Vector times(float a, Vector b) { return _mm256_mul_ps(_mm256_set1_ps(a), b); }
-Vector plus_times(Vector c, float a, Vector b) { return _mm256_fmadd_ps(_mm256_set1_ps(a), b, c); }
+Vector zero() { return all(0); }
+Vector times(float a, Vector b) { return times(all(a), b); }
+Vector plus_times(Vector c, float a, Vector b) { return plus_times(c, all(a), b); }
 
 // o = B^T d: the transform of an input window along one side; o has the given step.
 void window(const Vector* d, Vector* o, int step) {
@@ -102,7 +121,7 @@ void take_windows(const float* x, const Images& images, const Tiles& tiles, int6
   const int count = tiles.in_block(block);
   for (int i = 0; i < count; i++) {
     const auto [n, top, left] = tiles.corner(block * kBlock + i);
-    for (int64_t c = 0; c < channels; c += 8) {
+    for (int64_t c = 0; c < channels; c += kLanes) {
       Vector half[kPlaces], d[kWindow], row[kWindow];
       for (int q = 0; q < kWindow; q++) {
         for (int r = 0; r < kWindow; r++) {
@@ -126,16 +145,16 @@ void take_gradients(const float* g, const Images& images, const Tiles& tiles, in
   const int count = tiles.in_block(block);
   for (int i = 0; i < count; i++) {
     const auto [n, top, left] = tiles.corner(block * kBlock + i);
-    for (int64_t c = 0; c < channels; c += 8) {
-      Vector half[kWindow * kTile], y[kTile], row[kWindow], all = load(sum + c);
+    for (int64_t c = 0; c < channels; c += kLanes) {
+      Vector half[kWindow * kTile], y[kTile], row[kWindow], total = load(sum + c);
       for (int q = 0; q < kTile; q++) {
         for (int r = 0; r < kTile; r++) {
           y[r] = images.holds(top + r, left + q) ? load(g + images.at(n, top + r, left + q) + c) : zero();
-          all = add(all, y[r]);
+          total = add(total, y[r]);
         }
         gradient(y, half + q, kTile);
       }
-      store(sum + c, all);
+      store(sum + c, total);
       for (int r = 0; r < kWindow; r++) {
         gradient(half + kTile * r, row, 1);
         for (int q = 0; q < kWindow; q++) store(o + (kWindow * r + q) * plane(channels) + i * channels + c, row[q]);
@@ -150,7 +169,7 @@ void put_pixels(const float* m, const Images& images, const Tiles& tiles, int64_
   const int64_t channels = images.channels;
   for (int i = 0; i < tiles.in_block(block); i++) {
     const auto [n, top, left] = tiles.corner(block * kBlock + i);
-    for (int64_t c = 0; c < channels; c += 8) {
+    for (int64_t c = 0; c < channels; c += kLanes) {
       const Vector constant = bias ? load(bias + c) : zero();
       Vector half[kTile * kWindow], d[kWindow], row[kTile];
       for (int q = 0; q < kWindow; q++) {
@@ -166,46 +185,51 @@ void put_pixels(const float* m, const Images& images, const Tiles& tiles, int64_
   }
 }
 
-// o (6, 16) = a (6, depth) b (depth, 16); rows of a and o are `a_step` and `o_step` apart, those of b 16.
-void product(const float* a, int64_t a_step, const float* b, int64_t depth, float* o, int64_t o_step) {
-  Vector sum[6][2];
-  for (auto& row : sum) row[0] = row[1] = zero();
+// o (kRows, vectors) = a (kRows, depth) b (depth, vectors), vectors of channels. Rows of a and o are `a_step` and
+// `o_step` apart, those of b kPart, and its vectors `b_next`.
+template <int vectors>
+void product(const float* a, int64_t a_step, const float* b, int64_t b_next, int64_t depth, float* o, int64_t o_step) {
+  Vector sum[kRows][vectors];
+  for (auto& row : sum)
+    for (Vector& value : row) value = zero();
   for (int64_t k = 0; k < depth; k++) {
-    const Vector b0 = load(b + 16 * k), b1 = load(b + 16 * k + 8);
-#pragma GCC unroll 6
-    for (int i = 0; i < 6; i++) {
-      const Vector x = _mm256_broadcast_ss(a + i * a_step + k);
-      sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
-      sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
+    Vector values[vectors];
+    for (int j = 0; j < vectors; j++) values[j] = load(b + kPart * k + j * b_next);
+#pragma GCC unroll 12
+    for (int i = 0; i < kRows; i++) {
+      const Vector x = all(a[i * a_step + k]);
+      for (int j = 0; j < vectors; j++) sum[i][j] = plus_times(sum[i][j], x, values[j]);
     }
   }
-  for (int i = 0; i < 6; i++) {
-    store(o + i * o_step, sum[i][0]);
-    store(o + i * o_step + 8, sum[i][1]);
-  }
+  for (int i = 0; i < kRows; i++)
+    for (int j = 0; j < vectors; j++) store(o + i * o_step + j * kLanes, sum[i][j]);
 }
 
-// o (rows, 16) += a^T b over the tiles of a block.
-template <int rows>
+// o (kOuterRows, vectors) += a^T b over the tiles of a block.
+template <int vectors>
 void add_outer(const float* a, int64_t a_step, const float* b, int64_t b_step, float* o, int64_t o_step) {
-  Vector sum[rows][2];
-  for (int i = 0; i < rows; i++) {
-    sum[i][0] = load(o + i * o_step);
-    sum[i][1] = load(o + i * o_step + 8);
-  }
+  Vector sum[kOuterRows][vectors];
+  for (int i = 0; i < kOuterRows; i++)
+    for (int j = 0; j < vectors; j++) sum[i][j] = load(o + i * o_step + j * kLanes);
   for (int k = 0; k < kBlock; k++) {
-    const Vector b0 = load(b + k * b_step), b1 = load(b + k * b_step + 8);
-#pragma GCC unroll 6
-    for (int i = 0; i < rows; i++) {
-      const Vector x = _mm256_broadcast_ss(a + k * a_step + i);
-      sum[i][0] = _mm256_fmadd_ps(x, b0, sum[i][0]);
-      sum[i][1] = _mm256_fmadd_ps(x, b1, sum[i][1]);
+    Vector values[vectors];
+    for (int j = 0; j < vectors; j++) values[j] = load(b + k * b_step + j * kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < kOuterRows; i++) {
+      const Vector x = all(a[k * a_step + i]);
+      for (int j = 0; j < vectors; j++) sum[i][j] = plus_times(sum[i][j], x, values[j]);
     }
   }
-  for (int i = 0; i < rows; i++) {
-    store(o + i * o_step, sum[i][0]);
-    store(o + i * o_step + 8, sum[i][1]);
-  }
+  for (int i = 0; i < kOuterRows; i++)
+    for (int j = 0; j < vectors; j++) store(o + i * o_step + j * kLanes, sum[i][j]);
+}
+
+// Calls work(first channel, vectors) for all channels, two vectors at a time where there are two.
+template <typename Work>
+void in_pairs(int64_t channels, const Work& work) {
+  int64_t c = 0;
+  for (; c + 2 * kLanes <= channels; c += 2 * kLanes) work(c, std::integral_constant<int, 2>());
+  for (; c < channels; c += kLanes) work(c, std::integral_constant<int, 1>());
 }
 
 void require(const Tensor& x) {
@@ -218,8 +242,8 @@ void require(const Tensor& x) {
 // x (N, C, H, W) by transformed weights (36, K / 16, C, 16) to (N, K, H + 2 border - 2, W + 2 border - 2).
 Tensor convolve(const Tensor& x, const Tensor& weights, const std::optional<Tensor>& bias, int64_t border) {
   require(x);
-  TORCH_CHECK(weights.is_contiguous() && x.size(1) % 8 == 0);
-  const int64_t parts = weights.size(1), channels = 16 * parts;
+  TORCH_CHECK(weights.is_contiguous() && x.size(1) % 16 == 0);
+  const int64_t channels = kPart * weights.size(1);
   Tensor y = at::empty({x.size(0), channels, x.size(2) + 2 * border - 2, x.size(3) + 2 * border - 2}, x.options(),
                        at::MemoryFormat::ChannelsLast);
   const Images in(x), out(y);
@@ -231,12 +255,17 @@ Tensor convolve(const Tensor& x, const Tensor& weights, const std::optional<Tens
     std::vector<float> windows(kPlaces * plane(in.channels)), products(kPlaces * plane(channels));
     for (int64_t block = begin; block < end; block++) {
       take_windows(from, in, tiles, block, border, windows.data());
-      for (int64_t place = 0; place < kPlaces; place++)
-        for (int64_t part = 0; part < parts; part++)
-          for (int i = 0; i < kBlock; i += 6)
-            product(windows.data() + place * plane(in.channels) + i * in.channels, in.channels,
-                    u + (place * parts + part) * in.channels * 16, in.channels,
-                    products.data() + place * plane(channels) + i * channels + 16 * part, channels);
+      for (int64_t place = 0; place < kPlaces; place++) {
+        const float *a = windows.data() + place * plane(in.channels), *b = u + place * channels * in.channels;
+        float* o = products.data() + place * plane(channels);
+        in_pairs(channels, [&](int64_t c, auto vectors) {
+          const int64_t part = c / kPart * kPart * in.channels + c % kPart;
+          const int64_t next = kLanes < kPart ? kLanes : kPart * in.channels;
+          for (int i = 0; i < kBlock; i += kRows)
+            product<vectors>(a + i * in.channels, in.channels, b + part, next, in.channels, o + i * channels + c,
+                             channels);
+        });
+      }
       put_pixels(products.data(), out, tiles, block, constant, to);
     }
   });
@@ -247,7 +276,7 @@ Tensor convolve(const Tensor& x, const Tensor& weights, const std::optional<Tens
 std::tuple<Tensor, Tensor> weight_gradient(const Tensor& x, const Tensor& g, int64_t border) {
   require(x);
   require(g);
-  TORCH_CHECK(x.size(1) % 8 == 0 && g.size(1) % 16 == 0);
+  TORCH_CHECK(x.size(1) % 16 == 0 && g.size(1) % 16 == 0);
   const Images in(x), out(g);
   const Tiles tiles(g);
   const int64_t channels = in.channels, parts = at::get_num_threads();
@@ -261,16 +290,14 @@ std::tuple<Tensor, Tensor> weight_gradient(const Tensor& x, const Tensor& g, int
       for (int64_t block = tiles.blocks() * part / parts; block < tiles.blocks() * (part + 1) / parts; block++) {
         take_windows(from, in, tiles, block, border, a.data());
         take_gradients(gradients, out, tiles, block, b.data(), constants + part * out.channels);
-        for (int64_t place = 0; place < kPlaces; place++)
-          for (int64_t k = 0; k < out.channels; k += 16) {
-            const float *left = a.data() + place * plane(channels), *right = b.data() + place * plane(out.channels) + k;
-            float* o = sums + ((part * kPlaces + place) * channels) * out.channels + k;
-            int64_t i = 0;
-            for (; i + 6 <= channels; i += 6)
-              add_outer<6>(left + i, channels, right, out.channels, o + i * out.channels, out.channels);
-            for (; i + 2 <= channels; i += 2)
-              add_outer<2>(left + i, channels, right, out.channels, o + i * out.channels, out.channels);
-          }
+        for (int64_t place = 0; place < kPlaces; place++) {
+          const float *left = a.data() + place * plane(channels), *right = b.data() + place * plane(out.channels);
+          float* o = sums + ((part * kPlaces + place) * channels) * out.channels;
+          in_pairs(out.channels, [&](int64_t c, auto vectors) {
+            for (int64_t i = 0; i < channels; i += kOuterRows)
+              add_outer<vectors>(left + i, channels, right + c, out.channels, o + i * out.channels + c, out.channels);
+          });
+        }
       }
     }
   });

@@ -1,7 +1,7 @@
-"""img2img with Winograd's convolutions, for CPUs without bf16 units: `python tools/winograd.py COMMAND ...`.
+"""img2img with Winograd's convolutions, for CPUs without AMX: `python tools/winograd.py COMMAND ...`.
 
-Where a processor has AVX2 and nothing better, most of a training goes into 3x3 convolutions in fp32, and
-torch computes each product of them. This runs any command of img2img with a kernel of its own for them that
+Where a processor has AVX2 or AVX-512, most of a training in fp32 goes into 3x3 convolutions, and torch
+computes each product of them. This runs any command of img2img with a kernel of its own for them that
 needs a quarter of the products. It is compiled at the first use, which takes a minute, g++ and ninja:
 
     python tools/winograd.py train edsr_x4 --images photos -o runs/x4 --set memory_format=channels_last
@@ -27,7 +27,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 CL = torch.channels_last
-_FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp"]
+_FLAGS = {
+    "AVX2": ["-mavx2", "-mfma"],
+    "AVX512": ["-mavx512f"],
+}  # by what torch calls the processor's abilities
 _SIDE = torch.tensor(  # G of F(4, 3)
     [
         [1 / 4, 0, 0],
@@ -47,16 +50,21 @@ def kernel() -> Any:
     """Returns the compiled module.
 
     Raises:
-        RuntimeError: The processor has no AVX2, there is no compiler, or it failed.
+        RuntimeError: The processor has neither AVX2 nor AVX-512, there is no compiler, or it failed.
     """
     from torch.utils.cpp_extension import load
 
-    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
-        raise RuntimeError("winograd.cpp needs a processor with AVX2.")
+    ability = torch.backends.cpu.get_cpu_capability()
+    if ability not in _FLAGS:
+        raise RuntimeError(
+            f"winograd.cpp needs a processor with AVX2 or AVX-512; torch finds {ability} here."
+        )
     for program in ("g++", "ninja"):
         if shutil.which(program) is None:
             raise RuntimeError(f"{program} is missing, which compiles winograd.cpp; install it.")
-    return load("img2img_winograd", [str(Path(__file__).with_suffix(".cpp"))], extra_cflags=_FLAGS)
+    source = str(Path(__file__).with_suffix(".cpp"))
+    flags = ["-O3", "-fopenmp", *_FLAGS[ability]]
+    return load(f"img2img_winograd_{ability.lower()}", [source], extra_cflags=flags)
 
 
 class Convolution(torch.autograd.Function):
