@@ -4,9 +4,10 @@ Where a processor has AVX2 or AVX-512, most of a training in fp32 goes into 3x3 
 computes each product of them. This runs any command of img2img with a kernel of its own for them that
 needs a quarter of the products. It is compiled at the first use, which takes a minute, g++ and ninja:
 
-    python tools/winograd.py train edsr_x4 --images photos -o runs/x4 --set memory_format=channels_last
+    python tools/winograd.py train edsr_x4 --images DIR --set memory_format=channels_last --set precision=fp32
     python tools/winograd.py measure
 
+With bf16, which `precision: auto` takes where a processor has units for it, torch does all convolutions.
 It works within one process and has no second derivatives, so penalties on gradients (WGAN-GP, R1) are errors.
 Results differ from torch's in the last bits. `measure` prints by how much, and how much faster it is.
 """
@@ -27,10 +28,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 CL = torch.channels_last
-_FLAGS = {
-    "AVX2": ["-mavx2", "-mfma"],
-    "AVX512": ["-mavx512f"],
-}  # by what torch calls the processor's abilities
+_FLAGS = {"AVX2": ["-mavx2", "-mfma"], "AVX512": ["-mavx512f"]}  # by what torch says of the processor
 _SIDE = torch.tensor(  # G of F(4, 3)
     [
         [1 / 4, 0, 0],
