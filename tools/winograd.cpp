@@ -185,42 +185,34 @@ void put_pixels(const float* m, const Images& images, const Tiles& tiles, int64_
   }
 }
 
-// o (kRows, vectors) = a (kRows, depth) b (depth, vectors), vectors of channels. Rows of a and o are `a_step` and
-// `o_step` apart, those of b kPart, and its vectors `b_next`.
-template <int vectors>
-void product(const float* a, int64_t a_step, const float* b, int64_t b_next, int64_t depth, float* o, int64_t o_step) {
-  Vector sum[kRows][vectors];
-  for (auto& row : sum)
-    for (Vector& value : row) value = zero();
+// Values (row, k) of a matrix of which only these two steps are known.
+struct Left {
+  const float* values;
+  int64_t row_step, step;
+};
+
+// Vectors of channels (k, j), which are `step` and `next` apart.
+struct Right {
+  const float* values;
+  int64_t step, next;
+};
+
+// o (rows, vectors) += a (rows, depth) b (depth, vectors); rows of o are `o_step` apart.
+template <int rows, int vectors>
+void add_product(const Left& a, const Right& b, int64_t depth, float* o, int64_t o_step) {
+  Vector sum[rows][vectors];
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < vectors; j++) sum[i][j] = load(o + i * o_step + j * kLanes);
   for (int64_t k = 0; k < depth; k++) {
     Vector values[vectors];
-    for (int j = 0; j < vectors; j++) values[j] = load(b + kPart * k + j * b_next);
+    for (int j = 0; j < vectors; j++) values[j] = load(b.values + k * b.step + j * b.next);
 #pragma GCC unroll 12
-    for (int i = 0; i < kRows; i++) {
-      const Vector x = all(a[i * a_step + k]);
+    for (int i = 0; i < rows; i++) {
+      const Vector x = all(a.values[i * a.row_step + k * a.step]);
       for (int j = 0; j < vectors; j++) sum[i][j] = plus_times(sum[i][j], x, values[j]);
     }
   }
-  for (int i = 0; i < kRows; i++)
-    for (int j = 0; j < vectors; j++) store(o + i * o_step + j * kLanes, sum[i][j]);
-}
-
-// o (kOuterRows, vectors) += a^T b over the tiles of a block.
-template <int vectors>
-void add_outer(const float* a, int64_t a_step, const float* b, int64_t b_step, float* o, int64_t o_step) {
-  Vector sum[kOuterRows][vectors];
-  for (int i = 0; i < kOuterRows; i++)
-    for (int j = 0; j < vectors; j++) sum[i][j] = load(o + i * o_step + j * kLanes);
-  for (int k = 0; k < kBlock; k++) {
-    Vector values[vectors];
-    for (int j = 0; j < vectors; j++) values[j] = load(b + k * b_step + j * kLanes);
-#pragma GCC unroll 8
-    for (int i = 0; i < kOuterRows; i++) {
-      const Vector x = all(a[k * a_step + i]);
-      for (int j = 0; j < vectors; j++) sum[i][j] = plus_times(sum[i][j], x, values[j]);
-    }
-  }
-  for (int i = 0; i < kOuterRows; i++)
+  for (int i = 0; i < rows; i++)
     for (int j = 0; j < vectors; j++) store(o + i * o_step + j * kLanes, sum[i][j]);
 }
 
@@ -258,12 +250,13 @@ Tensor convolve(const Tensor& x, const Tensor& weights, const std::optional<Tens
       for (int64_t place = 0; place < kPlaces; place++) {
         const float *a = windows.data() + place * plane(in.channels), *b = u + place * channels * in.channels;
         float* o = products.data() + place * plane(channels);
+        std::fill(o, o + kBlock * channels, 0.0f);
         in_pairs(channels, [&](int64_t c, auto vectors) {
           const int64_t part = c / kPart * kPart * in.channels + c % kPart;
           const int64_t next = kLanes < kPart ? kLanes : kPart * in.channels;
           for (int i = 0; i < kBlock; i += kRows)
-            product<vectors>(a + i * in.channels, in.channels, b + part, next, in.channels, o + i * channels + c,
-                             channels);
+            add_product<kRows, vectors>({a + i * in.channels, in.channels, 1}, {b + part, kPart, next}, in.channels,
+                                        o + i * channels + c, channels);
         });
       }
       put_pixels(products.data(), out, tiles, block, constant, to);
@@ -295,7 +288,8 @@ std::tuple<Tensor, Tensor> weight_gradient(const Tensor& x, const Tensor& g, int
           float* o = sums + ((part * kPlaces + place) * channels) * out.channels;
           in_pairs(out.channels, [&](int64_t c, auto vectors) {
             for (int64_t i = 0; i < channels; i += kOuterRows)
-              add_outer<vectors>(left + i, channels, right + c, out.channels, o + i * out.channels + c, out.channels);
+              add_product<kOuterRows, vectors>({left + i, 1, channels}, {right + c, out.channels, kLanes}, kBlock,
+                                               o + i * out.channels + c, out.channels);
           });
         }
       }
