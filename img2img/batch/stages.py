@@ -16,6 +16,7 @@ from img2img.batch.plan import Plan
 from img2img.batch.report import Result
 from img2img.errors import ImageFitError, ImageWriteError, Img2ImgError, ProcessingError, display_path
 from img2img.image import EncodeOptions, Image, Limits, decode, encode, fit_reason, prepare
+from img2img.image.codec import check
 from img2img.image.files import read_bytes
 from img2img.image.formats import recognise
 
@@ -209,7 +210,7 @@ def _decoded_size(data: bytes, limits: Limits) -> int:
         header = recognise(data).probe(data)
     except Exception:  # noqa: BLE001  decoding will tell what is wrong with it
         return max(len(data), 1)
-    limits.check(header.width, header.height, header.channels, header.frames)
+    check(header, len(data), limits)
     return header.width * header.height * header.channels
 
 

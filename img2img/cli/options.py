@@ -157,8 +157,14 @@ class BatchOptions:
     def limits(self) -> Limits:
         """Returns what is refused before it is decoded."""
         from img2img.image import Limits
+        from img2img.image.limits import DEFAULT_MAX_PIXELS
 
-        return Limits(max_pixels=self.max_pixels, max_file_size=self.max_file_size)
+        trusted = self.max_pixels > DEFAULT_MAX_PIXELS  # who raises it trusts the files
+        return Limits(
+            max_pixels=self.max_pixels,
+            max_file_size=self.max_file_size,
+            max_expansion=None if trusted else Limits.max_expansion,
+        )
 
     def encoding(self) -> EncodeOptions:
         """Returns how pictures are stored."""

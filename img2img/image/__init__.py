@@ -15,7 +15,7 @@ from img2img.image.codec import (
 )
 from img2img.image.discovery import Found, discover
 from img2img.image.files import read_image, sweep_parts, write_bytes, write_image
-from img2img.image.image import Image, white_of
+from img2img.image.image import Image, Metadata, white_of
 from img2img.image.limits import Limits
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Found",
     "Image",
     "Limits",
+    "Metadata",
     "decode",
     "discover",
     "encode",

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from img2img.errors import ImageError, ImageFitError, ImageLimitError, ImageReadError, ImageWriteError
+from img2img.image import isolation
 from img2img.image.formats import BY_EXTENSION, READABLE, WRITABLE, recognise
-from img2img.image.formats.base import EncodeOptions, Format
+from img2img.image.formats.base import EncodeOptions, Format, Header
 from img2img.image.image import Image, Pixels
 from img2img.image.limits import Limits
 from img2img.image.metadata import for_format, orientation, with_true_metadata
@@ -54,9 +55,12 @@ def _decode(data: bytes, limits: Limits) -> Image:
         header = source.probe(data)
     except _BROKEN_HEADER as error:
         raise ImageReadError(f"the header of the {source.name} file is truncated or broken") from error
-    limits.check(header.width, header.height, header.channels, header.frames)
+    check(header, len(data), limits)
     try:
-        raster = source.decode(data, header)
+        if source.isolated(header):
+            raster = isolation.decode(data, source, header, limits)
+        else:
+            raster = source.decode(data, header)
     except MemoryError as error:
         raise ImageLimitError(
             f"there is not enough memory for {header.width} x {header.height} pixels"
@@ -70,8 +74,26 @@ def _decode(data: bytes, limits: Limits) -> Image:
     warnings = header.warnings
     if header.frames > 1:
         warnings = [f"the file holds {header.frames} pictures; only the first was used", *warnings]
-    image = Image(upright(raster.pixels, turn), alpha, header.icc, header.exif, tuple(warnings))
+    image = Image(
+        upright(raster.pixels, turn),
+        alpha,
+        header.icc,
+        header.exif,
+        tuple(warnings),
+        None if header.icc else header.space,
+        header.metadata,
+    )
     return with_true_metadata(image)
+
+
+def check(header: Header, file_size: int, limits: Limits) -> None:
+    """Compares a header with the limits, before anything is decoded.
+
+    Raises:
+        ImageReadError: A side is empty.
+        ImageLimitError: The picture is too large, or too large for so small a file.
+    """
+    limits.check(header.width, header.height, header.channels, header.frames, header.sample_bytes, file_size)
 
 
 def upright(pixels: Pixels, turn: int) -> Pixels:

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from dataclasses import replace as _replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.image.colour import ColourSpace
+from img2img.image.ifd import Field
+
 Pixels = NDArray[Any]
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says about its picture beside EXIF and colours; formats hold different parts of it.
+
+    Attributes:
+        xmp: The XMP packet, without what containers put before it.
+        iptc: IPTC-IIM records as they are in a Photoshop resource 0x0404 or TIFF tag 33723.
+        resolution: Pixels per inch across and down, where the container says it outside of EXIF.
+        text: Pairs of keyword and text, as PNG has them; what JPEG and GIF call a comment has the keyword
+            "Comment".
+        geo: The GeoTIFF tags, by number.
+    """
+
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    resolution: tuple[float, float] | None = None
+    text: tuple[tuple[str, str], ...] = ()
+    geo: Mapping[int, Field] = field(default_factory=dict)
+
+    def replace(self, **changes: Any) -> Metadata:
+        """Returns a copy with some attributes exchanged."""
+        return _replace(self, **changes)
+
+
+NO_METADATA = Metadata()
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +56,9 @@ class Image:
         icc: The bytes of the ICC profile, or None.
         exif: The bytes of the EXIF block, starting with the TIFF header ("II" or "MM"), or None.
             The pixels already stand upright, and the orientation tag in it says so.
+        space: What the numbers mean where the file says it in numbers rather than by a profile; None where
+            `icc` says it, or nothing does.
+        metadata: Everything else that the file says.
         warnings: Sentences about what could not be kept, for the report.
 
     Raises:
@@ -36,6 +70,8 @@ class Image:
     icc: bytes | None = None
     exif: bytes | None = None
     warnings: tuple[str, ...] = ()
+    space: ColourSpace | None = None
+    metadata: Metadata = NO_METADATA
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:

@@ -7,7 +7,7 @@ import re
 from img2img.image import exif as _exif
 from img2img.image.formats.base import EncodeOptions, Format
 from img2img.image.ifd import BrokenDirectoryError
-from img2img.image.image import Image
+from img2img.image.image import NO_METADATA, Image
 
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([1-8])")
 _SPACES = {b"GRAY": (1,), b"RGB ": (3,), b"CMYK": (4,)}
@@ -44,21 +44,50 @@ def with_true_metadata(image: Image) -> Image:
 
 
 def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
-    """Returns `image` with the metadata that a file of the format `target` is going to hold."""
+    """Returns `image` with what a file of the format `target` is going to hold of its metadata.
+
+    One warning names everything that does not fit.
+    """
     if options.strip_metadata:
-        return image.replace(exif=None, icc=None)
+        return image.replace(exif=None, icc=None, space=None, metadata=NO_METADATA)
     image = with_true_metadata(image)
     if options.strip_gps and image.exif is not None:
         image = image.replace(exif=_exif.without_gps(image.exif))
-    lost = []
-    if image.exif is not None and len(image.exif) > target.max_exif:
-        image, lost = image.replace(exif=None), ["the EXIF block"]
-    if image.icc is not None and len(image.icc) > target.max_icc:
-        image, lost = image.replace(icc=None), [*lost, "the colour profile"]
+    kept, lost = image.metadata, []
+    for name, block, most in (
+        ("the EXIF block", image.exif, target.max_exif),
+        ("the colour profile", image.icc, target.max_icc),
+        ("XMP", kept.xmp, target.max_xmp),
+        ("IPTC", kept.iptc, target.max_iptc),
+    ):
+        if block is not None and len(block) > most:
+            lost.append(name)
+    image = image.replace(
+        exif=None if "the EXIF block" in lost else image.exif,
+        icc=None if "the colour profile" in lost else image.icc,
+    )
+    kept = kept.replace(xmp=None if "XMP" in lost else kept.xmp, iptc=None if "IPTC" in lost else kept.iptc)
+    if kept.resolution is not None and "resolution" not in target.holds:
+        kept, lost = kept.replace(resolution=None), [*lost, "the resolution"]
+    if "text" not in target.holds:
+        comments = [pair for pair in kept.text if pair[0] == "Comment"]
+        fitting = tuple(comments[:1]) if "comment" in target.holds else ()
+        gone = dict.fromkeys(keyword for keyword, _ in kept.text if (keyword, _) not in fitting)
+        if gone:
+            lost.append(f"the text {', '.join(map(repr, gone))}")
+        kept = kept.replace(text=fitting)
+    if kept.geo and "geo" not in target.holds:
+        kept, lost = kept.replace(geo={}), [*lost, "the GeoTIFF tags"]
     if lost:
-        amount = "so much of it" if target.max_exif else "any"
-        image = image.warn(f"{' and '.join(lost)} was dropped: a {target.name} file does not hold {amount}")
-    return image
+        verb = "was" if len(lost) == 1 and lost[0] != "the GeoTIFF tags" else "were"
+        image = image.warn(
+            f"{_listed(lost)} {verb} dropped: a {target.name} file does not hold so much of it"
+        )
+    return image.replace(metadata=kept)
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _profile_misfit(icc: bytes, channels: int) -> str | None:

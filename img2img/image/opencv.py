@@ -23,6 +23,12 @@ from img2img.image.image import Pixels
 _set_log_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # 4.x, 5.x
 _set_log_level(0)
 
+
+def let_speak() -> None:
+    """Lets what decoders complain of reach the standard error stream, for a process that reads it."""
+    _set_log_level(3)  # warnings and errors
+
+
 AS_STORED = int(cv2.IMREAD_UNCHANGED)
 RGB_AS_STORED = int(cv2.IMREAD_COLOR_RGB) | int(cv2.IMREAD_IGNORE_ORIENTATION)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from img2img.image.image import Image, Pixels
+from img2img.image.colour import ColourSpace
+from img2img.image.ifd import Field
+from img2img.image.image import Image, Metadata, Pixels
 
 MAX_PARTS = 1_000_000
 """Chunks, segments or blocks that a header may take: far above any real file, and soon counted."""
@@ -53,7 +56,13 @@ class Header:
         frames: Pictures in the file.
         icc: The ICC profile.
         exif: The EXIF block, with or without "Exif\\0\\0" before it.
-        xmp: The XMP packet; only its orientation is used.
+        space: The colour space, where the file names it without a profile.
+        xmp: The XMP packet.
+        iptc: See `Metadata`, as the next three.
+        resolution: Pixels per inch.
+        text: Keywords and texts.
+        geo: GeoTIFF tags.
+        sample_bytes: Bytes of one decoded number.
         orientation: 1 to 8 when the container itself says how to turn the picture; it then wins.
         warnings: Sentences about what is unusual in this file.
         details: What `decode` of the same format wants to know again.
@@ -65,10 +74,21 @@ class Header:
     frames: int = 1
     icc: bytes | None = None
     exif: bytes | None = None
+    space: ColourSpace | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
+    resolution: tuple[float, float] | None = None
+    text: list[tuple[str, str]] = field(default_factory=list)
+    geo: dict[int, Field] = field(default_factory=dict)
+    sample_bytes: int = 1
     orientation: int | None = None
     warnings: list[str] = field(default_factory=list)
     details: Any = None
+
+    @property
+    def metadata(self) -> Metadata:
+        """Everything beside EXIF and colours."""
+        return Metadata(self.xmp, self.iptc, self.resolution, tuple(self.text), dict(self.geo))
 
 
 @dataclass(frozen=True)
@@ -93,8 +113,16 @@ class Format:
         decode: Decodes the first picture; called only after the limits were checked.
         encode: Stores a picture that `fit_reason` accepts, with the metadata in it.
         fit_reason: Why a picture cannot be stored in this format under this extension, or None.
+        isolated: Whether a file with this header is decoded in a process of its own: its decoder may take
+            time or memory that do not follow from the size of file and picture, may crash, or says only on
+            the standard error stream what is wrong (see `img2img.image.isolation`).
+        harmless: What a decoder may write there about an intact picture; anything else is a failure.
         max_exif: Bytes of EXIF that fit in; 0 when the format holds none.
         max_icc: Bytes of ICC profile that fit in; 0 when the format holds none.
+        max_xmp: Bytes of XMP that fit in; 0 when the format holds none.
+        max_iptc: Bytes of IPTC records that fit in; 0 when the format holds none.
+        holds: Which of "cicp", "gamma", "resolution", "text", "comment" and "geo" fit in; "comment" is text
+            with the keyword "Comment" alone.
     """
 
     name: str
@@ -105,8 +133,13 @@ class Format:
     writes: tuple[str, ...] = ()
     encode: Callable[[Image, str, EncodeOptions], bytes] | None = None
     fit_reason: Callable[[Image, str], str | None] | None = None
+    isolated: Callable[[Header], bool] = lambda header: False
+    harmless: re.Pattern[str] | None = None
     max_exif: int = 0
     max_icc: int = 0
+    max_xmp: int = 0
+    max_iptc: int = 0
+    holds: frozenset[str] = frozenset()
 
 
 def misfit(

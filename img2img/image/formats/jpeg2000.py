@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import cv2
@@ -98,4 +99,6 @@ FORMAT = Format(
     decode=decode,
     encode=encode,
     fit_reason=fit_reason,
+    isolated=lambda header: True,
+    harmless=re.compile("colou?r space, .* is assumed"),
 )
