@@ -10,6 +10,7 @@ import numpy as np
 
 from img2img.errors import ImageReadError
 from img2img.image import Image, read_image, white_of
+from img2img.image.alpha import over_white
 from img2img.image.image import Pixels
 from img2img.image.palette import Palette, classes
 from img2img.image.resize import resize
@@ -69,8 +70,7 @@ def flat(image: Image, channels: int | None, path: Path) -> Pixels:
     if image.alpha is not None:
         if channels == image.channels + 1 == 4:
             return np.concatenate((pixels, image.alpha[..., None]), 2)
-        if image.alpha.min() < image.white:
-            pixels = _over_white(pixels, image.alpha)
+        pixels = over_white(image).pixels
     elif channels == image.channels + 1 == 4:
         opaque = np.full((*pixels.shape[:2], 1), image.white, pixels.dtype)
         return np.concatenate((pixels, opaque), 2)
@@ -128,10 +128,3 @@ def deepest(arrays: list[Pixels]) -> list[Pixels]:
     if np.dtype(np.float32) in dtypes:
         return [(array / np.float32(white_of(array.dtype))).astype(np.float32) for array in arrays]
     return [array if array.dtype == np.uint16 else array.astype(np.uint16) * 257 for array in arrays]
-
-
-def _over_white(pixels: Pixels, alpha: Pixels) -> Pixels:
-    white = white_of(pixels.dtype)
-    share = alpha[..., None].astype(np.float32) / white
-    mixed: Pixels = pixels.astype(np.float32) * share + white * (1 - share)
-    return (mixed if pixels.dtype == np.float32 else np.rint(mixed)).astype(pixels.dtype)

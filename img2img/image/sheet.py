@@ -9,6 +9,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
+from img2img.image.alpha import over_white
 from img2img.image.image import Image, white_of
 
 GAP = 6
@@ -75,12 +76,10 @@ def hardest(truth: Image, guess: Image, height: int, width: int, step: int = 1) 
 
 def _displayable(image: Image) -> PIL.Image.Image:
     """Returns `image` as 8-bit RGB over white."""
-    unit = np.clip(image.pixels[..., :3].astype(np.float32) / white_of(image.pixels.dtype), 0, 1)
+    pixels = over_white(image).pixels[..., :3]
+    unit = np.clip(pixels.astype(np.float32) / white_of(pixels.dtype), 0, 1)
     if unit.shape[2] != 3:
         unit = np.repeat(unit[..., :1], 3, axis=2)
-    if image.alpha is not None:
-        alpha = image.alpha[..., None].astype(np.float32) / white_of(image.alpha.dtype)
-        unit = unit * alpha + (1 - alpha)
     eight_bit: NDArray[np.uint8] = np.rint(unit * 255).astype(np.uint8)
     return PIL.Image.fromarray(eight_bit)
 

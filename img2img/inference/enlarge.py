@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from img2img.image import Image
+from img2img.image.alpha import bleed
 from img2img.image.image import Pixels
 from img2img.image.resize import resize
-from img2img.inference.alpha import bleed
 
 ROWS = 64  # blended at once: the products are in double precision, which 16-bit levels need
 

@@ -12,10 +12,10 @@ import numpy as np
 from img2img.checkpoint import ModelInfo, fingerprint
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image import Image
+from img2img.image.alpha import bleed
 from img2img.image.image import DTYPES, Pixels
 from img2img.image.palette import nearest, one_hot
 from img2img.image.resize import resize
-from img2img.inference.alpha import bleed
 from img2img.inference.backends import Backend
 from img2img.inference.enlarge import resized, toward_bicubic
 from img2img.inference.precision import choose_device

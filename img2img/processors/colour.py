@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.errors import ProcessingError
+from img2img.image.alpha import visible
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
-from img2img.processors.pixels import Values, curve, luma, restore, spread, unit, visible
+from img2img.processors.pixels import Values, curve, luma, restore, spread, unit
 from img2img.processors.values import Fraction, Picture, Reference, parameter
 
 _WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722), "mean": (1 / 3, 1 / 3, 1 / 3)}

@@ -71,14 +71,6 @@ def by_channels(function: Filter, pixels: Pixels, most: int = 4) -> Pixels:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 
-def visible(image: Image) -> NDArray[np.bool_] | None:
-    """Returns where (H, W) the picture can be seen at all, or None when that is everywhere or nowhere."""
-    if image.alpha is None:
-        return None
-    seen = image.alpha > 0
-    return None if seen.all() or not seen.any() else seen
-
-
 def sample(pixels: Pixels) -> Pixels:
     """Returns about a million pixels on a regular grid, or all of fewer: enough to estimate from."""
     step = max(1, round((pixels.shape[0] * pixels.shape[1] / 1e6) ** 0.5))
@@ -106,19 +98,3 @@ def through_opacity(image: Image, function: Filter) -> Image:
     enough = spread(alpha, image.channels) > 1 / 512  # below, nothing can be seen, and the quotient is noise
     np.divide(weighted, spread(alpha, image.channels), out=plain, where=enough)
     return image.replace(pixels=restore(plain, image.pixels.dtype), alpha=restore(alpha, image.pixels.dtype))
-
-
-def bled(image: Image) -> Pixels:
-    """Returns the pixels with the colours that cannot be seen replaced by those around them.
-
-    For filters that are not linear and cannot weigh: what hides under alpha zero must not reach what is seen.
-    """
-    seen = visible(image)
-    if seen is None:
-        return image.pixels
-    colours, weight = unit(image.pixels), seen.astype(np.float32)
-    filled = np.broadcast_to(colours[seen].mean(axis=0), colours.shape).copy()
-    area = np.asarray(cv2.blur(weight, (15, 15)))
-    near = by_channels(lambda part: cv2.blur(part, (15, 15)), colours * weight[:, :, None])
-    np.divide(near, area[:, :, None], out=filled, where=(area > 1e-4)[:, :, None])
-    return np.where(seen[:, :, None], image.pixels, restore(filled, image.pixels.dtype))

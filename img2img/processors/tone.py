@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.image.alpha import visible
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
-from img2img.processors.pixels import Values, curve, luma, restore, sample, spread, unit, visible
+from img2img.processors.pixels import Values, curve, luma, restore, sample, spread, unit
 from img2img.processors.values import Fraction, parameter
 
 _STEPS = (np.arange(257) / 257).astype(np.float32)  # 16-bit levels from one bin to the next

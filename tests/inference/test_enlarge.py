@@ -11,9 +11,9 @@ from fakes import Enlarge
 from img2img.checkpoint import ModelInfo, save_model
 from img2img.errors import ConfigError
 from img2img.image import Image
+from img2img.image.alpha import bleed
 from img2img.image.resize import resize
 from img2img.inference import Translator, load_model
-from img2img.inference.alpha import bleed
 from img2img.inference.enlarge import toward_bicubic
 from img2img.models import Compact
 
