@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 
 from img2img.image import exif as _exif
+from img2img.image.conversion import UNTAGGED, meaning, profile_for, same_colours
 from img2img.image.formats.base import EncodeOptions, Format
+from img2img.image.icc import profile_of, read_profile
 from img2img.image.ifd import BrokenDirectoryError
 from img2img.image.image import NO_METADATA, Image
 
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([1-8])")
+_BROKEN = "is broken"
 _SPACES = {b"GRAY": (1,), b"RGB ": (3,), b"CMYK": (4,)}
 
 
@@ -24,8 +27,9 @@ def orientation(exif: bytes | None, xmp: bytes | None) -> int:
 def with_true_metadata(image: Image) -> Image:
     """Returns `image` with metadata that describes these pixels.
 
-    EXIF gets orientation 1, the true size and no outdated thumbnail. A block that cannot be read goes, and so
-    does a colour profile for another kind of picture; a warning says so.
+    EXIF gets orientation 1, the true size and no outdated thumbnail. A colour profile for grey on a picture
+    with colours becomes one for RGB with its curve, and the other way round. What cannot be read or fitted
+    goes, with a warning.
     """
     warnings = []
     exif, icc = image.exif, image.icc
@@ -38,22 +42,28 @@ def with_true_metadata(image: Image) -> Image:
     if icc is not None:
         reason = _profile_misfit(icc, image.channels)
         if reason is not None:
-            icc = None
-            warnings.append(f"the colour profile {reason} and was dropped")
+            encoding = read_profile(icc) if image.channels in (1, 3) and reason != _BROKEN else None
+            icc = None if encoding is None else profile_for(encoding, image.channels)
+            if encoding is None:
+                warnings.append(f"the colour profile {reason} and was dropped")
     return image.replace(exif=exif, icc=icc).warn(*warnings)
 
 
 def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
     """Returns `image` with what a file of the format `target` is going to hold of its metadata.
 
-    One warning names everything that does not fit.
+    A colour space that the format cannot name becomes a profile. One warning names everything that does not
+    fit. Without its metadata a picture keeps what its colours mean, unless that is sRGB.
     """
     if options.strip_metadata:
-        return image.replace(exif=None, icc=None, space=None, metadata=NO_METADATA)
+        image = image.replace(exif=None, metadata=NO_METADATA)
+        if same_colours(meaning(image), UNTAGGED):
+            image = image.replace(icc=None, space=None)
     image = with_true_metadata(image)
+    image, lost = _with_colours_told(image, target)
     if options.strip_gps and image.exif is not None:
         image = image.replace(exif=_exif.without_gps(image.exif))
-    kept, lost = image.metadata, []
+    kept = image.metadata
     for name, block, most in (
         ("the EXIF block", image.exif, target.max_exif),
         ("the colour profile", image.icc, target.max_icc),
@@ -86,6 +96,18 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
     return image.replace(metadata=kept)
 
 
+def _with_colours_told(image: Image, target: Format) -> tuple[Image, list[str]]:
+    """Returns `image` with a profile where `target` cannot name its colour space, and what gets lost."""
+    space = image.space
+    if space is None or ("cicp" if space.by_code_points else "gamma") in target.holds:
+        return image, []
+    image = image.replace(space=None)
+    if same_colours((None, space), UNTAGGED):  # which a file without a word means
+        return image, []
+    icc = profile_of(space, image.channels)
+    return image.replace(icc=icc), [] if icc else [f"the colour space ({space})"]
+
+
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
@@ -93,7 +115,7 @@ def _listed(names: list[str]) -> str:
 def _profile_misfit(icc: bytes, channels: int) -> str | None:
     """Returns why a profile does not belong to a picture with so many channels, or None when it does."""
     if len(icc) < 132 or icc[36:40] != b"acsp" or int.from_bytes(icc[:4], "big") > len(icc):
-        return "is broken"
+        return _BROKEN
     space = icc[16:20]
     if space in _SPACES and channels not in _SPACES[space]:
         return f"is one for {space.decode().strip()} while the picture has {channels} channels"

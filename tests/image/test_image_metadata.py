@@ -185,8 +185,9 @@ def test_formats_without_metadata_say_so(extension: str) -> None:
 
 def test_profiles_of_other_colours_are_dropped() -> None:
     grey = picture(1).replace(icc=profile())
-    assert prepare(grey, ".png").icc is None
-    assert "RGB" in prepare(grey, ".png").warnings[0]
+    assert prepare(grey, ".png").icc is None and not prepare(grey, ".png").warnings  # grey means this anyway
+    assert "RGB" in prepare(picture(2).replace(icc=profile()), ".tif").warnings[0]
+    assert "GRAY" in prepare(picture(3).replace(icc=profile("GRAY")), ".png").warnings[0]
     assert decode(encode(grey, ".png")).icc is None
     assert prepare(picture(3).replace(icc=profile("GRAY")), ".png").icc is None
     assert prepare(picture(1).replace(icc=profile("GRAY")), ".png").icc == profile("GRAY")
