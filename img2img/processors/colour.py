@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from img2img.errors import ProcessingError
 from img2img.image.alpha import visible
+from img2img.image.conversion import Meaning, meaning
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import Values, curve, luma, restore, spread, unit
@@ -51,6 +52,8 @@ class Grayscale(Operation):
 class ColourMatch(Operation):
     """Gives a picture the colours of a reference picture.
 
+    The reference is brought into the colour space of the picture before, so that the two look alike after.
+
     References:
         reinhard: E. Reinhard et al., Color Transfer between Images, 2001; here in CIELAB instead of the
             paper's space.
@@ -77,13 +80,15 @@ class ColourMatch(Operation):
         if self.strength == 0:
             return image
         pixels = self._reinhard(image) if self.method == "reinhard" else self._histogram(image)
-        return image.replace(pixels=pixels)
+        _, notes = self.reference.in_colours(meaning(image))
+        return image.replace(pixels=pixels).warn(*notes)
 
     def _reinhard(self, image: Image) -> Pixels:
         before = unit(image.pixels)
         colours = _lab(before) if image.channels == 3 else before.copy()
         means, spreads = _moments(colours, visible(image))
-        for c, (mean, deviation) in enumerate(_goal_moments(self.reference, image.channels)):
+        goal = _goal_moments(self.reference, image.channels, meaning(image))
+        for c, (mean, deviation) in enumerate(goal):
             gain = deviation / spreads[c] if spreads[c] > 1e-6 else 1.0
             colours[:, :, c] *= np.float32(gain)
             colours[:, :, c] += np.float32(mean - gain * means[c])
@@ -96,7 +101,7 @@ class ColourMatch(Operation):
 
     def _histogram(self, image: Image) -> Pixels:
         pixels, seen = np.empty_like(image.pixels), visible(image)
-        goals = _goal_distributions(self.reference, image.channels)
+        goals = _goal_distributions(self.reference, image.channels, meaning(image))
         for c, (goal_levels, goal_ranks) in enumerate(goals):
             plane = np.ascontiguousarray(image.pixels[:, :, c])
             levels, ranks = _distribution(plane if seen is None else plane[seen])
@@ -130,12 +135,13 @@ def _distribution(plane: Pixels) -> tuple[NDArray[Any], NDArray[Any]]:
     return present / 65535, np.cumsum(counts[present]) / plane.size
 
 
-def _as_channels(reference: Image, channels: int) -> Image:
-    """Returns the reference as gray or RGB, whichever the picture is.
+def _goal(picture: Picture, channels: int, to: Meaning) -> Image:
+    """Returns the reference as gray or RGB, whichever the picture is, with numbers that mean what its do.
 
     Raises:
         ProcessingError: They cannot be compared.
     """
+    reference, _ = picture.in_colours(to)
     if reference.channels == channels:
         return reference
     if {reference.channels, channels} != {1, 3}:
@@ -148,14 +154,16 @@ def _as_channels(reference: Image, channels: int) -> Image:
 
 
 @lru_cache(maxsize=8)
-def _goal_moments(reference: Picture, channels: int) -> list[tuple[float, float]]:
-    goal = _as_channels(reference.image, channels)
+def _goal_moments(reference: Picture, channels: int, to: Meaning) -> list[tuple[float, float]]:
+    goal = _goal(reference, channels, to)
     return list(zip(*_moments(_lab(unit(goal.pixels)), visible(goal)), strict=True))
 
 
 @lru_cache(maxsize=8)
-def _goal_distributions(reference: Picture, channels: int) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    goal = _as_channels(reference.image, channels)
+def _goal_distributions(
+    reference: Picture, channels: int, to: Meaning
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    goal = _goal(reference, channels, to)
     seen = visible(goal)
     planes = [goal.pixels[:, :, c] for c in range(channels)]
     return [_distribution(plane if seen is None else plane[seen]) for plane in planes]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from img2img.errors import ProcessingError
+from img2img.image.conversion import converted, meaning
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import restore, spread, through_opacity, unit
@@ -19,7 +20,8 @@ class SideBySide(Operation):
     """Puts the picture as it was beside the result of the operations before, for comparison.
 
     The other picture comes first, scaled (bicubic) to the height of the result, or to its width when one
-    stands above the other. The sheet has the depth and the metadata of the result.
+    stands above the other. The sheet has the depth, the metadata and the colour space of the result, into
+    which the other picture is brought.
     """
 
     bare: ClassVar = ("direction", "reference")
@@ -40,7 +42,11 @@ class SideBySide(Operation):
         Raises:
             ProcessingError: Their numbers of channels cannot stand on one sheet.
         """
-        other = self.reference.image if self.reference else original or image
+        if self.reference:
+            other, notes = self.reference.in_colours(meaning(image))
+        else:
+            other = converted(original or image, meaning(image), "the original")
+            notes = other.warnings[len((original or image).warnings) :]
         if self.direction == "vertical":
             height, width = max(1, round(other.height * image.width / other.width)), image.width
         else:
@@ -65,7 +71,7 @@ class SideBySide(Operation):
             opacities = [restore(unit(other.alpha), dtype), opacity, image.alpha]
             alpha = np.ascontiguousarray(np.concatenate(opacities, axis=along))
         sheet = np.ascontiguousarray(np.concatenate(parts, axis=along))
-        return image.replace(pixels=sheet, alpha=alpha)
+        return image.replace(pixels=sheet, alpha=alpha).warn(*notes)
 
     def apply(self, image: Image) -> Image:
         """Returns the picture beside itself or the reference."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 
 from img2img.errors import ImageError
 from img2img.image import decode
+from img2img.image.conversion import Meaning, converted
 from img2img.image.image import Image
 
 _WEIGHTS = (0.299, 0.587, 0.114)
@@ -209,6 +211,16 @@ class Picture:
 
     def __str__(self) -> str:
         return f"sha256:{self.digest}"
+
+    def in_colours(self, to: Meaning) -> tuple[Image, tuple[str, ...]]:
+        """Returns the picture with numbers that mean what `to` says, and what has to be said about that."""
+        image = _in_colours(self, to)
+        return image, image.warnings[len(self.image.warnings) :]
+
+
+@lru_cache(maxsize=8)
+def _in_colours(picture: Picture, to: Meaning) -> Image:
+    return converted(picture.image, to, "the reference")
 
 
 def _picture(value: object, info: ValidationInfo) -> Picture:
