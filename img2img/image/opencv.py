@@ -51,7 +51,12 @@ def decode_array(data: bytes | bytearray, flags: int = AS_STORED) -> Pixels:
 
 
 def encode_array(
-    extension: str, array: Pixels, params: Sequence[int], icc: bytes | None = None, exif: bytes | None = None
+    extension: str,
+    array: Pixels,
+    params: Sequence[int],
+    icc: bytes | None = None,
+    exif: bytes | None = None,
+    xmp: bytes | None = None,
 ) -> bytes:
     """Returns `array` (BGR order) as a file with the metadata given.
 
@@ -60,7 +65,11 @@ def encode_array(
     """
     kinds: list[int] = []
     blocks: list[Pixels] = []
-    for kind, block in ((cv2.IMAGE_METADATA_ICCP, icc), (cv2.IMAGE_METADATA_EXIF, exif)):
+    for kind, block in (
+        (cv2.IMAGE_METADATA_ICCP, icc),
+        (cv2.IMAGE_METADATA_EXIF, exif),
+        (cv2.IMAGE_METADATA_XMP, xmp),
+    ):
         if block:
             kinds.append(int(kind))
             blocks.append(np.frombuffer(block, np.uint8)[None])

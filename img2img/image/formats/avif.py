@@ -1,4 +1,7 @@
-"""AVIF; of a sequence the first picture."""
+"""AVIF; of a sequence the first picture.
+
+OpenCV's libaom decodes: it refuses a picture with damaged data, where dav1d, which Pillow has, conceals it.
+"""
 
 from __future__ import annotations
 
@@ -7,87 +10,52 @@ import struct
 import cv2
 import numpy as np
 
-from img2img.errors import ImageReadError, ImageWriteError
+from img2img.errors import ImageWriteError
+from img2img.image.colour import ColourSpace
+from img2img.image.formats import heif
 from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
-from img2img.image.formats.isobmff import Items, boxes, read_items
 from img2img.image.image import Image
 from img2img.image.levels import spread
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
 
-# (quarter turns counter-clockwise, mirror axis or None) as the EXIF orientation that does the same
-_ORIENTATIONS = {
-    (0, None): 1, (1, None): 8, (2, None): 3, (3, None): 6,
-    (0, 0): 4, (1, 0): 5, (2, 0): 2, (3, 0): 7,
-    (0, 1): 2, (1, 1): 7, (2, 1): 4, (3, 1): 5,
-}  # fmt: skip
-_MAX_TRACKS = 100
+_BRANDS = frozenset((b"avif", b"avis"))
+_SPEED = 8
+_BT601 = 6  # the matrix that OpenCV stores AVIF with
 
 
 def matches(data: bytes) -> bool:
     """Returns whether `data` starts as an AVIF file does, by any of its brands."""
-    if data[4:8] != b"ftyp":
-        return False
-    stop = min(int.from_bytes(data[:4], "big"), 256)
-    brands = [data[at : at + 4] for at in range(8, stop, 4) if at != 12]
-    return b"avif" in brands or b"avis" in brands
+    return not _BRANDS.isdisjoint(heif.brands(data))
 
 
 def probe(data: bytes) -> Header:
-    """Reads the properties of the primary picture, its metadata, and the length of a sequence."""
-    items = Items()
-    header = Header(0, 0, details=8)
-    for kind, start, stop in boxes(data, 0, len(data)):
-        if kind == b"meta":
-            items = read_items(data, start + 4, stop)
-        elif kind == b"moov":
-            header.frames = _sequence_length(data, start, stop)
-    turns, mirror = 0, None
-    for name, body in items.properties_of(items.primary):
-        if name == b"ispe":
-            header.width, header.height = struct.unpack_from(">II", body, 4)
-        elif name == b"av1C":
-            header.details = 12 if body[2] & 0x20 else 10 if body[2] & 0x40 else 8
-        elif name == b"irot":
-            turns = body[0] & 3
-        elif name == b"imir":
-            mirror = body[0] & 1
-        elif name == b"colr" and body[:4] in (b"prof", b"rICC"):
-            header.icc = body[4:] or None
-    if header.width == 0:
-        raise ImageReadError("the AVIF file names no size for its picture")
-    if turns or mirror is not None:
-        header.orientation = _ORIENTATIONS[turns, mirror]
-    for block in items.content(data, b"Exif"):
-        (skip,) = struct.unpack_from(">I", block)
-        header.exif = block[4 + skip :] or None
-    for block in items.content(data, b"mime"):
-        if b"xmpmeta" in block:
-            header.xmp = block
+    """Reads what the boxes say; the turns in them win over those of EXIF."""
+    header = heif.probe(data, "AVIF")
+    heif.refuse_other(header, b"av01", "AVIF", "AV1 ('av01')")
+    header.orientation = header.details.orientation
     return header
 
 
-def _sequence_length(data: bytes, start: int, stop: int) -> int:
-    """Returns the number of samples in the longest track of a movie box."""
-    longest = 1
-    path = {b"trak", b"mdia", b"minf", b"stbl"}
-    stack = [(start, stop)]
-    for _ in range(_MAX_TRACKS):
-        if not stack:
-            break
-        for kind, a, b in boxes(data, *stack.pop()):
-            if kind in path:
-                stack.append((a, b))
-            elif kind == b"stsz":
-                longest = max(longest, struct.unpack_from(">I", data, a + 8)[0])
-    return longest
-
-
 def decode(data: bytes, header: Header) -> Raster:
-    """Decodes the picture; 10 and 12 bits become 16."""
-    array = decode_array(data)
+    """Decodes the picture, cut to its clean aperture; 10 and 12 bits become 16."""
+    array = decode_array(_without_metadata(data, *header.details.entries))
+    if header.details.crop is not None and array.shape[:2] == (header.height, header.width):
+        left, top, right, bottom = header.details.crop
+        array = array[top:bottom, left:right]
+        header.width, header.height = right - left, bottom - top
     if array.dtype == np.uint16:
-        array = spread(array, header.details)
+        array = spread(array, header.details.bits)
     return Raster(*split_bgra(array))
+
+
+def _without_metadata(data: bytes, start: int, stop: int) -> bytes:
+    """Returns a file whose items of metadata have no meaning any more.
+
+    OpenCV decides whether a file is AVIF by reading the first 500 bytes as if they were all, and takes a file
+    for a broken one whose list of items ends in there while its metadata does not.
+    """
+    entries = data[start:stop].replace(b"Exif", b"skip").replace(b"mime", b"skip")
+    return data[:start] + entries + data[stop:]
 
 
 def fit_reason(image: Image, extension: str) -> str | None:
@@ -97,30 +65,84 @@ def fit_reason(image: Image, extension: str) -> str | None:
 
 def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
     """Stores `image`, which fits."""
-    params = [
-        cv2.IMWRITE_AVIF_QUALITY,
-        100 if options.lossless else options.quality,
-        cv2.IMWRITE_AVIF_SPEED,
-        8,
-    ]
+    quality = 100 if options.lossless else options.quality
+    params = [cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_SPEED, _SPEED]
     array = merge_bgra(image.pixels, image.alpha)
+    blocks = (image.icc, image.exif, image.metadata.xmp)
     try:
-        return encode_array(".avif", array, params, image.icc, image.exif)
+        data = encode_array(".avif", array, params, *blocks)
     except ImageWriteError:
         if array.shape[2] != 1:
             raise
-        return encode_array(".avif", cv2.merge([array] * 3), params, image.icc, image.exif)  # OpenCV 4.12
+        data = encode_array(".avif", cv2.merge([array] * 3), params, *blocks)  # OpenCV 4.12
+    space = image.space
+    if space is None or (space.primaries, space.transfer) == (2, 2):
+        return data
+    return _with_space(data, space)
+
+
+def _with_space(data: bytes, space: ColourSpace) -> bytes:
+    """Returns a file of OpenCV's encoder, which knows sRGB alone, with another colour space in it.
+
+    Both places that name one change, the colr box and the sequence header of the AV1 stream, where the former
+    has the last word.
+    """
+    new = struct.pack(">HH", space.primaries, space.transfer)
+    box = data.index(b"colrnclx") + 8
+    result = bytearray(data)
+    result[box : box + 4] = new
+    primary = heif.probe(data, "AVIF").details.spans[0][0][0]
+    at = _description(data[primary : primary + 64])
+    if at is not None:
+        _put_bits(result, 8 * primary + at, space.primaries << 8 | space.transfer, 16)
+    return bytes(result)
+
+
+def _description(stream: bytes) -> int | None:
+    """Returns at which bit a still picture's AV1 stream names its colours; None when it does not.
+
+    References:
+        AV1 Bitstream & Decoding Process Specification, 5.5 (sequence header OBU).
+    """
+    bits = int.from_bytes(stream, "big")
+    total = 8 * len(stream)
+
+    def read(at: int, count: int) -> int:
+        return bits >> (total - at - count) & ((1 << count) - 1)
+
+    if read(1, 4) != 1 or not read(6, 1):  # no sequence header with a size comes first
+        return None
+    at = 16 if stream[1] < 128 else 24
+    profile, reduced = read(at, 3), read(at + 4, 1)
+    if not reduced:
+        return None
+    at += 10
+    width, height = read(at, 4) + 1, read(at + 4, 4) + 1
+    at += 8 + width + height + 6  # three switches of coding, three of filters
+    at += 1 + (profile == 2 and read(at, 1)) + (profile != 1)
+    return at + 1 if read(at, 1) and read(at + 17, 8) == _BT601 else None
+
+
+def _put_bits(data: bytearray, at: int, value: int, count: int) -> None:
+    first, last = at // 8, (at + count + 7) // 8
+    shift = 8 * last - at - count
+    old = int.from_bytes(data[first:last], "big")
+    mask = ((1 << count) - 1) << shift
+    data[first:last] = (old & ~mask | value << shift).to_bytes(last - first, "big")
 
 
 FORMAT = Format(
     name="AVIF",
-    extensions=(".avif",),
+    extensions=(".avif", ".avifs"),
     writes=(".avif",),
     matches=matches,
     probe=probe,
     decode=decode,
     encode=encode,
     fit_reason=fit_reason,
+    isolated=lambda header: True,
     max_exif=2**31 - 1,
     max_icc=2**31 - 1,
+    max_xmp=2**31 - 1,
+    holds=frozenset(("cicp",)),
 )

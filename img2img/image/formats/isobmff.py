@@ -1,4 +1,8 @@
-"""The boxes that AVIF and JPEG 2000 files are made of."""
+"""The boxes that AVIF, HEIC, JPEG XL and JPEG 2000 files are made of.
+
+Everything here takes time and memory that follow from the length of the file: boxes lie side by side, counts
+are held against the bytes that they need, and the parts of a block may not add up to more than the file.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from dataclasses import dataclass, field
 from img2img.errors import ImageReadError
 
 _MAX_BOXES = 10_000
+_MAX_EXTENTS = 100_000
 
 
 def boxes(data: bytes, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
@@ -39,30 +44,49 @@ class Items:
 
     Attributes:
         primary: The number of the picture to show.
-        kinds: "av01", "Exif" or "mime" by item.
+        kinds: "av01", "hvc1", "grid", "Exif" or "mime" by item.
+        types: The MIME type of items of the kind "mime".
+        hidden: Items that are parts of others and not to be shown.
         properties: (kind, content) of every property there is.
         owned: Numbers of properties, from 1 on, by item.
-        extents: Where the bytes of each item are, (start, length) in the file.
+        extents: Where the bytes of each item are, (start, length) in the file; 0 is up to its end.
+        references: (kind, from, to) for each item that refers to others: "dimg" to the parts that it is put
+            together from, "thmb", "auxl" and "cdsc" to the picture that it is a thumbnail, an auxiliary
+            picture (alpha, depth) or the metadata of.
+        entries: Where the list of items is in the file, (start, stop).
     """
 
     primary: int = 0
     kinds: dict[int, bytes] = field(default_factory=dict)
+    types: dict[int, bytes] = field(default_factory=dict)
+    hidden: set[int] = field(default_factory=set)
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     owned: dict[int, list[int]] = field(default_factory=dict)
     extents: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    references: list[tuple[bytes, int, list[int]]] = field(default_factory=list)
+    entries: tuple[int, int] = (0, 0)
 
     def properties_of(self, item: int) -> list[tuple[bytes, bytes]]:
         """Returns the properties of `item` in their order."""
         count = len(self.properties)
         return [self.properties[i - 1] for i in self.owned.get(item, []) if 1 <= i <= count]
 
-    def content(self, data: bytes, kind: bytes) -> list[bytes]:
-        """Returns the bytes of each item of a `kind`."""
-        return [
-            b"".join(data[start : start + length] for start, length in self.extents.get(item, []))
-            for item, own in self.kinds.items()
-            if own == kind
+    def referring(self, kind: bytes, item: int) -> list[int]:
+        """Returns the items with a reference of a `kind` to `item`."""
+        return [source for own, source, targets in self.references if own == kind and item in targets]
+
+    def parts(self, item: int) -> list[int]:
+        """Returns the items that `item` is put together from, in their order."""
+        return next((to for kind, source, to in self.references if kind == b"dimg" and source == item), [])
+
+    def content(self, data: bytes, item: int) -> bytes | None:
+        """Returns the bytes of an item; None when they are not all in the file, or more than the file is."""
+        spans = [
+            (start, start + length if length else len(data)) for start, length in self.extents.get(item, [])
         ]
+        if any(stop > len(data) for _, stop in spans) or sum(b - a for a, b in spans) > len(data):
+            return None
+        return b"".join(data[start:stop] for start, stop in spans)
 
 
 def read_items(data: bytes, start: int, stop: int) -> Items:
@@ -78,17 +102,21 @@ def read_items(data: bytes, start: int, stop: int) -> Items:
         if kind == b"pitm":
             items.primary = int.from_bytes(data[a + 4 : a + (8 if data[a] else 6)], "big")
         elif kind == b"iinf":
-            for inner, c, _ in boxes(data, a + (8 if data[a] else 6), b):
+            items.entries = a, b
+            for inner, c, d in boxes(data, a + (8 if data[a] else 6), b):
                 if inner == b"infe" and data[c] >= 2:
-                    wide = 4 if data[c] > 2 else 2
-                    item = int.from_bytes(data[c + 4 : c + 4 + wide], "big")
-                    items.kinds[item] = data[c + 6 + wide : c + 10 + wide]
+                    _entry(data[c:d], items)
         elif kind == b"iprp":
             for inner, c, d in boxes(data, a, b):
                 if inner == b"ipco":
                     items.properties = [(name, data[e:f]) for name, e, f in boxes(data, c, d)]
                 elif inner == b"ipma":
                     items.owned.update(_associations(data[c:d]))
+        elif kind == b"iref":
+            wide = 4 if data[a] else 2
+            for inner, c, d in boxes(data, a + 4, b):
+                source, *targets = _references(data[c:d], wide)
+                items.references.append((inner, source, targets))
         elif kind == b"idat":
             own_data = a
         elif kind == b"iloc":
@@ -98,12 +126,32 @@ def read_items(data: bytes, start: int, stop: int) -> Items:
     return items
 
 
+def _entry(body: bytes, items: Items) -> None:
+    """Adds what an infe box says about an item."""
+    wide = 4 if body[0] > 2 else 2
+    item = int.from_bytes(body[4 : 4 + wide], "big")
+    items.kinds[item] = body[6 + wide : 10 + wide]
+    if body[3] & 1:
+        items.hidden.add(item)
+    if items.kinds[item] == b"mime":
+        items.types[item] = body[10 + wide :].split(b"\0", 2)[1]
+
+
+def _references(body: bytes, wide: int) -> list[int]:
+    """Returns the numbers of the item that refers, and of those that it refers to."""
+    (count,) = struct.unpack_from(">H", body, wide)
+    starts = [0, *range(wide + 2, wide + 2 + count * wide, wide)]
+    if starts[-1] + wide > len(body):
+        raise ImageReadError("the file is broken: a list of references ends early")
+    return [int.from_bytes(body[at : at + wide], "big") for at in starts]
+
+
 def _associations(body: bytes) -> dict[int, list[int]]:
     """Returns the numbers of the properties of each item."""
     version, wide = body[0], body[3] & 1
     (count,) = struct.unpack_from(">I", body, 4)
     at, owned = 8, {}
-    for _ in range(min(count, _MAX_BOXES)):
+    for _ in range(count):  # an index error ends it when the bytes do
         width = 4 if version else 2
         item = int.from_bytes(body[at : at + width], "big")
         n = body[at + width]
@@ -131,8 +179,8 @@ def _locations(body: bytes, own_data: int) -> dict[int, list[tuple[int, int]]]:
         return int.from_bytes(body[at - width : at], "big")
 
     extents: dict[int, list[tuple[int, int]]] = {}
-    left = _MAX_BOXES
-    for _ in range(min(take(4 if version > 1 else 2), _MAX_BOXES)):
+    left = _MAX_EXTENTS
+    for _ in range(take(4 if version > 1 else 2)):
         item = take(4 if version > 1 else 2)
         method = take(2) & 15 if version else 0
         reference = take(2)
