@@ -14,8 +14,6 @@ from img2img.image.formats import READABLE
 # Pictures of kinds that are not read: they are listed, so that opening them says so, rather than ignored.
 REFUSED = frozenset(
     [
-        ".heic",
-        ".heif",
         ".jxl",
         ".svg",
         ".psd",

@@ -6,7 +6,7 @@ Magic bytes decide what a file is; its name only says what a new file shall be.
 from __future__ import annotations
 
 from img2img.errors import ImageFormatError
-from img2img.image.formats import avif, bmp, gif, jpeg, jpeg2000, png, pnm, tiff, webp
+from img2img.image.formats import avif, bmp, gif, heic, jpeg, jpeg2000, png, pnm, tiff, webp
 from img2img.image.formats.base import Format
 
 FORMATS: tuple[Format, ...] = (
@@ -14,6 +14,7 @@ FORMATS: tuple[Format, ...] = (
     png.FORMAT,
     webp.FORMAT,
     avif.FORMAT,
+    heic.FORMAT,
     tiff.FORMAT,
     bmp.FORMAT,
     gif.FORMAT,
@@ -26,9 +27,6 @@ WRITABLE = frozenset(extension for f in FORMATS for extension in f.writes)
 
 # What people have in their folders and may expect to work, by its first bytes: they get its name.
 _STRANGERS: tuple[tuple[bytes, int, str], ...] = (
-    (b"heic", 8, "an HEIC picture"),
-    (b"heix", 8, "an HEIC picture"),
-    (b"mif1", 8, "an HEIF picture"),
     (b"\xff\x0a", 0, "a JPEG XL picture"),
     (b"\x00\x00\x00\x0cJXL ", 0, "a JPEG XL picture"),
     (b"8BPS", 0, "a Photoshop document"),

@@ -33,6 +33,7 @@ class Coding:
     Attributes:
         kind: "av01" or "hvc1".
         bits: Of one number.
+        length_size: Bytes of the length before each unit of an HEVC stream.
         grey: Whether there is no colour.
         items: The items that have to be decoded for it, alpha included.
         crop: What of the stored picture is shown, (left, top, right, bottom), or None for all of it.
@@ -43,6 +44,7 @@ class Coding:
 
     kind: bytes = b""
     bits: int = 8
+    length_size: int = 4
     grey: bool = False
     items: tuple[int, ...] = ()
     crop: tuple[int, int, int, int] | None = None
@@ -84,8 +86,8 @@ def probe(data: bytes, name: str) -> Header:
         first = items.properties_of(parts[0]) if parts and parts[0] != items.primary else []
         _describe(header, items.properties_of(items.primary), first)
         coding = header.details
-        if not coding.kind and parts:
-            coding.kind = items.kinds[parts[0]]
+        if parts:
+            coding.kind = items.kinds.get(parts[0], b"")
         alpha = _alpha(items, parts)
         coding.items = tuple(dict.fromkeys((*parts, *alpha)))
         coding.spans = tuple(tuple(items.extents.get(item, ())) for item in coding.items)
@@ -130,14 +132,14 @@ def _alpha(items: Items, parts: list[int]) -> list[int]:
     """Returns the compressed items with the alpha of the primary picture, or of its parts."""
     for item in (items.primary, *parts[:1]):
         for other in items.referring(b"auxl", item):
-            kinds = [body[4:].split(b"\0", 1)[0] for name, body in items.properties_of(other) if name == b"auxC"]
-            if any(kind in _ALPHA for kind in kinds):
+            roles = [body for name, body in items.properties_of(other) if name == b"auxC"]
+            if any(role[4:].split(b"\0", 1)[0] in _ALPHA for role in roles):
                 return _coded(items, other)
     return []
 
 
 def _describe(header: Header, own: list[tuple[bytes, bytes]], first: list[tuple[bytes, bytes]]) -> None:
-    """Fills in what properties say: those of the picture, and what they leave open those of its first part."""
+    """Fills in what the properties of the picture say, and where they are silent those of its first part."""
     coding = header.details
     turns, mirror, clap = 0, None, None
     spaces = [body for name, body in own if name == b"colr"] or [b for n, b in first if n == b"colr"]
@@ -156,7 +158,7 @@ def _describe(header: Header, own: list[tuple[bytes, bytes]], first: list[tuple[
             coding.bits = 12 if body[2] & 0x20 else 10 if body[2] & 0x40 else 8
         elif name == b"hvcC":
             coding.kind, coding.grey = b"hvc1", not body[16] & 3
-            coding.bits = 8 + (body[17] & 7)
+            coding.bits, coding.length_size = 8 + (body[17] & 7), 1 + (body[21] & 3)
     for body in spaces:
         if body[:4] in (b"prof", b"rICC"):
             header.icc = body[4:] or None
@@ -178,7 +180,7 @@ def _space(primaries: int, transfer: int) -> ColourSpace | None:
 
 
 def _crop(clap: bytes, width: int, height: int) -> tuple[int, int, int, int] | None:
-    """Returns the clean aperture as (left, top, right, bottom), or None when it is not whole pixels inside."""
+    """Returns the clean aperture as (left, top, right, bottom); None when that is no part in whole pixels."""
     numbers = struct.unpack_from(">IIIIiIiI", clap)
     if 0 in numbers[1::2]:
         return None
@@ -213,7 +215,8 @@ def _read_metadata(header: Header, items: Items, data: bytes) -> None:
 
 def _sequence(data: bytes, start: int, stop: int) -> tuple[int, list[tuple[bytes, bytes]]]:
     """Returns how many pictures the longest track of a movie box has, and the properties of the first one."""
-    longest, properties = 1, []
+    longest = 1
+    properties: list[tuple[bytes, bytes]] = []
     path = {b"trak", b"mdia", b"minf", b"stbl"}
     stack = [(start, stop)]
     for _ in range(_MAX_TRACKS):
