@@ -36,9 +36,9 @@ class Worst:
         return [self._row(score) for score in self._kept]
 
     def _row(self, score: Score) -> Row:
-        prediction, truth = (image.replace(alpha=None) for image in score.pictures)
+        prediction, truth = score.pictures
         part = _largest_error(prediction.pixels, truth.pixels)
-        detail = [Image(image.pixels[part]) for image in (prediction, truth)]
+        detail = [image.replace(pixels=image.pixels[part]) for image in (prediction, truth)]
         return [
             (prediction, f"{score.name}: {self.column} {score.values[self.column]:.4g}"),
             (truth, "target"),

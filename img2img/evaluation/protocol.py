@@ -44,7 +44,8 @@ class Protocol(ABC):
         """Returns the numbers in `columns`.
 
         Args:
-            prediction: Any depth and number of channels; alpha does not count.
+            prediction: Any depth and number of channels, opaque, its numbers with the meaning of those of
+                the target.
             truth: What `truth` returned.
 
         Raises:
@@ -56,7 +57,7 @@ class Protocol(ABC):
         """Returns the conventions in a few words."""
 
     def truth(self, target: Image) -> Image:
-        """Returns the part of a target that a prediction has to match."""
+        """Returns the part of an opaque target that a prediction has to match."""
         return target
 
     def describe_grey(self, names: Sequence[str], kind: Kind) -> str | None:
@@ -139,11 +140,12 @@ class SuperResolution(Protocol):
             raise ProcessingError(
                 f"the target of {target.width} x {target.height} pixels is smaller than scale {self.scale}"
             )
-        return Image(_eight_bit(target.pixels[:height, :width]))
+        return target.replace(pixels=_eight_bit(target.pixels[:height, :width]))
 
     def low_resolution(self, truth: Image) -> Image:
         """Returns the input that belongs to what `truth` returned: MATLAB's bicubic, in 8 bits."""
-        return Image(resize(truth.pixels, truth.height // self.scale, truth.width // self.scale))
+        size = truth.height // self.scale, truth.width // self.scale
+        return truth.replace(pixels=resize(truth.pixels, *size))
 
     def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
         """See `Protocol`."""
@@ -171,14 +173,17 @@ class SuperResolution(Protocol):
 
     def describe_grey(self, names: Sequence[str], kind: Kind) -> str | None:
         """See `Protocol`."""
-        listed = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if names[_NAMED:] else "")
         if kind == "grey in colour":
-            return (
-                f"Grey, but stored in three channels: {listed}; compared as colour, through Y from 16 to 235."
-            )
+            stored = f"Grey, but stored in three channels: {listed(names)}"
+            return f"{stored}; compared as colour, through Y from 16 to 235."
         if self.grey == "rgb":
-            return f"Grey: {listed}; compared as if stored in colour, through Y from 16 to 235."
-        return f"Grey: {listed}; compared as grey, in their own levels from 0 to 255."
+            return f"Grey: {listed(names)}; compared as if stored in colour, through Y from 16 to 235."
+        return f"Grey: {listed(names)}; compared as grey, in their own levels from 0 to 255."
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the first of `names`, and how many more there are."""
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if names[_NAMED:] else "")
 
 
 def kind_of(picture: Image) -> Kind:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from img2img.evaluation.protocol import Kind, Protocol
+from img2img.evaluation.protocol import Kind, Protocol, listed
 from img2img.image import Image
 
 
@@ -24,6 +24,8 @@ class Score:
         kind: Whether the target is a grey picture.
         warnings: What reading or predicting had to say, in sentences.
         pictures: The prediction and what it was compared with; none in an `Evaluation`.
+        transparent: Whether one of the pictures is, somewhere; both were compared as they look on white.
+        recoloured: Whether the prediction had another colour space and was brought into that of the target.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Score:
     kind: Kind
     warnings: tuple[str, ...] = ()
     pictures: tuple[Image, ...] = field(default=(), repr=False)
+    transparent: bool = False
+    recoloured: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,10 +81,19 @@ class Evaluation:
         }
 
     def remarks(self) -> list[str]:
-        """Returns the notes, and how grey targets were compared."""
+        """Returns the notes, and how grey, transparent and differently encoded pictures were compared."""
         kinds: tuple[Kind, ...] = ("grey", "grey in colour")
         grey = {kind: [score.name for score in self.scores if score.kind == kind] for kind in kinds}
         said = [self.protocol.describe_grey(names, kind) for kind, names in grey.items() if names]
+        clear = [score.name for score in self.scores if score.transparent]
+        if clear:
+            said.append(f"Transparent: {listed(clear)}; compared as it looks on white.")
+        other = [score.name for score in self.scores if score.recoloured]
+        if other:
+            said.append(
+                f"Predictions in other colour spaces than their targets: {listed(other)}; compared in those "
+                "of the targets."
+            )
         return [*self.notes, *(sentence for sentence in said if sentence is not None)]
 
     def to_json(self) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from img2img.evaluation.matching import HIGH, LOW, File, find, match
 from img2img.evaluation.protocol import Grey, Plain, Protocol, Rounding, SuperResolution, kind_of
 from img2img.evaluation.result import Evaluation, Problem, Score
 from img2img.image import Image, read_image
+from img2img.image.alpha import over_white
+from img2img.image.conversion import converted, meaning
 from img2img.image.resize import resize
 from img2img.inference import Translator, load_model
 from img2img.metrics import one_thread
@@ -105,6 +107,9 @@ def _problems(found: list[tuple[Path, str]]) -> tuple[Problem, ...]:
 def measure(work: Work, protocol: Protocol, predict: Predict | None = None) -> Iterator[Score | Problem]:
     """Yields the numbers of each pair, in order, or what is wrong with it.
 
+    Pictures are compared as they look: laid over white where they are transparent, and with the colours of
+    the prediction brought into the space of its target.
+
     Args:
         work: What `plan` found.
         protocol: The protocol.
@@ -114,14 +119,18 @@ def measure(work: Work, protocol: Protocol, predict: Predict | None = None) -> I
         path = target.path
         try:
             picture = read_image(path)
-            truth = protocol.truth(picture)
+            whole = over_white(picture)
+            truth = protocol.truth(whole)
             if other is not None:
                 path = other.path
                 source = read_image(path)
             else:
                 assert isinstance(protocol, SuperResolution)
                 source = protocol.low_resolution(truth)
-            prediction = source if predict is None else predict(source)
+            made = source if predict is None else predict(source)
+            flat = over_white(made)
+            prediction = converted(flat, meaning(whole), "the prediction")
+            recoloured = prediction.pixels is not flat.pixels
             if (prediction.height, prediction.width) == (picture.height, picture.width):
                 prediction = protocol.truth(prediction)
             with one_thread():
@@ -137,7 +146,13 @@ def measure(work: Work, protocol: Protocol, predict: Predict | None = None) -> I
             kind_of(truth),
             tuple(dict.fromkeys((*picture.warnings, *source.warnings, *prediction.warnings))),
             (prediction, truth),
+            not (_opaque(picture) and _opaque(made)),
+            recoloured,
         )
+
+
+def _opaque(image: Image) -> bool:
+    return image.alpha is None or bool(image.alpha.min() >= image.white)
 
 
 def open_predictor(model: Model, scale: int | None = None, **options: Any) -> tuple[Predict, int]:
@@ -162,17 +177,18 @@ def open_predictor(model: Model, scale: int | None = None, **options: Any) -> tu
         raise ConfigError(f"the model enlarges by {own:g}; evaluation needs a whole factor.")
 
     def predict(image: Image) -> Image:
-        (prediction,) = translator([image.replace(alpha=None)])
+        (prediction,) = translator([image])
         return prediction
 
     return predict, int(own)
 
 
 def bicubic(scale: int) -> Predict:
-    """Returns what enlarges a picture `scale` times by MATLAB's bicubic, without its alpha."""
+    """Returns what enlarges a picture `scale` times by MATLAB's bicubic, laid over white."""
 
     def predict(image: Image) -> Image:
-        return Image(resize(image.pixels, image.height * scale, image.width * scale))
+        image = over_white(image)
+        return image.replace(pixels=resize(image.pixels, image.height * scale, image.width * scale))
 
     return predict
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
 from img2img.image.alpha import over_white
+from img2img.image.conversion import converted
 from img2img.image.image import Image, white_of
 
 GAP = 6
@@ -75,8 +76,8 @@ def hardest(truth: Image, guess: Image, height: int, width: int, step: int = 1) 
 
 
 def _displayable(image: Image) -> PIL.Image.Image:
-    """Returns `image` as 8-bit RGB over white."""
-    pixels = over_white(image).pixels[..., :3]
+    """Returns `image` as 8-bit sRGB over white."""
+    pixels = converted(over_white(image)).pixels[..., :3]
     unit = np.clip(pixels.astype(np.float32) / white_of(pixels.dtype), 0, 1)
     if unit.shape[2] != 3:
         unit = np.repeat(unit[..., :1], 3, axis=2)
