@@ -13,7 +13,7 @@ from img2img.data.cache import Cache, PrivateCache
 from img2img.data.config import DataConfig, Kind, Size
 from img2img.data.datasets import Dataset, PairedDataset, UnpairedDataset
 from img2img.data.patches import PatchDataset
-from img2img.data.pictures import Recipe, flat, halves, read
+from img2img.data.pictures import Recipe, halves, read, seen
 from img2img.data.records import Record, Records, find_records
 from img2img.errors import ConfigError, ImageError, PlanError
 from img2img.image import Image
@@ -142,13 +142,13 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
             first, second, made = second, first, (made[1], made[0])
         return UnpairedDataset(first, second, made, config.crop_size, config.flip, augmenter, cache, seed)
 
-    seen = len(palette) if palette else channels[0]
+    fed = len(palette) if palette else channels[0]
     return Data(
         dataset(records.train, records.train_b, still=False),
         dataset(records.validation, records.validation_b, still=True) if records.validation else None,
-        seen,
+        fed,
         channels[1],
-        _sentence(records, source, target, seen, channels[1]),
+        _sentence(records, source, target, fed, channels[1]),
         records.notes,
         palette,
     )
@@ -252,14 +252,14 @@ def _palette(records: Records, side: int, channels: int) -> Palette:
                 else:
                     path = record.files[side]
                     image = read(path)
-                yield flat(image, channels, path)
+                yield seen(image, channels, path, unmixed=True)
             except ImageError:
                 continue  # it is named when its turn comes
 
     return palettes.collect(maps())
 
 
-def _sentence(records: Records, source: list[Side], target: list[Side], seen: int, made: int) -> str:
+def _sentence(records: Records, source: list[Side], target: list[Side], fed: int, made: int) -> str:
     if records.train_b:
         count = f"{len(records.train)} pictures of A and {len(records.train_b)} of B for training"
         held_out = f"{len(records.validation)} and {len(records.validation_b)}"
@@ -270,7 +270,7 @@ def _sentence(records: Records, source: list[Side], target: list[Side], seen: in
     if source is target:
         parts.append(f"{_sizes(source)}, {made} channels")
     else:
-        parts.append(f"source {_sizes(source)}, {seen} channels; target {_sizes(target)}, {made} channels")
+        parts.append(f"source {_sizes(source)}, {fed} channels; target {_sizes(target)}, {made} channels")
     return "; ".join(parts)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from img2img.data.pictures import flat
-from img2img.errors import ImageError, ProcessingError, display_path
+from img2img.errors import ProcessingError, display_path
 from img2img.image import Image, write_bytes
+from img2img.image.alpha import over_white
 from img2img.image.image import Pixels
 from img2img.processors import Chain
 
@@ -83,12 +83,12 @@ def place_original(source: Path, target: Path) -> bool:
 
 
 def _opaque(image: Image, channels: int) -> Pixels:
-    if channels == 4:  # not alpha: four colours
-        return image.pixels
-    try:
-        return flat(image, channels, Path())
-    except ImageError as error:
-        raise ProcessingError(f"{error.reason}.") from error
+    pixels = over_white(image).pixels
+    if pixels.shape[2] not in (1, channels):
+        raise ProcessingError(
+            f"one side has {pixels.shape[2]} channels and the other {channels}; only grey can become more."
+        )
+    return pixels if pixels.shape[2] == channels else np.repeat(pixels, channels, 2)
 
 
 def _equal(one: Path, other: Path) -> bool:

@@ -8,22 +8,19 @@ from typing import Literal
 
 import numpy as np
 
-from img2img.errors import ImageReadError
+from img2img.errors import ImageReadError, ProcessingError
 from img2img.image import Image, read_image, white_of
-from img2img.image.alpha import over_white
+from img2img.image.channels import with_channels
 from img2img.image.image import Pixels
-from img2img.image.palette import Palette, classes
+from img2img.image.palette import Palette, classes, nearest
 from img2img.image.resize import resize
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How one side of a sample is prepared.
 
-    Transparent pictures are laid over white, unless the network takes alpha as its fourth channel. Grey
-    becomes colour by repetition, and colour becomes grey as BT.601 luma.
+    Transparency and channels go the way of `img2img.image.channels.with_channels`, as in use.
 
     Attributes:
         size: (height, width) to resize to, whatever the proportions; None keeps the size of each picture.
@@ -45,7 +42,8 @@ class Recipe:
         Raises:
             ImageReadError: Its channels cannot be brought to those that are wanted; `path` is named.
         """
-        pixels = flat(image, len(self.palette[0]) if self.palette else self.channels, path)
+        channels = len(self.palette[0]) if self.palette else self.channels
+        pixels = seen(image, channels, path, unmixed=self.method == "nearest")
         height, width = pixels.shape[:2]
         if self.size is not None:
             height, width = self.size
@@ -60,39 +58,16 @@ class Recipe:
         return classes(pixels, self.palette) if self.palette else pixels
 
 
-def flat(image: Image, channels: int | None, path: Path) -> Pixels:
-    """Returns the pixels of `image` without transparency, with the number of channels that is wanted.
+def seen(image: Image, channels: int | None, path: Path, unmixed: bool = False) -> Pixels:
+    """Returns what a network with `channels` sees of `image`; None takes as many as it has without alpha.
 
     Raises:
         ImageReadError: There is no way from its channels to those.
     """
-    pixels = image.pixels
-    if image.alpha is not None:
-        if channels == image.channels + 1 == 4:
-            return np.concatenate((pixels, image.alpha[..., None]), 2)
-        pixels = over_white(image).pixels
-    elif channels == image.channels + 1 == 4:
-        opaque = np.full((*pixels.shape[:2], 1), image.white, pixels.dtype)
-        return np.concatenate((pixels, opaque), 2)
-    if channels is None or channels == pixels.shape[2]:
-        return pixels
-    if pixels.shape[2] == 1:
-        return np.repeat(pixels, channels, 2)
-    if channels == 1 and pixels.shape[2] == 3:
-        luma = pixels.astype(np.float32) @ LUMA
-        return (luma if pixels.dtype == np.float32 else np.rint(luma)).astype(pixels.dtype)[..., None]
-    raise ImageReadError(
-        f"the picture has {pixels.shape[2]} channels and {channels} are wanted; what can be converted is "
-        "grey to any number, and colour to grey",
-        path,
-    )
-
-
-def nearest(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Returns `pixels` (H, W, C) at another size; each pixel is the one whose centre is nearest."""
-    rows = ((np.arange(height) + 0.5) * pixels.shape[0] / height).astype(np.int64)
-    columns = ((np.arange(width) + 0.5) * pixels.shape[1] / width).astype(np.int64)
-    return np.ascontiguousarray(pixels[rows[:, None], columns])
+    try:
+        return with_channels(image, image.channels if channels is None else channels, unmixed)
+    except ProcessingError as error:
+        raise ImageReadError(str(error), path) from error
 
 
 def halves(image: Image, path: Path) -> tuple[Image, Image]:

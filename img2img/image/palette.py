@@ -40,16 +40,16 @@ def one_hot(pixels: Pixels, palette: Palette) -> Pixels:
     """Returns label maps as a network takes them: one channel for each colour, white where it is.
 
     Args:
-        pixels: (H, W, C) of integers; grey for a palette of colours, or the reverse, is taken as such.
+        pixels: (H, W, C) of integers.
         palette: Up to 256 colours of C values, in the depth of `pixels`.
 
     Returns:
         (H, W, colours) in uint8, 0 or 255.
+
+    Raises:
+        ValueError: The colours have another number of values than the pixels.
     """
-    values = len(palette[0])
-    if pixels.shape[2] == 1 < values:
-        pixels = np.repeat(pixels, values, 2)
-    indices = classes(pixels[..., :values], palette)
+    indices = classes(pixels, palette)
     return np.where(indices == np.arange(len(palette)), np.uint8(255), np.uint8(0))
 
 
@@ -58,6 +58,12 @@ def nearest(pixels: Pixels, height: int, width: int) -> Pixels:
     rows = ((np.arange(height) + 0.5) * pixels.shape[0] / height).astype(np.int64)
     columns = ((np.arange(width) + 0.5) * pixels.shape[1] / width).astype(np.int64)
     return np.ascontiguousarray(pixels[rows[:, None], columns])
+
+
+def foreign(pixels: Pixels, palette: Palette) -> float:
+    """Returns the share of the pixels (H, W, C) whose colour is not in `palette`, 0 to 1."""
+    known = np.asarray(palette, pixels.dtype)[classes(pixels, palette)[..., 0]]
+    return float((known != pixels).any(2).mean())
 
 
 def classes(pixels: Pixels, palette: Palette) -> NDArray[np.uint8]:

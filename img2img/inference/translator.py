@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from os import PathLike
 from typing import Literal, get_args, overload
 
@@ -12,9 +14,10 @@ import numpy as np
 from img2img.checkpoint import ModelInfo, fingerprint
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image import Image
-from img2img.image.alpha import bleed
+from img2img.image.alpha import bleed, over_white
+from img2img.image.channels import ends_in_alpha, with_channels
 from img2img.image.image import DTYPES, Pixels
-from img2img.image.palette import nearest, one_hot
+from img2img.image.palette import foreign, nearest, one_hot
 from img2img.image.resize import resize
 from img2img.inference.backends import Backend
 from img2img.inference.enlarge import resized, toward_bicubic
@@ -27,7 +30,6 @@ from img2img.models.norm import NormStats, set_norm_stats
 from img2img.weights import find_model
 
 Alpha = Literal["model", "bicubic", "drop"]
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 
 
 def load_model(
@@ -53,7 +55,8 @@ def load_model(
             8-bit pictures; deeper ones are computed in fp32.
         tile: Side of a tile in input pixels, without its margins; None chooses what is fastest and fits.
         memory: Bytes that one call of the network may take; None takes a safe share of what is free.
-        alpha: How transparency is enlarged: by the "model" or "bicubic"; or "drop" it.
+        alpha: How transparency is enlarged: by the "model" or "bicubic"; or "drop" it, which leaves the
+            picture on white.
         size: Side length in pixels of the square that a translation model sees; its result returns to the
             size of the picture. None takes the size it was trained at, where the model is a translation
             model and its file knows; "native" leaves pictures as they are. Models that enlarge are native.
@@ -93,12 +96,16 @@ def load_model(
 class Translator:
     """A generator with everything around it; also a batch processor.
 
-    Channels find their way like this. A grey picture through a colour model is replicated into its channels,
-    and the result is averaged back to grey unless the model's output is its own. A colour picture through a
-    one-channel model goes channel by channel, or as BT.601 luma if the output is the model's own. A model
-    with four channels gets alpha as the fourth. Colours under transparent pixels are replaced by those
-    around them before; alpha itself goes through a super-resolution model as a grey picture, and stays as it
-    is where the size does not change.
+    Channels find their way as in training (`img2img.image.channels`): grey is repeated, colour becomes luma,
+    and the last of four or two channels is alpha. Where the result is like its input, a grey picture comes
+    out grey, and a colour picture goes through a model without colours channel by channel.
+
+    Transparency follows the rule of `img2img.image.alpha`. A model whose output is its own sees pictures laid
+    over white, as in training; its results get the alpha of their inputs where it makes none. A model whose
+    output is like its input sees colours continued under what is transparent, since laid over white they
+    would come out with a rim of white; alpha goes through it as a grey picture where it enlarges. If alpha is
+    dropped, what is left is the picture on white. Label maps are laid over white, and results of them are
+    opaque.
 
     Args:
         generator: The network; it is moved to `device`.
@@ -202,12 +209,11 @@ class Translator:
             return self._array(images)
         results: dict[int, Image] = {}
         groups: dict[Hashable, list[int]] = {}
-        seen = [self._seen(image) for image in images]
-        for index, image in enumerate(seen):
-            key = (image.pixels.shape, image.pixels.dtype, image.alpha is not None)
-            groups.setdefault(key, []).append(index)
+        jobs = [self._job(image) for image in images]
+        for index, job in enumerate(jobs):
+            groups.setdefault((job.parts[0].shape, job.parts[0].dtype), []).append(index)
         for indices in groups.values():
-            results.update(zip(indices, self._group([seen[index] for index in indices]), strict=True))
+            results.update(zip(indices, self._run([jobs[index] for index in indices]), strict=True))
         return [self._returned(results[index], image) for index, image in enumerate(images)]
 
     def _array(self, array: Pixels) -> Pixels:
@@ -227,115 +233,130 @@ class Translator:
             done = np.concatenate((done, result.alpha[..., None]), 2)
         return done[..., 0] if array.ndim == 2 and done.shape[2] == 1 else done
 
-    def _seen(self, image: Image) -> Image:
-        """Returns `image` at the size that the network works at; its proportions are not kept, as trained."""
-        if self.info.nearest or self.info.palette:
-            return self._labels(image)
-        if self.size is None or (image.height, image.width) == (self.size, self.size):
-            return image
-        pixels = image.pixels if image.alpha is None else bleed(image.pixels, image.alpha)
-        alpha = image.alpha
-        if alpha is not None:
-            alpha = resize(alpha[..., None], self.size, self.size)[..., 0]
-        return image.replace(pixels=resize(pixels, self.size, self.size), alpha=alpha)
+    def _job(self, image: Image) -> _Job:
+        """Returns what goes through the network for `image`."""
+        if self._takes_labels:
+            label_map, notes = self._labels(image)
+            return _Job(image.warn(*notes), [label_map], [])
+        parts = [self._sized(part) for part in self._parts(image)]
+        if parts[0].dtype == np.float32 and not all(np.isfinite(part).all() for part in parts):
+            raise ProcessingError("the picture holds values that are not finite numbers.")
+        return _Job(image, parts, self._masks(image))
 
-    def _labels(self, image: Image) -> Image:
+    @property
+    def _takes_labels(self) -> bool:
+        return self.info.nearest or self.info.palette is not None
+
+    def _labels(self, image: Image) -> tuple[Pixels, list[str]]:
         """Returns a label map as the network saw it in training: colours unmixed, each in its own channel."""
-        pixels = image.pixels
-        if pixels.dtype == np.float32 and self.info.palette:
+        palette = self.info.palette
+        if image.pixels.dtype == np.float32 and palette:
             raise ProcessingError("label maps hold whole numbers, and this picture holds fractions.")
+        pixels = with_channels(
+            image, len(palette[0]) if palette else self.generator.in_channels, unmixed=True
+        )
         if self.size is not None and pixels.shape[:2] != (self.size, self.size):
             pixels = nearest(pixels, self.size, self.size)
-        if self.info.palette:
-            pixels = one_hot(pixels, self.info.palette)
-        return image.replace(pixels=pixels, alpha=None)
-
-    def _returned(self, result: Image, source: Image) -> Image:
-        """Returns `result` at its final size and strength.
-
-        A model that sees pictures at a size of its own leaves alpha untouched unless it makes alpha.
-        """
-        height, width = (max(1, round(side * self.scale)) for side in (source.height, source.width))
-        if self.size is not None and source.alpha is not None and not self._takes_alpha(source):
-            alpha = None if result.alpha is None else resize(source.alpha[..., None], height, width)[..., 0]
-            result = resized(result.replace(alpha=None), height, width).replace(alpha=alpha)
-        return toward_bicubic(resized(result, height, width), source, self.strength)
-
-    def _group(self, images: list[Image]) -> list[Image]:
-        """Runs the model over images that agree in shape, dtype and having alpha or not, in one call."""
-        generator = self.generator
-        replicated = images[0].channels == 1 < generator.in_channels
-        averaged = replicated and generator.out_channels > 1 and self.info.output == "like_input"
-        jobs: list[Pixels] = []
-        to_grey: list[bool] = []
-        bounds = []
-        for image in images:
-            if image.pixels.dtype == np.float32 and not np.isfinite(image.pixels).all():
-                raise ProcessingError("the picture holds values that are not finite numbers.")
-            parts = self._parts(image)
-            masks = self._masks(image)
-            bounds.append((len(jobs), len(jobs) + len(parts), len(jobs) + len(parts) + len(masks)))
-            jobs += parts + masks
-            to_grey += [averaged] * len(parts) + [generator.out_channels > 1] * len(masks)
-        notes: list[str] = []
-        done = self._runner(jobs, to_grey, notes)
-        warnings_ = tuple(dict.fromkeys(notes))
-        return [
-            self._assemble(image, done[start:middle], done[middle:end]).warn(*warnings_)
-            for image, (start, middle, end) in zip(images, bounds, strict=True)
-        ]
+        if not palette:
+            return pixels, []
+        share = foreign(pixels, palette)
+        note = (
+            f"{share:.1%} of the label map have colours that the model's palette lacks; the nearest are taken"
+        )
+        return one_hot(pixels, palette), [note] if share else []
 
     def _parts(self, image: Image) -> list[Pixels]:
-        """Returns the colours of `image` as one or more pictures with the channels that the model takes."""
+        """Returns `image` as one or more pictures with the channels that the model takes."""
         wanted = self.generator.in_channels
-        pixels = image.pixels if image.alpha is None else bleed(image.pixels, image.alpha)
-        if image.channels == wanted:
-            return [pixels]
-        if self._takes_alpha(image):
-            alpha = image.alpha
-            if alpha is None:
-                alpha = np.full(pixels.shape[:2], image.white, pixels.dtype)
-            return [np.concatenate((pixels, alpha[..., None]), 2)]
-        if image.channels == 1 and wanted <= 4:
-            return [np.repeat(pixels, wanted, 2)]
-        if wanted == 1 and self.generator.out_channels == 1 and self.info.output == "like_input":
-            return [pixels[..., channel : channel + 1] for channel in range(image.channels)]
-        if wanted == 1 and image.channels == 3:
-            luma = pixels.astype(np.float32) @ LUMA
-            return [(luma if image.white == 1 else np.rint(luma)).astype(pixels.dtype)[..., None]]
-        raise ProcessingError(
-            f"the picture has {image.channels} channels and the model takes {wanted}; "
-            "what can be converted is grey to colour, and colour to grey."
-        )
+        if image.alpha is not None and not ends_in_alpha(wanted, image.channels):
+            continued = self.info.output == "like_input" and self.alpha != "drop"
+            pixels = bleed(image.pixels, image.alpha) if continued else over_white(image).pixels
+            image = image.replace(pixels=pixels, alpha=None)
+        if wanted == self.generator.out_channels <= 2 and self.info.output == "like_input":
+            channels = (image.pixels[..., c : c + 1] for c in range(image.channels))
+            return [with_channels(image.replace(pixels=channel), wanted) for channel in channels]
+        return [with_channels(image, wanted)]
+
+    def _sized(self, pixels: Pixels) -> Pixels:
+        """Returns `pixels` at the size that the network works at; proportions are not kept, as trained."""
+        return pixels if self.size is None else resize(pixels, self.size, self.size)
 
     def _masks(self, image: Image) -> list[Pixels]:
         """Returns alpha as a picture for the model, if the model shall enlarge it and that is worth it."""
         alpha = image.alpha
-        if alpha is None or self.alpha != "model" or self._takes_alpha(image) or alpha.min() == alpha.max():
+        if alpha is None or self.alpha != "model" or self._makes_alpha(image) or alpha.min() == alpha.max():
             return []
         if self.generator.scale == 1 or self.info.output == "own":
             return []
-        return [np.repeat(alpha[..., None], self.generator.in_channels, 2)]
+        return [with_channels(Image(alpha[..., None]), self.generator.in_channels)]
 
-    def _takes_alpha(self, image: Image) -> bool:
-        return image.channels == 3 and self.generator.in_channels == self.generator.out_channels == 4
+    def _makes_alpha(self, image: Image) -> bool:
+        bands = 0 if self.info.palette else image.channels  # one-hot labels have channels, but no colours
+        return ends_in_alpha(self.generator.out_channels, bands)
+
+    def _stays_grey(self, image: Image) -> bool:
+        return image.channels == 1 and self.info.output == "like_input"
+
+    def _run(self, jobs: list[_Job]) -> list[Image]:
+        """Runs the model over pictures that agree in shape and dtype, in one call."""
+        several = self.generator.out_channels > 1
+        pictures: list[Pixels] = []
+        to_grey: list[bool] = []
+        for job in jobs:
+            pictures += job.parts + job.masks
+            grey = several and self._stays_grey(job.image) and not self._makes_alpha(job.image)
+            to_grey += [grey] * len(job.parts) + [several] * len(job.masks)
+        notes: list[str] = []
+        done = iter(self._runner(pictures, to_grey, notes))
+        warnings_ = tuple(dict.fromkeys(notes))
+        results = []
+        for job in jobs:
+            parts, masks = (list(islice(done, len(some))) for some in (job.parts, job.masks))
+            results.append(self._assemble(job.image, parts, masks).warn(*warnings_))
+        return results
 
     def _assemble(self, image: Image, parts: list[Pixels], masks: list[Pixels]) -> Image:
+        """Returns what the model made of `image`; alpha only where it came out of the model."""
+        alpha = masks[0][..., 0] if masks else None
+        if self._makes_alpha(image):
+            if image.alpha is not None or self.info.output == "own":
+                alpha = parts[0][..., -1]
+            parts = [part[..., :-1] for part in parts]
+            if self._stays_grey(image):
+                parts = [_mean(part) for part in parts]
         pixels = parts[0] if len(parts) == 1 else np.concatenate(parts, 2)
-        alpha = image.alpha if self.alpha != "drop" else None
-        if self._takes_alpha(image):
-            alpha = pixels[..., 3] if alpha is not None else None
-            pixels = pixels[..., :3]
-        elif masks:
-            alpha = masks[0][..., 0]
-        elif alpha is not None and pixels.shape[:2] != alpha.shape:
-            height, width = pixels.shape[:2]
-            if alpha.min() == alpha.max():
-                alpha = np.full((height, width), alpha.flat[0], alpha.dtype)
-            else:
-                alpha = resize(alpha[..., None], height, width)[..., 0]
         same_kind = (image.channels == 1) == (pixels.shape[2] == 1)  # a profile is for grey or for colour
         return image.replace(pixels=pixels, alpha=alpha, icc=image.icc if same_kind else None)
+
+    def _returned(self, result: Image, source: Image) -> Image:
+        """Returns `result` at its final size and strength, with the alpha of `source` where it made none."""
+        height, width = (max(1, round(side * self.scale)) for side in (source.height, source.width))
+        result = resized(result, height, width)
+        if self.alpha == "drop":
+            result, source = over_white(result), over_white(source)
+        elif (
+            result.alpha is None and source.alpha is not None and not (self.info.nearest or self.info.palette)
+        ):
+            alpha = source.alpha
+            if alpha.shape != (height, width):
+                alpha = resize(alpha[..., None], height, width)[..., 0]
+            result = result.replace(alpha=alpha)
+        return toward_bicubic(result, source, self.strength)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A picture with what of it goes through the network: its colours in one or more parts, and its alpha."""
+
+    image: Image
+    parts: list[Pixels]
+    masks: list[Pixels]
+
+
+def _mean(pixels: Pixels) -> Pixels:
+    """Returns the mean of the channels of (H, W, C) as (H, W, 1) in the same dtype."""
+    mean: Pixels = pixels.mean(2, keepdims=True)
+    return (mean if pixels.dtype == np.float32 else np.rint(mean)).astype(pixels.dtype)
 
 
 def _side(size: int | str | None, generator: Generator, info: ModelInfo) -> int | None:
