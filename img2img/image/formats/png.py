@@ -12,16 +12,26 @@ import numpy as np
 
 from img2img.errors import ImageReadError
 from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
+from img2img.image.formats.png_metadata import BUDGET, MetadataReader, chunk_of, metadata_chunks
 from img2img.image.image import Image, Pixels, white_of
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT"))
+_HARMLESS = frozenset(
+    (b"acTL", b"bKGD", b"hIST", b"sBIT", b"sPLT", b"tIME")
+)  # not read, nothing of the pixels
 _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
 _AFTER_HEADER = 33
-_MAX_TEXT = 16 * 2**20  # a profile that inflates to more is a bomb
-_GREY, _PALETTE, _GREY_ALPHA = 0, 3, 4
-_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
+_CHANNELS = {_GREY: 1, _RGB: 3, _PALETTE: 3, _GREY_ALPHA: 2, _RGB_ALPHA: 4}
+_DEPTHS = {
+    _GREY: (1, 2, 4, 8, 16),
+    _RGB: (8, 16),
+    _PALETTE: (1, 2, 4, 8),
+    _GREY_ALPHA: (8, 16),
+    _RGB_ALPHA: (8, 16),
+}
 
 
 @dataclass
@@ -29,16 +39,24 @@ class _Chunk:
     kind: bytes
     start: int  # of the length before the kind
     stop: int  # after the checksum
-    body: slice
+
+    def body(self, data: bytes) -> bytes:
+        return data[self.start + 8 : self.stop - 4]
+
+    def is_intact(self, data: bytes) -> bool:
+        """Returns whether its checksum is right."""
+        told = int.from_bytes(data[self.stop - 4 : self.stop], "big")
+        return zlib.crc32(memoryview(data)[self.start + 4 : self.stop - 4]) == told
 
 
 @dataclass
 class _Layout:
-    pixels: list[_Chunk]  # those that the decoder needs
+    samples: list[_Chunk]  # the picture data
+    head: bytes
     colour: int
     depth: int
-    palette: bytes
-    transparent: bytes
+    palette: bytes | None = None
+    transparent: bytes | None = None
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
@@ -51,10 +69,10 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
         stop = at + 12 + length
         kind = data[at + 4 : at + 8]
         if stop > len(data):
-            if kind == b"IEND" or kind not in _PIXELS:
+            if kind not in _PIXELS:
                 return
             raise ImageReadError("the PNG file is truncated: it ends within the picture data")
-        yield _Chunk(kind, at, stop, slice(at + 8, stop - 4))
+        yield _Chunk(kind, at, stop)
         if kind == b"IEND":
             return
         at = stop
@@ -68,104 +86,120 @@ def matches(data: bytes) -> bool:
 
 def probe(data: bytes) -> Header:
     """Walks the chunks, without inflating the picture."""
-    header: Header | None = None
-    pixels: list[_Chunk] = []
-    colour, depth, animated = 0, 8, 0
-    palette, transparent, kind = b"", b"", b""
-    warnings: list[str] = []
-    for chunk in _chunks(data):
-        kind, body = chunk.kind, data[chunk.body]
-        if header is None and kind != b"IHDR":
-            raise ImageReadError("the PNG file does not begin with a header")
-        if kind in _PIXELS:
-            pixels.append(chunk)
-        if kind == b"IHDR" and header is None:
-            width, height, depth, colour = struct.unpack_from(">IIBB", body)
-            header = Header(width, height, _CHANNELS.get(colour, 4))
-            continue
-        assert header is not None
-        if kind == b"PLTE":
-            palette = body
-        elif kind == b"tRNS":
-            transparent = body
+    chunks = _chunks(data)
+    header, layout = _start(data, next(chunks, None))
+    metadata = MetadataReader(header)
+    frames, shown, kind = 0, False, b""
+    for chunk in chunks:
+        kind = chunk.kind
+        if kind == b"IDAT":
+            layout.samples.append(chunk)
         elif kind == b"fcTL":
-            animated += 1
-        elif kind == b"iCCP":
-            _, _, rest = body.partition(b"\0")
-            header.icc = _inflate(rest[1:], "colour profile", warnings)
-        elif kind == b"eXIf":
-            header.exif = body
-        elif kind in (b"tEXt", b"zTXt", b"iTXt"):
-            _read_text(kind, body, header, warnings)
-    if header is None or not any(chunk.kind == b"IDAT" for chunk in pixels):
+            frames += 1
+            shown = shown or not layout.samples  # the still picture is the first of the animation
+        elif kind in (b"fdAT", b"IEND"):
+            continue
+        elif not chunk.is_intact(data):
+            if kind in _PIXELS or (not layout.samples and kind not in _HARMLESS and not metadata.knows(kind)):
+                raise ImageReadError(
+                    "the PNG file is broken: the checksum of a chunk before its picture is wrong"
+                )
+            if metadata.knows(kind):
+                metadata.warn("the checksum of some metadata in the PNG file is wrong; they were dropped")
+        elif kind == b"IHDR":
+            raise ImageReadError("the PNG file is broken: it has two headers")
+        elif kind == b"PLTE" and layout.colour == _PALETTE:
+            if layout.palette is not None or layout.samples:
+                raise ImageReadError("the PNG file is broken: it has two palettes, or one behind its picture")
+            layout.palette = chunk.body(data)
+        elif kind == b"tRNS" and layout.transparent is None and not layout.samples:
+            layout.transparent = chunk.body(data)
+        elif metadata.knows(kind):
+            metadata.take(kind, chunk.body(data))
+    if not layout.samples:
         raise ImageReadError("the PNG file is truncated: it ends before the picture data")
     if kind != b"IEND":
-        warnings.append("the PNG file ends early, after its picture data")
-    header.warnings = warnings
-    header.frames = max(1, animated)
-    header.details = _Layout(pixels, colour, depth, palette, transparent)
+        metadata.warn("the PNG file ends early, after its picture data")
+    metadata.finish()
+    if layout.transparent is not None and layout.colour in (_GREY, _RGB, _PALETTE):
+        header.channels += 1
+    header.frames = max(1, frames + (not shown))
     return header
 
 
-def _inflate(data: bytes, what: str, warnings: list[str]) -> bytes | None:
-    """Returns inflated `data`, or None with a warning when it is broken or far too large."""
-    try:
-        inflater = zlib.decompressobj()
-        result = inflater.decompress(data, _MAX_TEXT)
-        if inflater.eof:
-            return result
-    except zlib.error:
-        pass
-    warnings.append(f"the {what} in the PNG file is broken and was dropped")
-    return None
-
-
-def _read_text(kind: bytes, body: bytes, header: Header, warnings: list[str]) -> None:
-    """Takes EXIF and XMP from the text chunks in which older programs keep them."""
-    key, _, text = body.partition(b"\0")
-    if key not in (b"Raw profile type exif", b"Raw profile type APP1", b"XML:com.adobe.xmp"):
-        return
-    value: bytes | None = text
-    if kind == b"iTXt":
-        packed, (_, _, rest) = text[:1] == b"\x01", text[2:].partition(b"\0")
-        value = rest.partition(b"\0")[2]
-        if packed:
-            value = _inflate(value, "XMP", warnings)
-    elif kind == b"zTXt":
-        value = _inflate(text[1:], "text", warnings)
-    if value is None:
-        return
-    if key == b"XML:com.adobe.xmp":
-        header.xmp = value
-    elif header.exif is None:
-        try:  # "\nexif\n<length>\n<hexadecimal digits in lines>"
-            header.exif = bytes.fromhex("".join(value.decode("ascii").split("\n")[3:])) or None
-        except ValueError:
-            warnings.append("the EXIF text in the PNG file is broken and was dropped")
+def _start(data: bytes, chunk: _Chunk | None) -> tuple[Header, _Layout]:
+    """Reads the header chunk."""
+    if chunk is None or chunk.kind != b"IHDR":
+        raise ImageReadError("the PNG file does not begin with a header")
+    if not chunk.is_intact(data):
+        raise ImageReadError("the PNG file is broken: the checksum of its header is wrong")
+    head = chunk.body(data)
+    width, height, depth, colour = struct.unpack_from(">IIBB", head)
+    if depth not in _DEPTHS.get(colour, ()) or len(head) != 13:
+        raise ImageReadError(
+            f"the header of the PNG file is broken: {depth} bits of the colour type {colour}"
+        )
+    layout = _Layout([], head, colour, depth)
+    header = Header(width, height, _CHANNELS[colour], sample_bytes=1 if depth < 16 else 2, details=layout)
+    return header, layout
 
 
 def decode(data: bytes, header: Header) -> Raster:
     """Decodes the still picture.
 
-    The decoder gets nothing but the chunks that make pixels. So it cannot take an animation's frame for
-    the picture, nor stumble over a broken profile.
+    The decoder gets nothing but header and picture data. So it cannot take an animation's frame for the
+    picture, nor stumble over a broken profile, nor keep to itself that palette or transparency do not fit.
     """
     layout: _Layout = header.details
-    by_key = layout.colour == _GREY and len(layout.transparent) >= 2
-    chunks = (
-        data[chunk.start : chunk.stop] for chunk in layout.pixels if not (by_key and chunk.kind == b"tRNS")
-    )
-    pixels, alpha = split_bgra(decode_array(b"".join((_SIGNATURE, *chunks, _END))))
-    palette = np.frombuffer(layout.palette[: len(layout.palette) // 3 * 3], np.uint8).reshape(-1, 3)
-    grey_palette = layout.colour == _PALETTE and bool((palette == palette[:, :1]).all())
-    if pixels.shape[2] == 3 and (layout.colour in (_GREY, _GREY_ALPHA) or grey_palette):
+    if not all(chunk.is_intact(data) for chunk in layout.samples):
+        raise ImageReadError("the PNG file is broken: the checksum of its picture data is wrong")
+    head = layout.head
+    if layout.colour == _PALETTE:  # indices are decoded as levels of grey
+        head = head[:9] + bytes((_GREY,)) + head[10:]
+    samples = (data[chunk.start : chunk.stop] for chunk in layout.samples)
+    array = decode_array(b"".join((_SIGNATURE, chunk_of(b"IHDR", head), *samples, _END)))
+    if layout.colour == _PALETTE:
+        return _coloured(array // np.uint8(255 // ((1 << layout.depth) - 1)), layout, header)
+    pixels, alpha = split_bgra(array)
+    if layout.colour in (_GREY, _GREY_ALPHA):
         pixels = np.ascontiguousarray(pixels[:, :, :1])
-    if by_key:  # one level of grey is transparent; OpenCV does not look for it
-        white = int(white_of(pixels.dtype))
-        top = (1 << layout.depth) - 1
-        key = (int.from_bytes(layout.transparent[:2], "big") & top) * white // top
-        alpha = np.where(pixels[:, :, 0] == key, 0, white).astype(pixels.dtype)
+    if layout.transparent is not None and alpha is None:
+        alpha = _by_key(pixels, layout.transparent, layout.depth)
     return Raster(pixels, alpha)
+
+
+def _coloured(indices: Pixels, layout: _Layout, header: Header) -> Raster:
+    """Looks up the colours of `indices` (H, W, 1); a palette of greys makes one channel."""
+    size = len(layout.palette or b"")
+    if layout.palette is None or not 3 <= size <= 768 or size % 3:
+        raise ImageReadError(f"the palette of the PNG file is broken: it has {size} bytes")
+    table = np.zeros((256, 3), np.uint8)
+    table[: size // 3] = np.frombuffer(layout.palette, np.uint8).reshape(-1, 3)
+    if int(indices.max()) >= size // 3:
+        header.warnings.append("some pixels of the PNG file are of no colour in its palette and became black")
+    grey = bool((table == table[:, :1]).all())
+    pixels = (
+        cv2.LUT(indices, table[:, 0]) if grey else cv2.LUT(cv2.merge([indices] * 3), table.reshape(1, 256, 3))
+    )
+    alpha = None
+    if layout.transparent:
+        opacity = np.full(256, 255, np.uint8)
+        told = np.frombuffer(layout.transparent[:256], np.uint8)
+        opacity[: len(told)] = told
+        alpha = cv2.LUT(indices, opacity).reshape(indices.shape[:2])
+    return Raster(pixels.reshape(*indices.shape[:2], -1), alpha)
+
+
+def _by_key(pixels: Pixels, transparent: bytes, depth: int) -> Pixels:
+    """Returns the alpha of a picture of which one colour is transparent; OpenCV misses a grey one."""
+    channels = pixels.shape[2]
+    if len(transparent) != 2 * channels:
+        raise ImageReadError(
+            f"the transparent colour of the PNG file is broken: it has {len(transparent)} bytes"
+        )
+    white, top = int(white_of(pixels.dtype)), (1 << depth) - 1
+    key = [(value & top) * white // top for value in struct.unpack(f">{channels}H", transparent)]
+    return np.where((pixels == np.array(key, pixels.dtype)).all(2), 0, white).astype(pixels.dtype)
 
 
 def fit_reason(image: Image, extension: str) -> str | None:
@@ -179,19 +213,7 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
         return _encode_grey_alpha(image, image.alpha, options.png_level)
     params = [cv2.IMWRITE_PNG_COMPRESSION, options.png_level]
     data = encode_array(".png", merge_bgra(image.pixels, image.alpha), params)
-    return b"".join((data[:_AFTER_HEADER], _metadata(image), data[_AFTER_HEADER:]))
-
-
-def _metadata(image: Image) -> bytes:
-    """Returns the chunks for profile and EXIF; libpng would refuse a profile over its smallest fault."""
-    icc = b"" if image.icc is None else _stored(b"iCCP", b"ICC profile\0\0" + zlib.compress(image.icc))
-    exif = b"" if image.exif is None else _stored(b"eXIf", image.exif)
-    return icc + exif
-
-
-def _stored(kind: bytes, body: bytes) -> bytes:
-    """Returns a chunk with its length and checksum."""
-    return struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
+    return b"".join((data[:_AFTER_HEADER], metadata_chunks(image), data[_AFTER_HEADER:]))
 
 
 def _encode_grey_alpha(image: Image, alpha: Pixels, level: int) -> bytes:
@@ -205,8 +227,8 @@ def _encode_grey_alpha(image: Image, alpha: Pixels, level: int) -> bytes:
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     header = struct.pack(">IIBBBBB", image.width, image.height, 8 * both.dtype.itemsize, _GREY_ALPHA, 0, 0, 0)
-    body = _stored(b"IDAT", zlib.compress(filtered.data, level))
-    return b"".join((_SIGNATURE, _stored(b"IHDR", header), _metadata(image), body, _END))
+    body = chunk_of(b"IDAT", zlib.compress(filtered.data, level))
+    return b"".join((_SIGNATURE, chunk_of(b"IHDR", header), metadata_chunks(image), body, _END))
 
 
 FORMAT = Format(
@@ -219,5 +241,8 @@ FORMAT = Format(
     encode=encode,
     fit_reason=fit_reason,
     max_exif=2**31 - 1,
-    max_icc=_MAX_TEXT,
+    max_icc=BUDGET,
+    max_xmp=BUDGET,
+    max_iptc=BUDGET // 4,  # stored as two digits a byte
+    holds=frozenset(("cicp", "gamma", "resolution", "text")),
 )
