@@ -1,7 +1,8 @@
-"""Depths that no array has: 1 to 7 bits become 8, and 9 to 15 become 16."""
+"""Numbers that are no colours yet: levels of depths that no array has, and indices of a palette."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from img2img.image.image import Pixels
@@ -24,3 +25,27 @@ def spread(levels: Pixels, bits: int) -> Pixels:
     table = ((np.arange(top + 1, dtype=np.uint32) * white + top // 2) // top).astype(dtype)
     result: Pixels = table[np.minimum(levels, top)]
     return result
+
+
+def looked_up(indices: Pixels, palette: Pixels) -> Pixels:
+    """Returns the colours of a picture that is stored as indices of a palette.
+
+    Args:
+        indices: (H, W), uint8.
+        palette: Up to 256 colours (N, 3), uint8; an index beyond them is black.
+
+    Returns:
+        (H, W, 3), or (H, W, 1) when all colours of the palette are greys.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    if bool((table == table[:, :1]).all()):
+        return cv2.LUT(indices, table[:, 0]).reshape(*indices.shape, 1)
+    return cv2.LUT(cv2.merge([indices] * 3), table.reshape(1, 256, 3))
+
+
+def opacity(indices: Pixels, levels: Pixels) -> Pixels:
+    """Returns the alpha (H, W) of `indices` (H, W), of which the first have the opacities `levels`, uint8."""
+    table = np.full(256, 255, np.uint8)
+    table[: len(levels)] = levels
+    return cv2.LUT(indices, table).reshape(indices.shape)

@@ -14,6 +14,7 @@ from img2img.errors import ImageReadError
 from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.formats.png_metadata import BUDGET, MetadataReader, chunk_of, metadata_chunks
 from img2img.image.image import Image, Pixels, white_of
+from img2img.image.levels import looked_up, opacity
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -159,7 +160,8 @@ def decode(data: bytes, header: Header) -> Raster:
     samples = (data[chunk.start : chunk.stop] for chunk in layout.samples)
     array = decode_array(b"".join((_SIGNATURE, chunk_of(b"IHDR", head), *samples, _END)))
     if layout.colour == _PALETTE:
-        return _coloured(array // np.uint8(255 // ((1 << layout.depth) - 1)), layout, header)
+        step = np.uint8(255 // ((1 << layout.depth) - 1))
+        return _coloured(array[:, :, 0] // step if step > 1 else array[:, :, 0], layout, header)
     pixels, alpha = split_bgra(array)
     if layout.colour in (_GREY, _GREY_ALPHA):
         pixels = np.ascontiguousarray(pixels[:, :, :1])
@@ -169,25 +171,17 @@ def decode(data: bytes, header: Header) -> Raster:
 
 
 def _coloured(indices: Pixels, layout: _Layout, header: Header) -> Raster:
-    """Looks up the colours of `indices` (H, W, 1); a palette of greys makes one channel."""
+    """Looks up the colours of `indices` (H, W); a palette of greys makes one channel."""
     size = len(layout.palette or b"")
     if layout.palette is None or not 3 <= size <= 768 or size % 3:
         raise ImageReadError(f"the palette of the PNG file is broken: it has {size} bytes")
-    table = np.zeros((256, 3), np.uint8)
-    table[: size // 3] = np.frombuffer(layout.palette, np.uint8).reshape(-1, 3)
     if int(indices.max()) >= size // 3:
         header.warnings.append("some pixels of the PNG file are of no colour in its palette and became black")
-    grey = bool((table == table[:, :1]).all())
-    pixels = (
-        cv2.LUT(indices, table[:, 0]) if grey else cv2.LUT(cv2.merge([indices] * 3), table.reshape(1, 256, 3))
-    )
+    palette = np.frombuffer(layout.palette, np.uint8).reshape(-1, 3)
     alpha = None
     if layout.transparent:
-        opacity = np.full(256, 255, np.uint8)
-        told = np.frombuffer(layout.transparent[:256], np.uint8)
-        opacity[: len(told)] = told
-        alpha = cv2.LUT(indices, opacity).reshape(indices.shape[:2])
-    return Raster(pixels.reshape(*indices.shape[:2], -1), alpha)
+        alpha = opacity(indices, np.frombuffer(layout.transparent[:256], np.uint8))
+    return Raster(looked_up(indices, palette), alpha)
 
 
 def _by_key(pixels: Pixels, transparent: bytes, depth: int) -> Pixels:
