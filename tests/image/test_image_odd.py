@@ -28,6 +28,10 @@ REFUSED = {
     "5482a54657765056f1a94116a8dbffe7.jpg": "its data end early, the last rows are missing",
     "28c74d9284d9836017fd519f6932efd8.jpg": "its scan of mean colours is missing",
     "8e5e74dbf9b68a322fbb9512db837329.jpg": "613 bytes for 6 megapixels: scans are missing",
+    **dict.fromkeys(
+        ("badrle.bmp", "badrlebis.bmp", "badrleter.bmp", "badrle4.bmp", "badrle4bis.bmp", "badrle4ter.bmp"),
+        "its runs leave the picture, by intention of the test suite",
+    ),
     "f6b4389c3cf0f5997b2e5a4b905aea8d.jpg": "the same 613 bytes under another size",
 }
 # Both open them and see different colours.
@@ -47,7 +51,11 @@ ALPHA = {
 }
 # Pillow's pixels for these are only nearly ours: CMYK is rounded differently.
 NEARLY = {"pil_sample_cmyk.jpg": 2}
-PROFILE = {"icc-after-SOF.jpg": "its profile is 7 bytes long and no profile"}
+PROFILE = {
+    "icc-after-SOF.jpg": "its profile is 7 bytes long and no profile",
+    "rgb24prof.bmp": "Pillow reads no profiles in bitmaps",
+    "rgb24prof2.bmp": "the same",
+}
 MAX_PIXELS = 210_000_000
 
 
@@ -117,7 +125,7 @@ def test_every_file_against_pillow(test_data: Path) -> None:
         if (icc or None) != image.icc and name not in PROFILE:
             problems.append(f"{name}: another profile")
     assert problems == []
-    assert read >= 600
+    assert read >= 597
     assert read + refused == 747
 
 

@@ -130,8 +130,10 @@ def decode(data: bytes, header: Header) -> Raster:
     palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
     if layout.palette is not None:
         palette = np.frombuffer(layout.palette, np.uint8).reshape(-1, 3)
-    used = cv2.calcHist([indices], [0], None, [256], [0, 256])[: len(palette)] > 0
-    pixels = looked_up(indices, palette * used)  # unused colours make no grey picture a coloured one
+    counts = cv2.calcHist([indices], [0], None, [256], [0, 256]).reshape(-1, 1)
+    pixels = looked_up(
+        indices, palette * (counts[: len(palette)] > 0)
+    )  # unused colours make no grey picture a coloured one
     if layout.transparent is None:
         return Raster(pixels)
     return Raster(pixels, opacity(indices, np.array([255] * layout.transparent + [0], np.uint8)))

@@ -13,7 +13,12 @@ from img2img.image.image import Image, Pixels
 
 _CHANNELS = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"Pf": 1, b"PF": 3}
 _TOKEN = re.compile(rb"(?:\s|#[^\n]*\n)*([^\s#]+)")
-_HEADER = 4096  # bytes within which a header ends
+_NUMBER = re.compile(rb"[0-9]{1,10}")
+_SCALE = re.compile(rb"[-+]?[0-9.]{1,32}([eE][-+]?[0-9]{1,3})?")
+_COMMENT = re.compile(rb"#[^\n]*")
+_NO_SAMPLE = re.compile(rb"[^0-9\s]")
+_ENDLESS = re.compile(rb"[0-9]{11}")
+_HEADER = 65536  # bytes within which a header ends
 
 
 @dataclass
@@ -27,7 +32,8 @@ class _Layout:
 
 def matches(data: bytes) -> bool:
     """Returns whether `data` starts as a Netpbm file does."""
-    return (data[:2] in _CHANNELS or data[:2] == b"P7") and data[2:3].isspace()
+    follows = data[2:3].isspace() or data[2:3] == b"#"
+    return (data[:2] in _CHANNELS or data[:2] == b"P7") and follows
 
 
 def probe(data: bytes) -> Header:
@@ -45,29 +51,68 @@ def _probe_pnm(data: bytes) -> Header:
             raise ImageReadError("the header of the Netpbm file is truncated or broken")
         words.append(match[1])
         at = match.end()
-    layout = _Layout(kind, _CHANNELS[kind], False, float(words[2]) if wanted == 3 else 1.0, at + 1)
-    return _header(int(words[0]), int(words[1]), layout)
+    if data[at : at + 1] == b"#":  # a comment goes to the end of its line, which then ends the header
+        at = data.find(b"\n", at)
+    if not data[at : at + 1].isspace():
+        raise ImageReadError("the header of the Netpbm file is truncated or broken")
+    width, height = (_number(word, what) for word, what in zip(words, ("width", "height"), strict=False))
+    white: float = 1
+    if wanted == 3:
+        white = _scale(words[2]) if kind in (b"Pf", b"PF") else _white(words[2])
+    return _header(width, height, _Layout(kind, _CHANNELS[kind], False, white, at + 1))
 
 
 def _probe_pam(data: bytes) -> Header:
-    stop = data.find(b"ENDHDR\n", 0, _HEADER)
-    if stop < 0:
-        raise ImageReadError("the header of the PAM file is truncated or broken")
-    lines = (line.split(None, 1) for line in data[2:stop].split(b"\n") if not line.startswith(b"#"))
-    fields = {line[0]: line[1].strip() for line in lines if len(line) == 2}
-    depth = int(fields[b"DEPTH"])
+    fields: dict[bytes, bytes] = {}
+    at = data.find(b"\n") + 1
+    while at:
+        stop = data.find(b"\n", at, _HEADER)
+        name, _, value = data[at:stop].strip().partition(b" ") if stop > 0 else (b"", b"", b"")
+        at = stop + 1
+        if name == b"ENDHDR":
+            break
+        if name in fields and name != b"TUPLTYPE":
+            raise ImageReadError("the header of the PAM file is broken: it says something twice")
+        if name and not name.startswith(b"#"):
+            fields[name] = value.strip()
+    else:
+        raise ImageReadError("the header of the PAM file is truncated or broken: its end is missing")
+    missing = [name for name in ("WIDTH", "HEIGHT", "DEPTH", "MAXVAL") if name.encode() not in fields]
+    if missing:
+        raise ImageReadError(f"the header of the PAM file is broken: it has no {' and no '.join(missing)}")
+    width, height, depth = (
+        _number(fields[name.upper().encode()], name) for name in ("width", "height", "depth")
+    )
     alpha = fields.get(b"TUPLTYPE", b"").endswith(b"_ALPHA") and depth > 1
-    layout = _Layout(b"P7", depth - alpha, alpha, float(fields[b"MAXVAL"]), stop + 7)
-    return _header(int(fields[b"WIDTH"]), int(fields[b"HEIGHT"]), layout)
+    return _header(width, height, _Layout(b"P7", depth - alpha, alpha, _white(fields[b"MAXVAL"]), at))
+
+
+def _number(word: bytes, what: str) -> int:
+    """Returns a number above 0 from a header."""
+    value = int(word) if _NUMBER.fullmatch(word) else 0
+    if value < 1:
+        raise ImageReadError(f"the header of the Netpbm file is broken: its {what} is no number above 0")
+    return value
+
+
+def _white(word: bytes) -> int:
+    white = _number(word, "number for white")
+    if white > 65535:
+        raise ImageFormatError(f"white is {white} in this Netpbm file; 1 to 65535 are read")
+    return white
+
+
+def _scale(word: bytes) -> float:
+    """Returns the scale of a PFM file, of which only the sign counts."""
+    scale = float(word) if _SCALE.fullmatch(word) else 0.0
+    if not np.isfinite(scale) or scale == 0:
+        raise ImageReadError("the header of the PFM file gives no byte order")
+    return scale
 
 
 def _header(width: int, height: int, layout: _Layout) -> Header:
-    if layout.kind in (b"Pf", b"PF"):
-        if not np.isfinite(layout.maximum) or layout.maximum == 0:
-            raise ImageReadError("the header of the PFM file gives no byte order")
-    elif not 1 <= layout.maximum <= 65535:
-        raise ImageFormatError(f"white is {layout.maximum:g} in this Netpbm file; 1 to 65535 are read")
-    return Header(width, height, layout.channels + layout.alpha, details=layout)
+    size = 4 if layout.kind in (b"Pf", b"PF") else 1 if layout.maximum < 256 else 2
+    return Header(width, height, layout.channels + layout.alpha, sample_bytes=size, details=layout)
 
 
 def decode(data: bytes, header: Header) -> Raster:
@@ -107,18 +152,20 @@ def _binary(data: bytes, start: int, dtype: str, shape: tuple[int, ...]) -> Pixe
 
 def _plain(data: bytes, layout: _Layout, shape: tuple[int, ...]) -> Pixels:
     """Reads samples that are written as decimal numbers (or, in PBM, as single digits)."""
-    text = re.sub(rb"#[^\n]*", b"", data[layout.start - 1 :])
+    text = _COMMENT.sub(b"", data[layout.start - 1 :])
+    end = _NO_SAMPLE.search(text)
+    if end is not None and text[end.start() - 1 : end.start()].isdigit():
+        raise ImageReadError("the Netpbm file holds something that is no number")
+    text = text[: end.start()] if end is not None else text
     count = int(np.prod(shape, dtype=np.int64))
-    try:
-        if layout.kind == b"P1":
-            values = np.frombuffer(re.sub(rb"\s", b"", text), np.uint8)[:count] - ord("0")
-            values = 1 - values
-        else:
-            words = text.split(maxsplit=count)[:count]
-            values = np.array(words, dtype=np.uint16)
-    except (ValueError, OverflowError) as error:
-        raise ImageReadError("the Netpbm file holds something that is no number") from error
-    if values.size < count or (values.size and int(values.max()) > layout.maximum):
+    values: Pixels
+    if layout.kind == b"P1":
+        values = ord("1") - np.frombuffer(text.translate(None, b" \t\n\r\v\f"), np.uint8)[:count]
+    elif _ENDLESS.search(text):
+        raise ImageReadError("the Netpbm file holds a number above its white")
+    else:
+        values = np.fromstring(text, np.int64, sep=" ")[:count] if text.strip() else np.zeros(0, np.int64)
+    if values.size < count or int(values.max()) > layout.maximum:
         raise ImageReadError("the Netpbm file is truncated, or holds a number above its white")
     return values.reshape(shape).astype(np.uint8 if layout.maximum < 256 else np.uint16, copy=False)
 
