@@ -18,7 +18,34 @@ if TYPE_CHECKING:
 
     from img2img.image.formats.base import Raster
 
-_lock = threading.Lock()  # Python's warning filters are one list for all threads
+
+class _Quiet:
+    """Hushes Python's warnings while at least one thread is inside.
+
+    Their filters are one list for all threads: the first one sets it, and the last one puts it back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved: warnings.catch_warnings[None] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._saved is not None:
+                self._saved.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
 
 
 def decode_with(plugin: Callable[..., Any], data: bytes) -> Raster:
@@ -31,8 +58,7 @@ def decode_with(plugin: Callable[..., Any], data: bytes) -> Raster:
     """
     from PIL.Image import DecompressionBombError
 
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _quiet:
         try:
             with plugin(io.BytesIO(data)) as picture:
                 picture.load()

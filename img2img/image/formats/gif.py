@@ -62,13 +62,13 @@ def probe(data: bytes) -> Header:
             continue
         x, y, w, h, flags = struct.unpack_from("<HHHHB", data, at + 1)
         own, at = _palette(data, at + 10, flags)
+        part = slice(at, _after_blocks(data, at + 1))
         if header.frames == 0:  # a picture larger than its canvas makes the canvas larger
             header.width, header.height = max(width, x + w), max(height, y + h)
             header.channels = 3 if transparent is None else 4
-            part = slice(at, _after_blocks(data, at + 1))
             header.details = _Layout((x, y, w, h), bool(flags & 0x40), own or shared, transparent, part)
         header.frames += 1
-        at = _after_blocks(data, at + 1)
+        at = part.stop
     if header.frames == 0:
         raise ImageReadError("the GIF file holds no picture, or is truncated before it")
     if at >= len(data) or data[at] != _END:
