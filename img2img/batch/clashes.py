@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from img2img.batch.places import Places
@@ -14,13 +14,13 @@ _PAIRS_SHOWN = 20
 Pair = tuple[Path, Path]  # source, output
 
 
-def check_outputs(pairs: Iterable[Pair], places: Places, links: bool = True) -> frozenset[str]:
+def check_outputs(pairs: Iterable[Pair], places: Places, links: Collection[Path]) -> frozenset[str]:
     """Returns the comparison keys of names in the output folder that are taken: outputs, folders, sources.
 
     Args:
         pairs: What becomes what.
         places: Where the outputs lie.
-        links: Whether a source may be a symbolic link.
+        links: The sources that may be symbolic links.
 
     Raises:
         PlanError: Two sources have one output, an output is another one's folder, an output is an input, or
@@ -54,12 +54,10 @@ def check_outputs(pairs: Iterable[Pair], places: Places, links: bool = True) -> 
     return frozenset(near) | outputs.keys() | folders.keys()
 
 
-def _source_keys(pairs: list[Pair], places: Places, links: bool) -> dict[str, Path]:
-    keys = {}
-    for source, _ in pairs:
-        keys[places.key(source)] = source
-        if links and source.is_symlink():  # what the link leads to is an input as well
-            keys[places.key(source.resolve())] = source
+def _source_keys(pairs: list[Pair], places: Places, links: Collection[Path]) -> dict[str, Path]:
+    keys = {places.key(source): source for source, _ in pairs}
+    for source in links:  # what a link leads to is an input as well
+        keys.setdefault(places.key(source.resolve()), source)
     return keys
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import unicodedata
-from functools import lru_cache
 
 from img2img.image import WRITABLE
+from img2img.image.discovery import collision_key as collision_key
 
 FALLBACKS = (".png", ".tif")  # what is appended when a format cannot hold a result, in this order
 
@@ -26,23 +25,3 @@ def output_name(name: str, suffix: str = "", extension: str | None = None) -> st
     chosen = own if extension is None else extension
     whole = stem + suffix + chosen
     return whole if chosen.lower() in WRITABLE else whole + FALLBACKS[0]
-
-
-@lru_cache(maxsize=4096)
-def _folded(character: str) -> str:
-    for folded in (character.casefold(), character.lower()):
-        if len(folded) == 1:
-            return folded
-    return character
-
-
-def collision_key(path: str) -> str:
-    """Returns a string that is equal for paths which some file system takes for the same one.
-
-    Letter case and Unicode normal form do not count. Folding goes character by character as file systems do
-    it: `ß` and `ss` stay different, because they are different files everywhere.
-    """
-    if path.isascii():
-        return path.lower()
-    folded = "".join(map(_folded, unicodedata.normalize("NFD", path)))
-    return unicodedata.normalize("NFC", folded)

@@ -13,7 +13,7 @@ from img2img.batch.places import Places, place_key
 from img2img.batch.shard import Shard
 from img2img.batch.sources import existing, file_problem, sources, taker
 from img2img.errors import PlanError, display_path
-from img2img.image import READABLE, WRITABLE
+from img2img.image import READABLE, WRITABLE, Passed
 
 _FORMATS = ", ".join(sorted(WRITABLE))
 
@@ -28,8 +28,9 @@ class Rules:
         include: Patterns of which a file must match one (see `img2img.batch.globs`); empty takes all.
         exclude: Patterns of files and folders to leave out; they win over `include`.
         recursive: Look into folders below the input folders.
-        follow_symlinks: Look behind symbolic links inside input folders. A link that is itself an input is
-            always followed.
+        follow_symlinks: Look into folders that symbolic links inside input folders lead to. A link to a file
+            is always followed, and so is one that is itself an input.
+        hidden: Take files and folders whose names begin with a dot.
         shard: Do only this part of the files; the others are another machine's.
 
     Raises:
@@ -42,6 +43,7 @@ class Rules:
     exclude: tuple[str, ...] = ()
     recursive: bool = True
     follow_symlinks: bool = False
+    hidden: bool = False
     shard: Shard | None = None
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class Plan:
         shard: The part of the work that this is, or None for the whole.
         taken: Comparison keys of all names in the output folder that this plan knows, of all shards: outputs,
             their folders, and sources that lie there.
+        notes: Sentences about what was passed over and may have been meant.
     """
 
     items: tuple[Item, ...]
@@ -99,6 +102,7 @@ class Plan:
     total: int = 0
     shard: Shard | None = None
     taken: frozenset[str] = field(default=frozenset(), repr=False)
+    notes: tuple[str, ...] = ()
 
     def is_free(self, path: Path) -> bool:
         """Returns whether `path`, in the output folder, is neither output, folder nor source in any shard."""
@@ -136,7 +140,9 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
     targets: dict[str, Path] = {}
     refused = 0
     takes = taker(rules.include, rules.exclude)
-    for source in sources(inputs, takes, rules.recursive, rules.follow_symlinks):
+    passed = Passed()
+    links = []
+    for source in sources(inputs, takes, rules.recursive, rules.follow_symlinks, rules.hidden, passed):
         if source is None:
             refused += 1
         elif source.problem is not None:
@@ -147,22 +153,24 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
                 targets[folder] = output / folder
             target = targets[folder] / output_name(name, rules.suffix, rules.extension)
             items.append(Item(source.path, target, source.relative))
+            if source.link:
+                links.append(source.path)
 
     if len(inputs) > 1:  # a file may be named and lie in a folder that is named as well
         items = list({(item.source.absolute(), item.output): item for item in items}.values())
     if rules.follow_symlinks:
         places.check_sources(item.source for item in items)
-    links = rules.follow_symlinks or len(folders) < len(inputs)
     taken = check_outputs([(item.source, item.output) for item in items], places, links)
     shard = rules.shard
     return Plan(
         items=tuple(item for item in items if shard is None or shard.holds(item.relative)),
         root=output,
         unreadable=tuple(u for name, u in unreadable if shard is None or shard.holds(name)),
-        reason=None if items or unreadable else _why_nothing(inputs, refused, rules),
+        reason=None if items or unreadable else _why_nothing(inputs, refused, rules, passed),
         total=len(items),
         shard=shard,
         taken=taken,
+        notes=tuple(passed.notes()),
     )
 
 
@@ -185,12 +193,12 @@ def _plan_single(source: Path, output: Path, rules: Rules) -> Plan:
     matches = taker(rules.include, rules.exclude)(source.name, False)
     items = [item] if matches and problem is None else []
     unreadable = (Unreadable(source, problem),) if matches and problem is not None else ()
-    taken = check_outputs([(source, output)], places)
+    taken = check_outputs([(source, output)], places, [source])
     return Plan(
         items=tuple(item for item in items if rules.shard is None or rules.shard.holds(item.relative)),
         root=None,
         unreadable=unreadable,
-        reason=None if matches else _why_nothing([source], 1, rules),
+        reason=None if matches else _why_nothing([source], 1, rules, Passed()),
         total=len(items),
         shard=rules.shard,
         taken=taken,
@@ -219,7 +227,7 @@ def _check_output_folder(output: Path) -> None:
         )
 
 
-def _why_nothing(inputs: Sequence[Path], refused: int, rules: Rules) -> str:
+def _why_nothing(inputs: Sequence[Path], refused: int, rules: Rules, passed: Passed) -> str:
     where = ", ".join(display_path(path) for path in inputs[:3]) + (" ..." if len(inputs) > 3 else "")
     if refused:
         patterns = " ".join(
@@ -227,5 +235,4 @@ def _why_nothing(inputs: Sequence[Path], refused: int, rules: Rules) -> str:
         )
         files = "1 file" if refused == 1 else f"{refused} files"
         return f"no image in {where} matches the patterns ({patterns}); they leave out {files}."
-    hint = "" if rules.recursive else " The folders below were not searched."
-    return f"there is no image in {where}: no file has the extension of a format that is read.{hint}"
+    return f"there is no image in {where}. {passed.reasons()}"

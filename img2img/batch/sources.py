@@ -11,7 +11,7 @@ from typing import NamedTuple
 from img2img.batch.globs import matcher
 from img2img.batch.names import collision_key
 from img2img.errors import PlanError, display_path
-from img2img.image import discover
+from img2img.image import Passed, discover
 
 _SHOWN = 20
 
@@ -23,11 +23,13 @@ class Source(NamedTuple):
         path: As a program can open it.
         relative: Its place under the output, before renaming, written with "/".
         problem: Why it cannot be looked into, or None.
+        link: Whether it may be a symbolic link.
     """
 
     path: Path
     relative: str
     problem: str | None
+    link: bool = True
 
 
 def existing(inputs: list[Path]) -> list[Path]:
@@ -46,9 +48,16 @@ def existing(inputs: list[Path]) -> list[Path]:
 
 
 def sources(
-    inputs: list[Path], takes: Callable[[str, bool], bool], recursive: bool, follow_symlinks: bool
+    inputs: list[Path],
+    takes: Callable[[str, bool], bool],
+    recursive: bool,
+    follow_symlinks: bool,
+    hidden: bool,
+    passed: Passed,
 ) -> Iterator[Source | None]:
     """Yields the files that `inputs` name or hold, and None for each that `takes` refuses.
+
+    `passed` receives what discovery passes over.
 
     Raises:
         PlanError: Several input folders have one name.
@@ -60,9 +69,10 @@ def sources(
     for path in inputs:
         if path in folders:
             prefix = _folder_name(path) + "/" if keep_names else ""
-            for found, relative, problem in _walk(path, recursive, follow_symlinks):
-                took = takes(relative, problem is not None)
-                yield Source(found, prefix + relative, problem) if took else None
+            for source in _walk(path, recursive, follow_symlinks, hidden, passed):
+                is_folder = source.problem is not None and not source.link
+                took = takes(source.relative, is_folder)
+                yield source._replace(relative=prefix + source.relative) if took else None
         else:
             yield Source(path, path.name, file_problem(path)) if takes(path.name, False) else None
 
@@ -91,12 +101,14 @@ def taker(include: tuple[str, ...], exclude: tuple[str, ...]) -> Callable[[str, 
     return takes
 
 
-def _walk(folder: Path, recursive: bool, follow_symlinks: bool) -> Iterator[Source]:
+def _walk(
+    folder: Path, recursive: bool, follow_symlinks: bool, hidden: bool, passed: Passed
+) -> Iterator[Source]:
     start = os.fspath(folder)
     skip = 0 if start == os.curdir else len(start) + (not start.endswith(os.sep))
-    for found in discover(folder, recursive, follow_symlinks):
+    for found in discover(folder, recursive, follow_symlinks, hidden, passed):
         relative = os.fspath(found.path)[skip:]
-        yield Source(found.path, relative.replace(os.sep, "/"), found.problem)
+        yield Source(found.path, relative.replace(os.sep, "/"), found.problem, found.link)
 
 
 def _folder_name(folder: Path) -> str:

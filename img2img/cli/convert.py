@@ -53,11 +53,14 @@ def convert(
     if options.report is not None:
         check_report(options.report)
     work = plan(inputs, Path(options.output), options.rules())
-    if options.dry_run:
-        return _show(work)
     if work.reason:
         say_error(work.reason)
         return 4
+    if not options.quiet:
+        for note in work.notes:
+            say(note, "yellow")
+    if options.dry_run:
+        return _show(work)
     return _run(work, options, load, on_result)
 
 
@@ -66,9 +69,6 @@ def _show(work: Plan) -> int:
         click.echo(f"{display_path(item.source)} -> {display_path(item.output)}")
     for place in work.unreadable:
         say_warning(f"{display_path(place.source)}: {place.reason}")
-    if work.reason:
-        say_error(work.reason)
-        return 4
     share = f" of {work.total}, shard {work.shard}" if work.shard else ""
     say(f"{_files(len(work.items))}{share}; nothing was written.")
     return 0

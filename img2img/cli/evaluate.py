@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from img2img.cli.network import BACKEND, PRECISION
-from img2img.cli.options import MESSAGES, SPEED, GroupedCommand, option
+from img2img.cli.options import FOLLOW_SYMLINKS, HIDDEN, MESSAGES, SPEED, GroupedCommand, option
 from img2img.cli.render import ProgressStyle, print_table, say, say_error
 from img2img.errors import UsageError, display_path
 
@@ -75,6 +75,8 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 @option("--json", "json_file", type=_OUT, metavar="FILE|-", help="Write everything as JSON; - is stdout.")
 @option("--csv", "csv_file", type=_OUT, metavar="FILE|-", help="Write the table as CSV; - is stdout.")
 @option("--sheet", type=_PATH, metavar="FILE", help="Write a picture of the worst predictions.")
+@FOLLOW_SYMLINKS
+@HIDDEN
 @option("-t", "--tile", type=click.IntRange(0), group=SPEED, metavar="PIXELS", help="Side of the tiles.")
 @option("--device", default="auto", show_default=True, group=SPEED, help="cpu, cuda, cuda:1, mps.")
 @PRECISION
@@ -101,6 +103,8 @@ def evaluate(
     sheet: Path | None,
     progress: ProgressStyle,
     quiet: bool,
+    follow_symlinks: bool,
+    hidden: bool,
     **more: Any,
 ) -> int:
     """Compare predictions, or what a model makes, with the truth.
@@ -139,7 +143,7 @@ def evaluate(
         chosen = chosen or choose_protocol(protocol, own, **choices)
     assert chosen is not None
     requirements = [Requirement.parse(text, chosen.columns) for text in require]
-    work = plan(chosen, target, pred, inputs)
+    work = plan(chosen, target, pred, inputs, follow_symlinks=follow_symlinks, hidden=hidden)
     outputs = [path for path in (json_file, csv_file, sheet) if path is not None and path not in stdout]
     _require_places(outputs, work)
     worst = _worst(chosen, sheet)

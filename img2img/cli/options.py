@@ -121,6 +121,7 @@ class BatchOptions:
     exclude: tuple[str, ...]
     recursive: bool
     follow_symlinks: bool
+    hidden: bool
     shard: str | None
     checksum: bool
     quality: int
@@ -149,6 +150,7 @@ class BatchOptions:
             exclude=self.exclude,
             recursive=self.recursive,
             follow_symlinks=self.follow_symlinks,
+            hidden=self.hidden,
             suffix=self.suffix,
             extension=self.ext,
             shard=shard,
@@ -215,6 +217,16 @@ def _format(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
     return None if text in ("auto", "keep") else f".{text}"
 
 
+FOLLOW_SYMLINKS = option(
+    "--follow-symlinks",
+    is_flag=True,
+    group=FILES,
+    help="Follow links to folders; those to files always are.",
+)
+HIDDEN = option(
+    "--hidden", is_flag=True, group=FILES, help="Take files and folders that begin with a dot, too."
+)
+
 _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option("-o", "--output", required=True, metavar="DIR|FILE|-", help="Where results go; - is stdout."),
     option("--suffix", default="", help="Text before the extension of every output name: _x4."),
@@ -238,7 +250,8 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
         group=FILES,
         help="Descend into folders.",
     ),
-    option("--follow-symlinks", is_flag=True, group=FILES, help="Follow symbolic links."),
+    FOLLOW_SYMLINKS,
+    HIDDEN,
     option(
         "--shard",
         metavar="I/N",

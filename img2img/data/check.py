@@ -11,7 +11,7 @@ from img2img.data.config import DataConfig, Kind
 from img2img.data.findings import Case as Case
 from img2img.data.findings import Checked, Finding, Material, Sample
 from img2img.data.inspection import look_at
-from img2img.data.records import HELD_OUT, find_records
+from img2img.data.records import HELD_OUT, Records, find_records
 from img2img.errors import PlanError
 
 
@@ -35,7 +35,7 @@ def check(
         advance: Called after each file with whether it cannot be used.
     """
     try:
-        samples, origin = _samples(config)
+        samples, found = _samples(config)
     except PlanError as error:
         return Checked((Finding("error", "layout", str(error)),))
     paths = list(dict.fromkeys(path for _, _, record in samples for path in record.files))
@@ -47,15 +47,15 @@ def check(
     ):
         looked[result.path] = result
         advance(result.problem is not None)
-    material = Material(config, kind or config.kind, scale, samples, looked)
+    material = Material(config, kind or config.kind, scale, samples, looked, found)
     findings = [finding for find in CHECKS for finding in find(material)]
     findings.sort(key=lambda finding: finding.level)
     counts = Counter(part if role == "A" else f"{part} B" for part, role, _ in samples)
-    return Checked(tuple(findings), len(looked), tuple(counts.items()), origin)
+    return Checked(tuple(findings), len(looked), tuple(counts.items()), found[0].origin)
 
 
-def _samples(config: DataConfig) -> tuple[list[Sample], str]:
-    """Returns the samples, and where the held-out ones come from.
+def _samples(config: DataConfig) -> tuple[list[Sample], list[Records]]:
+    """Returns the samples, and what they were found in; first what a training takes.
 
     Training knows one held-out part. Where there are more (val and test), the others are looked at as well.
 
@@ -69,6 +69,7 @@ def _samples(config: DataConfig) -> tuple[list[Sample], str]:
         ("train", "B", records.train_b),
         ("validation", "B", records.validation_b),
     ]
+    found = [records]
     known = {path for _, _, part in parts for record in part for path in record.files}
     given = config.paired or config.aligned or config.images or config.unpaired or ()
     key = next((key for key in ("paired", "aligned", "images", "unpaired") if getattr(config, key)), "")
@@ -79,5 +80,6 @@ def _samples(config: DataConfig) -> tuple[list[Sample], str]:
         only = {key: folders, "unmatched": "skip", "validation": None, "validation_fraction": 0.0}
         more = find_records(config.model_copy(update=only))
         if not any(path in known for record in more.train for path in record.files):
+            found.append(more)
             parts += [(name, "A", more.train), (name, "B", more.train_b)]
-    return [(part, role, record) for part, role, some in parts for record in some], records.origin
+    return [(part, role, record) for part, role, some in parts for record in some], found

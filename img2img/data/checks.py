@@ -8,7 +8,6 @@ from pathlib import Path
 
 from img2img.data.findings import Case, Finding, Material, Side
 from img2img.data.inspection import FLAT, Face, alike
-from img2img.data.records import paired_folders
 from img2img.image.palette import MOST
 
 LIKENESS = (
@@ -41,19 +40,27 @@ def _unusable(material: Material) -> Iterator[Finding]:
         )
 
 
+def _not_taken(material: Material) -> Iterator[Finding]:
+    groups: dict[str, dict[Path, None]] = defaultdict(dict)
+    for records in material.found:
+        for kind, paths in records.not_read.items():
+            groups[kind] |= dict.fromkeys(paths)
+    paired = material.config.paired is not None
+    for kind, files in groups.items():
+        yield Finding(
+            "error" if paired and material.config.unmatched == "error" else "warning",
+            "not-read",
+            f"{len(files)} file{' is' if len(files) == 1 else 's are'} {kind}, which is not read.",
+            f"Convert them to PNG, TIFF or JPEG; they{' and their partners' if paired else ''} are left out.",
+            tuple(Case((path,)) for path in files),
+        )
+    for note in dict.fromkeys(note for records in material.found for note in records.passed):
+        yield Finding("warning", "passed-over", note)
+
+
 def _partners(material: Material) -> Iterator[Finding]:
     config = material.config
-    if config.paired is None:
-        return
-    alone: dict[Path, None] = {}
-    for name in dict.fromkeys(part for part, _, _ in material.samples):
-        first = next(record for part, _, record in material.samples if part == name)
-        target = first.target
-        if target is not None:
-            depth = len(Path(first.key).parts)
-            alone |= dict.fromkeys(
-                paired_folders(first.source.parents[depth - 1], target.parents[depth - 1])[1]
-            )
+    alone = dict.fromkeys(path for records in material.found for path in records.alone)
     if alone:
         skipped = config.unmatched == "skip"
         yield Finding(
@@ -372,6 +379,7 @@ def _few(material: Material) -> Iterator[Finding]:
 
 CHECKS: tuple[Callable[[Material], Iterable[Finding]], ...] = (
     _unusable,
+    _not_taken,
     _partners,
     _partner_sizes,
     _same_twice,

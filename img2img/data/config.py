@@ -106,6 +106,12 @@ class DataConfig(BaseModel):
         "error",
         description="Whether a file without its partner stops the run before it starts, or is left out.",
     )
+    follow_symlinks: bool = Field(
+        False,
+        description="Whether to look into folders that symbolic links lead to; links to files are always "
+        "followed.",
+    )
+    hidden: bool = Field(False, description="Whether to take files and folders whose names begin with a dot.")
 
     validation: Paths | None = Field(
         None,

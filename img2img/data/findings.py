@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from img2img.data.config import DataConfig, Kind
 from img2img.data.inspection import Face, Looked
-from img2img.data.records import Record
+from img2img.data.records import Record, Records
 
 Sample = tuple[str, str, Record]
 """A part (train, validation, ...), a role (A; B for the other heap of unpaired data) and the files."""
@@ -103,6 +103,7 @@ class Material:
         config, kind, scale: See `img2img.data.check.check`.
         samples: Every sample with its part and its role.
         looked: What each file shows.
+        found: What the samples come from, with what was left out.
         source: The role that is the source: "A" or "B".
         sides: Every picture that can be used, in the order of the samples.
     """
@@ -114,9 +115,10 @@ class Material:
         scale: int,
         samples: Sequence[Sample],
         looked: dict[Path, Looked],
+        found: Sequence[Records],
     ) -> None:
         self.config, self.kind, self.scale = config, kind, scale
-        self.samples, self.looked = samples, looked
+        self.samples, self.looked, self.found = samples, looked, found
         self.source = "B" if config.direction == "BtoA" else "A"
         self.sides = [side for sample in samples for side in self._of(*sample)]
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from img2img.data.config import DataConfig
 from img2img.errors import PlanError, display_path
-from img2img.image import READABLE, discover
+from img2img.image import list_images
+from img2img.image.discovery import collision_key, sentences_not_read
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")
 _NAMED = 5  # files in one message
+Entries = dict[Path, dict[str, list[str]]]
+"""The names in folders, by what they are compared by."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ class Records:
         validation: Held out; empty if nothing is.
         validation_b: Likewise.
         origin: Where the held-out part came from, as the end of a sentence.
-        notes: Sentences about what was left out.
+        passed: Sentences about what was passed over when searching.
+        alone: The files without a partner.
+        not_read: The files of kinds that are known and not read, by the name of the kind.
     """
 
     train: tuple[Record, ...]
@@ -62,7 +68,64 @@ class Records:
     validation: tuple[Record, ...] = ()
     validation_b: tuple[Record, ...] = ()
     origin: str = "nothing is held out"
-    notes: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+    alone: tuple[Path, ...] = ()
+    not_read: dict[str, list[Path]] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about everything that was left out."""
+        notes = [*self.passed, *(f"{one} Left out." for one in sentences_not_read(self.not_read))]
+        if self.alone:
+            notes.append(f"{_without_partner(self.alone)}; they are left out.")
+        return tuple(notes)
+
+
+@dataclass
+class Search:
+    """How folders are searched, and what that left out.
+
+    Attributes:
+        follow_symlinks: Look into folders that links lead to.
+        hidden: Take what begins with a dot.
+        passed, alone, not_read: See `Records`.
+    """
+
+    follow_symlinks: bool = False
+    hidden: bool = False
+    passed: list[str] = field(default_factory=list)
+    alone: list[Path] = field(default_factory=list)
+    not_read: dict[str, list[Path]] = field(default_factory=dict)
+
+    def files(self, folder: Path) -> list[Path]:
+        """Returns the pictures below `folder` in natural order, or those that a text file names.
+
+        Raises:
+            PlanError: There is no such folder, it cannot be listed, or nothing in it is a picture.
+        """
+        if folder.is_file():
+            lines = _text(folder).splitlines()
+            names = [line.strip() for line in lines if line.strip() and line[0] != "#"]
+            entries: Entries = {}
+            files = [_as_stored(folder.parent / name, entries) for name in names]
+            _require_files(files, folder)
+            reasons = "It names none."
+        elif not folder.is_dir():
+            raise PlanError(f"there is no folder {display_path(folder)}.")
+        else:
+            listing = list_images(folder, self.follow_symlinks, self.hidden)
+            for found in listing.problems:
+                raise PlanError(f"{display_path(found.path)}: {found.problem}.")
+            files = listing.files
+            options = {"hidden": "data.hidden=true", "links": "data.follow_symlinks=true"}
+            self.passed += [note for note in listing.passed.notes(**options) if note not in self.passed]
+            for kind, paths in listing.not_read.items():
+                known = self.not_read.setdefault(kind, [])
+                known += [path for path in paths if path not in known]
+            reasons = " ".join(sentences_not_read(listing.not_read)) or listing.passed.reasons(**options)
+        if not files:
+            raise PlanError(f"{display_path(folder)} holds no pictures of kinds that are read. {reasons}")
+        return files
 
 
 def find_records(config: DataConfig) -> Records:
@@ -77,67 +140,72 @@ def find_records(config: DataConfig) -> Records:
     train, held_out = _parts(config, given)
     if config.validation is not None:
         held_out = _both(config, config.validation)
-    notes: list[str] = []
-    records = Records(*_heaps(config, train, notes), notes=tuple(notes))
-    if not held_out:
-        return _split_off(config, records)
-    validation, validation_b = _heaps(config, held_out, notes)
-    return replace(
-        records,
-        validation=validation,
-        validation_b=validation_b,
-        origin=f"held out in {_names(held_out)}",
-        notes=tuple(notes),
-    )
-
-
-def files_in(folder: Path) -> list[Path]:
-    """Returns the pictures below `folder` in natural order, or those that a text file names.
-
-    Raises:
-        PlanError: There is no such folder, it cannot be listed, or nothing in it is a picture.
-    """
-    if folder.is_file():
-        lines = _text(folder).splitlines()
-        files = [folder.parent / line.strip() for line in lines if line.strip() and line[0] != "#"]
-        _require_files(files, folder)
-    elif not folder.is_dir():
-        raise PlanError(f"there is no folder {display_path(folder)}.")
+    search = Search(config.follow_symlinks, config.hidden)
+    records = Records(*_heaps(config, train, search))
+    if held_out:
+        validation, validation_b = _heaps(config, held_out, search)
+        records = replace(
+            records,
+            validation=validation,
+            validation_b=validation_b,
+            origin=f"held out in {_names(held_out)}",
+        )
     else:
-        found = list(discover(folder, follow_symlinks=True))
-        for entry in found:
-            if entry.problem:
-                raise PlanError(f"{display_path(entry.path)}: {entry.problem}.")
-        files = [entry.path for entry in found if entry.path.suffix.lower() in READABLE]
-    if not files:
-        raise PlanError(f"{display_path(folder)} holds no pictures (of kinds that are read).")
-    return files
+        records = _split_off(config, records)
+    return replace(records, passed=tuple(search.passed), alone=tuple(search.alone), not_read=search.not_read)
 
 
-def paired_folders(first: Path, second: Path) -> tuple[tuple[Record, ...], list[Path]]:
+def _pairs(first: Path, second: Path, search: Search) -> tuple[tuple[Record, ...], list[Path]]:
     """Matches the files of two folders by their relative names without extension.
 
+    Names that differ in letter case or Unicode form alone match where no other file could be meant.
+
     Returns:
-        The pairs in the order of the first folder, and the files of both that have no partner.
+        The pairs in the order of the first folder, and the files of both that have no partner. A file whose
+        partner is there and of a kind that is not read is in neither.
 
     Raises:
         PlanError: A name stands for several files in one folder, or nothing matches.
     """
-    sides = [_by_stem(first), _by_stem(second)]
+    left, right = (_by_stem(folder, search) for folder in (first, second))
+    partner = {stem: stem for stem in left if stem in right}
+    partner |= _unique(left.keys() - partner.keys(), right.keys() - partner.keys())
     pairs = tuple(
-        Record(_relative(path, first), path, sides[1][stem])
-        for stem, path in sides[0].items()
-        if stem in sides[1]
+        Record(_relative(path, first), path, right[partner[stem]])
+        for stem, path in left.items()
+        if stem in partner
     )
-    alone = [path for stem, path in sides[0].items() if stem not in sides[1]]
-    alone += [path for stem, path in sides[1].items() if stem not in sides[0]]
+    unread = {
+        collision_key(_stem(path, folder))
+        for paths in search.not_read.values()
+        for path in paths
+        for folder in (first, second)
+        if path.is_relative_to(folder)
+    }
+    taken = set(partner.values())
+    alone = [path for stem, path in left.items() if stem not in partner and collision_key(stem) not in unread]
+    alone += [path for stem, path in right.items() if stem not in taken and collision_key(stem) not in unread]
     if not pairs:
+        why = " ".join(sentences_not_read(search.not_read))
+        if alone:
+            why = (
+                f"There are {display_path(alone[0].name)} and {display_path(alone[-1].name)}; partners agree "
+                f"in their path below the folder, extensions may differ. {why}"
+            )
         raise PlanError(
-            f"no file in {display_path(first)} has a partner of the same name in {display_path(second)} "
-            f"(there are {display_path(alone[0].name)} and {display_path(alone[-1].name)}); "
-            "partners agree in their path below the folder, extensions may differ."
+            f"no file in {display_path(first)} has a partner of the same name in {display_path(second)}. "
+            f"{why}".rstrip()
         )
     return pairs, alone
+
+
+def _unique(left: Iterable[str], right: Iterable[str]) -> dict[str, str]:
+    """Returns the names of `left` with those of `right` that some file system takes for the same."""
+    groups: dict[str, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
+    for side, names in enumerate((left, right)):
+        for name in names:
+            groups[collision_key(name)][side].append(name)
+    return {one[0]: other[0] for one, other in groups.values() if len(one) == len(other) == 1}
 
 
 def held_out_share(names: Sequence[str], fraction: float, seed: int) -> list[bool]:
@@ -242,30 +310,32 @@ def _two(root: Path, name: str) -> tuple[Path, ...] | None:
 
 
 def _heaps(
-    config: DataConfig, folders: tuple[Path, ...], notes: list[str]
+    config: DataConfig, folders: tuple[Path, ...], search: Search
 ) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
     """Returns the samples in `folders`, or those of A and those of B."""
     if config.unpaired is not None:
-        return _single(folders[:1]), _single(folders[1:])
+        return _single(folders[:1], search), _single(folders[1:], search)
     if config.paired is None:
-        return _single(folders), ()
-    pairs, alone = paired_folders(*folders)
-    if alone:
-        count = f"{len(alone)} files" if len(alone) > 1 else "1 file"
-        sentence = f"{count} in {_names(folders)} with no partner of the same name: {_names(alone)}"
-        if config.unmatched == "error":
-            raise PlanError(f"{sentence}. Add the partners, or say unmatched: skip.")
-        notes.append(f"{sentence}; they are left out.")
+        return _single(folders, search), ()
+    pairs, alone = _pairs(folders[0], folders[1], search)
+    search.alone += alone
+    if config.unmatched == "error" and (alone or search.not_read):
+        sentences = sentences_not_read(search.not_read)
+        if alone:
+            sentences.append(f"{_without_partner(alone)}. Add the partners, or say unmatched: skip.")
+        else:
+            sentences.append("To leave them and their partners out, say unmatched: skip.")
+        raise PlanError(" ".join(sentences))
     return pairs, ()
 
 
-def _single(folders: Iterable[Path]) -> tuple[Record, ...]:
+def _single(folders: Iterable[Path], search: Search) -> tuple[Record, ...]:
     """Returns one sample for each file in `folders`; of several folders, their names lead the keys."""
     folders = tuple(folders)
     records = []
     for folder in folders:
         prefix = f"{folder.name}/" if len(folders) > 1 else ""
-        records += [Record(prefix + _relative(path, folder), path) for path in files_in(folder)]
+        records += [Record(prefix + _relative(path, folder), path) for path in search.files(folder)]
     return tuple(records)
 
 
@@ -301,6 +371,7 @@ def _read_list(path: Path) -> tuple[list[Record], list[Record]]:
         reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
         rows = [(reader.line_num, row) for row in reader]
     parts: tuple[list[Record], list[Record]] = ([], [])
+    entries: Entries = {}
     for number, row in rows:
         lacking = [
             name for name in ("source", "target") if not isinstance(row.get(name), str) or not row[name]
@@ -317,17 +388,17 @@ def _read_list(path: Path) -> tuple[list[Record], list[Record]]:
             raise PlanError(
                 f"{display_path(path)}, line {number}: split is {part!r}, and may be train, val or test."
             )
-        record = Record(names[0], path.parent / names[0], path.parent / names[1])
+        record = Record(names[0], *(_as_stored(path.parent / name, entries) for name in names))
         parts[part not in TRAIN].append(record)
     _require_files([file for part in parts for record in part for file in record.files], path)
     return parts
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def _by_stem(folder: Path, search: Search) -> dict[str, Path]:
     """Returns the files below `folder` by relative name without extension."""
     found: dict[str, list[Path]] = defaultdict(list)
-    for path in files_in(folder):
-        found[Path(_relative(path, folder)).with_suffix("").as_posix()].append(path)
+    for path in search.files(folder):
+        found[_stem(path, folder)].append(path)
     clashes = [paths for paths in found.values() if len(paths) > 1]
     if clashes:
         raise PlanError(
@@ -337,12 +408,35 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return {stem: paths[0] for stem, paths in found.items()}
 
 
+def _stem(path: Path, folder: Path) -> str:
+    return Path(_relative(path, folder)).with_suffix("").as_posix()
+
+
 def _relative(path: Path, folder: Path) -> str:
     """Returns the name of `path` below `folder`, or below the folder that the list `folder` is in."""
     try:
         return path.relative_to(folder.parent if folder.is_file() else folder).as_posix()
     except ValueError:  # a list may name any place
         return path.as_posix()
+
+
+def _as_stored(path: Path, entries: Entries) -> Path:
+    """Returns `path` in the letter case and Unicode form that its file has, where only one can be meant."""
+    if path.exists() or path == path.parent:
+        return path
+    folder = _as_stored(path.parent, entries)
+    if folder not in entries:
+        entries[folder] = defaultdict(list)
+        if folder.is_dir():
+            for name in os.listdir(folder):  # noqa: PTH208
+                entries[folder][collision_key(name)].append(name)
+    names = entries[folder].get(collision_key(path.name), ())
+    return folder / names[0] if len(names) == 1 else path
+
+
+def _without_partner(paths: Sequence[Path]) -> str:
+    files = f"{len(paths)} files" if len(paths) > 1 else "1 file"
+    return f"{files} with no partner of the same name: {_names(paths)}"
 
 
 def _require_files(files: Sequence[Path], origin: Path) -> None:

@@ -4,8 +4,9 @@ Two files are partners when they lie in the same folder below those that were gi
 
 1. their names are equal; or
 2. their names without extension are; or
-3. the words of one name begin with those of the other: baby_RCAN_x4.png and baby.png; or
-4. what tells them apart from their neighbours is equal: the words without those that all names of their side
+3. they are but for letter case and Unicode form (what macOS writes and Linux does not); or
+4. the words of one name begin with those of the other: baby_RCAN_x4.png and baby.png; or
+5. what tells them apart from their neighbours is equal: the words without those that all names of their side
    share at the beginning and at the end. img_001_SRF_4_LR.png and img_001_SRF_4_HR.png are both 001.
 
 A word is a run of letters or of digits. Each rule sees what the rules before it left, and takes only partners
@@ -15,13 +16,15 @@ that have no rival.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from img2img.errors import PlanError, display_path
-from img2img.image import discover
+from img2img.image import list_images
+from img2img.image.discovery import collision_key, sentences_not_read
 
 Words = tuple[str, ...]
 LOW, HIGH = frozenset(("lr", "lrbi", "lq")), frozenset(("hr", "gt", "hq"))
@@ -42,14 +45,14 @@ class File:
     name: Path
 
     @property
-    def folder(self) -> Path:
-        """Its folder below the one that was given."""
-        return self.name.parent
+    def folder(self) -> str:
+        """What its folder below the one that was given is compared by."""
+        return collision_key(str(self.name.parent))
 
     @property
     def words(self) -> Words:
         """What the file's own name is made of, in lower case."""
-        return tuple(_WORD.findall(self.name.stem.casefold()))
+        return tuple(_WORD.findall(unicodedata.normalize("NFC", self.name.stem.casefold())))
 
 
 @dataclass
@@ -57,7 +60,7 @@ class Files:
     """The pictures of one side.
 
     Attributes:
-        found: In natural order.
+        found: In natural order; last those of kinds that are not read, which fail when they are opened.
         notes: What was left out, in sentences.
         problems: Folders that could not be listed, with the reason.
     """
@@ -67,7 +70,14 @@ class Files:
     problems: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def find(place: Path, role: str, wanted: frozenset[str], others: frozenset[str]) -> Files:
+def find(
+    place: Path,
+    role: str,
+    wanted: frozenset[str],
+    others: frozenset[str],
+    follow_symlinks: bool = False,
+    hidden: bool = False,
+) -> Files:
     """Returns the pictures at `place`, which is a folder or one file.
 
     Benchmarks often keep both resolutions in one folder: where two names differ in nothing but a word of
@@ -77,6 +87,7 @@ def find(place: Path, role: str, wanted: frozenset[str], others: frozenset[str])
         place: The folder or file.
         role: What it is to the user, for messages: "target".
         wanted, others: Words in lower case.
+        follow_symlinks, hidden: See `img2img.image.discover`.
 
     Raises:
         PlanError: There is no such place, or no picture in it.
@@ -85,12 +96,13 @@ def find(place: Path, role: str, wanted: frozenset[str], others: frozenset[str])
         return Files([File(place, Path(place.name))])
     if not place.is_dir():
         raise PlanError(f"{display_path(place)}: there is no such folder or file (the {role}).")
-    files = Files()
-    for entry in discover(place, follow_symlinks=True):
-        if entry.problem is None:
-            files.found.append(File(entry.path, entry.path.relative_to(place)))
-        else:
-            files.problems.append((entry.path, entry.problem))
+    listing = list_images(place, follow_symlinks, hidden)
+    paths = [*listing.files, *(path for some in listing.not_read.values() for path in some)]
+    files = Files(
+        [File(path, path.relative_to(place)) for path in paths],
+        [*sentences_not_read(listing.not_read), *listing.passed.notes()],
+        [(found.path, found.problem or "") for found in listing.problems],
+    )
     kept = {_with_gap(file, wanted) for file in files.found if wanted.intersection(file.words)}
     left = [
         file for file in files.found if others.intersection(file.words) and _with_gap(file, others) in kept
@@ -103,6 +115,7 @@ def find(place: Path, role: str, wanted: frozenset[str], others: frozenset[str])
         )
     if not files.found:
         why = " ".join(f"{display_path(path)}: {reason}." for path, reason in files.problems)
+        why = why or listing.passed.reasons()
         raise PlanError(f"{display_path(place)}: there is no picture here (the {role}). {why}".rstrip())
     return files
 
@@ -139,7 +152,7 @@ def match(targets: Sequence[File], others: Sequence[File], role: str) -> Matchin
     renamed: list[File] = []
     left, right = list(targets), list(others)
     rivals: dict[File, list[File]] = {}  # what files would fit that found no partner all the same
-    for rule in (_same_name, _same_stem, _beginning, _distinct_words(targets, others)):
+    for rule in (_same_name, _same_stem, _same_folded, _beginning, _distinct_words(targets, others)):
         candidates = rule(left, right)
         claims: dict[File, list[File]] = defaultdict(list)
         for target, found in candidates.items():
@@ -148,7 +161,7 @@ def match(targets: Sequence[File], others: Sequence[File], role: str) -> Matchin
         for target, found in candidates.items():
             if len(found) == 1 and claims[found[0]] == [target]:
                 partners[target] = found[0]
-                if rule not in (_same_name, _same_stem):
+                if rule not in (_same_name, _same_stem, _same_folded):
                     renamed.append(target)
             elif found:
                 rivals.setdefault(target, found)
@@ -201,6 +214,13 @@ def _stem(file: File) -> Path:
 
 _same_name = _by(lambda file: file.name, lambda file: file.name)
 _same_stem = _by(_stem, _stem)
+
+
+def _folded(file: File) -> str:
+    return collision_key(str(_stem(file)))
+
+
+_same_folded = _by(_folded, _folded)
 
 
 def _beginning(targets: Sequence[File], others: Sequence[File]) -> Candidates:

@@ -61,7 +61,15 @@ def choose_protocol(
     return SuperResolution(scale, y, grey, rgb)
 
 
-def plan(protocol: Protocol, target: Place, pred: Place | None = None, inputs: Place | None = None) -> Work:
+def plan(
+    protocol: Protocol,
+    target: Place,
+    pred: Place | None = None,
+    inputs: Place | None = None,
+    *,
+    follow_symlinks: bool = False,
+    hidden: bool = False,
+) -> Work:
     """Finds out which files belong together; opens none.
 
     Args:
@@ -70,6 +78,7 @@ def plan(protocol: Protocol, target: Place, pred: Place | None = None, inputs: P
         pred: A folder or file with predictions.
         inputs: Instead, a folder or file with what a model shall predict from. Without both the inputs are
             made from the targets, which only the sr protocol can.
+        follow_symlinks, hidden: See `img2img.image.discover`.
 
     Raises:
         PlanError: A folder does not exist or is empty.
@@ -79,7 +88,7 @@ def plan(protocol: Protocol, target: Place, pred: Place | None = None, inputs: P
         raise UsageError("predictions and inputs exclude each other: give one of them.")
     # both resolutions in one folder are usual in benchmarks of super-resolution alone
     low, high = (LOW, HIGH) if isinstance(protocol, SuperResolution) else (_NO_WORDS, _NO_WORDS)
-    targets = find(Path(target), "target", high, low)
+    targets = find(Path(target), "target", high, low, follow_symlinks, hidden)
     notes = list(targets.notes)
     problems = list(targets.problems)
     if pred is None and inputs is None:
@@ -89,7 +98,8 @@ def plan(protocol: Protocol, target: Place, pred: Place | None = None, inputs: P
     role = "prediction" if inputs is None else "input"
     place = pred if inputs is None else inputs
     assert place is not None
-    others = find(Path(place), role, *((_NO_WORDS, _NO_WORDS) if inputs is None else (low, high)))
+    wanted, unwanted = (_NO_WORDS, _NO_WORDS) if inputs is None else (low, high)
+    others = find(Path(place), role, wanted, unwanted, follow_symlinks, hidden)
     if Path(target).is_file() and Path(place).is_file():
         return Work(((targets.found[0], others.found[0]),), tuple(notes), _problems(problems))
     matching = match(targets.found, others.found, role)
@@ -214,7 +224,8 @@ def evaluate(
         protocol: "sr", "plain" or "translation" (the same as plain), or one that was made.
         scale: For sr; None takes the factor of the model.
         on_result: Called with each result as it comes; only here scores come with their pictures.
-        options: `y`, `grey` and `rgb` of `SuperResolution`; others are those of `load_model`.
+        options: `y`, `grey` and `rgb` of `SuperResolution`; `follow_symlinks` and `hidden` of
+            `img2img.image.discover`; others are those of `load_model`.
 
     Returns:
         The numbers, their means, and what could not be measured; that raises nothing.
@@ -228,6 +239,7 @@ def evaluate(
     if pred is not None and inputs is not None:
         raise UsageError("inputs are for a model; predictions are compared as they are.")
     choices = {name: options.pop(name) for name in ("y", "grey", "rgb") if name in options}
+    finding = {name: options.pop(name) for name in ("follow_symlinks", "hidden") if name in options}
     predict = None
     if scale is None and not isinstance(protocol, str):
         scale = getattr(protocol, "scale", None)
@@ -236,7 +248,7 @@ def evaluate(
         scale = own if scale is None else scale
     if isinstance(protocol, str):
         protocol = choose_protocol(protocol, scale, **choices)
-    work = plan(protocol, target, pred, inputs)
+    work = plan(protocol, target, pred, inputs, **finding)
     evaluation = Evaluation(protocol, problems=list(work.problems), notes=list(work.notes))
     for result in measure(work, protocol, predict):
         evaluation.add(result)

@@ -13,7 +13,7 @@ from img2img.image.codec import (
     prepare,
     upright,
 )
-from img2img.image.discovery import Found, discover
+from img2img.image.discovery import Found, Passed, discover, list_images
 from img2img.image.files import read_image, sweep_parts, write_bytes, write_image
 from img2img.image.image import Image, Metadata, white_of
 from img2img.image.limits import Limits
@@ -26,10 +26,12 @@ __all__ = [
     "Image",
     "Limits",
     "Metadata",
+    "Passed",
     "decode",
     "discover",
     "encode",
     "fit_reason",
+    "list_images",
     "prepare",
     "read_image",
     "sweep_parts",

@@ -1,69 +1,49 @@
-"""The image files in a folder."""
+"""The image files in a folder: one rule for converting, training and measuring (see docs/pictures.md)."""
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
+from img2img.errors import ImageFormatError, display_path
 from img2img.image.files import is_part
-from img2img.image.formats import READABLE
+from img2img.image.formats import READABLE, recognise
+from img2img.image.kinds import NOT_READ, RAW
 
-# Pictures of kinds that are not read: they are listed, so that opening them says so, rather than ignored.
-REFUSED = frozenset(
-    [
-        ".jxl",
-        ".svg",
-        ".psd",
-        ".psb",
-        ".xcf",
-        ".tga",
-        ".ico",
-        ".icns",
-        ".cur",
-        ".dds",
-        ".exr",
-        ".hdr",
-        ".eps",
-        ".ai",
-        ".pdf",
-        ".pcx",
-        ".sgi",
-        ".xbm",
-        ".xpm",
-        ".cr2",
-        ".cr3",
-        ".nef",
-        ".arw",
-        ".dng",
-        ".raf",
-        ".orf",
-        ".rw2",
-        ".jls",
-        ".jxr",
-        ".wdp",
-        ".qoi",
-        ".ora",
-        ".kra",
-    ]
-)
-CANDIDATES = READABLE | REFUSED
+CANDIDATES = READABLE | frozenset(NOT_READ)
 
 _SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r"))
+# What systems, shops of pictures and version control keep for themselves: deleted files, thumbnails, old
+# versions, caches. Nobody means these when naming the folder around them.
 _SYSTEM_FOLDERS = frozenset(
     (
-        "__macosx",
-        "$recycle.bin",
-        "system volume information",
-        "@eadir",
-        ".trashes",
-        ".spotlight-v100",
-        ".fseventsd",
+        "$recycle.bin", "recycler", "recycled", "#recycle", "@recycle", "#snapshot", "@recently-snapshot",
+        "network trash folder", "temporary items", "__macosx", "system volume information", "lost+found",
+        "@eadir", "@__thumb", ".@__thumb", ".thumb", ".thumbs", ".thumbnails", ".cache", ".dropbox.cache",
+        "__pycache__", ".ipynb_checkpoints", ".git", ".svn", ".hg", ".bzr", "cvs", ".dvc", ".stversions",
+        ".stfolder", ".sync", ".snapshot", ".snapshots", ".zfs", ".appledouble", ".appledb", ".appledesktop",
+        ".fseventsd", ".spotlight-v100", ".documentrevisions-v100", ".temporaryitems",
     )
-)
+)  # fmt: skip
+_TEMPORARY = ("~$", "~syncthing~")  # how the names of files begin that a program has not finished
 _DIGITS = re.compile("([0-9]+)")
+_NAMED = 3  # files in one message
+_WORDS = {
+    "hidden": ("hidden file or folder", "hidden files and folders"),
+    "link": ("link to a folder", "links to folders"),
+    "folder": ("folder", "folders"),
+    "system": (
+        "folder of deleted files, thumbnails or versions",
+        "folders of deleted files, thumbnails, versions",
+    ),
+    "special": ("pipe, socket or device", "pipes, sockets or devices"),
+}
 
 
 @dataclass(frozen=True)
@@ -71,12 +51,157 @@ class Found:
     """One finding of `discover`.
 
     Attributes:
-        path: A file that may be an image, or a folder that could not be listed.
-        problem: Why the folder could not be listed, as a sentence; None for a file.
+        path: A file that may be an image, or what could not be looked into.
+        problem: Why it could not: a folder that cannot be listed, a link that leads nowhere; None for a file.
+        link: Whether it is a symbolic link.
     """
 
     path: Path
     problem: str | None = None
+    link: bool = False
+
+
+@dataclass
+class Passed:
+    """What `discover` passed over, counted.
+
+    Attributes:
+        first: The first paths of each kind.
+        count: How many of each kind: "hidden", "link" (to a folder), "system", "special" (pipes, devices) and
+            "folder" (when not recursive).
+        others: How many files have which other extension.
+    """
+
+    first: dict[str, list[str]] = field(default_factory=dict)
+    count: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: str, path: str) -> None:
+        """Counts one."""
+        self.count[kind] += 1
+        some = self.first.setdefault(kind, [])
+        if len(some) < _NAMED:
+            some.append(path)
+
+    def notes(self, hidden: str = "--hidden", links: str = "--follow-symlinks") -> list[str]:
+        """Returns sentences about what may have been meant.
+
+        Args:
+            hidden: What takes hidden files, for the reader.
+            links: What follows links to folders.
+        """
+        return [
+            self._sentence(kind, option)
+            for kind, option in (("hidden", hidden), ("link", links))
+            if kind in self.count
+        ]
+
+    def reasons(self, hidden: str = "--hidden", links: str = "--follow-symlinks") -> str:
+        """Returns sentences that say why there is nothing, for where nothing was found."""
+        sentences = []
+        if self.others:
+            kinds = ", ".join(f"{count} {extension}" for extension, count in self.others.most_common(5))
+            total = self.others.total()
+            files = "The file there has" if total == 1 else f"The {total} files there have"
+            sentences.append(f"{files} no extension of a picture: {display_path(kinds)}.")
+        sentences += self.notes(hidden, links)
+        if "folder" in self.count:
+            sentences.append(self._sentence("folder", "--recursive"))
+        sentences += [self._sentence(kind) for kind in ("system", "special") if kind in self.count]
+        return " ".join(sentences) or "It is empty."
+
+    def _sentence(self, kind: str, option: str = "") -> str:
+        count, first = self.count[kind], self.first[kind]
+        names = ", ".join(map(display_path, first)) + (", ..." if count > len(first) else "")
+        them = "it" if count == 1 else "them"
+        remedy = f"; {option} takes {them}" if option else ""
+        return f"Passed over: {count} {_WORDS[kind][count != 1]} ({names}){remedy}."
+
+
+@dataclass
+class Listing:
+    """The image files of one folder.
+
+    Attributes:
+        files: Those that may be read, in natural order. One that turns out to be broken is among them, and so
+            is a link that leads nowhere: opening it tells.
+        not_read: Those of a kind that is known and not read, by the name of the kind.
+        problems: Folders that could not be listed.
+        passed: What was passed over.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    not_read: dict[str, list[Path]] = field(default_factory=dict)
+    problems: list[Found] = field(default_factory=list)
+    passed: Passed = field(default_factory=Passed)
+
+
+def list_images(folder: Path, follow_symlinks: bool = False, hidden: bool = False) -> Listing:
+    """Returns the image files below `folder`; see `discover` for the arguments."""
+    listing = Listing()
+    for found in discover(folder, True, follow_symlinks, hidden, listing.passed):
+        kind = None if found.problem else kind_not_read(found.path)
+        if kind is not None:
+            listing.not_read.setdefault(kind, []).append(found.path)
+        elif found.problem is None or found.link:
+            listing.files.append(found.path)
+        else:
+            listing.problems.append(found)
+    return listing
+
+
+def kind_not_read(path: Path) -> str | None:
+    """Returns the name of the kind of file that `path` is if it is known and not read, otherwise None.
+
+    Only files whose name says so are looked into: a JPEG that is called .heic is read.
+    """
+    extension = path.suffix.lower()
+    if extension not in NOT_READ:
+        return None
+    if extension not in RAW:
+        try:
+            with path.open("rb") as file:
+                recognise(file.read(512))
+        except ImageFormatError:
+            pass
+        except OSError:
+            return None  # opening it tells
+        else:
+            return None
+    return NOT_READ[extension]
+
+
+def sentences_not_read(groups: dict[str, list[Path]]) -> list[str]:
+    """Returns one sentence for each kind of file that is not read, with its number and name."""
+    sentences = []
+    for kind, paths in groups.items():
+        files, them = ("1 file is", "it") if len(paths) == 1 else (f"{len(paths)} files are", "them")
+        names = ", ".join(display_path(path) for path in paths[:_NAMED])
+        more = ", ..." if len(paths) > _NAMED else ""
+        sentences.append(
+            f"{files} {kind}, which is not read: {names}{more}. Convert {them} to PNG, TIFF or JPEG first."
+        )
+    return sentences
+
+
+@lru_cache(maxsize=4096)
+def _folded(character: str) -> str:
+    for folded in (character.casefold(), character.lower()):
+        if len(folded) == 1:
+            return folded
+    return character
+
+
+def collision_key(path: str) -> str:
+    """Returns a string that is equal for paths which some file system takes for the same one.
+
+    Letter case and Unicode normal form do not count. Folding goes character by character as file systems do
+    it: `ß` and `ss` stay different, because they are different files everywhere.
+    """
+    if path.isascii():
+        return path.lower()
+    folded = "".join(map(_folded, unicodedata.normalize("NFD", path)))
+    return unicodedata.normalize("NFC", folded)
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:
@@ -87,26 +212,39 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
 
 def is_system_file(name: str) -> bool:
     """Returns whether `name` belongs to an operating system or to us, and never is a user's picture."""
-    return name.casefold() in _SYSTEM_FILES or name.startswith(("._", ".img2img")) or is_part(name)
+    return (
+        name.casefold() in _SYSTEM_FILES or name.startswith(("._", ".img2img", *_TEMPORARY)) or is_part(name)
+    )
+
+
+def _is_system_folder(name: str) -> bool:
+    name = name.casefold()
+    return name in _SYSTEM_FOLDERS or name.startswith((".trash", ".img2img")) or name.endswith(".lrdata")
 
 
 def discover(
     folder: str | os.PathLike[str],
     recursive: bool = True,
     follow_symlinks: bool = False,
-    everything: bool = False,
+    hidden: bool = False,
+    passed: Passed | None = None,
 ) -> Iterator[Found]:
     """Yields the image files below `folder`, in the natural order of their names, folder by folder.
 
-    A file is a candidate when its extension is that of an image, readable or not; what it really is
-    shows when it is opened. Pipes, devices and sockets are skipped, and so are system files.
+    A file is a candidate when its extension is that of an image, readable or not, in any letter case; what it
+    really is shows when it is opened. A link to a file counts as a file of the name that the link has.
 
     Args:
-        folder: Where to look. The paths that are yielded start with it.
+        folder: Where to look, whatever its own name. The paths that are yielded start with it.
         recursive: Look into folders below it.
-        follow_symlinks: Look behind symbolic links; a folder that can be reached twice is listed once.
-        everything: Yield every regular file, whatever its extension.
+        follow_symlinks: Look into folders that symbolic links lead to. Each is listed once; one that lies
+            below `folder` is listed in its own place, so loops end.
+        hidden: Take files and folders whose name begins with a dot, too. What systems, file servers and
+            version control keep (trash, thumbnails, `.git`) is never taken.
+        passed: Receives what was passed over.
     """
+    passed = Passed() if passed is None else passed
+    root = os.path.realpath(folder) if follow_symlinks else ""
     seen: set[tuple[int, int]] = set()
     stack: list[Iterator[os.DirEntry[str]]] = []
 
@@ -124,6 +262,42 @@ def discover(
             return f"the folder cannot be listed: {error.strerror or type(error).__name__}"
         return None
 
+    def found_folder(entry: os.DirEntry[str], is_link: bool) -> Found | None:
+        name = entry.name
+        if _is_system_folder(name):
+            if not name.startswith(".img2img"):
+                passed.add("system", entry.path)
+        elif name.startswith(".") and not hidden:
+            passed.add("hidden", entry.path)
+        elif not recursive:
+            passed.add("folder", entry.path)
+        elif is_link and not follow_symlinks:
+            passed.add("link", entry.path)
+        elif not is_link or not _has_own_place(os.path.realpath(entry.path), root, hidden):
+            problem = enter(entry.path)
+            if problem is not None:
+                return Found(Path(entry.path), problem)
+        return None
+
+    def found_file(entry: os.DirEntry[str], is_link: bool) -> Found | None:
+        name = entry.name
+        extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if extension not in CANDIDATES:
+            if not is_system_file(name):
+                passed.others[extension or "without any"] += 1
+        elif is_system_file(name):
+            pass
+        elif name[0] == "." and not hidden:
+            passed.add("hidden", entry.path)
+        elif entry.is_file():
+            return Found(Path(entry.path), None, is_link)
+        elif is_link and not os.path.exists(entry.path):  # noqa: PTH110
+            target = display_path(os.readlink(entry.path))  # noqa: PTH115
+            return Found(Path(entry.path), f"it is a symbolic link to {target}, which does not exist", True)
+        else:
+            passed.add("special", entry.path)
+        return None
+
     problem = enter(os.fspath(folder))
     if problem is not None:
         yield Found(Path(folder), problem)
@@ -132,18 +306,19 @@ def discover(
         if entry is None:
             stack.pop()
             continue
+        is_link = entry.is_symlink()
         try:
-            if entry.is_dir(follow_symlinks=follow_symlinks):
-                name = entry.name.casefold()
-                if recursive and name not in _SYSTEM_FOLDERS and not name.startswith(".img2img"):
-                    problem = enter(entry.path)
-                    if problem is not None:
-                        yield Found(Path(entry.path), problem)
-            elif (
-                (everything or os.path.splitext(entry.name)[1].lower() in CANDIDATES)  # noqa: PTH122
-                and not is_system_file(entry.name)
-                and entry.is_file(follow_symlinks=follow_symlinks)
-            ):
-                yield Found(Path(entry.path))
+            found = (found_folder if entry.is_dir() else found_file)(entry, is_link)
         except OSError as error:
-            yield Found(Path(entry.path), f"it cannot be examined: {error.strerror or type(error).__name__}")
+            reason = f"it cannot be examined: {error.strerror or type(error).__name__}"
+            found = Found(Path(entry.path), reason, is_link)
+        if found is not None:
+            yield found
+
+
+def _has_own_place(real: str, root: str, hidden: bool) -> bool:
+    """Returns whether the folder `real` lies below `root` where it is listed without any link."""
+    if real != root and not real.startswith(root.rstrip(os.sep) + os.sep):
+        return False
+    below = Path(real).parts[len(Path(root).parts) :]
+    return not any(_is_system_folder(name) or (name.startswith(".") and not hidden) for name in below)

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from img2img.errors import ImageLimitError, ImageReadError, ImageWriteError, display_path
+from img2img.errors import ImageFormatError, ImageLimitError, ImageReadError, ImageWriteError, display_path
 from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS, EncodeOptions, decode, encode
 from img2img.image.image import Image
+from img2img.image.kinds import NOT_READ, RAW
 from img2img.image.limits import Limits
 
 _HOST = hashlib.sha256(socket.gethostname().encode("utf-8", "replace")).hexdigest()[:8]
@@ -43,6 +44,10 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
     Raises:
         ImageReadError: See `read_image`.
     """
+    if path.suffix.lower() in RAW:  # its first picture may be a thumbnail that can be read
+        kind = NOT_READ[path.suffix.lower()]
+        reason = f"this is {kind}, which is not read; develop it to PNG, TIFF or JPEG first"
+        raise ImageFormatError(reason, path)
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -52,6 +57,11 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
             raise ImageLimitError(_too_large(status.st_size, limits), path)
         with path.open("rb") as file:
             data = file.read(limits.max_file_size + 1)
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            target = display_path(path.readlink())
+            raise ImageReadError(f"it is a symbolic link to {target}, which does not exist", path) from error
+        raise ImageReadError(f"the file cannot be opened: {_why(error)}", path) from error
     except OSError as error:
         raise ImageReadError(f"the file cannot be opened: {_why(error)}", path) from error
     if len(data) > limits.max_file_size:  # it grew since it was measured

@@ -233,15 +233,28 @@ def test_links_below_the_output_do_not_lead_out_of_it(tmp_path, target):
         plan([tmp_path / "in"], tmp_path / "out")
 
 
-def test_symlinks_are_followed_on_request_only(tmp_path):
+def test_links_to_files_stand_where_they_are_and_folders_are_followed_on_request(tmp_path):
     tree(tmp_path / "in", "a.jpg")
     tree(tmp_path / "more", "b.jpg")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "more")
     (tmp_path / "in" / "c.jpg").symlink_to(tmp_path / "more" / "b.jpg")
+    (tmp_path / "in" / "gone.jpg").symlink_to("nowhere")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
-    assert [i.relative for i in plan([tmp_path / "in"], tmp_path / "out").items] == ["a.jpg"]
+    made = plan([tmp_path / "in"], tmp_path / "out")
+    assert [i.relative for i in made.items] == ["a.jpg", "c.jpg"]
+    assert [(u.source.name, "nowhere" in u.reason) for u in made.unreadable] == [("gone.jpg", True)]
+    assert len(made.notes) == 1 and "2 links to folders" in made.notes[0]
     followed = plan([tmp_path / "in"], tmp_path / "out", Rules(follow_symlinks=True))
     assert [i.relative for i in followed.items] == ["a.jpg", "c.jpg", "link/b.jpg"]
+    assert not followed.notes
+
+
+def test_what_a_link_in_an_input_folder_leads_to_is_never_written(tmp_path):
+    tree(tmp_path / "in", "x.jpg")
+    tree(tmp_path / "out", "a.jpg")
+    (tmp_path / "in" / "a.jpg").symlink_to(tmp_path / "out" / "a.jpg")
+    with pytest.raises(PlanError, match="would replace the input"):
+        plan([tmp_path / "in"], tmp_path / "out")
 
 
 def test_a_link_into_the_output_is_refused_when_links_are_followed(tmp_path):
@@ -303,7 +316,13 @@ def test_include_and_exclude(tmp_path):
 def test_nothing_matched_has_a_reason(tmp_path):
     tree(tmp_path / "in", "a.txt")
     made = plan([tmp_path / "in"], tmp_path / "out")
-    assert made.items == () and "no image" in made.reason
+    assert made.items == () and "no image" in made.reason and "1 .txt" in made.reason
+    assert (
+        "1 folder"
+        in plan(
+            [tree(tmp_path / "up", "sub/a.jpg").parent / "up"], tmp_path / "out", Rules(recursive=False)
+        ).reason
+    )
     tree(tmp_path / "in", "a.jpg")
     assert "--include" in plan([tmp_path / "in"], tmp_path / "out", Rules(include=("*.png",))).reason
     assert plan([tmp_path / "in"], tmp_path / "out").reason is None

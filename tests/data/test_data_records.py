@@ -11,6 +11,7 @@ from worlds import fill, noise, pairs, write
 from img2img.data import DataConfig
 from img2img.data.records import find_records
 from img2img.errors import PlanError
+from img2img.image.discovery import collision_key
 
 
 def names(records: tuple) -> list[str]:  # type: ignore[type-arg]
@@ -38,6 +39,81 @@ def test_missing_partners_are_named_before_a_run_or_left_out(tmp_path: Path) -> 
     records = find_records(DataConfig(paired=(a, b), unmatched="skip", validation_fraction=0))
     assert len(records.train) == 3
     assert "lonely.png" in records.notes[0]
+
+
+NFC, NFD = "\u00e9", "e\u0301"  # the same letter as Linux and as macOS writes it
+
+
+def test_letter_case_and_unicode_form_keep_no_partners_apart(tmp_path: Path) -> None:
+    a = fill(tmp_path / "A", [f"{NFC}.png", f"{NFD}tude/1.png", "IMG_2.PNG", "Deep/3.png", "x.png"])
+    b = fill(tmp_path / "B", [f"{NFD}.png", f"{NFC}tude/1.bmp", "img_2.png", "deep/3.PNG", "x.png"])
+    records = find_records(DataConfig(paired=(a, b), validation_fraction=0)).train
+    assert len(records) == 5
+    for record in records:
+        assert record.target is not None
+        one, other = (collision_key(str(p.with_suffix("").relative_to(tmp_path))) for p in record.files)
+        assert (one[0], other[0]) == ("a", "b") and one[1:] == other[1:]
+    fill(a, ["y.png", "Y.png"])
+    fill(b, ["y.png", "Y.png"])
+    records = find_records(DataConfig(paired=(a, b), validation_fraction=0)).train
+    assert [(r.source.name, r.target.name) for r in records if r.target and r.key.lower() == "y.png"] == [
+        ("Y.png", "Y.png"),
+        ("y.png", "y.png"),
+    ]
+    (b / "Y.png").rename(b / "z.png")
+    (b / "y.png").unlink()
+    with pytest.raises(PlanError, match="3 files"):  # which of two it goes with is not for us to say
+        find_records(DataConfig(paired=(a, b)))
+
+
+def test_a_list_may_name_files_in_another_letter_case_and_unicode_form(tmp_path: Path) -> None:
+    fill(tmp_path / "Bilder", [f"{NFD}.PNG", "b.png"])
+    rows = ["source,target", f"bilder/{NFC}.png,Bilder/B.png"]
+    (tmp_path / "list.csv").write_text("\n".join(rows), "utf-8")
+    (record,) = find_records(DataConfig(list=tmp_path / "list.csv", validation_fraction=0)).train
+    assert record.source == tmp_path / "Bilder" / f"{NFD}.PNG"
+    assert record.target == tmp_path / "Bilder" / "b.png"
+    fill(tmp_path / "Bilder", ["c.png", "C.png"])
+    (tmp_path / "list.txt").write_text(f"Bilder/{NFC}.png\n", "utf-8")
+    config = DataConfig(unpaired=(tmp_path / "list.txt", tmp_path / "list.txt"), validation_fraction=0)
+    assert find_records(config).train[0].source.name == f"{NFD}.PNG"
+
+
+def test_kinds_that_are_not_read_are_told_by_number_and_name(tmp_path: Path) -> None:
+    """Not as files without a partner, and not in silence."""
+    a, b = pairs(tmp_path, 5)
+    for i in (3, 4):
+        (a / f"{i}.png").unlink()
+        (a / f"{i}.PSD").write_bytes(b"8BPS" + bytes(30))
+    with pytest.raises(PlanError) as caught:
+        find_records(DataConfig(paired=(a, b)))
+    assert "2 files are PSD, which is not read" in str(caught.value)
+    assert "partner of the same name" not in str(caught.value) and "unmatched: skip" in str(caught.value)
+    records = find_records(DataConfig(paired=(a, b), unmatched="skip", validation_fraction=0))
+    assert len(records.train) == 3 and len(records.notes) == 1 and "2 files are PSD" in records.notes[0]
+    records = find_records(DataConfig(images=a, validation_fraction=0))
+    assert len(records.train) == 3 and "2 files are PSD" in records.notes[0]
+    for path in a.glob("*.png"):
+        path.unlink()
+    with pytest.raises(PlanError, match="2 files are PSD"):
+        find_records(DataConfig(images=a))
+
+
+def test_trash_links_and_hidden_files_are_treated_as_everywhere(tmp_path: Path) -> None:
+    a, b = pairs(tmp_path, 3)
+    write(a, ".ipynb_checkpoints/1-checkpoint.png", noise(0))
+    write(a, ".Trash-1000/files/old.png", noise(0))
+    write(a, ".hidden.png", noise(0))
+    stored = write(tmp_path, "store/s.png", noise(7))
+    for folder in (a, b):
+        (folder / "linked.png").symlink_to(stored)
+    (a / "more").symlink_to(tmp_path / "store")
+    records = find_records(DataConfig(paired=(a, b), validation_fraction=0))
+    assert [record.key for record in records.train] == ["0.png", "1.png", "2.png", "linked.png"]
+    assert len(records.notes) == 2
+    assert "data.hidden=true" in records.notes[0] and "data.follow_symlinks=true" in records.notes[1]
+    config = DataConfig(paired=(a, b), follow_symlinks=True, hidden=True, unmatched="skip")
+    assert {path.name for path in find_records(config).alone} == {".hidden.png", "s.png"}
 
 
 def test_a_name_for_two_files_is_an_error_with_both(tmp_path: Path) -> None:

@@ -37,6 +37,11 @@ def matched(targets: list[str], others: list[str]) -> tuple[dict[str, str], dict
         (["1.png", "10.png", "11.png"], ["1_fake.png", "10_fake.png", "11_fake.png"]),
         (["Ä b.png", "c.png"], ["ä b_x2.png", "c_x2.png"]),
         (["a.png", "a.jpg"], ["a.png", "a.jpg"]),
+        (["\u00e9.png", "b.png"], ["e\u0301.png", "b.png"]),  # as Linux and as macOS writes it
+        (["caf\u00e9_1.png", "the\u0301_1.png"], ["cafe\u0301_1_x4.png", "th\u00e9_1_x4.png"]),
+        (["IMG_1.JPG", "IMG_2.JPG"], ["img_1.png", "img_2.png"]),
+        (["Test/a.png", "b.png"], ["test/A.PNG", "b.png"]),
+        (["\u00c9/a.png", "b.png"], ["e\u0301/a_x4.png", "b_x4.png"]),
     ],
 )
 def test_partners(targets: list[str], others: list[str]) -> None:
@@ -78,6 +83,13 @@ def test_rivals_are_named_and_left_out() -> None:
     assert not pairs and set(problems) == {"a.png", "a.jpg", "a.webp"}
 
 
+def test_letter_case_decides_where_it_has_to() -> None:
+    assert matched(["a.png", "A.png"], ["A.png", "a.png"])[0] == {"a.png": "a.png", "A.png": "A.png"}
+    assert matched(["a.png"], ["A.png", "a.jpg"])[0] == {"a.png": "a.jpg"}
+    pairs, problems = matched(["aa.png", "b.png"], ["aA.png", "Aa.png", "b.png"])
+    assert pairs == {"b.png": "b.png"} and "several predictions match" in problems["aa.png"]
+
+
 def test_strangers_do_not_become_partners() -> None:
     assert matched(["cat.png"], ["car.png"])[0] == {}
     assert matched(["scene_1.png"], ["scene_10.png"])[0] == {}
@@ -116,5 +128,8 @@ def test_links_are_followed(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this system lets nobody make links")
     found = find(tmp_path / "set", "target", HIGH, LOW)
+    assert [file.name.as_posix() for file in found.found] == ["1.png"]
+    assert "1 link to a folder" in found.notes[0] and "--follow-symlinks" in found.notes[0]
+    found = find(tmp_path / "set", "target", HIGH, LOW, follow_symlinks=True)
     assert [file.name.as_posix() for file in found.found] == ["1.png", "more/1.png", "more/2.png"]
-    assert not found.problems
+    assert not found.problems and not found.notes

@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from pictures import from_pillow, picture, smooth
 
-from img2img.errors import ImageFitError, ImageLimitError, ImageReadError, ImageWriteError
-from img2img.image import Limits, discover, read_image, sweep_parts, write_bytes, write_image
+from img2img.errors import (
+    ImageFitError,
+    ImageFormatError,
+    ImageLimitError,
+    ImageReadError,
+    ImageWriteError,
+)
+from img2img.image import (
+    Image,
+    Limits,
+    Passed,
+    discover,
+    list_images,
+    read_image,
+    sweep_parts,
+    write_bytes,
+    write_image,
+)
 from img2img.image import files as files_module
+from img2img.image.discovery import sentences_not_read
 
 NAMES = {
     "plain": "x.png",
@@ -191,7 +210,7 @@ def test_a_part_from_before_this_process_is_dead_although_its_number_lives(tmp_p
 # finding
 
 
-def _names(folder: Path, **options: bool) -> list[str]:
+def _names(folder: Path, **options: Any) -> list[str]:
     return [os.fspath(found.path.relative_to(folder)) for found in discover(folder, **options)]
 
 
@@ -213,31 +232,119 @@ def test_natural_order(tmp_path: Path) -> None:
     assert _names(tmp_path, recursive=False) == expected[3:]
 
 
+TRASH_AND_CACHES = (
+    ".Trash-1000/files", ".Trash", ".Trashes", "#recycle", "$RECYCLE.BIN/S-1-5", "RECYCLER", "@Recycle",
+    "@eaDir", ".ipynb_checkpoints", ".thumbnails", ".thumb", ".@__thumb", ".cache", ".git", ".svn", ".hg",
+    "__pycache__", ".dropbox.cache", ".stversions", ".stfolder", ".sync", "lost+found", ".AppleDouble",
+    ".fseventsd",
+    ".DocumentRevisions-V100", ".TemporaryItems", "__MACOSX", "Previews.lrdata", "System Volume Information",
+    ".img2img", "sub/.Trash-0",
+)  # fmt: skip
+
+
 def test_what_is_no_user_s_picture_is_left_out(tmp_path: Path) -> None:
     for name in (
-        "Thumbs.db", ".DS_Store", "desktop.ini", "._x.jpg", "__MACOSX/x.jpg", "@eaDir/x.jpg", "notes.txt",
-        ".img2img-00000000-1-1.part", ".img2img-manifest.jsonl", ".img2img/x.png", "x.png", ".hidden.png",
-        "README.md", "y.tga", "z.HEIC", "no_extension",
+        "Thumbs.db", ".DS_Store", "desktop.ini", "._x.jpg", "~$x.jpg", "x.jpg.part", ".syncthing.x.jpg.tmp",
+        "~syncthing~x.jpg", ".img2img-00000000-1-1.part", ".img2img-manifest.jsonl", "notes.txt", "x.png",
+        "README.md", "y.tga", "z.HEIC", "W.TIFF", "no_extension",
+        *(f"{name}/x.png" for name in TRASH_AND_CACHES),
     ):  # fmt: skip
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    assert _names(tmp_path) == [".hidden.png", "x.png", "y.tga", "z.HEIC"]
-    everything = _names(tmp_path, everything=True)
-    assert {"notes.txt", "no_extension", "x.png"} <= set(everything)
-    assert not any(".DS_Store" in name or "img2img" in name or "MACOSX" in name for name in everything)
+    for hidden in (False, True):
+        assert _names(tmp_path, hidden=hidden) == ["W.TIFF", "x.png", "y.tga", "z.HEIC"]
+    assert _names(tmp_path / ".Trash") == ["x.png"], "what is named itself is meant"
 
 
-def test_links_are_followed_only_on_request_and_loops_end(tmp_path: Path) -> None:
-    (tmp_path / "a/b").mkdir(parents=True)
-    (tmp_path / "a/x.png").touch()
-    (tmp_path / "a/b/loop").symlink_to(tmp_path / "a")
-    (tmp_path / "link.png").symlink_to(tmp_path / "a/x.png")
-    (tmp_path / "dangling.png").symlink_to(tmp_path / "gone.png")
-    (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
-    assert _names(tmp_path) == ["a/x.png"]
-    followed = {found.path.name: found.problem for found in discover(tmp_path, follow_symlinks=True)}
-    assert followed.pop("self.png") is not None
-    assert followed == {"x.png": None, "link.png": None}
+def test_hidden_files_and_folders_are_told_and_taken_on_request(tmp_path: Path) -> None:
+    for name in ("a.png", ".b.png", ".stash/c.png", ".stash/deep/d.png", ".notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    passed = Passed()
+    assert _names(tmp_path, passed=passed) == ["a.png"]
+    (note,) = passed.notes()
+    assert (
+        "2 hidden files and folders" in note and ".b.png" in note and ".stash" in note and "--hidden" in note
+    )
+    assert _names(tmp_path, hidden=True) == [".b.png", ".stash/c.png", ".stash/deep/d.png", "a.png"]
+
+
+def test_links_to_files_are_followed_and_broken_ones_told(tmp_path: Path) -> None:
+    """As in the caches of Hugging Face, DVC and git-annex: every file is a link into a store."""
+    folder = tmp_path / "in"
+    (folder / "a").mkdir(parents=True)
+    (tmp_path / "blob").touch()
+    (folder / "link.png").symlink_to(tmp_path / "blob")
+    (folder / "a" / "chain.JPG").symlink_to("../link.png")
+    (folder / "dangling.png").symlink_to("../gone")
+    (folder / "dangling.txt").symlink_to("../gone")
+    (folder / "self.png").symlink_to("self.png")
+    (folder / "zero.png").symlink_to("/dev/zero")
+    passed = Passed()
+    found = {f.path.relative_to(folder).as_posix(): f for f in discover(folder, passed=passed)}
+    assert {name for name, f in found.items() if f.problem is None} == {"link.png", "a/chain.JPG"}
+    assert all(f.link for f in found.values())
+    assert "../gone, which does not exist" in (found["dangling.png"].problem or "")
+    assert found["self.png"].problem and "dangling.txt" not in found
+    assert passed.count["special"] == 1, "a device is no file, whatever its link is called"
+
+
+def test_links_to_folders_are_told_followed_on_request_and_loops_end(tmp_path: Path) -> None:
+    for name in ("in/z/x.png", "in/.old/o.png", "more/m.png", "more/deep/n.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    folder = tmp_path / "in"
+    (folder / "a").symlink_to(folder / "z")  # sorts before the folder itself
+    (folder / "current").symlink_to(".old")
+    (folder / "z" / "loop").symlink_to("..")
+    (folder / "more").symlink_to(tmp_path / "more")
+    (folder / "more again").symlink_to(tmp_path / "more")
+    (tmp_path / "more" / "back").symlink_to(folder)
+    passed = Passed()
+    assert _names(folder, passed=passed) == ["z/x.png"]
+    assert passed.count["link"] == 5
+    assert "5 links to folders" in passed.notes()[1] and "--follow-symlinks" in passed.notes()[1]
+    assert _names(folder, follow_symlinks=True) == [
+        "current/o.png",
+        "more/deep/n.png",
+        "more/m.png",
+        "z/x.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        ({}, "empty"),
+        ({"a.mov": ""}, "no extension of a picture: 1 .mov"),
+        ({".a.png": ""}, "--hidden"),
+        ({".Trash-1000/a.png": ""}, "deleted files"),
+        ({"sub": "/"}, "--follow-symlinks"),
+    ],
+)
+def test_that_there_is_nothing_has_its_true_reason(tmp_path: Path, make: dict[str, str], reason: str) -> None:
+    for name, target in make.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(target) if target else (tmp_path / name).touch()
+    passed = Passed()
+    assert _names(tmp_path, passed=passed) == []
+    assert reason in passed.reasons()
+
+
+def test_kinds_that_are_not_read_go_by_their_content_and_cameras_by_their_name(tmp_path: Path) -> None:
+    write_image(Image(np.zeros((4, 4, 3), np.uint8)), tmp_path / "a.tif")
+    for name in ("b.psd", "c.NEF", "d.dng"):
+        shutil.copy(tmp_path / "a.tif", tmp_path / name)
+    (tmp_path / "e.psd").write_bytes(b"8BPS" + bytes(40))
+    (tmp_path / "f.SVG").write_bytes(b"<svg/>")
+    listing = list_images(tmp_path)
+    assert [path.name for path in listing.files] == ["a.tif", "b.psd", "d.dng"]
+    names = {kind: [path.name for path in paths] for kind, paths in listing.not_read.items()}
+    assert names == {"NEF (camera raw)": ["c.NEF"], "PSD": ["e.psd"], "SVG": ["f.SVG"]}
+    with pytest.raises(ImageFormatError, match=r"NEF \(camera raw\), which is not read"):
+        read_image(tmp_path / "c.NEF")
+    (raw, *_) = sentences_not_read(listing.not_read)
+    assert raw.startswith("1 file is NEF (camera raw), which is not read: ") and "c.NEF" in raw
 
 
 def test_only_regular_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
