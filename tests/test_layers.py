@@ -22,7 +22,7 @@ LAYERS = [
     ["models", "losses", "metrics", "processors"],
     ["image"],
     ["registry", "config", "fetch"],
-    ["errors", "types"],
+    ["errors", "types", "files"],
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 ONLY_IN = {

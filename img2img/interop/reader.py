@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from img2img.checkpoint import KEY, ModelInfo, open_model, read_header, read_tensors, restore
-from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError
+from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError, display_path
+from img2img.files import open_regular
 from img2img.interop.community import is_installed, open_community
 from img2img.interop.layouts import Recognised, layouts
+from img2img.interop.pickled import Foreign, Pickled, Unusable, read_pickled
 from img2img.models import Generator
 
 # what people wrap weights in; averaged weights are the better ones, so they come first
@@ -28,7 +26,8 @@ WRAPPERS = (
 )
 GENERATOR = re.compile(r"(?i:(net_?)?(g|gen|generator)(_\w+)?)([AB]2?[AB]?)?|ema_model|model_ema")
 MOST_PREFIXES = 8
-MAX_INFLATION = 20  # weights hardly compress: more than this is a file that was made to fill the memory
+LONGEST_KEY = 200
+_SHARED = 8  # times that the bytes of a file may count, in layers that share them or in networks that do
 
 
 def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
@@ -51,10 +50,11 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         metadata = read_header(path).get("__metadata__")
         if isinstance(metadata, dict) and KEY in metadata:
             return open_model(path)
-        content: Any = read_tensors(path)
+        tensors = read_tensors(path)
+        held = Pickled(tensors, (), sum(value.numel() * value.element_size() for value in tensors.values()))
     else:
-        content = _load(path)
-    state = _unwrap(content, path)
+        held = read_pickled(path)
+    state = _unwrap(held, path)
     try:
         found = recognise(state)
         other = open_community(state) if found is None and not _is_discriminator(state) else None
@@ -64,7 +64,7 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         generator, info = other
         return generator, replace(info, origin={**info.origin, "file": path.name})
     if found is None:
-        raise UnknownModelError(_unknown(state, content), path)
+        raise UnknownModelError(_unknown(state, held.content), path)
     generator = restore(found.spec, found.state, path)
     origin = {"layout": found.layout, **found.info.origin, "file": path.name}
     return generator, replace(found.info, origin=origin)
@@ -76,20 +76,30 @@ def recognise(state: Mapping[str, Tensor]) -> Recognised | None:
     Raises:
         ModelError: A layout knows it and cannot use it.
     """
+    if any(len(key) > LONGEST_KEY for key in state):
+        return None
     for view in _views(state):
         for name in layouts:
-            if found := layouts[name](view):
-                return found
+            try:
+                if found := layouts[name](view):
+                    return found
+            except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+                raise ModelError(
+                    f"has the names of {name}, but tensors that do not fit them ({error}); it is damaged or "
+                    "made by hand."
+                ) from error
     return None
 
 
 def _is_safetensors(path: Path) -> bool:
     """Tells by the content; raises ModelError for what is no readable file."""
     try:
-        if not path.is_file():
-            raise ModelError("is not a file." if path.exists() else "does not exist.", path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(16)
+    except FileNotFoundError:
+        raise ModelError("does not exist.", path) from None
+    except IsADirectoryError:
+        raise ModelError("is not a file.", path) from None
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror or error}", path) from error
     if not start:
@@ -97,84 +107,17 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix.lower() == ".safetensors" or start[8:9] == b"{"
 
 
-def _load(path: Path) -> Any:
-    """Unpickles tensors and plain containers, nothing else."""
-    if zipfile.is_zipfile(path):
-        _check_zip(path)
-    else:
-        with path.open("rb") as file:
-            start = file.read(4)
-            if start == b"PK\x03\x04":  # the directory of a zip file is at its end
-                raise ModelError("is truncated: the end of its zip file is missing; copy it again.", path)
-            if start[:1] != b"\x80":  # every pickle since protocol 2
-                raise UnknownModelError(
-                    "is neither a PyTorch checkpoint nor a safetensors file; models in other formats "
-                    "(ONNX, ncnn, TensorFlow) are not read.",
-                    path,
-                )
-    try:
-        with warnings.catch_warnings(action="ignore"):  # torch's remarks are not for the user
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise _refused(str(error), path) from None
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-    ) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"is truncated or damaged and cannot be opened ({reason}).", path) from None
-
-
-def _check_zip(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ModelError(f"is a damaged zip file ({error}).", path) from None
-    names = {Path(entry.filename).name for entry in entries}
-    if "constants.pkl" in names:
-        raise UnknownModelError(
-            "is a TorchScript program, not a checkpoint: it holds code. Save its state_dict with torch.save.",
-            path,
-        )
-    if "data.pkl" not in names:
-        raise UnknownModelError("is a zip file, but not one that torch.save wrote.", path)
-    inflated = sum(entry.file_size for entry in entries)
-    if inflated > max(2**26, MAX_INFLATION * path.stat().st_size):
-        raise ModelError(f"would unpack to {inflated} bytes; no weights compress that well.", path)
-
-
-def _refused(message: str, path: Path) -> ModelError:
-    """Makes a sentence of what torch's restricted unpickler says."""
-    if found := re.search(r"unsupported (?:global|class)[: ]+(?:GLOBAL )?([\w.]+)", message, re.IGNORECASE):
-        return UnsafeCheckpointError(
-            f"was not opened: it holds {found[1]} beside its weights, and unpickling that could run code. If "
-            "you trust where it comes from, save only its state_dict with torch.save on a machine that may "
-            "run it, and import that.",
-            path,
-        )
-    if "truncated" in message or "Ran out of input" in message:
-        return ModelError("is truncated or damaged; copy it again.", path)
-    reason = next((line for line in message.splitlines() if "unsupported" in line.lower()), "")
-    return UnsafeCheckpointError(
-        f"was not opened: it is damaged or holds more than weights. {reason}".rstrip(), path
-    )
-
-
-def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
+def _unwrap(held: Pickled, path: Path) -> dict[str, Tensor]:
     """Takes wrappers off until the tensors lie open; what is not a tensor beside them is left out."""
+    content, holders = held.content, _holders(held.content)
     for _ in range(4):
-        if not isinstance(content, Mapping):
+        if not isinstance(content, dict):
             break
-        inner = next((content[key] for key in WRAPPERS if _holds_tensors(content.get(key))), None)
-        if inner is None and not any(isinstance(value, Tensor) for value in content.values()):
-            names = [key for key, value in content.items() if _holds_tensors(value)]
+        inner = next((content[key] for key in WRAPPERS if id(content.get(key)) in holders), None)
+        if inner is None and not any(isinstance(value, _TENSORS) for value in content.values()):
+            if opaque := next((content[key] for key in WRAPPERS if isinstance(content.get(key), Foreign)), None):
+                raise _unsafe(opaque.name, path)
+            names = [key for key, value in content.items() if id(value) in holders]
             names = names if len(names) == 1 else _generators(names)
             if len(names) > 1:
                 raise UnknownModelError(_several(names), path)
@@ -182,21 +125,73 @@ def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
         if inner is None:
             break
         content = inner
-    if isinstance(content, torch.Tensor) or not isinstance(content, Mapping):
+    if isinstance(content, Foreign):
+        raise _unsafe(content.name, path)
+    if not isinstance(content, dict):
         raise UnknownModelError(f"holds a {type(content).__name__}, not the weights of a network.", path)
-    state = {
-        key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)
-    }
+    state: dict[str, Tensor] = {}
+    for key, value in content.items():
+        if isinstance(value, Unusable):
+            raise ModelError(
+                f"holds {value.kind} tensors, for example {_short(key)}; only plain ones are read. Save the "
+                "weights of the network as it was trained, on a device, in fp32 or half precision.",
+                path,
+            )
+        if isinstance(key, str) and isinstance(value, Tensor):
+            state[key] = value
     if not state:
+        for value in content.values():
+            if isinstance(value, Foreign):
+                raise _unsafe(value.name, path)
         raise UnknownModelError(_unknown(state, content), path)
+    if sum(value.numel() * value.element_size() for value in state.values()) > _SHARED * held.stored:
+        raise ModelError("was made to fill the memory: its tensors overlap, many times over.", path)
     return state
 
 
-def _holds_tensors(value: Any) -> bool:
-    """Returns whether `value` is a state dict, or wraps one."""
-    if not isinstance(value, Mapping) or not value:
-        return False
-    return any(isinstance(inner, Tensor) or _holds_tensors(inner) for inner in list(value.values())[:1000])
+_TENSORS = (Tensor, Unusable)
+
+
+def _holders(content: Any) -> set[int]:
+    """Returns the ids of the dictionaries from which a tensor can be reached, through dictionaries.
+
+    Each is visited once, however often others refer to it, and also where they refer to each other.
+    """
+    owners: dict[int, list[int]] = {}
+    waiting, seen, found = [content], set(), []
+    while waiting:
+        each = waiting.pop()
+        if not isinstance(each, dict) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        if any(isinstance(value, _TENSORS) for value in each.values()):
+            found.append(id(each))
+        for value in each.values():
+            if isinstance(value, dict):
+                owners.setdefault(id(value), []).append(id(each))
+                waiting.append(value)
+    holders: set[int] = set()
+    while found:
+        each = found.pop()
+        if each not in holders:
+            holders.add(each)
+            found += owners.get(each, [])
+    return holders
+
+
+def _unsafe(name: str, path: Path) -> UnsafeCheckpointError:
+    return UnsafeCheckpointError(
+        f"was not opened: it holds {display_path(name)[:100]} in place of weights, and unpickling that could "
+        "run code. If you trust where it comes from, save only its state_dict with torch.save on a machine "
+        "that may run it, and import that.",
+        path,
+    )
+
+
+def _short(key: object) -> str:
+    """Returns a key for a message."""
+    text = display_path(key) if isinstance(key, str) else repr(key)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
 def _views(state: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
@@ -232,7 +227,7 @@ def _generators(names: Iterable[Any]) -> list[str]:
 
 def _several(names: Sequence[str]) -> str:
     return (
-        f"holds several generators ({', '.join(names)}); save the one you want with torch.save in a file "
+        f"holds several generators ({', '.join(map(_short, names[:9]))}); save the one you want with torch.save in a file "
         "of its own, and open that."
     )
 
@@ -250,9 +245,9 @@ def _unknown(state: Mapping[str, Tensor], content: Any) -> str:
         )
     known = ", ".join(layouts)
     if not state:
-        keys = ", ".join(repr(key) for key in list(content)[:5]) or "none at all"
+        keys = ", ".join(repr(_short(key)) for key in list(content)[:5]) or "none at all"
         return f"holds no weights; its entries are {keys}. Known layouts: {known}."
-    first = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(state.items())[:5])
+    first = ", ".join(f"{_short(key)} {tuple(value.shape)}" for key, value in list(state.items())[:5])
     more = "" if is_installed() else " spandrel knows more: pip install 'img2img[community]'."
     return f"has a layout that is not known. Its first keys: {first}. Known layouts: {known}.{more}"
 
