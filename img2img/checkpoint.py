@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import safetensors.torch
@@ -32,13 +32,23 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from img2img.errors import ConfigError, ImageWriteError, ModelError, UnknownModelError
+from img2img.errors import ConfigError, ImageWriteError, ModelError, UnknownModelError, display_path
+from img2img.files import open_regular
 from img2img.image import write_bytes
 from img2img.models import ArchSpec, Generator, build, generators
 
 FORMAT = 1
 KEY = "img2img"
 MAX_HEADER = 16 * 2**20  # RRDBNet-23 has 702 tensors and needs 0.1 MiB
+
+# bits of a number, by the names that safetensors gives its types
+_BITS = (
+    {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "C64": 64}
+    | {f"{kind}{bits}": bits for kind in "IUF" for bits in (8, 16, 32, 64)}
+    | {"BF16": 16, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
+)
+_WIDTHS = {"in_channels", "out_channels", "features", "growth"}  # arguments that count channels
+_FEW = 64  # what any other argument that counts may be, also in a file of few tensors
 
 Output = Literal["like_input", "own"]
 
@@ -163,7 +173,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
     for name, value in found.items():
         if facts[name] != value:
             raise ModelError(
-                f"contradicts itself: it says {name} {facts[name]}, its network has {value}.", path
+                f"contradicts itself: it says {name} {_short(facts[name])}, its network has {value}.", path
             )
     return generator, info
 
@@ -186,7 +196,7 @@ def restore(
 
     Args:
         spec: The architecture.
-        state: Its tensors by their names in the network; floating-point ones may have any precision.
+        state: Its tensors by their names in the network; weights are floating-point numbers of any precision.
         path: The file they come from, for messages.
 
     Raises:
@@ -195,6 +205,14 @@ def restore(
     """
     generator = _fit(spec, {name: tuple(value.shape) for name, value in state.items()}, path)
     expected = generator.state_dict()
+    for name, value in state.items():
+        if (expected[name].is_floating_point() and not value.is_floating_point()) or value.is_complex():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ModelError(
+                f"holds {kind} numbers where weights belong, for example in {_short(name)}; weights are "
+                "fp32, fp64, bf16, fp16 or fp8. Of a quantized model take the one that was quantized.",
+                path,
+            )
     ready = {name: value.to(expected[name].dtype, copy=True) for name, value in state.items()}
     for name, value in ready.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
@@ -216,8 +234,8 @@ def read_header(path: str | PathLike[str]) -> dict[str, Any]:
         ModelError: The file cannot be read, is truncated, or is not a safetensors file.
     """
     try:
-        size = Path(path).stat().st_size
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > size - 8:
                 raise ModelError(
@@ -234,11 +252,13 @@ def read_header(path: str | PathLike[str]) -> dict[str, Any]:
         raise ModelError(f"cannot be read: {error.strerror or error}", path) from error
     try:
         header = json.loads(text)
-        ends = [_end(entry) for name, entry in header.items() if name != "__metadata__"]
+        ends = [_end(name, entry) for name, entry in header.items() if name != "__metadata__"]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ModelError(
             "is not a safetensors file: its header is not the JSON that it should be.", path
         ) from None
+    except ModelError as error:
+        raise ModelError(error.reason, path) from None
     if 8 + length + max(ends, default=0) > size:
         missing = 8 + length + max(ends) - size
         raise ModelError(f"is truncated: {missing} bytes are missing at its end; copy it again.", path)
@@ -253,19 +273,42 @@ def read_tensors(path: str | PathLike[str]) -> dict[str, Tensor]:
     """
     read_header(path)
     try:
-        return safetensors.torch.load(Path(path).read_bytes())
+        with open_regular(path) as file:
+            return safetensors.torch.load(file.read())
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror or error}", path) from error
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"is damaged: {error}.", path) from error
 
 
-def _end(entry: Mapping[str, Any]) -> int:
-    """Returns where the data of a header entry ends; for nonsense TypeError, KeyError or ValueError."""
-    _, end = entry["data_offsets"]
-    if not all(type(n) is int and n >= 0 for n in (end, *entry["shape"])):
+def _end(name: str, entry: Mapping[str, Any]) -> int:
+    """Returns where the data of a header entry ends.
+
+    Raises:
+        ModelError: Its shape takes another number of bytes than it says, or its type is not read.
+        TypeError, KeyError, ValueError: It is nonsense.
+    """
+    start, end = entry["data_offsets"]
+    bits, shape = _BITS.get(entry["dtype"]), entry["shape"]
+    if not all(type(n) is int and 0 <= n < 2**63 for n in (start, end, *shape)) or len(shape) > 64:
         raise ValueError
+    if bits is None:
+        raise ModelError(f"holds tensors of the type {_short(entry['dtype'])}, for example {_short(name)}.")
+    count = 1
+    for n in shape:
+        count = min(count * n, 2**63)  # however long the shape is, the number stays short
+    if count * bits != 8 * (end - start):
+        raise ModelError(
+            f"is damaged: {_short(name)} is said to be {_short(str(tuple(shape)))} and to take "
+            f"{end - start} bytes; both cannot be."
+        )
     return int(end)
+
+
+def _short(text: Any) -> str:
+    """Returns a name out of a file for a message."""
+    text = display_path(str(text))
+    return text if len(text) <= 80 else f"{text[:76]} ..."
 
 
 def _facts(generator: Generator) -> dict[str, Any]:
@@ -328,8 +371,19 @@ def _is_palette(value: Any) -> bool:
     )
 
 
-class _NoFilling(TorchFunctionMode):
-    """Leaves weights unfilled: pointless on the meta device, and torch takes 150 MiB and seconds for it."""
+class _Frugal(TorchFunctionMode):
+    """Leaves weights unfilled, and stops a network that becomes larger than the file it is built for.
+
+    Filling is pointless on the meta device, and torch takes 150 MiB and seconds for it. The device spares the
+    memory of the weights, but not that of the layers: a file of a few bytes may ask for millions of them.
+
+    Args:
+        tensors: How many tensors may be made.
+    """
+
+    def __init__(self, tensors: int) -> None:
+        super().__init__()
+        self._left = tensors
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -337,26 +391,45 @@ class _NoFilling(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is Tensor.normal_ or getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
+        if func in _FACTORIES:
+            self._left -= 1
+            if self._left < 0:
+                raise _TooLargeError
         return func(*args, **kwargs)
+
+
+_FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.tensor)
+
+
+class _TooLargeError(Exception):
+    """A network has more tensors than the file."""
 
 
 def _fit(
     spec: ArchSpec, shapes: Mapping[str, tuple[int, ...]], path: str | PathLike[str] | None
 ) -> Generator:
     """Builds the network of `spec` without memory (on the meta device) and compares `shapes` with it."""
-    # a hostile header may ask for a billion blocks: no number in it can exceed what the tensors can fill
-    most = max(4096, len(shapes), *(n for shape in shapes.values() for n in shape)) if shapes else 4096
-    if any(number > most for number in _integers(spec.arguments)):
-        raise ModelError(f"asks for a network that its weights cannot fill: {spec}.", path)
+    refused = ModelError(f"asks for a network that its weights cannot fill: {_short(spec)}.", path)
+    # a hostile header may ask for a billion blocks: there are no more layers than tensors, no wider ones
+    # than the tensors are
+    most = max(_FEW, len(shapes))
+    widest = max([_FEW, *(n for shape in shapes.values() if 0 not in shape for n in shape)])
+    for name, value in spec.arguments.items():
+        if isinstance(value, list | tuple | dict):
+            raise ModelError(f"has arguments that do not fit {_short(spec.name)}: {_short(name)}.", path)
+        if isinstance(value, int | float) and not 0 <= value <= (widest if name in _WIDTHS else most):
+            raise refused
     try:
-        with torch.device("meta"), _NoFilling():
+        with torch.device("meta"), _Frugal(2 * len(shapes) + _FEW):
             generator = build(spec)
+    except _TooLargeError:
+        raise refused from None
     except ConfigError as error:
         raise ModelError(f"describes a network that this img2img cannot build: {error}", path) from error
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise ModelError(f"has arguments that do not fit {spec.name}: {error}.", path) from error
+    except (TypeError, ValueError, ArithmeticError, LookupError, RuntimeError) as error:
+        raise ModelError(f"has arguments that do not fit {spec.name}: {_short(error)}.", path) from error
     expected = {name: tuple(value.shape) for name, value in generator.state_dict().items()}
-    where = f"does not fit {spec.name} {spec.arguments}"
+    where = f"does not fit {spec.name} {spec.arguments if len(str(spec.arguments)) < 400 else ''}".rstrip()
     if missing := [name for name in expected if name not in shapes]:
         raise ModelError(f"{where}: {_some(missing)} missing.", path)
     if extra := [name for name in shapes if name not in expected]:
@@ -367,16 +440,6 @@ def _fit(
     return generator
 
 
-def _integers(value: Any) -> Iterable[int]:
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for item in value:
-            yield from _integers(item)
-    elif isinstance(value, (int, float)):
-        yield int(value) if abs(value) < 2**63 else 2**63
-
-
 def _some(names: list[str]) -> str:
     rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + rest
+    return ", ".join(map(_short, names[:3])) + rest

@@ -13,6 +13,7 @@ import torch
 
 from img2img.checkpoint import KEY, MAX_HEADER, ModelInfo, fingerprint, open_model, read_header, save_model
 from img2img.errors import ModelError, UnknownModelError
+from img2img.interop import open_checkpoint
 from img2img.models import Compact, RRDBNet, SRResNet
 
 
@@ -224,3 +225,75 @@ def test_weights_in_half_precision_and_averages_in_full(tmp_path, dtype):
         assert torch.equal(opened.state_dict()[name], kept.to(value.dtype))
     facts = json.loads(read_header(tmp_path / "m.safetensors")["__metadata__"][KEY])
     assert facts["sha256"] == fingerprint(stored)
+
+
+def lie(path, header: dict, data: bytes = b"") -> None:
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets", "dtype"),
+    [
+        ([10**12], [0, 0], "F32"),
+        ([10**6, 10**6, 10**6], [0, 64], "F32"),
+        ([16], [0, 64], "F64"),
+        ([2**62, 4], [0, 0], "U8"),
+        ([3], [8, 4], "U8"),
+        ([16], [0, 64], "F7"),
+        ([16], [0, 64], ["F32"]),
+        ([], [0, 0], "F32"),
+        ([1] * 1000, [0, 4], "F32"),
+    ],
+)
+def test_a_tensor_that_is_said_to_be_larger_than_its_bytes(tmp_path, shape, offsets, dtype):
+    path = tmp_path / "x.safetensors"
+    lie(path, {"a": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}, bytes(64))
+    with pytest.raises(ModelError, match=r"both cannot be|of the type|not a safetensors file"):
+        read_header(path)
+
+
+def test_tensors_that_share_their_bytes(path):
+    entry = {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}
+    lie(path, {f"body.{i}.weight": entry for i in range(1000)}, bytes(64))
+    with pytest.raises(ModelError, match="is damaged"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [
+        ("compact", {"convs": 30_000}),
+        ("compact", {"convs": 4000}),
+        ("rrdbnet", {"blocks": 4096, "features": 1, "growth": 1}),
+        ("rrdbnet", {"features": 10**9}),
+        ("rrdbnet", {"blocks": -1}),
+        ("rrdbnet", {"blocks": 1e9}),
+        ("rrdbnet", {"scale": 10**400}),
+        ("unet", {"downs": 10**6}),
+        ("resnet", {"downs": 4000}),
+        ("resnet", {"blocks": [1, 2]}),
+        ("resnet", {"features": 2.5}),
+        ("edsr", {"scale": 2**40}),
+        ("srresnet", {"blocks": True, "features": 0}),
+    ],
+)
+@pytest.mark.parametrize("large", [False, True])
+def test_arguments_that_the_weights_cannot_fill(path, monkeypatch, architecture, arguments, large):
+    """Neither a long tensor nor an empty one of a long shape makes room for more layers."""
+    made = []
+    monkeypatch.setattr(torch.nn.Conv2d, "reset_parameters", lambda self: made.append(self))
+    state = {"a": torch.zeros(40_000), "b": torch.zeros(0, 10**9)} if large else {"a": torch.zeros(1)}
+    rewrite(path, architecture=architecture, arguments=arguments)
+    facts = json.loads(read_header(path)["__metadata__"][KEY]) | {"sha256": fingerprint(state)}
+    path.write_bytes(safetensors.torch.save(state, {KEY: json.dumps(facts)}))
+    with pytest.raises(ModelError, match=r"cannot fill|do not fit|cannot build|does not fit"):
+        open_model(path)
+    assert len(made) < 100
+
+
+def test_messages_do_not_repeat_what_a_header_is_full_of(path):
+    rewrite(path, origin={}, arguments={"scale\x1b]0;": "x" * 100_000, "features": "y" * 100_000})
+    with pytest.raises(ModelError) as caught:
+        open_model(path)
+    assert len(str(caught.value)) < 2000 and "\x1b" not in str(caught.value)

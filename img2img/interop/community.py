@@ -17,6 +17,41 @@ from img2img.models import ArchSpec, Generator
 
 UNKNOWN_RADIUS = 10**6  # tiles then overlap and are blended
 PURPOSES = ("SR", "Restoration")
+ADVICE = "spandrel knows more: pip install 'img2img[community]'."
+_SWIN = "layers.0.residual_group.blocks.0."
+# networks that people own, each by keys that only it has; the more special one of two comes first
+_KEYS = {
+    "HAT": ("conv_first.weight", "layers.0.residual_group.overlap_attn.relative_position_bias_table"),
+    "ATD": ("conv_first.weight", "layers.0.residual_group.layers.0.sigma"),
+    "SRFormer": ("conv_first.weight", f"{_SWIN}attn.aligned_relative_position_index"),
+    "Swin2SR": ("conv_first.weight", f"{_SWIN}attn.logit_scale"),
+    "SwinIR": ("conv_first.weight", f"{_SWIN}attn.relative_position_bias_table"),
+    "DRCT": ("conv_first.weight", "layers.0.swin1.norm1.weight"),
+    "RGT": ("before_RG.1.weight", "layers.0.blocks.0.gamma"),
+    "DAT": ("before_RG.1.weight", "layers.0.blocks.0.norm1.weight"),
+    "GRL": ("conv_first.weight", "norm_start.weight", "layers.0.blocks.0.attn.proj.weight"),
+    "OmniSR": ("input.weight", "residual_layer.0.residual_layer.0.layer.0.fn.0.weight"),
+    "SPAN": ("conv_cat.weight", "block_1.c1_r.eval_conv.weight"),
+    "RealPLKSR": ("feats.0.weight", "feats.1.lk.conv.weight", "feats.1.norm.weight"),
+    "PLKSR": ("feats.0.weight", "feats.1.lk.conv.weight"),
+    "DITN": ("UFONE.0.ITLs.0.attn.temperature",),
+    "SAFMN": ("to_feat.weight", "feats.0.safm.mfr.0.weight"),
+    "SCUNet": ("m_head.0.weight", "m_body.0.trans_block.ln1.weight"),
+    "DRUNet": ("m_head.weight", "m_down1.0.res.0.weight"),
+    "FBCNN": ("m_head.weight", "qf_pred.0.weight"),
+    "NAFNet": ("intro.weight", "encoders.0.0.conv1.weight"),
+    "Restormer": ("patch_embed.proj.weight", "encoder_level1.0.attn.temperature"),
+    "Uformer": ("input_proj.proj.0.weight", "encoderlayer_0.blocks.0.norm1.weight"),
+    "RCAN": ("head.0.weight", "body.0.body.0.body.3.conv_du.0.weight"),
+}
+_OTHER_PURPOSES = {
+    "GFPGAN": ("toRGB.0.weight", "stylegan_decoder.style_mlp.1.weight"),
+    "CodeFormer": ("position_emb", "quantize.embedding.weight"),
+    "RestoreFormer": ("encoder.conv_in.weight", "quantize.embedding.weight"),
+    "MAT": ("synthesis.first_stage.conv_first.conv.resample_filter",),
+    "LaMa": ("model.1.ffc.convl2l.weight",),
+    "DDColor": ("encoder.arch.downsample_layers.0.0.weight",),
+}
 
 
 class Community(Generator):
@@ -53,6 +88,32 @@ def is_installed() -> bool:
     return True
 
 
+def known_elsewhere(state: Mapping[str, Tensor]) -> str | None:
+    """Returns the sentence for a network that spandrel has and img2img has not, told by its keys, or None."""
+
+    def named(table: Mapping[str, tuple[str, ...]]) -> str | None:
+        return next((name for name, keys in table.items() if all(key in state for key in keys)), None)
+
+    if name := named(_OTHER_PURPOSES):
+        return _other_purpose(name)
+    name = named(_KEYS)
+    if name is None:
+        return None
+    if is_installed():
+        return f"is a {name} model of a kind that this version of spandrel does not open."
+    return (
+        f"is a {name} model, an architecture that img2img does not have and the extra `community` "
+        "opens: pip install 'img2img[community]'."
+    )
+
+
+def _other_purpose(name: str) -> str:
+    return (
+        f"is a {name} model, which spandrel knows, but it takes more than a picture, or is for faces, "
+        "inpainting or colouring; only super-resolution and restoration models are run."
+    )
+
+
 def open_community(state: Mapping[str, Tensor]) -> tuple[Generator, ModelInfo] | None:
     """Returns the network that spandrel recognises in `state`, or None if it does not, or is not installed.
 
@@ -73,10 +134,7 @@ def open_community(state: Mapping[str, Tensor]) -> tuple[Generator, ModelInfo] |
         raise ModelError(f"is damaged, or not what spandrel takes it for ({reason[:200]}).") from error
     name = descriptor.architecture.name
     if not isinstance(descriptor, ImageModelDescriptor) or descriptor.purpose not in PURPOSES:
-        raise UnknownModelError(
-            f"is a {name} model, which spandrel knows, but it takes more than a picture, or is for faces "
-            "or inpainting; only super-resolution and restoration models are run."
-        )
+        raise UnknownModelError(_other_purpose(name))
     generator = Community(descriptor)
     generator.spec = ArchSpec(f"spandrel {name}", {"tags": list(descriptor.tags)})
     return generator.eval(), ModelInfo(origin={"layout": f"{name}, opened with spandrel"})

@@ -21,8 +21,8 @@ def compact(state: Mapping[str, Tensor]) -> Recognised | None:
     Raises:
         ModelError: It is one without PReLU: its activation has no weights, so the file does not say which.
     """
-    places = [int(found[1]) for key in state if (found := re.fullmatch(r"body\.(\d+)\.weight", key))]
-    if not places or not all(re.fullmatch(r"body\.\d+\.(weight|bias)", key) for key in state):
+    places = [int(found[1]) for key in state if (found := re.fullmatch(r"body\.(\d{1,4})\.weight", key))]
+    if not places or not all(re.fullmatch(r"body\.\d{1,4}\.(weight|bias)", key) for key in state):
         return None
     first, last = state.get("body.0.weight"), state[f"body.{max(places)}.weight"]
     if first is None or first.ndim != 4 or last.ndim != 4 or max(places) % 2:

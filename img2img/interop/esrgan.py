@@ -88,7 +88,7 @@ def _from_middle(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _from_old(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Renames by position: an upsampling step takes three places, activations and enlargements count."""
-    places = sorted(int(key.split(".")[1]) for key in state if re.fullmatch(r"model\.\d+\.weight", key))
+    places = sorted(int(key.split(".")[1]) for key in state if re.fullmatch(r"model\.\d{1,4}\.weight", key))
     steps = len(places) - 3
     modules = {"0": "conv_first", str(3 * steps + 2): "conv_hr", str(3 * steps + 4): "conv_last"}
     modules |= {str(3 * step): f"conv_up{step}" for step in range(1, steps + 1)}

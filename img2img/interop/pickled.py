@@ -110,7 +110,9 @@ def _read_zip(file: BinaryIO, path: Path) -> Pickled:
     try:
         archive = zipfile.ZipFile(file)
     except zipfile.BadZipFile:  # its directory is at its end
-        raise ModelError("is truncated: the end of its zip file is missing or damaged; copy it again.") from None
+        raise ModelError(
+            "is truncated: the end of its zip file is missing or damaged; copy it again."
+        ) from None
     with archive:
         records = {entry.filename: entry for entry in archive.infolist()}
         root = _root(records)
@@ -125,7 +127,9 @@ def _read_zip(file: BinaryIO, path: Path) -> Pickled:
             record = records.get(f"{root}data/{key}")
             if record is None or record.file_size != size:
                 found = "missing" if record is None else f"of {record.file_size} bytes and not of {size}"
-                raise ModelError(f"is damaged: its record data/{display_path(key)} is {found}; copy it again.")
+                raise ModelError(
+                    f"is damaged: its record data/{display_path(key)} is {found}; copy it again."
+                )
 
         storages = _Storages(reserve)
         machine = _Machine(storages, size)
@@ -174,7 +178,9 @@ def _read_legacy(file: BinaryIO, path: Path) -> Pickled:
 
     def reserve(key: str, length: int) -> None:
         if storages.total + length > size:
-            raise ModelError(f"is truncated: its tensors take more than the {size} bytes of the file; copy it again.")
+            raise ModelError(
+                f"is truncated: its tensors take more than the {size} bytes of the file; copy it again."
+            )
 
     storages = _Storages(reserve)
     machine = _Machine(storages, size)
@@ -212,7 +218,7 @@ class _Rest:
 
 def _fill(blocks: Iterable[bytes], storage: Tensor) -> None:
     """Puts bytes into a storage (N,), which they fill."""
-    target = memoryview(storage.numpy())
+    target = memoryview(storage.numpy().data)
     for block in blocks:
         target[: len(block)] = block
         target = target[len(block) :]
@@ -400,6 +406,7 @@ class _Machine:
         stack: list[Any] = []
         marks: list[list[Any]] = []
         memo: dict[int, Any] = {}
+        argument: Any
         for opcode, argument, _ in pickletools.genops(file):
             self._spend(1)
             name = opcode.name

@@ -14,7 +14,7 @@ from torch import Tensor
 from img2img.checkpoint import KEY, ModelInfo, open_model, read_header, read_tensors, restore
 from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError, display_path
 from img2img.files import open_regular
-from img2img.interop.community import is_installed, open_community
+from img2img.interop.community import ADVICE, is_installed, known_elsewhere, open_community
 from img2img.interop.layouts import Recognised, layouts
 from img2img.interop.pickled import Foreign, Pickled, Unusable, read_pickled
 from img2img.models import Generator
@@ -115,7 +115,9 @@ def _unwrap(held: Pickled, path: Path) -> dict[str, Tensor]:
             break
         inner = next((content[key] for key in WRAPPERS if id(content.get(key)) in holders), None)
         if inner is None and not any(isinstance(value, _TENSORS) for value in content.values()):
-            if opaque := next((content[key] for key in WRAPPERS if isinstance(content.get(key), Foreign)), None):
+            if opaque := next(
+                (content[key] for key in WRAPPERS if isinstance(content.get(key), Foreign)), None
+            ):
                 raise _unsafe(opaque.name, path)
             names = [key for key, value in content.items() if id(value) in holders]
             names = names if len(names) == 1 else _generators(names)
@@ -227,8 +229,8 @@ def _generators(names: Iterable[Any]) -> list[str]:
 
 def _several(names: Sequence[str]) -> str:
     return (
-        f"holds several generators ({', '.join(map(_short, names[:9]))}); save the one you want with torch.save in a file "
-        "of its own, and open that."
+        f"holds several generators ({', '.join(map(_short, names[:9]))}); save the one you want with "
+        "torch.save in a file of its own, and open that."
     )
 
 
@@ -248,7 +250,10 @@ def _unknown(state: Mapping[str, Tensor], content: Any) -> str:
         keys = ", ".join(repr(_short(key)) for key in list(content)[:5]) or "none at all"
         return f"holds no weights; its entries are {keys}. Known layouts: {known}."
     first = ", ".join(f"{_short(key)} {tuple(value.shape)}" for key, value in list(state.items())[:5])
-    more = "" if is_installed() else " spandrel knows more: pip install 'img2img[community]'."
+    for view in _views(state):
+        if sentence := known_elsewhere(view):
+            return sentence
+    more = "" if is_installed() else f" {ADVICE}"
     return f"has a layout that is not known. Its first keys: {first}. Known layouts: {known}.{more}"
 
 
