@@ -10,6 +10,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 0x8769, 0x8825, 0xA005
 SUB_DIRECTORIES = frozenset((EXIF_IFD, GPS_IFD, INTEROP_IFD))
 
@@ -45,7 +47,7 @@ _CODES = {
     17: "q",
     18: "Q",
 }
-SHORT, LONG, UNDEFINED = 3, 4, 7
+BYTE, SHORT, LONG, RATIONAL, UNDEFINED, DOUBLE = 1, 3, 4, 5, 7, 12
 _CLASSIC_TYPES = 13
 _MAX_ENTRIES = 4096
 _MAX_DEPTH = 4
@@ -147,16 +149,19 @@ class Reader:
         entry_size, inline, at_code = (20, 8, "Q") if self.is_big else (12, 4, "I")
         fields: dict[int, Field] = {}
         broken: set[int] = set()
+        self._budget -= next_at - begin
+        if self._budget < 0:
+            raise BrokenDirectoryError(f"the directory at {start} shares its bytes with others")
         for entry in range(begin, next_at, entry_size):
             tag, kind, n = struct.unpack_from(f"{self.order}HH{at_code}", self.data, entry)
             size = n * _SIZES.get(kind, 0)
             at = entry + entry_size - inline
             if size > inline:
                 (at,) = struct.unpack_from(self.order + at_code, self.data, at)
-            self._budget -= size
-            if kind not in _SIZES or at + size > len(self.data) or self._budget < 0:
+            if kind not in _SIZES or at + size > len(self.data) or size > self._budget:
                 broken.add(tag)
                 continue
+            self._budget -= size
             fields.setdefault(tag, Field(kind, n, bytes(self.data[at : at + size]), entry, at))
         following = self.next_after(start)
         return Directory(fields, self.order, start, next_at, following, frozenset(broken))
@@ -211,6 +216,14 @@ Tree = dict[int, "Field | Tree"]
 def numbers(order: str, kind: int, *values: int) -> Field:
     """Returns a field of whole numbers."""
     return Field(kind, len(values), struct.pack(f"{order}{len(values)}{_CODES[kind]}", *values))
+
+
+def reordered(field: Field, before: str, after: str) -> Field:
+    """Returns a field whose bytes are in the order `after` instead of `before`."""
+    width = _SIZES[field.type] // (2 if field.type in (5, 10) else 1)
+    if before == after or width == 1:
+        return field
+    return Field(field.type, field.count, np.frombuffer(field.raw, f"u{width}").byteswap().tobytes())
 
 
 def build(tree: Mapping[int, Field | Tree], order: str, at: int) -> bytes:

@@ -3,29 +3,38 @@
 What the samples mean (depth, byte order, prediction, palette, alpha, CMYK) is decided here, because OpenCV
 and Pillow each get a good part of it wrong: OpenCV gives palette numbers, raw CMYK and 8-bit colours
 multiplied with their alpha, Pillow cuts 16-bit colours to 8, and neither has more than four channels.
-Kinds whose compression is tied to what the samples mean, JPEG and fax, go to Pillow as a whole.
+Kinds whose compression is tied to what the samples mean, such as JPEG and fax, go to libtiff as a whole.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 import zlib
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
 
 from img2img.errors import ImageFormatError, ImageReadError, ImageWriteError
-from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
+from img2img.image import geo
+from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.formats.tiff_colours import STRAIGHT, interpret
+from img2img.image.formats.tiff_pages import pictures
 from img2img.image.formats.tiff_samples import (
+    ADOBE_DEFLATE,
     BITS,
     COMPRESSION,
     EXTRA_SAMPLES,
     FLOAT,
     GREY,
     HEIGHT,
-    ICC,
+    ICC_LAB,
+    IN_PYTHON,
     LAB,
+    LOSSLESS,
+    NONE,
     ORIENTATION,
     PHOTOMETRIC,
     PLANAR,
@@ -39,16 +48,20 @@ from img2img.image.formats.tiff_samples import (
     TILE_HEIGHT,
     TILE_WIDTH,
     UNSIGNED,
+    WHITE_IS_ZERO,
     WIDTH,
-    XMP,
     YCBCR,
     Layout,
     read_samples,
+    start,
 )
+from img2img.image.formats.tiff_whole import FAX, HARMLESS, WHOLE, linear_space, read_whole
 from img2img.image.ifd import (
+    BYTE,
     EXIF_IFD,
     GPS_IFD,
     LONG,
+    RATIONAL,
     SHORT,
     UNDEFINED,
     BrokenDirectoryError,
@@ -60,19 +73,40 @@ from img2img.image.ifd import (
     numbers,
 )
 from img2img.image.image import Image
-from img2img.image.pillow import decode_with
 
+_XMP, _IPTC, _ICC = 700, 33723, 34675
+_DESCRIBED, _ACROSS, _DOWN, _UNIT = 270, 282, 283, 296  # ImageDescription, XResolution, YResolution
 _STRUCTURE = frozenset((*range(WIDTH, STRIP_SIZES + 1), PLANAR, *range(PREDICTOR, SAMPLE_FORMAT + 1))) - {
     *range(269, 273),  # descriptions in words
 }
 # What describes the picture rather than its storage, and may go from one file to another.
-_DESCRIPTION = frozenset(
-    (*range(40091, 40096), 270, 271, 272, 282, 283, 296, 305, 306, 315, 316, 318, 319, 532, 33432)
-)  # fmt: skip
-
-# None, LZW, Deflate under two numbers, PackBits, LZMA, ZSTD.
-_LOSSLESS = frozenset((1, 5, 8, 32946, 32773, 34925, 50000))
-_WHOLE = frozenset((2, 3, 4, 6, 7, 32771))  # fax in its kinds, JPEG in two
+_DESCRIPTION = {
+    *(_DESCRIBED, _ACROSS, _DOWN, _UNIT, EXIF_IFD, GPS_IFD),
+    *(*range(40091, 40096), 271, 272, 305, 306, 315, 316, 318, 319, 532, 33432),
+}
+_NAMES = {
+    6: "old JPEG",
+    32895: "IT8",
+    32909: "PixarLog",
+    33003: "JPEG 2000",
+    33004: "JPEG 2000",
+    33005: "JPEG 2000",
+    34661: "JBIG",
+    34712: "JPEG 2000",
+    34713: "Nikon's",
+    34887: "LERC",
+    34892: "lossy JPEG of DNG",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+# Descriptions that programs make for themselves: they state sizes, channels and pages.
+_MACHINE = re.compile(
+    rb"^\s*(ImageJ=|Aperio|SCANIMAGE|SI\.|state\.|\[Frame|<MetaData|<Image )|<OME[ :>]|<ome:OME"
+    rb"|^\s*\{.*?\"(shape|axes|width|Width|Summary)\"\s*:",
+    re.DOTALL,
+)
+_LOOK = 2**16  # bytes of a description that are looked at
 
 _STRIP = 2**20  # bytes in a strip that we write, before compression
 _LEVEL = 4  # zlib effort: 0.45 s for 12 megapixels, within a tenth of the smallest
@@ -84,100 +118,128 @@ def matches(data: bytes) -> bool:
 
 
 def probe(data: bytes) -> Header:
-    """Reads the first directory and counts the others."""
+    """Reads the directory of the picture, and counts the pictures."""
     try:
         reader = Reader(data)
-        directory = reader.directory(reader.first)
+        first, directory, frames = pictures(reader)
+        said = {
+            **reader.tree(first.start),
+            **(reader.tree(directory.start) if directory is not first else {}),
+        }
     except BrokenDirectoryError as error:
         raise ImageReadError(f"the TIFF file is truncated or broken: {error}") from error
     if directory.broken & _STRUCTURE:
         raise ImageReadError("the TIFF file is truncated or broken: what describes its picture is not in it")
-    width, height = directory.number(WIDTH, 0), directory.number(HEIGHT, 0)
-    channels = directory.number(SAMPLES, 1)
-    bits = directory.numbers(BITS) or (1,)
-    kinds = directory.numbers(SAMPLE_FORMAT) or (UNSIGNED,)
-    if len(set(bits)) > 1 or len(set(kinds)) > 1:
-        raise ImageFormatError(f"this TIFF file has channels of different depths {bits}, which is not read")
-    tile = None
-    if TILE_WIDTH in directory.fields:
-        tile = directory.number(TILE_WIDTH, 0), directory.number(TILE_HEIGHT, 0)
-    layout = Layout(
-        directory=directory,
-        is_big=reader.is_big,
-        bits=bits[0],
-        kind=UNSIGNED if kinds[0] == 4 else kinds[0],
-        compression=directory.number(COMPRESSION, 1),
-        photometric=directory.number(PHOTOMETRIC, GREY),
-        planes=channels if directory.number(PLANAR, 1) == 2 else 1,
-        tile=tile,
-        rows=min(directory.number(ROWS_PER_STRIP, height) or height, height),
-        extra=directory.numbers(EXTRA_SAMPLES),
+    layout, channels = _layout(directory)
+    header = Header(
+        directory.number(WIDTH, 0),
+        directory.number(HEIGHT, 0),
+        channels,
+        frames,
+        sample_bytes=1 << ((layout.bits - 1) // 8).bit_length(),
+        space=linear_space(layout),
+        details=layout,
     )
-    header = Header(width, height, channels, frames=_count(reader, directory), details=layout)
-    if ICC in directory.fields:
-        header.icc = directory.fields[ICC].raw or None
-    if XMP in directory.fields:
-        header.xmp = directory.fields[XMP].raw
-    header.orientation = directory.number(ORIENTATION, 0)
-    if not 1 <= header.orientation <= 8:
-        header.orientation = None
-    header.exif = _description(reader)
+    for tag, name in ((_XMP, "xmp"), (_IPTC, "iptc"), (_ICC, "icc")):
+        field = said.get(tag)
+        if isinstance(field, Field) and field.raw:
+            setattr(header, name, field.raw)
+    if layout.photometric in (LAB, ICC_LAB):
+        header.icc = None  # it is one for colours that are converted here
+    turn = directory.number(ORIENTATION, first.number(ORIENTATION, 0))
+    header.orientation = turn if 1 <= turn <= 8 else None
+    header.resolution = _resolution(said, reader.order)
+    header.geo = geo.tags(said, reader.order)
+    if header.geo and turn > 1:
+        header.geo = {}
+        header.warnings.append(geo.DROPPED)
+    header.exif = _description(said, reader.order, header)
     if directory.broken:
         header.warnings.append("some tags of the TIFF file point outside of it and were ignored")
     return header
 
 
-def _count(reader: Reader, directory: Directory) -> int:
-    """Returns the number of directories in the chain; a loop ends it."""
-    seen, at = {directory.start}, directory.next
-    while at and at not in seen and len(seen) <= MAX_PARTS:
-        try:
-            following = reader.next_after(at)
-        except BrokenDirectoryError:
-            break
-        seen.add(at)
-        at = following
-    return len(seen)
+def _layout(directory: Directory) -> tuple[Layout, int]:
+    """Returns how the samples of a picture are stored, and how many channels there are."""
+    height, channels = directory.number(HEIGHT, 0), directory.number(SAMPLES, 1)
+    bits = directory.numbers(BITS) or (1,)
+    kinds = directory.numbers(SAMPLE_FORMAT) or (UNSIGNED,)
+    compression = directory.number(COMPRESSION, NONE)
+    if channels < 1:
+        raise ImageReadError("the TIFF file is broken: its picture has no channels")
+    if len(set(bits)) > 1 or len(set(kinds)) > 1:
+        raise ImageFormatError(f"this TIFF file has channels of different depths {bits}, which is not read")
+    tile = None
+    if TILE_WIDTH in directory.fields:
+        tile = directory.number(TILE_WIDTH, 0), directory.number(TILE_HEIGHT, 0)
+        if 0 in tile:
+            raise ImageReadError(f"the TIFF file is broken: its tiles are {tile[0]} x {tile[1]} pixels")
+    unsaid = WHITE_IS_ZERO if compression in FAX else RGB if channels == 3 else GREY
+    layout = Layout(
+        directory=directory,
+        bits=bits[0],
+        kind=UNSIGNED if kinds[0] == 4 else kinds[0],
+        compression=compression,
+        photometric=directory.number(PHOTOMETRIC, unsaid),
+        planes=channels if directory.number(PLANAR, 1) == 2 else 1,
+        tile=tile,
+        rows=min(directory.number(ROWS_PER_STRIP, height) or height, height) or 1,
+        extra=directory.numbers(EXTRA_SAMPLES),
+    )
+    return layout, channels
 
 
-def _description(reader: Reader) -> bytes | None:
+def _resolution(said: Tree, order: str) -> tuple[float, float] | None:
+    """Returns pixels per inch across and down, when the file says them."""
+    values = []
+    for tag in (_ACROSS, _DOWN):
+        field = said.get(tag)
+        if not isinstance(field, Field) or field.type != RATIONAL or len(field.raw) < 8:
+            return None
+        above, below = struct.unpack_from(order + "II", field.raw)
+        values.append(above / below if below else 0.0)
+    unit = said.get(_UNIT)
+    factor = {2: 1.0, 3: 2.54}.get(
+        struct.unpack_from(order + "H", unit.raw)[0] if isinstance(unit, Field) else 2
+    )
+    return None if factor is None or 0 in values else (values[0] * factor, values[1] * factor)
+
+
+def _description(said: Tree, order: str, header: Header) -> bytes | None:
     """Returns what the file says about its picture as an EXIF block, or None when it says nothing."""
-    tree = reader.tree(reader.first)
-    kept: Tree = {
-        tag: item for tag, item in tree.items() if tag in _DESCRIPTION or tag in (EXIF_IFD, GPS_IFD)
-    }
-    if not kept:
-        return None
-    magic = b"II*\0\x08\0\0\0" if reader.order == "<" else b"MM\0*\0\0\0\x08"
-    return magic + build(kept, reader.order, 8)
+    kept = {tag: item for tag, item in said.items() if tag in _DESCRIPTION}
+    described = kept.get(_DESCRIBED)
+    if isinstance(described, Field) and _states_size(described.raw[:_LOOK], header.width, header.height):
+        del kept[_DESCRIBED]
+        header.warnings.append(
+            "the image description was dropped: a program wrote it that states the size or the pages of the "
+            "file in it, which are others now"
+        )
+    return start(order, 8) + build(kept, order, 8) if kept else None
+
+
+def _states_size(text: bytes, width: int, height: int) -> bool:
+    """Returns whether a description belongs to the file that it stands in rather than to the picture."""
+    size = rb"(?<!\d)(%d *[xX*,] *%d|%d *[xX*,] *%d)(?!\d)" % (width, height, height, width)
+    return bool(_MACHINE.search(text) or re.search(size, text))
 
 
 def decode(data: bytes, header: Header) -> Raster:
-    """Decodes the first picture."""
+    """Decodes the picture."""
     layout: Layout = header.details
-    if layout.compression in _WHOLE or (
-        layout.compression in _LOSSLESS and layout.photometric in (YCBCR, LAB) and layout.bits == 8
-    ):
-        from PIL import TiffImagePlugin
-
-        return decode_with(TiffImagePlugin.TiffImageFile, _not_turned(data, layout))
-    if layout.compression not in _LOSSLESS:
-        raise ImageFormatError(f"the compression {layout.compression} of this TIFF file is not read")
-    samples = read_samples(data, header, layout)
-    return interpret(samples, header, layout)
+    if layout.compression in WHOLE or (layout.compression in LOSSLESS and layout.photometric == YCBCR):
+        return read_whole(data, header, layout)
+    if layout.compression not in LOSSLESS:
+        name = _NAMES.get(layout.compression)
+        named = f"{layout.compression} ({name})" if name else layout.compression
+        raise ImageFormatError(f"the compression {named} of this TIFF file is not read")
+    return interpret(read_samples(data, header, layout), header, layout)
 
 
-def _not_turned(data: bytes, layout: Layout) -> bytes:
-    """Returns the file with orientation 1, because Pillow turns some TIFF pictures upright by itself."""
-    field = layout.directory.fields.get(ORIENTATION)
-    if field is None or layout.is_big:
-        return data
-    changed = bytearray(data)
-    line = numbers(layout.directory.order, SHORT, 1)
-    struct.pack_into(
-        f"{layout.directory.order}HI4s", changed, field.entry + 2, SHORT, 1, line.raw.ljust(4, b"\0")
-    )
-    return bytes(changed)
+def isolated(header: Header) -> bool:
+    """Returns whether libtiff, which only prints what is wrong, has a part in decoding."""
+    layout: Layout = header.details
+    return layout.compression not in IN_PYTHON or layout.photometric == YCBCR
 
 
 def fit_reason(image: Image, extension: str) -> str | None:
@@ -212,7 +274,7 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
         WIDTH: numbers(order, LONG, image.width),
         HEIGHT: numbers(order, LONG, image.height),
         BITS: numbers(order, SHORT, *[8 * samples.dtype.itemsize] * channels),
-        COMPRESSION: numbers(order, SHORT, 8),
+        COMPRESSION: numbers(order, SHORT, ADOBE_DEFLATE),
         PHOTOMETRIC: numbers(order, SHORT, RGB if colours == 3 else GREY),
         STRIP_OFFSETS: numbers(order, LONG, *offsets),
         ORIENTATION: numbers(order, SHORT, 1),
@@ -224,28 +286,37 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
     }
     if extra:
         tree[EXTRA_SAMPLES] = numbers(order, SHORT, *extra)
-    if image.icc is not None:
-        tree[ICC] = Field(UNDEFINED, len(image.icc), image.icc)
-    if image.exif is not None:
-        tree.update(_described(image.exif))
-    content = b"".join((*strips, padding, build(tree, order, at)))
+    content = b"".join((*strips, padding, build({**_described(image, order), **tree}, order, at)))
     if len(content) > 2**32 - 16:
         raise ImageWriteError("the TIFF file would be larger than 4 gigabytes")
-    return (
-        (b"II*\0" if order == "<" else b"MM\0*")
-        + at.to_bytes(4, "little" if order == "<" else "big")
-        + content
-    )
+    return start(order, at) + content
 
 
-def _described(exif: bytes) -> dict[int, Any]:
-    """Returns what an EXIF block says about its picture, as fields for the main directory of a file."""
-    try:
-        reader = Reader(exif)
-        tree = reader.tree(reader.first)
-    except BrokenDirectoryError:
-        return {}
-    return {tag: item for tag, item in tree.items() if tag in _DESCRIPTION or tag in (EXIF_IFD, GPS_IFD)}
+def _described(image: Image, order: str) -> dict[int, Any]:
+    """Returns the fields of the main directory that say something about the picture."""
+    fields: dict[int, Any] = geo.fields(image.metadata.geo, order)
+    if image.exif is not None:
+        try:
+            reader = Reader(image.exif)
+            fields |= {tag: item for tag, item in reader.tree(reader.first).items() if tag in _DESCRIPTION}
+        except BrokenDirectoryError:
+            pass
+    if image.metadata.resolution is not None:
+        for tag, value in zip((_ACROSS, _DOWN), image.metadata.resolution, strict=True):
+            if math.isfinite(value) and 0 < value < 2**31:
+                ratio = Fraction(value).limit_denominator(2**16)
+                fields[tag] = Field(
+                    RATIONAL, 1, struct.pack(order + "II", ratio.numerator, ratio.denominator)
+                )
+                fields[_UNIT] = numbers(order, SHORT, 2)
+    for tag, kind, block in (
+        (_XMP, BYTE, image.metadata.xmp),
+        (_IPTC, UNDEFINED, image.metadata.iptc),
+        (_ICC, UNDEFINED, image.icc),
+    ):
+        if block:
+            fields[tag] = Field(kind, len(block), block)
+    return fields
 
 
 FORMAT = Format(
@@ -259,4 +330,9 @@ FORMAT = Format(
     fit_reason=fit_reason,
     max_exif=2**31 - 1,
     max_icc=2**31 - 1,
+    max_xmp=2**31 - 1,
+    max_iptc=2**31 - 1,
+    holds=frozenset(("resolution", "geo")),
+    isolated=isolated,
+    harmless=HARMLESS,
 )

@@ -10,7 +10,9 @@ from img2img.image.formats.tiff_samples import (
     COLOUR_MAP,
     FLOAT,
     GREY,
+    ICC_LAB,
     INK_SET,
+    LAB,
     PALETTE,
     RGB,
     SEPARATED,
@@ -20,6 +22,7 @@ from img2img.image.formats.tiff_samples import (
 )
 from img2img.image.image import Pixels, white_of
 from img2img.image.levels import spread
+from img2img.image.pillow import raster_of
 
 ASSOCIATED, STRAIGHT = 1, 2
 
@@ -27,7 +30,9 @@ ASSOCIATED, STRAIGHT = 1, 2
 def interpret(samples: Pixels, header: Header, layout: Layout) -> Raster:
     """Returns colours and alpha from stored samples."""
     samples = _standard_depth(samples, header, layout)
-    colours = {WHITE_IS_ZERO: 1, GREY: 1, RGB: 3, PALETTE: 1, SEPARATED: 4}.get(layout.photometric)
+    colours = {PALETTE: 1, RGB: 3, SEPARATED: 4, LAB: 3, ICC_LAB: 3, WHITE_IS_ZERO: 1, GREY: 1}.get(
+        layout.photometric
+    )
     if colours is None:
         raise ImageFormatError(f"colours of the kind {layout.photometric} in a TIFF file are not read")
     channels = header.channels
@@ -52,6 +57,8 @@ def interpret(samples: Pixels, header: Header, layout: Layout) -> Raster:
             raise ImageFormatError("this TIFF file has inks other than CMYK, which are not read")
         header.warnings.append("the CMYK picture was converted to RGB without its colour profile")
         return Raster(_from_cmyk(samples[:, :, :4]), alpha)
+    if layout.photometric in (LAB, ICC_LAB):
+        return Raster(_from_lab(samples[:, :, :3], header, layout), alpha)
     if layout.photometric == WHITE_IS_ZERO:
         samples = samples.dtype.type(white_of(samples.dtype)) - samples
     return Raster(np.ascontiguousarray(samples), alpha)
@@ -109,3 +116,18 @@ def _from_cmyk(inks: Pixels) -> Pixels:
     white = np.uint32(white_of(inks.dtype))
     light = white - inks.astype(np.uint32)
     return ((light[:, :, :3] * light[:, :, 3:] + white // 2) // white).astype(inks.dtype)
+
+
+def _from_lab(samples: Pixels, header: Header, layout: Layout) -> Pixels:
+    """Returns 8-bit RGB; littleCMS knows what white Lab is relative to."""
+    from PIL import Image
+
+    if samples.dtype == np.float32:
+        raise ImageFormatError("CIE L*a*b* in floating point is not read")
+    if samples.dtype == np.uint16:
+        header.warnings.append("CIE L*a*b* of 16 bits was cut to 8 and converted to RGB")
+        samples = (samples >> 8).astype(np.uint8)
+    if layout.photometric == LAB:
+        samples = samples ^ np.array((0, 128, 128), np.uint8)  # a* and b* are signed there
+    height, width = samples.shape[:2]
+    return raster_of(Image.frombytes("LAB", (width, height), samples.tobytes())).pixels
