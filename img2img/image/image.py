@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.image import geo as _geo
 from img2img.image.colour import ColourSpace
 from img2img.image.ifd import Field
 
@@ -27,7 +28,7 @@ class Metadata:
         resolution: Pixels per inch across and down, where the container says it outside of EXIF.
         text: Pairs of keyword and text, as PNG has them; what JPEG and GIF call a comment has the keyword
             "Comment".
-        geo: The GeoTIFF tags, by number.
+        geo: The GeoTIFF tags, by number, in Intel's byte order.
     """
 
     xmp: bytes | None = None
@@ -39,6 +40,10 @@ class Metadata:
     def replace(self, **changes: Any) -> Metadata:
         """Returns a copy with some attributes exchanged."""
         return _replace(self, **changes)
+
+    def resized(self, across: float, down: float) -> Metadata:
+        """Returns what is true of the picture when it is so many times as wide and as high."""
+        return self.replace(geo=_geo.resized(self.geo, across, down)) if self.geo else self
 
 
 NO_METADATA = Metadata()
@@ -109,6 +114,12 @@ class Image:
     def replace(self, **changes: Any) -> Image:
         """Returns a copy with some attributes exchanged."""
         return _replace(self, **changes)
+
+    def moved(self) -> Image:
+        """Returns a copy for pixels that lie elsewhere: without GeoTIFF tags, and a warning says so."""
+        if not self.metadata.geo:
+            return self
+        return self.replace(metadata=self.metadata.replace(geo={})).warn(_geo.DROPPED)
 
     def warn(self, *sentences: str) -> Image:
         """Returns a copy with `sentences` added to the warnings."""

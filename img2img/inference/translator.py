@@ -331,7 +331,8 @@ class Translator:
     def _returned(self, result: Image, source: Image) -> Image:
         """Returns `result` at its final size and strength, with the alpha of `source` where it made none."""
         height, width = (max(1, round(side * self.scale)) for side in (source.height, source.width))
-        result = resized(result, height, width)
+        metadata = source.metadata.resized(width / source.width, height / source.height)
+        result = resized(result, height, width).replace(metadata=metadata)
         if self.alpha == "drop":
             result, source = over_white(result), over_white(source)
         elif (

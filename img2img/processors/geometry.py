@@ -82,10 +82,12 @@ class Resize(Operation):
         box = self._box(image)
         height, width = self._target(image, box)
         _check_area(height, width)
+        factors = width / image.width, height / image.height
         if self.kernel == "nearest":
             image = _every_plane(image, lambda pixels: resample(pixels, height, width, "nearest"))
         elif (height, width) != (image.height, image.width):
             image = through_opacity(image, lambda pixels: resample(pixels, height, width, self.kernel))
+        image = image.replace(metadata=image.metadata.resized(*factors))
         if box is None or self.fit in ("inside", "stretch"):
             return image
         if self.fit == "cover":
@@ -271,13 +273,14 @@ class Rotate(Operation):
         """Returns the turned picture."""
         if self.angle % 90 == 0:
             turns = -int(self.angle // 90) % 4
-            return _every_plane(image, lambda pixels: np.rot90(pixels, turns)) if turns else image
+            return _every_plane(image.moved(), lambda pixels: np.rot90(pixels, turns)) if turns else image
         if image.alpha is None or image.alpha.min() >= image.white:
             ones = np.ones((image.height, image.width, 1), np.float32)
             pixels, opacity = self._warp(image.pixels, cv2.BORDER_REPLICATE), self._warp(ones)[:, :, 0]
         else:
             moved = through_opacity(image, self._warp)
             pixels, opacity = moved.pixels, unit(np.asarray(moved.alpha))
+        image = image.moved()
         fill = _fill_of(image, self.fill)
         edge = opacity < 1
         front = np.clip(opacity[edge], 0, 1)[:, None]
@@ -324,7 +327,7 @@ class Flip(Operation):
     def apply(self, image: Image) -> Image:
         """Returns the mirrored picture."""
         axes = {"horizontal": (1,), "vertical": (0,), "both": (0, 1)}[self.direction]
-        return _every_plane(image, lambda pixels: np.flip(pixels, axes))
+        return _every_plane(image.moved(), lambda pixels: np.flip(pixels, axes))
 
 
 def _check_area(height: int, width: int) -> None:
@@ -333,8 +336,10 @@ def _check_area(height: int, width: int) -> None:
 
 
 def _cut(image: Image, top: int, left: int, rows: int, columns: int) -> Image:
+    if (rows, columns) == (image.height, image.width):
+        return image
     part = np.s_[top : top + rows, left : left + columns]
-    return _every_plane(image, lambda pixels: pixels[part])
+    return _every_plane(image.moved(), lambda pixels: pixels[part])
 
 
 def _every_plane(image: Image, move: Callable[[Pixels], Pixels]) -> Image:
@@ -361,6 +366,7 @@ def _padded(
     if not any((*rows, *columns)):
         return image
     _check_area(image.height + sum(rows), image.width + sum(columns))
+    image = image.moved()
     if mode != "constant":
         return _every_plane(
             image,

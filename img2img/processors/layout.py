@@ -71,7 +71,7 @@ class SideBySide(Operation):
             opacities = [restore(unit(other.alpha), dtype), opacity, image.alpha]
             alpha = np.ascontiguousarray(np.concatenate(opacities, axis=along))
         sheet = np.ascontiguousarray(np.concatenate(parts, axis=along))
-        return image.replace(pixels=sheet, alpha=alpha).warn(*notes)
+        return image.moved().replace(pixels=sheet, alpha=alpha).warn(*notes)
 
     def apply(self, image: Image) -> Image:
         """Returns the picture beside itself or the reference."""
