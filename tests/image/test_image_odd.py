@@ -37,6 +37,7 @@ REFUSED = {
 }
 # Both open them and see different colours.
 COLOURS = {
+    "ycbcr_lzw_bt709.tif": "its coefficients are those of BT.709, which Pillow does not look at",
     "12bit.cropped.tif": "white is 4095 in 12 bits and becomes 65535; Pillow keeps the numbers",
     "tiff_16bit_RGBa.tiff": "divided by alpha in 16 bits; Pillow cuts to 8 before",
     "tiff_strip_planar_16bit_RGBa.tiff": "the same",

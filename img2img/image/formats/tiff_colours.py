@@ -127,7 +127,7 @@ def _from_lab(samples: Pixels, header: Header, layout: Layout) -> Pixels:
     if samples.dtype == np.uint16:
         header.warnings.append("CIE L*a*b* of 16 bits was cut to 8 and converted to RGB")
         samples = (samples >> 8).astype(np.uint8)
-    if layout.photometric == LAB:
-        samples = samples ^ np.array((0, 128, 128), np.uint8)  # a* and b* are signed there
+    if layout.photometric == ICC_LAB:
+        samples = samples ^ np.array((0, 128, 128), np.uint8)  # a* and b* are signed in the other kind
     height, width = samples.shape[:2]
     return raster_of(Image.frombytes("LAB", (width, height), samples.tobytes())).pixels
