@@ -23,6 +23,8 @@ from img2img.image import decode, discover, encode, fit_reason
 REFUSED = {
     "la.tga": "Targa is not read",
     "p_16.tga": "Targa is not read",
+    "crash-0da013a13571cc8eb457a39fee8db18f8a3c7127.tif": "a fax whose lines have other lengths than it says",
+    "crash-74d2a78403a5a59db1fb0a2b8735ac068a75f6e3.tif": "the same",
     "ycbcr_lzw_broken.tif": "its coefficients give green no weight, which libtiff refuses, too",
     "xcsn0g01.png": "its checksums are wrong, by intention of the test suite",
     "b55977028a3a574336966b6536640fc9.jpg": "its first scan is 3 bytes long, most of the picture is missing",
