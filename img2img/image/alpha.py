@@ -12,11 +12,13 @@ label; what takes its place depends on whether alpha goes or stays.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.image.image import Image, Pixels, white_of
+from img2img.image.image import Image
 
+Values = NDArray[np.float32]
 _ROWS = 256  # laid over white at once: bounds the memory for the products
 
 
@@ -51,43 +53,45 @@ def visible(image: Image) -> NDArray[np.bool_] | None:
     return None if seen.all() or not seen.any() else seen
 
 
-def bleed(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """Gives fully transparent pixels the colour of what is visible around them.
-
-    Args:
-        pixels: (H, W, C) of any dtype.
-        alpha: (H, W); 0 is transparent.
+def bleed(image: Image) -> Image:
+    """Returns `image` with the colours that cannot be seen replaced by those around them.
 
     Returns:
-        (H, W, C); a copy, except where there is nothing to fill. What cannot be seen anywhere is white.
+        Alpha, dtype and everything that can be seen are the same, so it looks like `image` on any background;
+        `image` itself if nothing is hidden. If nothing can be seen it is white.
     """
-    visible = alpha > 0
-    if visible.all():
-        return pixels
-    if not visible.any():
-        return np.full_like(pixels, white_of(pixels.dtype))
+    alpha = image.alpha
+    if alpha is None or not (hidden := alpha <= 0).any():
+        return image
+    if hidden.all():
+        return image.replace(pixels=np.full_like(image.pixels, image.white))
     # what is nearly transparent may be nearly arbitrary as well, so opacity is the weight
-    weight = (np.where(visible, alpha, 0) / alpha.max()).astype(np.float32)
-    filled = _fill(np.where(visible[..., None], pixels, 0).astype(np.float32), weight)
-    if pixels.dtype != np.float32:
-        filled = np.rint(filled)
-    return np.where(visible[..., None], pixels, filled.astype(pixels.dtype))
+    weight = np.maximum(alpha, 0).astype(np.float32)
+    weight /= weight.max()
+    pixels = image.pixels.copy()
+    for channel in range(image.channels):  # plane by plane: one of floats is enough memory
+        plane = pixels[..., channel].astype(np.float32)
+        plane[hidden] = 0
+        filled = _fill(plane * weight, weight)[hidden]
+        pixels[..., channel][hidden] = filled if pixels.dtype == np.float32 else np.rint(filled)
+    return image.replace(pixels=pixels)
 
 
-def _fill(colours: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Fills where the weight is 0 from a picture of half the size, whose pixels are weighted means."""
+def _fill(total: Values, weight: Values) -> Values:
+    """Returns total / weight (H, W); where the weight is 0, that of the next larger block that has weight."""
     if weight.all():
-        return colours
+        return total / weight
+    coarse = _fill(_halved(total), _halved(weight))
     height, width = weight.shape
-    odd = ((0, height % 2), (0, width % 2))
-    total = _halved(np.pad(colours * weight[..., None], (*odd, (0, 0))))
-    sums = _halved(np.pad(weight, odd))
-    means = (total / np.where(sums > 0, sums, 1)[..., None]).astype(np.float32, copy=False)
-    coarse = _fill(means, sums)
-    enlarged = coarse.repeat(2, 0).repeat(2, 1)[:height, :width]
-    return np.where(weight[..., None] > 0, colours, enlarged)
+    size = (2 * coarse.shape[1], 2 * coarse.shape[0])
+    means = np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_NEAREST), np.float32)[:height, :width]
+    return np.divide(total, weight, out=means, where=weight > 0)
 
 
-def _halved(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns the sums of blocks of 2x2."""
-    return values[0::2, 0::2] + values[1::2, 0::2] + values[0::2, 1::2] + values[1::2, 1::2]
+def _halved(values: Values) -> Values:
+    """Returns the means of blocks of 2x2; beyond an odd border there are zeros."""
+    height, width = values.shape
+    if height % 2 or width % 2:
+        values = np.pad(values, ((0, height % 2), (0, width % 2)))
+    size = (values.shape[1] // 2, values.shape[0] // 2)
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_AREA), np.float32)

@@ -48,7 +48,7 @@ def with_channels(image: Image, channels: int, unmixed: bool = False) -> Pixels:
     elif unmixed:
         colours = np.where(alpha[..., None] > 0, image.pixels, image.pixels.dtype.type(image.white))
     else:
-        colours = bleed(image.pixels, alpha)
+        colours = bleed(image).pixels
     return np.concatenate((_brought(colours, channels - 1), alpha[..., None]), 2)
 
 

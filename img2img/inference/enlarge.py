@@ -40,8 +40,7 @@ def toward_bicubic(result: Image, source: Image, strength: float) -> Image:
     """
     if strength == 1:
         return result
-    pixels = source.pixels if source.alpha is None else bleed(source.pixels, source.alpha)
-    pixels = _blended(result.pixels, resize(pixels, result.height, result.width), strength)
+    pixels = _blended(result.pixels, resize(bleed(source).pixels, result.height, result.width), strength)
     alpha = result.alpha
     if alpha is not None and source.alpha is not None:
         plain = resize(source.alpha[..., None], result.height, result.width)

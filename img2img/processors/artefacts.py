@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from img2img.errors import ProcessingError
+from img2img.image.alpha import bleed
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import by_channels, restore, unit
@@ -25,7 +26,8 @@ class Jpeg(Operation):
     """Stores the picture as JPEG in memory and reads it again: the artefacts without the file.
 
     JPEG has 8 bits: deeper pictures keep their depth but have 256 levels afterwards, and say so in a warning.
-    Pictures that have not three channels are stored channel by channel, as gray. Alpha is not touched.
+    Pictures that have not three channels are stored channel by channel, as gray. Alpha is not touched, and
+    colours that cannot be seen are first replaced by those around them, so that no block smears them.
     """
 
     bare: ClassVar = ("quality",)
@@ -47,7 +49,7 @@ class Jpeg(Operation):
                 f"JPEG cannot hold {image.width} x {image.height} pixels; its longest side is 65500. "
                 "Resize the picture first."
             )
-        stored = restore(unit(image.pixels), np.dtype(np.uint8))
+        stored = restore(unit(bleed(image).pixels), np.dtype(np.uint8))
         read = by_channels(self._round_trip, stored, most=3 if image.channels == 3 else 1)
         result = image.replace(pixels=restore(unit(read), image.pixels.dtype))
         if image.pixels.dtype != np.uint8:

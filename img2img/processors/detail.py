@@ -57,7 +57,7 @@ class Denoise(Operation):
         tolerance = 0.1 * self.strength * (4.0 if group == 3 else 2.0)
         values = by_channels(
             lambda part: cv2.bilateralFilter(part, 2 * self.radius + 1, tolerance, self.radius * 2 / 3),
-            unit(_shown(image)),
+            unit(bleed(image).pixels),
             most=group,
         )
         return _seen_only(image, restore(values, image.pixels.dtype))
@@ -92,7 +92,7 @@ class Sharpen(Operation):
         """Returns the sharper picture; alpha is not touched."""
         if self.amount == 0:
             return image
-        values = unit(_shown(image))
+        values = unit(bleed(image).pixels)
         if image.channels == 3:
             light = luma(values)
             result = values + spread(self._sharper(light) - light, 3)
@@ -163,7 +163,7 @@ class Blur(Operation):
                 image, lambda pixels: by_channels(lambda p: cv2.filter2D(p, -1, line), pixels)
             )
         most = 1 if image.channels == 2 else 3
-        pixels = by_channels(lambda part: cv2.medianBlur(part, 2 * reach + 1), _shown(image), most)
+        pixels = by_channels(lambda part: cv2.medianBlur(part, 2 * reach + 1), bleed(image).pixels, most)
         return _seen_only(image, pixels)
 
 
@@ -200,7 +200,7 @@ class Edges(Operation):
 
     def apply(self, image: Image) -> Image:
         """Returns the edges (H, W, 1) in the depth of the picture; alpha is not touched."""
-        light = np.clip(luma(unit(_shown(image))), 0, 1)
+        light = np.clip(luma(unit(bleed(image).pixels)), 0, 1)
         if self.smooth:
             light = _gaussian(light, self.smooth)
         across, down = (cv2.Sobel(light, cv2.CV_32F, dx, dy, scale=1 / 4) for dx, dy in ((1, 0), (0, 1)))
@@ -209,7 +209,7 @@ class Edges(Operation):
             edges: Values = strength
         else:
             seen = visible(image)
-            gradients = sample(strength) if seen is None else sample(strength)[sample(seen)]
+            gradients = sample(strength, seen)
             high = self.high or max(quantiles(gradients, 1 - self.density)[0], 1 / 128)
             low = min(self.low if self.low is not None else 0.4 * high, high)
             dx, dy = (np.rint(gradient * 8192).astype(np.int16) for gradient in (across, down))
@@ -235,11 +235,6 @@ def _line(reach: int, angle: float) -> Values:
     turn = cv2.getRotationMatrix2D((reach, reach), -angle, 1)
     kernel = np.asarray(cv2.warpAffine(kernel, turn, kernel.shape[::-1]))
     return np.asarray(kernel / kernel.sum(), np.float32)
-
-
-def _shown(image: Image) -> Pixels:
-    """Returns the pixels, what is hidden like what is around it: for filters that cannot weigh by opacity."""
-    return image.pixels if image.alpha is None else bleed(image.pixels, image.alpha)
 
 
 def _seen_only(image: Image, pixels: Pixels) -> Image:

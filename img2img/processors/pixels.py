@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.image.alpha import bleed
 from img2img.image.image import Image, Pixels, white_of
 
 Values = NDArray[np.float32]  # 0 is black, 1 is white
@@ -71,10 +72,21 @@ def by_channels(function: Filter, pixels: Pixels, most: int = 4) -> Pixels:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
 
 
-def sample(pixels: Pixels) -> Pixels:
-    """Returns about a million pixels on a regular grid, or all of fewer: enough to estimate from."""
+def sample(pixels: Pixels, seen: NDArray[np.bool_] | None = None) -> Pixels:
+    """Returns about a million pixels, or all of fewer: enough to estimate from.
+
+    Args:
+        pixels: (H, W) or (H, W, C).
+        seen: Which (H, W) count; None counts all.
+
+    Returns:
+        (N) or (N, C), evenly spread, at least one where one counts.
+    """
+    if seen is not None:
+        chosen = pixels[seen]
+        return chosen[:: max(1, round(len(chosen) / 1e6))]
     step = max(1, round((pixels.shape[0] * pixels.shape[1] / 1e6) ** 0.5))
-    return pixels[::step, ::step]
+    return np.ascontiguousarray(pixels[::step, ::step]).reshape(-1, *pixels.shape[2:])
 
 
 def through_opacity(image: Image, function: Filter) -> Image:
@@ -82,6 +94,7 @@ def through_opacity(image: Image, function: Filter) -> Image:
     opacity.
 
     Without the weight the colours that hide under transparent pixels, often black, leak out as dark halos.
+    Where next to nothing can be seen, colours are those around it.
 
     Args:
         image: Any image.
@@ -91,7 +104,7 @@ def through_opacity(image: Image, function: Filter) -> Image:
         return image.replace(pixels=function(image.pixels))
     if image.alpha.min() >= image.white:
         return image.replace(pixels=function(image.pixels), alpha=function(image.alpha[:, :, None])[:, :, 0])
-    colours, opacity = unit(image.pixels), unit(image.alpha)
+    colours, opacity = unit(bleed(image).pixels), unit(image.alpha)
     plain = function(colours)
     weighted = function(colours * spread(opacity, image.channels))
     alpha = np.clip(function(opacity[:, :, None])[:, :, 0], 0, 1)

@@ -213,8 +213,7 @@ class WhiteBalance(Operation):
             lows = [low * self.strength for low, _ in found]
             highs = [high + (1 - self.strength) * (image.white - high) for _, high in found]
             return _per_channel(image, lows, highs)
-        colours, seen = unit(np.ascontiguousarray(sample(image.pixels))), visible(image)
-        colours = colours.reshape(-1, 3) if seen is None else colours[sample(seen)]
+        colours = unit(sample(image.pixels, visible(image)))
         colours = np.clip(np.nan_to_num(colours), 0, 1).astype(np.float64)
         means = colours.mean(axis=0)
         gray = means if self.method == "gray-world" else _neutral(np.asarray(colours))

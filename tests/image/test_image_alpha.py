@@ -16,7 +16,7 @@ def test_visible_pixels_stay_and_hidden_ones_lie_between_them(dtype, size):
     pixels = (rng.random((*size, 3)) * 200 + 50).astype(dtype)
     alpha = (rng.random(size) < 0.1).astype(dtype)
     before = pixels.copy()
-    filled = bleed(pixels, alpha)
+    filled = bleed(Image(pixels, alpha)).pixels
     np.testing.assert_array_equal(pixels, before)
     np.testing.assert_array_equal(filled[alpha > 0], pixels[alpha > 0])
     assert filled.dtype == dtype and filled.shape == pixels.shape
@@ -30,14 +30,14 @@ def test_the_nearest_colour_wins():
     alpha = np.zeros((16, 64), np.uint8)
     pixels[:, 0], pixels[:, -1] = (200, 0, 0), (0, 0, 200)
     alpha[:, 0] = alpha[:, -1] = 1
-    filled = bleed(pixels, alpha)
+    filled = bleed(Image(pixels, alpha)).pixels
     assert tuple(filled[8, 1]) == (200, 0, 0) and tuple(filled[8, -2]) == (0, 0, 200)
 
 
 def test_nothing_to_fill_and_nothing_to_fill_it_with():
     pixels = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
-    np.testing.assert_array_equal(bleed(pixels, np.full((3, 3), 255, np.uint8)), pixels)
-    assert (bleed(pixels, np.zeros((3, 3), np.uint8)) == 255).all()
+    np.testing.assert_array_equal(bleed(Image(pixels, np.full((3, 3), 255, np.uint8))).pixels, pixels)
+    assert (bleed(Image(pixels, np.zeros((3, 3), np.uint8))).pixels == 255).all()
 
 
 def test_what_is_hardly_visible_hardly_counts():
@@ -45,7 +45,7 @@ def test_what_is_hardly_visible_hardly_counts():
     alpha = np.zeros((8, 8), np.uint8)
     pixels[4, 4], alpha[4, 4] = (255, 0, 255), 1
     pixels[4, 5], alpha[4, 5] = (0, 100, 0), 255
-    assert np.abs(bleed(pixels, alpha)[0, 0].astype(int) - (1, 100, 1)).max() <= 1
+    assert np.abs(bleed(Image(pixels, alpha)).pixels[0, 0].astype(int) - (1, 100, 1)).max() <= 1
 
 
 def test_hidden_values_that_are_no_numbers_are_filled_too():
@@ -53,7 +53,7 @@ def test_hidden_values_that_are_no_numbers_are_filled_too():
     alpha = np.ones((6, 6), np.float32)
     pixels[2:4, 2:4], alpha[2:4, 2:4] = np.nan, 0
     pixels[5, 5], alpha[5, 5] = np.inf, 0
-    assert (bleed(pixels, alpha) == 0.25).all()
+    assert (bleed(Image(pixels, alpha)).pixels == 0.25).all()
     np.testing.assert_array_equal(over_white(Image(pixels, alpha)).pixels[..., 0], np.where(alpha, 0.25, 1))
 
 

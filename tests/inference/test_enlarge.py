@@ -78,7 +78,7 @@ def test_alpha_is_blended_and_hidden_colours_stay_hidden(rng):
     (none,) = enlarging(strength=0)([source])
     (half,) = enlarging(strength=0.5)([source])
     np.testing.assert_array_equal(none.alpha, resize(alpha[..., None], 12, 12)[..., 0])
-    np.testing.assert_array_equal(none.pixels, resize(bleed(pixels, alpha), 12, 12))
+    np.testing.assert_array_equal(none.pixels, resize(bleed(source).pixels, 12, 12))
     for kind in ("pixels", "alpha"):
         mean = (getattr(whole, kind).astype(float) + getattr(none, kind)) / 2
         np.testing.assert_array_equal(getattr(half, kind), np.rint(mean))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from img2img.errors import ProcessingError
+from img2img.image.alpha import over_white
 from img2img.image.image import Image, white_of
 from img2img.processors import Operation, parse_operations, processors
 
@@ -115,6 +116,30 @@ def test_any_image_works(text, build):
                 np.testing.assert_array_equal(result.alpha, image.alpha)
         elif operation.name != "side-by-side":
             assert result.alpha is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [(text, (37, 45)) for text in ALL]
+    # of large pictures some operations look at a part: almost nothing can be seen, and it is not missed
+    + [(text, (1300, 1301)) for text in ALL if text.startswith(("white-balance", "edges"))],
+)
+def test_what_cannot_be_seen_does_not_reach_what_can(text, size, dtype, build):
+    white = white_of(np.dtype(dtype))
+    shown = image_of((*size, 3), dtype, alpha=True)
+    hidden = np.zeros(size, bool)
+    hidden[: size[0] // 3], hidden[5:30, 7:20] = True, True
+    if size[0] > 1000:
+        hidden[:] = True
+        hidden[501, 301:303] = False
+    alpha = np.where(hidden, 0, white).astype(dtype)
+    looks = []
+    for colour in (0, white, np.nan if dtype == np.float32 else white // 3):
+        pixels = np.where(hidden[..., None], np.array(colour, dtype), shown.pixels)
+        looks.append(over_white(build(text)(Image(pixels, alpha))))
+    for other in looks[1:]:
+        np.testing.assert_allclose(looks[0].pixels, other.pixels, atol=1e-6 if dtype == np.float32 else 0)
 
 
 @pytest.mark.parametrize("text", IDENTITIES)
