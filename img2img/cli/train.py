@@ -130,10 +130,16 @@ def _run(
     elif not quiet:
         names = ", ".join(path.name for path in summary.models)
         say(f"Done: {summary.step} steps. Models in {display_path(folder)}: {names}.")
-        for name, scores in (("last", summary.last), ("best", summary.best)):
+        for name, scores in (("start", summary.start), ("last", summary.last), ("best", summary.best)):
             if scores:
                 text = ", ".join(f"{key} {value:.4f}" for key, value in scores.items() if key != "step")
                 say(f"Held-out part, {name} (step {scores['step']:.0f}): {text}")
+        if summary.start and summary.best:
+            gain = summary.best["psnr"] - summary.start["psnr"]
+            if gain > 0:
+                say(f"Training helped: the best model is {gain:.2f} dB above the weights that it began with.")
+            else:
+                say("Training did not help: best is the model that it began with; a smaller rate may.")
     if as_json:
         _print(summary)
     if not summary.stopped:
@@ -154,9 +160,10 @@ def _read(
     config: str | None, resume: Path | None, given: dict[str, Any], assignments: tuple[str, ...]
 ) -> Experiment:
     """Returns the checked configuration."""
+    from img2img.cli.render import say
     from img2img.training.experiment import read_experiment
     from img2img.training.run import CONFIG
-    from img2img.training.starts import STARTS
+    from img2img.training.starts import STARTS, fine_tuning
 
     if resume is not None:
         if not (resume / CONFIG).is_file():
@@ -164,6 +171,14 @@ def _read(
         return read_experiment(resume / CONFIG, assignments)
     source = {key: list(map(str, v)) if isinstance(v, tuple) else str(v) for key, v in given.items()}
     defaults = STARTS[next(iter(given))] if config is None else None
+    tuned = any(each.startswith("training.initial") for each in assignments)
+    rated = any(each.removeprefix("training.").startswith("learning_rate") for each in assignments)
+    if defaults is not None and tuned and not rated:
+        defaults, rate = fine_tuning(defaults)
+        say(
+            f"Fine-tuning: the learning rate is {rate:g}, a fifth of that for a training from nothing; "
+            "--set learning_rate=... changes it."
+        )
     return read_experiment(config, assignments, source=source, defaults=defaults)
 
 

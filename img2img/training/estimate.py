@@ -44,7 +44,9 @@ def estimate(experiment: Experiment) -> Iterator[str]:
     if data is not None:
         yield f"Data: {data.describe()}."
         world = settings.devices * settings.nodes
-        total = stages(settings, len(data.train), world)[-1].last
+        parts = stages(settings, len(data.train), world)
+        yield from filter(None, (part.idleness() for part in parts))
+        total = parts[-1].last
         samples = settings.batch_size * world
         epochs = total * samples / len(data.train)
         yield f"Length: {total} steps of {samples} samples, {epochs:.1f} epochs of {len(data.train)}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +20,7 @@ from img2img.errors import ConfigError, display_path
 from img2img.methods import MethodConfig, methods
 from img2img.registry import unknown
 from img2img.training.initial import architecture
-from img2img.training.schedule import Position, Schedule
+from img2img.training.schedule import Linear, Position, Schedule
 from img2img.training.settings import TrainingSettings
 from img2img.weights import is_name
 
@@ -72,6 +73,18 @@ class Experiment(_Seed):
         names = {key: str(path) for key, path in self.training.initial.items() if is_name(path)}
         tree["training"]["initial"] |= names  # such as x4: where it lies is another question on each machine
         return dump_yaml(tree)
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> dict[str, tuple[Any, Any]]:
+    """Returns the keys, with dots, whose values differ between two configurations: (before, now) of each."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in dict.fromkeys((*before, *now)):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found |= changes(old, new, f"{place}{key}.")
+        elif old != new:
+            found[f"{place}{key}"] = (old, new)
+    return found
 
 
 def read_experiment(
@@ -245,6 +258,30 @@ class Stage:
         factor = self.schedule.factor(Position(step=done, epoch=epoch, total=total, epochs=epochs))
         return self.learning_rates.get(group, self.learning_rate) * factor
 
+    def idleness(self) -> str | None:
+        """Returns a sentence where the rate is zero for an epoch or more at the end of the part, or None."""
+        steps = range(self.first, self.last)
+        start = bisect_left(steps, True, key=lambda step: self.rate("", step) == 0)  # once there, it stays
+        idle = len(steps) - start
+        if idle == 0 or idle < self.epoch_steps:
+            return None
+        epochs = (
+            f"{float(idle / self.epoch_steps):.4g} of its {float(len(steps) / self.epoch_steps):.4g} epochs"
+        )
+        where = f"of the stage {self.name} " if self.name else ""
+        sentence = (
+            f"the learning rate {where}is 0 from step {self.first + start} on: nothing will be learned in "
+            f"the last {epochs}"
+        )
+        if isinstance(self.schedule, Linear):
+            constant, decay = self.schedule.constant_epochs, self.schedule.decay_epochs
+            sentence += (
+                f", for schedule.constant_epochs ({_plainly(constant)}) and schedule.decay_epochs "
+                f"({_plainly(decay)}) end before. Make them longer (--set schedule.decay_epochs=...), or let "
+                "them follow the length: --set schedule.constant_epochs=null --set schedule.decay_epochs=null"
+            )
+        return sentence + "."
+
 
 def stages(settings: TrainingSettings, samples: int, world: int = 1) -> list[Stage]:
     """Returns the parts of a run over `samples` samples an epoch in `world` processes."""
@@ -265,6 +302,10 @@ def stages(settings: TrainingSettings, samples: int, world: int = 1) -> list[Sta
 def scale_of(experiment: Experiment) -> int:
     """Returns how many target pixels a source pixel has along one side."""
     return int(getattr(experiment.method, "scale", 1))
+
+
+def _plainly(value: int | None) -> str:
+    return "null" if value is None else str(value)
 
 
 def _known(tree: Mapping[str, Any]) -> dict[str, Iterable[str]]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
+from img2img.config import load_yaml, parse_yaml
 from img2img.data import Data, batches, open_data
 from img2img.errors import ConfigError, Img2ImgError, display_path
 from img2img.image import write_bytes
 from img2img.image.files import sweep_parts
 from img2img.methods import Method, methods
-from img2img.training.experiment import Experiment, Stage, scale_of, stages
+from img2img.training.experiment import Experiment, Stage, changes, scale_of, stages
 from img2img.training.health import Health
 from img2img.training.initial import load_initial
 from img2img.training.layout import arrange
@@ -31,6 +33,20 @@ from img2img.training.validation import Scores
 from img2img.types import Batch
 
 CONFIG = "config.yaml"
+_MEASURED_ON = tuple(
+    f"data.{key}"
+    for key in (
+        "paired",
+        "aligned",
+        "unpaired",
+        "images",
+        "list",
+        "validation",
+        "load_size",
+        "crop_size",
+        "direction",
+    )
+)  # keys that decide which pictures scores are of
 _LOOK_EVERY = 50  # steps; on a GPU each look for skipped updates waits for the device
 
 
@@ -47,6 +63,7 @@ class Summary:
         step, total: Steps done, and steps in all.
         stopped: Whether it was asked to stop before its end.
         best, last: Scores on the held-out part with the steps they belong to; empty without one.
+        start: Those of the weights of others that the run began with; empty where it began from nothing.
         models: The model files.
     """
 
@@ -56,6 +73,7 @@ class Summary:
     stopped: bool
     best: Mapping[str, float] = field(default_factory=dict)
     last: Mapping[str, float] = field(default_factory=dict)
+    start: Mapping[str, float] = field(default_factory=dict)
     models: list[Path] = field(default_factory=list)
 
 
@@ -158,6 +176,8 @@ class _Run:
             self.settings.require_groups(self.method.parameter_groups())
             arrange(self.method, self.settings, runtime)
             self.stages = stages(self.settings, len(self.data.train), runtime.world)
+            for sentence in filter(None, (stage.idleness() for stage in self.stages)):
+                self.watch.warn(sentence)
             for stage in reversed(self.stages):  # the first one last; a name that does not exist is said now
                 self.method.begin(stage.name)
         self.total = self.stages[-1].last
@@ -194,7 +214,6 @@ class _Run:
                 # two states at once, the old and the new, and the model files beside them
                 size = 3 * size_of(self.trainer.state())
                 require_space(self.folder, size, "Make room, or give another folder with -o.")
-                self._write_config()
         self.runtime.share_weights(self.method)
 
     def restore(self) -> None:
@@ -216,8 +235,6 @@ class _Run:
             )
         with self.runtime.together():
             self._adopt(state)
-            if self.runtime.is_first:
-                self._write_config()
         self.watch.say(f"Continuing {display_path(self.folder)} at step {self.step} of {self.total}.")
 
     def _adopt(self, state: dict[str, Any]) -> None:
@@ -229,9 +246,13 @@ class _Run:
         self.samples = state["samples"]
         for note in (*self._differences(state), *self.trainer.load_state(state["trainer"])):
             self.watch.warn(note)
+        self._tell_changes()
         if rank >= len(ranks):
             self._seed_again()
         self.outcome.scores = Scores(**state["scores"])
+        if self._measures_anew and self.outcome.scores.best:
+            self.watch.warn("scores of before are of other pictures or sizes; the best is looked for anew.")
+            self.outcome.scores = Scores()
         self.outcome.health = Health.of(state.get("health"))
         if state["global_batch"] != self.global_batch:
             self.trainer.step_count = self.samples // self.global_batch
@@ -247,12 +268,18 @@ class _Run:
             self.watch.say("The run is at its end already; --set steps=... or epochs=... makes it longer.")
             return self.summary(stopped=False)
         settings = self.settings
-        metrics = Metrics(self.folder, self.step, self.samples) if self.runtime.is_first else None
         clock = Clock(self.step)
         stopped = False
-        with closing(metrics) if metrics else nullcontext(), closing(self._batches()) as stream:
+        with ExitStack() as stack:
+            stream = stack.enter_context(closing(self._batches()))
+            batch = next(stream)  # what is wrong with the data shows here, before anything is written
+            metrics = None
+            if self.runtime.is_first:
+                self._write_config()
+                metrics = stack.enter_context(closing(Metrics(self.folder, self.step, self.samples)))
+            if self.step == 0 and settings.initial and settings.validate_every:
+                self.outcome.validate(0, 0, metrics)
             while self.step < self.total and not stopped:
-                batch = next(stream)
                 stage = self._stage(self.step)
                 if self.step == stage.first:
                     self._enter(stage)
@@ -273,6 +300,8 @@ class _Run:
                     self.outcome.validate(self.step, self.samples, metrics)
                 if save:
                     self.save()
+                if not (done or stopped):
+                    batch = next(stream)
         self.runtime.barrier()
         return self.summary(stopped and self.step < self.total)
 
@@ -280,7 +309,9 @@ class _Run:
         """Returns where the run stands."""
         models = sorted(self.folder.glob("*.safetensors"))
         scores = self.outcome.scores
-        return Summary(self.folder, self.step, self.total, stopped, scores.best, scores.last, models)
+        return Summary(
+            self.folder, self.step, self.total, stopped, scores.best, scores.last, scores.start, models
+        )
 
     def save(self) -> None:
         """Writes the model files, then the state, each whether or not the other one can be written.
@@ -342,6 +373,37 @@ class _Run:
         if changed:
             yield f"{'; '.join(changed)}: the run goes on, but not exactly as it would have."
 
+    def _tell_changes(self) -> None:
+        """Says what the configuration has otherwise than the one that the run was last started with."""
+        self._measures_anew = False
+        try:
+            before = load_yaml(self.folder / CONFIG)
+        except ConfigError:
+            return
+        now = parse_yaml(self._configuration(), CONFIG)
+        if not isinstance(before, dict) or not isinstance(now, dict):
+            return
+        changed = changes(before, now)
+        if changed:
+            listed = "; ".join(
+                f"{key} {_short(old)} is now {_short(new)}" for key, (old, new) in changed.items()
+            )
+            self.watch.say(f"Changed since the run was last started: {listed}.")
+        self._measures_anew = any(key.startswith(_MEASURED_ON) for key in changed)
+        if any(key.startswith(("training.", "seed")) for key in changed):
+            groups = self.method.parameter_groups()
+            rates = {
+                group: (self.trainer.learning_rates().get(group), self._rate(self.step, group))
+                for group in groups
+            }
+            jumps = [
+                f"{group} {old:.3g} -> {new:.3g}"
+                for group, (old, new) in rates.items()
+                if old is not None and not 0.9 <= (new / old if old else 0) <= 1.1
+            ]
+            if jumps:
+                self.watch.say(f"The learning rate goes on elsewhere than it was: {', '.join(jumps)}.")
+
     def _seed_again(self) -> None:
         torch.manual_seed(self.experiment.seed + 7919 * self.runtime.rank)
 
@@ -350,11 +412,15 @@ class _Run:
         samples.mkdir(parents=True, exist_ok=True)
         for folder in (self.folder, samples):
             sweep_parts(folder)
+        write_bytes(self._configuration().encode(), self.folder / CONFIG)
+
+    def _configuration(self) -> str:
+        """Returns the configuration with what was found in the files: a run that continues takes that."""
         experiment = self.experiment
-        if self.data.palette is not None:  # found in the files: a run that continues must not find another
+        if self.data.palette is not None:
             data = experiment.data.model_copy(update={"palette": self.data.palette})
             experiment = experiment.model_copy(update={"data": data})
-        write_bytes(experiment.dump().encode(), self.folder / CONFIG)
+        return experiment.dump()
 
     def _batches(self) -> Generator[Batch, None, None]:
         stream = batches(
@@ -434,6 +500,11 @@ def _in_use(folder: Path) -> bool:
     return any(
         path.name != LOCK and not (path.is_dir() and not any(path.iterdir())) for path in folder.iterdir()
     )
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
 def _due(step: int, every: int, done: bool = False) -> bool:

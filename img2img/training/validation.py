@@ -19,14 +19,20 @@ BEST = "psnr"
 
 @dataclass
 class Scores:
-    """The scores of the last validation and of the best one, each with its step."""
+    """The scores of the last validation, of the best one and of the weights that a run began with.
+
+    Each has its step; those of the beginning are there where a run started from weights of others.
+    """
 
     best: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
 
     def take(self, step: int, found: Mapping[str, float]) -> bool:
         """Files the scores of `step`; returns whether they are the best so far."""
         self.last = {**found, "step": step}
+        if step == 0:
+            self.start = dict(self.last)
         if self.best and found[BEST] <= self.best[BEST]:
             return False
         self.best = dict(self.last)
@@ -34,7 +40,7 @@ class Scores:
 
     def state(self) -> dict[str, Any]:
         """Returns what `Scores(**state)` takes."""
-        return {"best": self.best, "last": self.last}
+        return {"best": self.best, "last": self.last, "start": self.start}
 
 
 def validate(
