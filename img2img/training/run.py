@@ -246,7 +246,7 @@ class _Run:
         self.samples = state["samples"]
         for note in (*self._differences(state), *self.trainer.load_state(state["trainer"])):
             self.watch.warn(note)
-        self._tell_changes()
+        self._tell_changes(state)
         if rank >= len(ranks):
             self._seed_again()
         self.outcome.scores = Scores(**state["scores"])
@@ -373,7 +373,7 @@ class _Run:
         if changed:
             yield f"{'; '.join(changed)}: the run goes on, but not exactly as it would have."
 
-    def _tell_changes(self) -> None:
+    def _tell_changes(self, state: Mapping[str, Any]) -> None:
         """Says what the configuration has otherwise than the one that the run was last started with."""
         self._measures_anew = False
         try:
@@ -390,19 +390,13 @@ class _Run:
             )
             self.watch.say(f"Changed since the run was last started: {listed}.")
         self._measures_anew = any(key.startswith(_MEASURED_ON) for key in changed)
-        if any(key.startswith(("training.", "seed")) for key in changed):
-            groups = self.method.parameter_groups()
-            rates = {
-                group: (self.trainer.learning_rates().get(group), self._rate(self.step, group))
-                for group in groups
-            }
-            jumps = [
-                f"{group} {old:.3g} -> {new:.3g}"
-                for group, (old, new) in rates.items()
-                if old is not None and not 0.9 <= (new / old if old else 0) <= 1.1
-            ]
-            if jumps:
-                self.watch.say(f"The learning rate goes on elsewhere than it was: {', '.join(jumps)}.")
+        jumps = []
+        for group, kept in state["trainer"]["optimizers"].items():
+            old, new = float(kept["param_groups"][0]["lr"]), self._rate(self.step, group)
+            if changed and abs(new - old) > 0.1 * max(new, old):
+                jumps.append(f"{group} {old:.3g} -> {new:.3g}")
+        if jumps:
+            self.watch.say(f"The learning rate goes on elsewhere than it was: {', '.join(jumps)}.")
 
     def _seed_again(self) -> None:
         torch.manual_seed(self.experiment.seed + 7919 * self.runtime.rank)

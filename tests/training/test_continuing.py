@@ -1,0 +1,123 @@
+"""Runs that go on differently than they began: what is said of it, and what is not written too early."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from test_runs import Notes, go, lines, newest, same
+
+from img2img.cli.main import cli
+from img2img.errors import Img2ImgError
+
+PAPER = "schedule={kind: linear, constant_epochs: 1, decay_epochs: 1}"
+
+
+def test_a_run_beyond_its_schedule_is_told_that_it_idles(pairs: Path, tmp_path: Path) -> None:
+    notes = Notes()
+    go(pairs, tmp_path, "steps=null", "epochs=2", PAPER, watch=notes)
+    assert not notes.warned
+    before = newest(tmp_path)["trainer"]["method"]
+    go(pairs, tmp_path, "steps=null", "epochs=4", PAPER, resume=True, watch=notes)
+    (warning,) = notes.warned
+    assert "the last 2 of its 4 epochs" in warning and "schedule.decay_epochs=" in warning
+    weights = [key for key, value in before.items() if key.endswith("weight") and value.ndim == 4]
+    assert all(torch.equal(before[key], newest(tmp_path)["trainer"]["method"][key]) for key in weights)
+
+
+def test_a_schedule_that_follows_the_length_goes_on_learning(pairs: Path, tmp_path: Path) -> None:
+    notes = Notes()
+    free = "schedule={kind: linear}"
+    go(pairs, tmp_path, "steps=null", "epochs=2", free, watch=notes)
+    go(pairs, tmp_path, "steps=null", "epochs=6", free, resume=True, watch=notes)
+    assert not notes.warned
+    assert any(text.startswith("The learning rate goes on elsewhere") for text in notes.said)
+    rates = [line["rates"]["generator"] for line in lines(tmp_path) if line["kind"] == "training"]
+    assert min(rates) > 0
+
+
+def test_what_has_changed_is_listed(pairs: Path, tmp_path: Path) -> None:
+    go(pairs, tmp_path, "steps=2", "validate_every=1")
+    notes = Notes()
+    changed = ["seed=3", "learning_rate=1e-3", "flip=false", "pixel_weight=5"]
+    go(pairs, tmp_path, "steps=4", *changed, "validate_every=1", resume=True, watch=notes)
+    (line,) = (text for text in notes.said if text.startswith("Changed since"))
+    for key in (
+        "seed 0 is now 3",
+        "training.learning_rate",
+        "data.flip",
+        "method.pixel_weight",
+        "training.steps",
+    ):
+        assert key in line
+
+
+def test_scores_of_other_sizes_are_not_compared(pairs: Path, tmp_path: Path) -> None:
+    go(pairs, tmp_path, "steps=2", "validate_every=1")
+    notes = Notes()
+    summary = go(
+        pairs,
+        tmp_path,
+        "steps=3",
+        "load_size=40",
+        "crop_size=32",
+        "validate_every=1",
+        resume=True,
+        watch=notes,
+    )
+    assert any("looked for anew" in text for text in notes.warned)
+    assert summary.best["step"] == 3
+
+
+def test_nothing_changed_says_nothing(pairs: Path, tmp_path: Path) -> None:
+    go(pairs, tmp_path, "steps=4", stop_at=2)
+    notes = Notes()
+    go(pairs, tmp_path, "steps=4", resume=True, watch=notes)
+    assert not notes.warned and not any(text.startswith("Changed") for text in notes.said)
+
+
+@pytest.mark.parametrize("wrong", ["crop_size=48", "generator.features=9"])
+def test_a_refused_resume_leaves_the_run_as_it_was(pairs: Path, tmp_path: Path, wrong: str) -> None:
+    go(pairs, tmp_path, "steps=2")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(Img2ImgError):
+        go(pairs, tmp_path, "steps=4", "load_size=36", wrong, resume=True)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert go(pairs, tmp_path, "steps=3", resume=True).step == 3
+
+
+def test_a_refused_start_does_not_block_the_corrected_one(pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(Img2ImgError):
+        go(pairs, tmp_path / "run", "load_size=36", "crop_size=48")
+    assert go(pairs, tmp_path / "run", "steps=1").step == 1
+
+
+def test_fine_tuning_is_measured_against_its_start(pairs: Path, tmp_path: Path) -> None:
+    go(pairs, tmp_path / "first", "steps=2")
+    weights = tmp_path / "first" / "last.safetensors"
+    summary = go(
+        pairs, tmp_path / "second", f"initial={{generator: {weights}}}", "steps=2", "validate_every=2"
+    )
+    assert summary.start["step"] == 0 and summary.start["psnr"] > 0
+    assert summary.best["psnr"] >= summary.start["psnr"]
+    assert (tmp_path / "second" / "best.safetensors").is_file()
+
+
+def test_measuring_the_start_does_not_change_the_run(pairs: Path, tmp_path: Path) -> None:
+    go(pairs, tmp_path / "first", "steps=1")
+    initial = f"initial={{generator: {tmp_path / 'first' / 'last.safetensors'}}}"
+    go(pairs, tmp_path / "blind", initial, "steps=2")
+    go(pairs, tmp_path / "seen", initial, "steps=2", "validate_every=2")
+    assert same(newest(tmp_path / "blind")["trainer"], newest(tmp_path / "seen")["trainer"])
+
+
+def test_fine_tuning_without_a_configuration_is_gentle(pairs: Path, tmp_path: Path) -> None:
+    go(pairs, tmp_path / "first", "steps=1")
+    weights = tmp_path / "first" / "last.safetensors"
+    command = ["train", "--aligned", str(pairs), "--init", str(weights), "--dry-run", "--set", "crop_size=32"]
+    gentle = CliRunner().invoke(cli, [*command, "--set", "load_size=36"])
+    assert "learning_rate: 4.0e-05" in gentle.stdout and "Fine-tuning" in gentle.stderr
+    chosen = CliRunner().invoke(cli, [*command, "--set", "load_size=36", "--set", "learning_rate=1e-4"])
+    assert "learning_rate: 0.0001" in chosen.stdout and "Fine-tuning" not in chosen.stderr
