@@ -291,7 +291,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
         group=OUTPUT,
         help="Compression of PNG: 0 fast, 9 small.",
     ),
-    option("--strip-metadata", is_flag=True, group=OUTPUT, help="Write no metadata; colours keep their meaning."),
+    option("--strip-metadata", is_flag=True, group=OUTPUT, help="Write no metadata; colours look the same."),
     option("--strip-gps", is_flag=True, group=OUTPUT, help="Write EXIF without the place."),
     option("--json", "as_json", is_flag=True, group=OUTPUT, help="Print the summary as JSON on stdout."),
     option(

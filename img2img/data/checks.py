@@ -205,6 +205,20 @@ def _channels(material: Material) -> Iterator[Finding]:
             )
 
 
+def _spaces(material: Material) -> Iterator[Finding]:
+    """Colours that training converts, as label maps are never."""
+    labels = material.source if material.config.source_labels != "none" else None
+    other = [side for side in material.sides if side.face.space and side.role != labels]
+    if other:
+        yield Finding(
+            "warning",
+            "colour-space",
+            f"{len(other)} of {_count(material.sides, 'picture')} with colours that are not in sRGB.",
+            "They are converted to it for training, as they are for the model that it makes.",
+            tuple(Case((s.path,), f"{_half(material, s)}{s.face.space}") for s in other),
+        )
+
+
 def _sizes(material: Material) -> Iterator[Finding]:
     config = material.config
     if material.kind == "super_resolution":
@@ -385,6 +399,7 @@ CHECKS: tuple[Callable[[Material], Iterable[Finding]], ...] = (
     _same_twice,
     _flat,
     _channels,
+    _spaces,
     _sizes,
     _labels,
     _duplicates,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from img2img.data.pictures import halves
 from img2img.errors import ImageError
 from img2img.image import Image, read_image, white_of
+from img2img.image.conversion import UNTAGGED, meaning, same_colours
 from img2img.image.image import Pixels
 from img2img.image.palette import MOST, Palette
 
@@ -30,6 +31,7 @@ class Face:
         height, width, channels: Its size; alpha is not counted.
         depth: "uint8", "uint16" or "float32".
         alpha: Whether it is transparent somewhere.
+        space: What its colours are told by, where they are not those of sRGB.
         contrast: The largest standard deviation of its channels, as a part of white.
         digest: Of its pixels: equal for equal pictures, whatever the file.
         thumbnail: (256,) float32, the means over a grid, centred and of length 1; None when it is flat.
@@ -48,6 +50,7 @@ class Face:
     thumbnail: NDArray[np.float32] | None
     colours: NDArray[np.uint64]
     foreign: float = 0.0
+    space: str | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,14 @@ def _face(image: Image, labels: bool, palette: Palette | None) -> Face:
         thumbnail=None if contrast < FLAT else _thumbnail(pixels),
         colours=np.unique(_codes(some) if labels else np.empty(0, np.uint64))[: MOST + 1],
         foreign=_foreign(pixels, palette),
+        space=_space(image),
     )
+
+
+def _space(image: Image) -> str | None:
+    if image.channels not in (1, 3) or same_colours(meaning(image), UNTAGGED):
+        return None
+    return str(image.space or "a colour profile")
 
 
 def _codes(pixels: Pixels) -> NDArray[np.uint64]:
