@@ -104,7 +104,7 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
 
     def recipes(size: Size | None, least: Size | None) -> tuple[Recipe, Recipe]:
         made = (
-            Recipe(size, least, "nearest" if labels else config.resize, channels[0], palette),
+            Recipe(size, least, "nearest" if labels else config.resize, channels[0], palette, labels),
             Recipe(size, least, config.resize, channels[1]),
         )
         return made[sides[0]], made[sides[1]]  # in the order of the files: A and B

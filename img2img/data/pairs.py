@@ -12,6 +12,7 @@ import numpy as np
 from img2img.errors import ProcessingError, display_path
 from img2img.image import Image, write_bytes
 from img2img.image.alpha import over_white
+from img2img.image.conversion import converted, meaning
 from img2img.image.image import Pixels
 from img2img.processors import Chain
 
@@ -43,7 +44,7 @@ class SideBySide:
         return [{"operation": "pair", "layout": "aligned"}, *self.chain.settings()]
 
     def _pair(self, image: Image) -> Image:
-        made = self.chain.apply(image)
+        made = converted(self.chain.apply(image), meaning(image))
         if (made.height, made.width) != (image.height, image.width):
             raise ProcessingError(
                 f"the operations made {made.width} x {made.height} pixels of {image.width} x {image.height}; "
@@ -53,7 +54,8 @@ class SideBySide:
         left, right = (_opaque(side, channels) for side in (made, image))
         if left.dtype != right.dtype:
             raise ProcessingError(f"the operations changed the depth from {right.dtype} to {left.dtype}.")
-        return Image(np.concatenate((left, right), axis=1))
+        pair = Image(np.concatenate((left, right), axis=1), icc=image.icc, space=image.space)
+        return pair.warn(*made.warnings)
 
 
 def place_original(source: Path, target: Path) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from img2img.errors import ImageReadError, ProcessingError
 from img2img.image import Image, read_image, white_of
 from img2img.image.channels import with_channels
+from img2img.image.conversion import converted
 from img2img.image.image import Pixels
 from img2img.image.palette import Palette, classes, nearest
 from img2img.image.resize import resize
@@ -20,7 +21,8 @@ from img2img.image.resize import resize
 class Recipe:
     """How one side of a sample is prepared.
 
-    Transparency and channels go the way of `img2img.image.channels.with_channels`, as in use.
+    Transparency and channels go the way of `img2img.image.channels.with_channels`, as in use. Colours are
+    brought into sRGB, but not those of label maps, which are names.
 
     Attributes:
         size: (height, width) to resize to, whatever the proportions; None keeps the size of each picture.
@@ -28,6 +30,7 @@ class Recipe:
         method: How it is resized.
         channels: Of the result; None takes what the file has.
         palette: The colours of a label map; the result is then the class of each pixel, (H, W, 1) uint8.
+        labels: Whether it is a label map.
     """
 
     size: tuple[int, int] | None = None
@@ -35,6 +38,7 @@ class Recipe:
     method: Literal["bicubic", "nearest"] = "bicubic"
     channels: int | None = None
     palette: Palette | None = None
+    labels: bool = False
 
     def __call__(self, image: Image, path: Path) -> Pixels:
         """Returns the array (H, W, C) for `image`, in its own depth.
@@ -43,6 +47,8 @@ class Recipe:
             ImageReadError: Its channels cannot be brought to those that are wanted; `path` is named.
         """
         channels = len(self.palette[0]) if self.palette else self.channels
+        if not self.labels:
+            image = converted(image)
         pixels = seen(image, channels, path, unmixed=self.method == "nearest")
         height, width = pixels.shape[:2]
         if self.size is not None:
@@ -82,8 +88,13 @@ def halves(image: Image, path: Path) -> tuple[Image, Image]:
         )
     middle = image.width // 2
     alpha = image.alpha
-    left = Image(image.pixels[:, :middle], None if alpha is None else alpha[:, :middle])
-    return left, Image(image.pixels[:, middle:], None if alpha is None else alpha[:, middle:])
+
+    def part(columns: slice) -> Image:
+        return image.replace(
+            pixels=image.pixels[:, columns], alpha=None if alpha is None else alpha[:, columns]
+        )
+
+    return part(slice(None, middle)), part(slice(middle, None))
 
 
 def read(path: Path) -> Image:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from img2img.errors import ProcessingError
-from img2img.image.alpha import bleed, over_white
+from img2img.image.alpha import bleed, over_white, visible
 from img2img.image.image import Image, Pixels, white_of
 
+_NOISE = 2  # levels of 8 bits by which lossy formats part equal channels
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 
 
@@ -50,6 +51,33 @@ def with_channels(image: Image, channels: int, unmixed: bool = False) -> Pixels:
     else:
         colours = bleed(image).pixels
     return np.concatenate((_brought(colours, channels - 1), alpha[..., None]), 2)
+
+
+def as_grey(image: Image) -> Image:
+    """Returns a picture that has no colours, though it is stored in three channels, with one.
+
+    In 8 bits the channels may be two levels apart. Colours under alpha 0 do not count, and are black then.
+    Any other picture comes back as it is.
+    """
+    pixels, seen = image.pixels, visible(image)
+    if image.channels != 3:
+        return image
+    if seen is not None:
+        pixels = np.where(seen[..., None], pixels, np.zeros_like(pixels[0, 0]))
+    if not (_colourless(pixels[::32, ::32]) and _colourless(pixels)):
+        return image
+    grey = pixels[..., :1]
+    if not (grey == pixels).all():
+        grey = np.rint(pixels.mean(2, keepdims=True, dtype=np.float32)).astype(np.uint8)
+    return image.replace(pixels=np.ascontiguousarray(grey))
+
+
+def _colourless(pixels: Pixels) -> bool:
+    red, green, blue = (pixels[..., c] for c in range(3))
+    if pixels.dtype != np.uint8:
+        return bool((red == green).all() and (green == blue).all())
+    most, least = (reach(reach(red, green), blue) for reach in (np.maximum, np.minimum))
+    return int((most - least).max()) <= _NOISE
 
 
 def from_channels(pixels: Pixels, bands: int) -> tuple[Pixels, Pixels | None]:

@@ -15,7 +15,8 @@ from img2img.checkpoint import ModelInfo, fingerprint
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image import Image
 from img2img.image.alpha import bleed, over_white
-from img2img.image.channels import ends_in_alpha, with_channels
+from img2img.image.channels import as_grey, ends_in_alpha, with_channels
+from img2img.image.conversion import converted
 from img2img.image.image import DTYPES, Pixels
 from img2img.image.palette import foreign, nearest, one_hot
 from img2img.image.resize import resize
@@ -98,7 +99,11 @@ class Translator:
 
     Channels find their way as in training (`img2img.image.channels`): grey is repeated, colour becomes luma,
     and the last of four or two channels is alpha. Where the result is like its input, a grey picture comes
-    out grey, and a colour picture goes through a model without colours channel by channel.
+    out grey, in one channel or in three equal ones as it is stored, and a colour picture goes through a model
+    without colours channel by channel.
+
+    A model whose output is its own sees pictures in sRGB, as in training, and makes them so. Where the result
+    is like its input, the numbers go through in the space of the picture, and the result stays in it.
 
     Transparency follows the rule of `img2img.image.alpha`. A model whose output is its own sees pictures laid
     over white, as in training; its results get the alpha of their inputs where it makes none. A model whose
@@ -209,12 +214,17 @@ class Translator:
             return self._array(images)
         results: dict[int, Image] = {}
         groups: dict[Hashable, list[int]] = {}
-        jobs = [self._job(image) for image in images]
+        prepared = [self._prepared(image) for image in images]
+        jobs = [self._job(image) for image in prepared]
         for index, job in enumerate(jobs):
             groups.setdefault((job.parts[0].shape, job.parts[0].dtype), []).append(index)
         for indices in groups.values():
             results.update(zip(indices, self._run([jobs[index] for index in indices]), strict=True))
-        return [self._returned(results[index], image) for index, image in enumerate(images)]
+        done = [self._returned(results[index], image) for index, image in enumerate(prepared)]
+        return [
+            result if used.channels == image.channels else _in_three_channels(result)
+            for image, used, result in zip(images, prepared, done, strict=True)
+        ]
 
     def _array(self, array: Pixels) -> Pixels:
         if array.ndim not in (2, 3) or array.dtype not in DTYPES or 0 in array.shape:
@@ -232,6 +242,12 @@ class Translator:
         if result.alpha is not None:
             done = np.concatenate((done, result.alpha[..., None]), 2)
         return done[..., 0] if array.ndim == 2 and done.shape[2] == 1 else done
+
+    def _prepared(self, image: Image) -> Image:
+        """Returns `image` in sRGB for a model whose output is its own, and with one channel if it is grey."""
+        if self._takes_labels:  # its colours are names, and those of the result are the model's
+            return image.replace(icc=None, space=None)
+        return as_grey(image) if self.info.output == "like_input" else converted(image)
 
     def _job(self, image: Image) -> _Job:
         """Returns what goes through the network for `image`."""
@@ -351,6 +367,10 @@ class _Job:
     image: Image
     parts: list[Pixels]
     masks: list[Pixels]
+
+
+def _in_three_channels(grey: Image) -> Image:
+    return grey.replace(pixels=np.repeat(grey.pixels, 3, 2))
 
 
 def _mean(pixels: Pixels) -> Pixels:
