@@ -32,6 +32,8 @@ def stop_on_signal(quiet: bool = False) -> Iterator[Stop]:
     Args:
         quiet: Whether to leave it to another process to say so.
     """
+    from img2img.image import isolation
+
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -39,6 +41,7 @@ def stop_on_signal(quiet: bool = False) -> Iterator[Stop]:
             os._exit(stop.exit_code)  # half-written files are ours to sweep on the next run
         stop.exit_code = 128 + number
         stop.event.set()
+        isolation.end_soon()
         if not quiet:
             say_warning("finishing what is in flight; once more ends it at once.")
 
@@ -52,3 +55,4 @@ def stop_on_signal(quiet: bool = False) -> Iterator[Stop]:
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        isolation.carry_on()

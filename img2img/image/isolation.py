@@ -4,7 +4,11 @@ Most files are decoded in the threads of the run: what JPEG, PNG and the like co
 the file and of its picture. Other decoders may compute for ever, take all memory or crash on a hostile file,
 and some only print that a picture is broken. Those work here: a process that lives from file to file has a
 limit on memory and on processor time for each, ends without taking anything along, and what a decoder
-prints is read. Handing pixels over costs some 0.5 ms a megapixel, against 20 to 100 ms for decoding them.
+prints is read. COSTS
+
+A worker ends with the process that started it, however that ends, and a fork never uses its parent's. Where
+no worker can be started (a program with Python inside, a system that forbids it) files are decoded in the
+process itself, without those limits.
 """
 
 from __future__ import annotations
@@ -12,19 +16,22 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import logging
+import math
 import os
+import queue
 import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from img2img.errors import ImageError, ImageFormatError, ImageLimitError, ImageReadError
+from img2img.image.image import DTYPES
 
 if TYPE_CHECKING:
     from img2img.image.formats.base import Format, Header, Raster
@@ -36,17 +43,29 @@ _KINDS: dict[str, type[ImageReadError]] = {
     "format": ImageFormatError,
     "limit": ImageLimitError,
 }
+_SERVE = "from img2img.image.isolation import serve; serve()"
 _WALL_FACTOR = 20  # times the processor time that a decoder may wait for a busy machine
+_STALLED = 50  # looks at a worker without any processor time of it in between: 10 s asleep
 _POLL = 0.2  # seconds
+_START = 60.0  # seconds until a worker must have said that it is there
+_GRACE = 0.7  # seconds that a file in work still has when the run shall end
+_MAX_IDLE = 16  # as many threads as a run has at most
+_MAX_FILES = 1000  # a worker answers before it is replaced: decoders may leak
+_MAX_TEXT = 2**24  # bytes of an answer beside its arrays
+_MAX_PRINTED = 2**24  # bytes
 _PIPE = 2**20  # bytes
 _LONGEST = 200  # characters of a complaint that are shown
+_HERE = b"\0img2img worker\0"  # what a worker says first; Python's start-up may print before
 _LOG_PREFIX = re.compile(r"^\[[^\]]*\] \w+ \S+:\d+ \w+ ")  # OpenCV's, before what the library said
+_TOO_MUCH = "decoding it takes more memory than a picture of its size and a file of its length may take"
+
+_logger = logging.getLogger(__name__)
 
 
 def decode(data: bytes, source: Format, header: Header, limits: Limits) -> Raster:
     """Returns what `source.decode` makes of a file, worked out in another process.
 
-    Warnings that decoding adds to `header` are added here, too.
+    What decoding changes in `header` (warnings, width, height, ICC profile) is changed here, too.
 
     Args:
         data: The whole file.
@@ -58,16 +77,22 @@ def decode(data: bytes, source: Format, header: Header, limits: Limits) -> Raste
         ImageReadError: The file is broken, or its decoder complained, crashed or took too long.
         ImageLimitError: It takes more memory than a picture of its size has a right to.
     """
+    from img2img.image.formats.base import Raster
+
+    process = _take()
+    if process is None:
+        return _decode_here(data, source, header)
+    memory = limits.bytes(header.width, header.height, header.channels, header.sample_bytes, len(data))
     request = {
         "format": source.name,
         "size": len(data),
-        "memory": limits.bytes(header.width, header.height, header.channels, header.sample_bytes, len(data)),
+        "memory": memory,
+        "seconds": limits.seconds(len(data)),
         "known": len(header.warnings),
     }
-    process = _take()
     keep = False
     try:
-        answer, arrays = process.ask(request, data, limits.seconds(len(data)))
+        answer, arrays = process.ask(request, data)
         keep = True
     finally:
         _give_back(process, keep)
@@ -75,25 +100,55 @@ def decode(data: bytes, source: Format, header: Header, limits: Limits) -> Raste
         raise _KINDS[answer["kind"]](answer["error"])
     header.warnings += answer["warnings"]
     header.width, header.height = answer["width"], answer["height"]
-    from img2img.image.formats.base import Raster
-
+    if answer["icc"] is not None:
+        header.icc = bytes.fromhex(answer["icc"])
     return Raster(arrays[0], arrays[1] if len(arrays) > 1 else None)
 
 
+def _decode_here(data: bytes, source: Format, header: Header) -> Raster:
+    try:
+        return source.decode(data, header)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:
+        raise ImageReadError(f"the image data is truncated or broken ({error})") from error
+
+
+_is_ending = False
+
+
+def end_soon() -> None:
+    """Gives up each file that a worker does not finish within a second: the run shall end."""
+    global _is_ending
+    _is_ending = True
+
+
+def carry_on() -> None:
+    """Takes `end_soon` back, for the next run in this process."""
+    global _is_ending
+    _is_ending = False
+
+
 class _Process:
-    """One worker and the pipes to it."""
+    """One worker and the pipes to it.
+
+    Raises:
+        OSError: It cannot be started.
+    """
 
     def __init__(self) -> None:
+        path = [os.path.abspath(folder) for folder in sys.path]  # noqa: PTH100  "" is where we are
+        # Not by PYTHONPATH: before that, Python looks for modules where it was started, among the pictures.
+        start = f"import sys; sys.path[:] = {path!r}; {_SERVE}"
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
             "MALLOC_ARENA_MAX": "2",  # each arena reserves address space, which is what is limited
         }
         own_group: dict[str, Any] = (
             {"creationflags": 0x200} if sys.platform == "win32" else {"start_new_session": True}
         )  # Ctrl-C is for the run, which ends its workers
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from img2img.image.isolation import serve; serve()"],
+            [sys.executable, "-W", "ignore", "-c", start],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -103,94 +158,164 @@ class _Process:
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._to, self._from = self._process.stdin, self._process.stdout
+        self.files = 0
+        self._ended_for: str | None = None
+        with _lock:
+            _all.add(self)
         _widen(self._to, self._from)
-        self._late = False
+        late = threading.Timer(_START, self._process.kill)
+        late.daemon = True
+        late.start()
+        try:
+            seen = b""
+            while not seen.endswith(_HERE):
+                byte = self._from.read(1)
+                if not byte:
+                    self.end()
+                    raise OSError("it ended before it was ready")
+                seen = (seen + byte)[-len(_HERE) :]
+        finally:
+            late.cancel()
 
-    def ask(
-        self, request: dict[str, Any], data: bytes, seconds: float
-    ) -> tuple[dict[str, Any], list[Pixels]]:
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def ask(self, request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[Pixels]]:
         """Sends a file and returns the answer with its arrays.
 
         Raises:
             ImageReadError: There was none, in time or at all.
         """
+        self.files += 1
         finished = threading.Event()
-        watch = threading.Thread(target=self._watch, args=(finished, seconds), daemon=True)
+        watch = threading.Thread(target=self._watch, args=(finished, request), daemon=True)
         watch.start()
         try:
             _send(self._to, request, [data])
             answer = _receive(self._from)
             if answer is None:
                 raise EOFError
-            arrays = [_array(self._from, *described) for described in answer.get("arrays", [])]
-        except (OSError, EOFError) as error:
-            if self._late:
-                raise ImageReadError(
-                    f"decoding took longer than the {seconds:.0f} s of processor time that a file of "
-                    f"{len(data):,} bytes may take; it was given up"
-                ) from error
-            raise ImageReadError("its decoder crashed; the file is broken or was made to do that") from error
+            arrays = [
+                _array(self._from, request["memory"], *described) for described in answer.get("arrays", [])
+            ]
+        except (OSError, EOFError, ValueError, TypeError) as error:
+            reason = self._ended_for or "its decoder crashed; the file is broken or was made to do that"
+            kind = ImageLimitError if reason == _TOO_MUCH else ImageReadError
+            raise kind(reason) from error
         finally:
             finished.set()
+            watch.join()
         return answer, arrays
 
-    def _watch(self, finished: threading.Event, seconds: float) -> None:
-        """Ends the process when it computes for longer than `seconds`."""
+    def _watch(self, finished: threading.Event, request: dict[str, Any]) -> None:
+        """Ends the process when it takes too much of anything, or when the run is to end."""
         import psutil
 
-        started = time.monotonic()
+        seconds = request["seconds"]
+        stop_at: float | None = None
+        last, still = -1.0, 0
         try:
             process = psutil.Process(self._process.pid)
             before = sum(process.cpu_times()[:2])
+            held = process.memory_info().rss
+            started = time.monotonic()
             while not finished.wait(_POLL):
+                now = time.monotonic()
                 used = sum(process.cpu_times()[:2]) - before
-                if used > seconds or time.monotonic() - started > _WALL_FACTOR * seconds:
-                    self._late = True
-                    self._process.kill()
-                    return
+                still = still + 1 if used == last else 0
+                last = used
+                if _is_ending:
+                    stop_at = stop_at or now + _GRACE
+                if used > seconds or still > _STALLED or now - started > _WALL_FACTOR * seconds:
+                    reason = (
+                        f"decoding took longer than the {seconds:.0f} s of processor time that a file of "
+                        f"{request['size']:,} bytes may take, or stood still; it was given up"
+                    )
+                elif process.memory_info().rss - held > request["memory"]:
+                    reason = _TOO_MUCH
+                elif stop_at is not None and now > stop_at:
+                    reason = "the run was ended while it was decoded"
+                else:
+                    continue
+                self._ended_for = reason
+                self._process.kill()
+                return
         except psutil.Error:
             return  # it has ended, and whoever reads from it notices
 
     def end(self) -> None:
         """Ends the process."""
+        with _lock:
+            _all.discard(self)
         self._process.kill()
         self._process.wait()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Closes the pipes to it."""
         for pipe in (self._to, self._from):
             with contextlib.suppress(OSError):
                 pipe.close()
 
+    def forget(self) -> None:
+        """Leaves it to the process that started it and that this one was forked from."""
+        self.let_go()
+        self._process.returncode = 0  # or Python warns of a child that it did not wait for
+
 
 _lock = threading.Lock()
 _idle: list[_Process] = []
-_inherited: list[_Process] = []  # of the process that this one was forked from: kept, and never used
+_all: set[_Process] = set()
+_can_start: bool | None = None  # unknown until it was tried
 
 
-def _take() -> _Process:
-    with _lock:
-        if _idle:
-            return _idle.pop()
-    return _Process()
+def _take() -> _Process | None:
+    """Returns a worker; None where none can be started."""
+    global _can_start
+    while True:
+        with _lock:
+            process = _idle.pop() if _idle else None
+        if process is None:
+            break
+        if process.is_alive:
+            return process
+        process.end()
+    if _can_start is False or not sys.executable or getattr(sys, "frozen", False):
+        return None
+    try:
+        process = _Process()
+    except (OSError, ValueError) as error:
+        _can_start = bool(_can_start)  # where it worked before, the next file may try again
+        _logger.warning("no process for decoding could be started (%s); decoding goes on without it", error)
+        return None
+    _can_start = True
+    return process
 
 
 def _give_back(process: _Process, keep: bool) -> None:
-    if keep:
-        with _lock:
+    with _lock:
+        keep = keep and len(_idle) < _MAX_IDLE and process.files < _MAX_FILES
+        if keep:
             _idle.append(process)
-    else:
+    if not keep:
         process.end()
 
 
 def _end_all() -> None:
-    with _lock:
-        for process in _idle:
-            process.end()
-        _idle.clear()
+    for process in list(_all):
+        process.end()
+    _idle.clear()
 
 
 def _forked() -> None:
+    """Lets go of the workers of the parent, so that they see its end and not that of its children."""
     global _lock
     _lock = threading.Lock()
-    _inherited.extend(_idle)
+    for process in _all:
+        process.forget()
+    _all.clear()
     _idle.clear()
 
 
@@ -214,7 +339,10 @@ def _receive(source: IO[bytes]) -> dict[str, Any] | None:
     size = _bytes(source, 8)
     if size is None:
         return None
-    text = _bytes(source, int.from_bytes(size, "big"))
+    length = int.from_bytes(size, "big")
+    if length > _MAX_TEXT:
+        return None
+    text = _bytes(source, length)
     return None if text is None else json.loads(bytes(text))
 
 
@@ -233,8 +361,11 @@ def _fill(source: Any, view: memoryview) -> bool:
     return True
 
 
-def _array(source: IO[bytes], shape: list[int], dtype: str) -> Pixels:
-    array = np.empty(shape, np.dtype(dtype))
+def _array(source: IO[bytes], most: int, shape: list[int], dtype: str) -> Pixels:
+    kind = np.dtype(dtype)
+    if kind not in DTYPES or math.prod(shape) * kind.itemsize > most:
+        raise ValueError("such an array is never sent")
+    array = np.empty(shape, kind)
     if array.size and not _fill(source, array.reshape(-1).view(np.uint8).data):
         raise EOFError
     return array
@@ -253,25 +384,51 @@ def _widen(*pipes: IO[bytes]) -> None:
 
 
 def serve() -> None:
-    """Answers requests on the standard streams until there are no more."""
+    """Answers requests on the standard streams; ends the process when there are no more."""
     from img2img.image import opencv
 
     opencv.let_speak()
+    _limit("FSIZE", _MAX_PRINTED)
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    with tempfile.TemporaryFile() as printed:
-        os.dup2(printed.fileno(), 1)  # decoders write where they like
-        os.dup2(printed.fileno(), 2)
+    waiting: queue.SimpleQueue[tuple[dict[str, Any], bytes]] = queue.SimpleQueue()
+
+    def listen() -> None:
+        """Reads requests, and ends this process with the one that sends them, whatever it is doing."""
         while (request := _receive(requests)) is not None:
             data = _bytes(requests, request["size"])
             if data is None:
-                return
+                break
+            waiting.put((request, bytes(data)))
+            del data
+        os._exit(0)
+
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 1)  # decoders write where they like
+        os.dup2(printed.fileno(), 2)
+        answers.write(_HERE)
+        threading.Thread(target=listen, daemon=True).start()
+        while True:
+            request, data = waiting.get()
             os.lseek(printed.fileno(), 0, os.SEEK_SET)
             os.ftruncate(printed.fileno(), 0)
-            answer, arrays = _answer(request, bytes(data), printed.fileno())
+            _limit("CPU", int(time.process_time() + request["seconds"]) + 2)
+            answer, arrays = _answer(request, data, printed.fileno())
             del data
             _send(answers, answer, [np.ascontiguousarray(array) for array in arrays])
             del arrays
+
+
+def _limit(name: str, most: int) -> None:
+    """Sets a limit on what this process may take, where the system has it; what is beyond ends it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    number = getattr(resource, f"RLIMIT_{name}")
+    _, hard = resource.getrlimit(number)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(number, (most if hard < 0 else min(most, hard), hard))
 
 
 def _answer(request: dict[str, Any], data: bytes, printed: int) -> tuple[dict[str, Any], list[Pixels]]:
@@ -281,6 +438,7 @@ def _answer(request: dict[str, Any], data: bytes, printed: int) -> tuple[dict[st
     try:
         with _memory(request["memory"]):
             header = source.probe(data)
+            icc = header.icc
             raster = source.decode(data, header)
         complaint = _complaint(printed, source.harmless)
         if complaint is not None:
@@ -289,11 +447,7 @@ def _answer(request: dict[str, Any], data: bytes, printed: int) -> tuple[dict[st
         kind = next(name for name, cls in reversed(_KINDS.items()) if isinstance(error, cls))
         return {"error": error.reason, "kind": kind}, []
     except MemoryError:
-        return {
-            "error": "decoding it takes more memory than a picture of its size and a file of its length may "
-            "take",
-            "kind": "limit",
-        }, []
+        return {"error": _TOO_MUCH, "kind": "limit"}, []
     except Exception as error:  # noqa: BLE001  whatever it is, it is about this file
         return {"error": f"the image data is truncated or broken ({error})", "kind": "read"}, []
     arrays = [raster.pixels] if raster.alpha is None else [raster.pixels, raster.alpha]
@@ -302,6 +456,7 @@ def _answer(request: dict[str, Any], data: bytes, printed: int) -> tuple[dict[st
         "warnings": header.warnings[request["known"] :],
         "width": header.width,
         "height": header.height,
+        "icc": None if header.icc in (None, icc) else header.icc.hex(),
     }, arrays
 
 
@@ -315,13 +470,11 @@ def _memory(size: int) -> Any:
 
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
         now = int(file.read().split()[0]) * resource.getpagesize()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = now + size + 2**28  # what threads of decoders reserve and never touch
-    resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))
+    _limit("AS", now + size + 2**28)  # what threads of decoders reserve and never touch
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        _limit("AS", resource.getrlimit(resource.RLIMIT_AS)[1])
 
 
 def _complaint(printed: int, harmless: re.Pattern[str] | None) -> str | None:

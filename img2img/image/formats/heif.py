@@ -74,7 +74,8 @@ def probe(data: bytes, name: str) -> Header:
         ImageReadError: There is no picture, or the boxes are broken.
     """
     items = Items()
-    frames, track = 1, []
+    frames = 1
+    track: list[tuple[bytes, bytes]] = []
     for kind, start, stop in boxes(data, 0, len(data)):
         if kind == b"meta":
             items = read_items(data, start + 4, stop)

@@ -1,0 +1,270 @@
+"""A decoder that hangs, crashes, fills the memory or complains fails its file alone; nothing stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from img2img.errors import ImageLimitError, ImageReadError
+from img2img.image import Image, Limits, formats, isolation
+from img2img.image.codec import decode
+from tests.image import hostile
+from tests.image.pictures import from_pillow, smooth
+
+ROOT = Path(__file__).parents[2]
+
+
+class Quick(Limits):
+    """Limits under which nothing takes long."""
+
+    def seconds(self, file_size: int) -> float:
+        return 0.5
+
+
+QUICK = Quick()
+
+
+@pytest.fixture(autouse=True)
+def _formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "FORMATS", (hostile.FORMAT, *formats.FORMATS))
+    monkeypatch.setattr(isolation, "_SERVE", hostile.SERVE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _workers() -> Iterator[None]:
+    isolation._end_all()
+    yield
+    isolation._end_all()
+
+
+@pytest.fixture
+def _none_yet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    isolation._end_all()
+    monkeypatch.setattr(isolation, "_can_start", None)
+    yield
+    isolation._end_all()
+
+
+def order(what: str) -> Image:
+    return decode(hostile.MAGIC + what.encode(), QUICK)
+
+
+def worker() -> int:
+    """Returns the number of the process that decodes."""
+    return int(order("pid").warnings[0])
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("spin 60", "took longer"),
+        ("abort", "crashed"),
+        ("segfault", "crashed"),
+        ("exit", "crashed"),
+        ("cut", "crashed"),
+        ("object", "crashed"),
+        ("print 1", "premature end of something"),
+        ("print 2", "premature end of something"),
+        ("raise", "what the library says"),
+    ],
+)
+def test_what_a_decoder_does_fails_its_file_alone(what: str, words: str) -> None:
+    started = time.monotonic()
+    with pytest.raises(ImageReadError, match=words):
+        order(what)
+    assert time.monotonic() - started < 10
+    np.testing.assert_array_equal(order("nothing").pixels, np.full((8, 8, 3), 255, np.uint8))
+
+
+def test_standing_still_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of a decoder that wait for each other take no processor time."""
+    monkeypatch.setattr(isolation, "_STALLED", 3)
+    with pytest.raises(ImageReadError, match="stood still"):
+        order("sleep 60")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is limited on Linux alone")
+def test_memory_is_bounded() -> None:
+    with pytest.raises(ImageLimitError, match="more memory"):
+        order(f"memory {2**40}")
+    with pytest.raises(ImageLimitError, match="more memory"):
+        order(f"memory {2**30}")
+    order(f"memory {2**20}")
+
+
+def test_what_a_decoder_prints_is_of_its_file_alone() -> None:
+    with pytest.raises(ImageReadError, match="premature"):
+        order("print 2")
+    first = worker()
+    order("harmless")
+    assert worker() == first
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit on Windows")
+def test_a_flood_of_messages_does_not_fill_the_disk() -> None:
+    with pytest.raises(ImageReadError):
+        order("flood")
+
+
+@pytest.mark.usefixtures("_none_yet")
+def test_workers_live_from_file_to_file_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_MAX_FILES", 3)
+    assert len({worker() for _ in range(3)}) == 1
+    assert len({worker() for _ in range(2)}) == 1
+    assert len(isolation._all) == 1
+
+
+def test_a_worker_that_somebody_ended_costs_no_file() -> None:
+    psutil.Process(worker()).kill()
+    time.sleep(0.05)
+    order("nothing")
+
+
+@pytest.mark.usefixtures("_none_yet")
+def test_threads_have_workers_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "_MAX_IDLE", 1)
+    found: list[tuple[int, str]] = []
+    barrier = threading.Barrier(3)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        image = order("sleep 0.2")
+        found.append((number, str(image.pixels.shape)))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [(i, "(8, 8, 3)") for i in range(3)]
+    assert len(isolation._idle) == len(isolation._all) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_has_workers_of_its_own() -> None:
+    """As in the workers of a DataLoader."""
+    mine = worker()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, str(worker()).encode())
+            isolation._end_all()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    its = int(os.read(reader, 100))
+    os.close(reader)
+    os.close(writer)
+    assert its != mine
+    assert worker() == mine
+    wait_for(lambda: not psutil.pid_exists(its))
+
+
+@pytest.mark.usefixtures("_none_yet")
+@pytest.mark.parametrize("executable", [None, "", "/no/such/python", "/bin/true"])
+def test_without_workers_the_process_decodes_itself(
+    executable: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program with Python inside; a system that lets nobody start processes."""
+    monkeypatch.setattr(sys, "executable", executable)
+    data = from_pillow(smooth(3), "JPEG2000")
+    for _ in range(2):
+        np.testing.assert_array_equal(decode(data).pixels, smooth(3))
+    with pytest.raises(ImageReadError):
+        decode(data[: len(data) // 2])
+    with pytest.raises(ImageReadError, match="what the library says"):
+        order("raise")
+    assert len(caplog.records) == bool(executable)
+
+
+def test_torch_is_not_loaded() -> None:
+    code = "import sys, img2img.image.isolation, img2img.image.formats; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"
+
+
+@pytest.mark.usefixtures("_none_yet")
+def test_modules_beside_the_pictures_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python started with -c looks for modules in the current folder first."""
+    for name in ("json", "cv2", "numpy", "queue"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder] + [str(ROOT)])
+    order("nothing")
+    assert not (tmp_path / "ran").exists()
+    assert isolation._can_start
+
+
+@pytest.mark.usefixtures("_none_yet")
+def test_what_start_up_prints_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        isolation, "_SERVE", f"print('hello from sitecustomize', flush=True); {hostile.SERVE}"
+    )
+    order("nothing")
+
+
+def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+    """A run, and the worker of it that hangs."""
+    source, mark = tmp_path / "in", tmp_path / "mark"
+    source.mkdir()
+    for i in range(3):
+        (source / f"{i}.hostile").write_bytes(hostile.MAGIC + f"hang {mark}".encode())
+    line = ["-m", "tests.image.hostile", "process", str(source), "-o", str(tmp_path / "out"), "--op", "flip"]
+    with subprocess.Popen(
+        [sys.executable, "-W", "error::ResourceWarning", *line, "--jobs", "1"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        wait_for(lambda: mark.exists() and mark.read_text().endswith("\n"))
+        yield run, psutil.Process(int(mark.read_text()))
+        run.kill()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_run_whose_decoder_hangs(
+    stuck: tuple[subprocess.Popen[str], psutil.Process], number: int
+) -> None:
+    run, child = stuck
+    started = time.monotonic()
+    run.send_signal(number)
+    _, said = run.communicate(timeout=20)
+    assert time.monotonic() - started < 3  # it is one second, and on a busy machine the interpreter's own end
+    assert run.returncode == 128 + number
+    assert "the run was ended while it was decoded" in said
+    assert "ResourceWarning" not in said
+    wait_for(lambda: not child.is_running())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGKILL,)])
+def test_no_worker_outlives_its_run(
+    stuck: tuple[subprocess.Popen[str], psutil.Process], numbers: tuple[int, ...]
+) -> None:
+    run, child = stuck
+    for number in numbers:
+        run.send_signal(number)
+        time.sleep(0.1)
+    run.communicate(timeout=20)
+    wait_for(lambda: not child.is_running())
