@@ -138,7 +138,7 @@ def _flat(material: Material) -> Iterator[Finding]:
     flat = [
         Case((s.path,), f"{_half(material, s)}standard deviation {s.face.contrast * 255:.2f} of 255")
         for s in material.sides
-        if s.face.contrast < FLAT
+        if s.face.contrast < FLAT and not (s.face.alpha and _wanted(material, s.role) in (2, 4))
     ]
     if flat:
         many = len(flat) > _MANY_FLAT * len(material.sides)
@@ -154,15 +154,13 @@ def _flat(material: Material) -> Iterator[Finding]:
 def _channels(material: Material) -> Iterator[Finding]:
     for role in "AB":
         sides = [side for side in material.sides if side.role == role]
-        wanted = (
-            material.config.source_channels if role == material.source else material.config.target_channels
-        )
+        wanted = _wanted(material, role)
         counts = Counter(side.face.channels for side in sides)
         goal = wanted or max(counts, default=0)
         lost = [
             s
             for s in sides
-            if s.face.channels not in (1, goal) and (s.face.channels, goal) not in ((3, 1), (3, 4))
+            if s.face.channels not in (1, goal) and (s.face.channels, goal) not in ((3, 1), (3, 2), (3, 4))
         ]
         if lost:
             yield Finding(
@@ -194,13 +192,15 @@ def _channels(material: Material) -> Iterator[Finding]:
                 "No value changes its meaning, but check that 16-bit files are not 12-bit ones in disguise.",
                 tuple(Case((s.path,), s.face.depth) for s in sides if s.face.depth != common),
             )
-        clear = [s for s in sides if s.face.alpha and wanted != 4]
+        clear = [s for s in sides if s.face.alpha and wanted not in (2, 4)]
         if clear:
+            key = "source_channels" if role == material.source else "target_channels"
+            kept = 2 if goal == 1 else 4
             yield Finding(
                 "warning",
                 "transparent",
                 f"{len(clear)} pictures of {role} are transparent in places.",
-                "They are laid over white; 4 channels keep alpha.",
+                f"They are laid over white; {kept} channels keep alpha ({key}={kept}).",
                 tuple(Case((s.path,)) for s in clear),
             )
 
@@ -217,6 +217,12 @@ def _spaces(material: Material) -> Iterator[Finding]:
             "They are converted to it for training, as they are for the model that it makes.",
             tuple(Case((s.path,), f"{_half(material, s)}{s.face.space}") for s in other),
         )
+
+
+def _wanted(material: Material, role: str) -> int | None:
+    """Returns the channels that the configuration asks for, or None where it leaves that to the files."""
+    config = material.config
+    return config.source_channels if role == material.source else config.target_channels
 
 
 def _sizes(material: Material) -> Iterator[Finding]:

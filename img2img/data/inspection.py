@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.data.pictures import halves
-from img2img.errors import ImageError
+from img2img.errors import ImageError, ProcessingError
 from img2img.image import Image, read_image, white_of
+from img2img.image.alpha import over_white
+from img2img.image.channels import with_channels
 from img2img.image.conversion import UNTAGGED, meaning, same_colours
 from img2img.image.image import Pixels
 from img2img.image.palette import MOST, Palette
@@ -25,7 +27,7 @@ _ENOUGH = 1 << 16  # pixels from which colours and contrast are told
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One picture: a file, or one half of a side-by-side file.
+    """One picture: a file, or one half of a side-by-side file. What is transparent counts as white.
 
     Attributes:
         height, width, channels: Its size; alpha is not counted.
@@ -125,13 +127,15 @@ def alike(one: Sequence[Face], other: Sequence[Face], least: float) -> list[tupl
 
 
 def _face(image: Image, labels: bool, palette: Palette | None) -> Face:
-    pixels = image.pixels
+    pixels = over_white(image).pixels
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / _ENOUGH)))
     some = pixels[::step, ::step]
     values = some.reshape(-1, some.shape[2]).astype(np.float32) / image.white
     contrast = float(np.max(np.std(values, axis=0)))
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
+    if image.alpha is not None and contrast < FLAT:  # white on nothing: alpha is all that tells them apart
+        digest.update(np.ascontiguousarray(image.alpha).data)
     return Face(
         height=image.height,
         width=image.width,
@@ -142,7 +146,7 @@ def _face(image: Image, labels: bool, palette: Palette | None) -> Face:
         digest=digest.digest(),
         thumbnail=None if contrast < FLAT else _thumbnail(pixels),
         colours=np.unique(_codes(some) if labels else np.empty(0, np.uint64))[: MOST + 1],
-        foreign=_foreign(pixels, palette),
+        foreign=_foreign(image, palette),
         space=_space(image),
     )
 
@@ -162,8 +166,12 @@ def _codes(pixels: Pixels) -> NDArray[np.uint64]:
     return codes.reshape(-1)
 
 
-def _foreign(pixels: Pixels, palette: Palette | None) -> float:
-    if palette is None or len(palette[0]) != pixels.shape[2]:
+def _foreign(image: Image, palette: Palette | None) -> float:
+    if palette is None:
+        return 0.0
+    try:
+        pixels = with_channels(image, len(palette[0]), unmixed=True)
+    except ProcessingError:  # that is a finding of its own
         return 0.0
     known = _codes(np.array([palette], pixels.dtype))
     return float(1 - np.isin(_codes(pixels), known).mean())

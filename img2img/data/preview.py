@@ -11,6 +11,7 @@ from img2img.data.datasets import Dataset, Part
 from img2img.data.findings import Case, Checked
 from img2img.errors import ImageError
 from img2img.image import Image, read_image
+from img2img.image.channels import from_channels
 from img2img.image.image import Pixels
 
 Cell = tuple[Image, str]
@@ -36,8 +37,8 @@ def preview(dataset: Dataset, samples: int, epochs: int) -> list[list[Cell]]:
         row = []
         for epoch in range(epochs):
             sample = dataset[epoch, index]
-            row.append((Image(seen(sample.source, dataset.classes)), _short(sample.key)))
-            row.append((Image(seen(sample.target)), f"target, epoch {epoch}"))
+            row.append((_picture(seen(sample.source, dataset.classes)), _short(sample.key)))
+            row.append((_picture(seen(sample.target)), f"target, epoch {epoch}"))
         rows.append(row)
     return rows
 
@@ -71,6 +72,11 @@ def offenders(checked: Checked, most: int = 60) -> list[list[Cell]]:
                 left -= len(cells)
             rows += [row] if row else []
     return rows
+
+
+def _picture(pixels: Pixels) -> Image:
+    """Returns what a network gets as a picture, of four or two channels with alpha."""
+    return Image(*from_channels(pixels, bands=0))
 
 
 def _cell(file: Path, kind: str) -> Cell:

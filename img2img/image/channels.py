@@ -85,7 +85,7 @@ def from_channels(pixels: Pixels, bands: int) -> tuple[Pixels, Pixels | None]:
 
     Args:
         pixels: (H, W, channels).
-        bands: Of the picture that went in, alpha not counted.
+        bands: Of the picture that went in, alpha not counted; 0 where two and four always end in alpha.
     """
     if ends_in_alpha(pixels.shape[2], bands):
         return pixels[..., :-1], pixels[..., -1]

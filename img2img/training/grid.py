@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from img2img.image import Image, write_image
+from img2img.image.channels import from_channels
 from img2img.image.image import Pixels
 from img2img.image.sheet import sheet
 from img2img.image.tensor import to_pixels
@@ -33,16 +34,19 @@ def write_grid(path: Path, pictures: Mapping[str, Picture], keys: Sequence[str])
     for row in range(min(map(len, columns.values()))):
         first = keys[row].split(" | ")[0] if row < len(keys) else ""  # of unpaired pictures A
         key = Path(first).name
-        cells = [(Image(_shown(pixels[row])), name) for name, pixels in columns.items()]
+        cells = [(_shown(pixels[row]), name) for name, pixels in columns.items()]
         cells[0] = (cells[0][0], f"{cells[0][1]}: {key}"[:36])
         rows.append(cells)
     width = max(CELL, *(pixels[0].shape[1] for pixels in columns.values()))
     write_image(sheet(rows, cell_width=min(width, 512)), path)
 
 
-def _shown(pixels: Pixels) -> Pixels:
-    """Returns pixels of any number of channels as grey or RGB; one-hot labels become grey levels."""
-    if pixels.shape[2] > 4:
-        levels = pixels.argmax(2) * (255 // (pixels.shape[2] - 1))
-        return np.asarray(levels[..., None], np.uint8)
-    return pixels
+def _shown(pixels: Pixels) -> Image:
+    """Returns pixels of any number of channels as a picture; one-hot labels become grey levels."""
+    channels = pixels.shape[2]
+    ones = (pixels == 255).sum(2) + channels * ((pixels > 0) & (pixels < 255)).any(2)
+    of_classes = channels in (2, 4) and bool((ones == 1).all())
+    if channels > 4 or of_classes:
+        levels = pixels.argmax(2) * (255 // (channels - 1))
+        return Image(np.asarray(levels[..., None], np.uint8))
+    return Image(*from_channels(pixels, bands=0))
