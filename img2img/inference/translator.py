@@ -233,7 +233,7 @@ class Translator:
                 f"not {array.shape} {array.dtype}"
             )
         pixels = array if array.ndim == 3 else array[..., None]
-        with_alpha = pixels.shape[2] in (2, 4) and pixels.shape[2] != self.generator.in_channels
+        with_alpha = ends_in_alpha(pixels.shape[2], self._bands)
         image = Image(pixels[..., :-1], pixels[..., -1]) if with_alpha else Image(pixels)
         (result,) = self([image])
         for note in result.warnings:
@@ -260,6 +260,11 @@ class Translator:
         return _Job(image, parts, self._masks(image))
 
     @property
+    def _bands(self) -> int:
+        """The channels of the pictures that the model takes; label maps become more of them."""
+        return len(self.info.palette[0]) if self.info.palette else self.generator.in_channels
+
+    @property
     def _takes_labels(self) -> bool:
         return self.info.nearest or self.info.palette is not None
 
@@ -276,9 +281,7 @@ class Translator:
         if not palette:
             return pixels, []
         share = foreign(pixels, palette)
-        note = (
-            f"{share:.1%} of the label map have colours that the model's palette lacks; the nearest are taken"
-        )
+        note = f"{share:.1%} of the pixels have colours that the model's palette lacks; the nearest are taken"
         return one_hot(pixels, palette), [note] if share else []
 
     def _parts(self, image: Image) -> list[Pixels]:
