@@ -3,46 +3,101 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Iterable, Mapping
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from img2img.errors import ConfigError, display_path
+from img2img.files import read_regular
 
 M = TypeVar("M", bound=BaseModel)
 _QUOTES = "'\""
-_LARGEST = 4 * 2**20  # bytes; a configuration is written by hand
+_LARGEST = 2**18  # bytes; a configuration is written by hand
+_MOST_VALUES = 10_000  # in one document, aliases counted as often as they are used
+_DEEPEST = 50
+_WIDEST_INTEGER = 2**63
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader with the scalars of YAML 1.2 and without silent loss.
+    """The safe loader with the scalars of YAML 1.2, without silent loss, and with an end.
 
     In YAML 1.1, which PyYAML reads, `1e-4` is text, `16:9` is 969, `010` is 8, `on` and `no` are booleans and
     `2026-01-01` is a date. Nobody means that in a configuration. A key given twice is an error here, too.
+
+    An alias costs as much as what it stands for: ten lines of aliases of aliases are a billion values for
+    whoever looks at them one by one, although the loader itself only ever sees the same few.
     """
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    _values: int = 0
+    _depth: int = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._values += 1
+        self._depth += 1
+        mark = self.peek_event().start_mark
+        if self._depth > _DEEPEST:
+            raise _wrong(f"is nested deeper than {_DEEPEST} levels", mark)
+        if self._values > _MOST_VALUES:
+            raise _wrong(f"more than {_MOST_VALUES:,} values are no configuration", mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} is given twice", key.start_mark
-                    )
+                    raise _wrong(f"the key {_short(key.value)} is given twice", key.start_mark)
                 seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _count(node, {})
+        return node
 
     def _int(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node))
-        return int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+        value = int(text, 0) if text[:2] in ("0x", "0o") else int(text)
+        if abs(value) > _WIDEST_INTEGER:
+            raise _wrong("the number is larger than 64 bits", node.start_mark)
+        return value
 
     def _float(self, node: yaml.ScalarNode) -> float:
         return float(str(self.construct_scalar(node)).lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+def _wrong(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, mark)
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """Returns how many values `node` is for a reader who follows every alias.
+
+    Args:
+        node: It is nested at most as deep as the composer allows, unless aliases lie in what they stand for.
+        known: The numbers of the nodes that were counted; 0 while one is being counted.
+    """
+    if id(node) not in known:
+        known[id(node)] = 0
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        if isinstance(node, yaml.MappingNode):
+            parts = [part for pair in parts for part in pair]
+        known[id(node)] = 1 + sum(_count(part, known) for part in parts)
+    found = known[id(node)]
+    if found == 0:
+        raise _wrong("an alias stands inside of what it stands for", node.start_mark)
+    if found > _MOST_VALUES:
+        raise _wrong(f"its aliases stand for more than {_MOST_VALUES:,} values", node.start_mark)
+    return found
 
 
 def _teach(tag: str, pattern: str, first: str) -> None:
@@ -60,6 +115,12 @@ _teach(
     "-+0123456789.",
 )
 _teach("merge", "<<", "<")
+_PLAIN = ("null", "bool", "str", "seq", "map")  # no dates, sets and bytes: a configuration has none
+_Loader.yaml_constructors = {
+    tag: make
+    for tag, make in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in _PLAIN
+}
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader._int)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader._float)
 
@@ -78,12 +139,13 @@ def load_yaml(path: str | PathLike[str]) -> object:
     """
     name = display_path(path)
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(_LARGEST + 1)
+        data = read_regular(path, _LARGEST)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            raise ConfigError(
+                f"{name}: is larger than {_LARGEST // 2**10} KiB, which no configuration is."
+            ) from None
         raise ConfigError(f"{name}: cannot be read ({error.strerror or error}).") from None
-    if len(data) > _LARGEST:
-        raise ConfigError(f"{name}: is larger than {_LARGEST // 2**20} MiB, which no configuration is.")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -103,17 +165,16 @@ def parse_yaml(text: str, name: str) -> object:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(
-            f"{name}{where}: {error.problem or error.context or 'is not valid YAML'}."
-        ) from None
+        problem = display_path(str(error.problem or error.context or "is not valid YAML"))
+        raise ConfigError(f"{name}{where}: {problem}.") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         column = error.position - (text.rfind("\n", 0, error.position) + 1) + 1
         raise ConfigError(
             f"{name}, line {line}, column {column}: holds a character that YAML does not allow."
         ) from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{name}: is not valid YAML ({error}).") from None
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{name}: is not valid YAML ({display_path(str(error)[:100])}).") from None
 
 
 def override(tree: dict[str, Any], assignments: Iterable[str], sections: Mapping[str, Iterable[str]]) -> None:
@@ -204,7 +265,7 @@ def validate(model: type[M], value: object, where: str) -> tuple[M | None, list[
         where: The name of the section, for the sentences.
     """
     if not isinstance(value, dict):
-        found = "empty" if value is None else f"{value!r}"
+        found = "empty" if value is None else _short(value)
         return None, [f"{where} is {found}; it holds keys with values, each on a line of its own."]
     try:
         return model.model_validate(value), []

@@ -59,4 +59,5 @@ def unknown(kind: str, name: str, known: object) -> str:
     names = sorted(known)  # type: ignore[call-overload]
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(names) or 'none'}."
-    return f"there is no {kind} {name!r}; {hint}"
+    shown = name if len(name) <= 80 else f"{name[:76]} ..."
+    return f"there is no {kind} {shown!r}; {hint}"

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 
-from img2img.config import load_yaml
+from img2img.config import load_yaml, override, parse_yaml
 from img2img.errors import ConfigError
+from img2img.files import open_regular, read_regular
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,18 @@ def test_not_a_number(tmp_path):
         (b"a: b\nc: \xff", ["line 2", "UTF-8"]),
         (b"a: b\nc: d\x01", ["line 2, column 5", "character"]),
         (b"x: !!int abc", ["not valid YAML"]),
-        (b"[" * 1500, ["not valid YAML"]),
+        (b"x: !!bool abc", ["not valid YAML"]),
+        (b"x: !!map 3", ["line 1, column 4"]),
+        (b"x: !!binary aGk=", ["line 1, column 4"]),
+        (b"x: !!timestamp 2026-01-01", ["line 1, column 4"]),
+        (b"x: !!python/object/apply:os.system [true]", ["line 1, column 4"]),
+        (b"x: 0x" + b"f" * 100_000, ["line 1, column 4", "64 bits"]),
+        (b"x: " + b"9" * 5000, ["not valid YAML"]),
+        (b"[" * 1500, ["nested deeper than 50"]),
+        (b"- " * 1500, ["nested deeper than 50"]),
+        (b'{"\\e[2Jx": 1, "\\e[2Jx": 2}', ["twice"]),
+        (b"[" + b"a," * 60_000 + b"]", ["more than 10,000 values"]),
+        (b"\xff\xfea\0:\0 \0001\0", ["UTF-8"]),
     ],
 )
 def test_mistakes_are_named_with_their_place(tmp_path, data, words):
@@ -86,11 +99,73 @@ def test_files_that_cannot_be_read(tmp_path):
         load_yaml(tmp_path / "absent.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_yaml(tmp_path)
-    (tmp_path / "big.yaml").write_bytes(b"#" * (5 * 2**20))
-    with pytest.raises(ConfigError, match="larger than 4 MiB"):
+    (tmp_path / "big.yaml").write_bytes(b"#" * (2**18 + 1))
+    with pytest.raises(ConfigError, match="larger than 256 KiB"):
         load_yaml(tmp_path / "big.yaml")
 
 
 def test_a_byte_order_mark_is_no_text(tmp_path):
     (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbfa: 1")
     assert load_yaml(tmp_path / "bom.yaml") == {"a": 1}
+
+
+def laughs(entry: str, first: str = "lol", levels: int = 12) -> bytes:
+    """Returns a document whose last entry is 9^levels values for whoever follows its aliases."""
+    lines = [entry.format(anchor="&a0", value=first, n=0)]
+    for n in range(1, levels):
+        lines.append(entry.format(anchor=f"&a{n}", value=f"[{','.join([f'*a{n - 1}'] * 9)}]", n=n))
+    return "\n".join(lines).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        laughs("- {anchor} {value}"),
+        laughs("a{n}: {anchor} {value}"),
+        laughs("a{n}: {anchor} {{x: {value}}}"),
+        laughs("- gamma: {anchor} {value}"),
+        laughs("a{n}: {anchor} {{<<: {value}}}", "{x: 1}"),
+        b"&a [*a, *a]",
+        b"a: &a {b: *a}",
+        b"- &a [1, 2]\n" + b"- [*a, *a, *a, *a]\n" * 1000,
+    ],
+    ids=["list", "map", "map of maps", "recipe", "merge", "itself", "map itself", "flat"],
+)
+def test_aliases_cost_what_they_stand_for(tmp_path, data):
+    (tmp_path / "c.yaml").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"aliases stand for more|stands inside of|more than 10,000 values"):
+        load_yaml(tmp_path / "c.yaml")
+
+
+def test_aliases_as_people_use_them():
+    text = "base: &b {rate: 1, steps: 5}\nruns:\n" + "".join(f"- {{<<: *b, seed: {n}}}\n" for n in range(100))
+    runs = parse_yaml(text, "runs")["runs"]
+    assert runs == [{"rate": 1, "steps": 5, "seed": n} for n in range(100)]
+    nested = "a: &a {one: 1}\np: {b: &b {<<: *a, two: 2}}\nc: {<<: *b, three: 3}"
+    assert parse_yaml(nested, "x")["c"] == {"one": 1, "two": 2, "three": 3}
+
+
+def test_so_are_values_on_the_command_line():
+    for text in ("[" + "a," * 20_000 + "]", "[" * 100, "&a [*a]", "!!python/name:os.system"):
+        with pytest.raises(ConfigError):
+            override({}, [f"x={text}"], {"": ["x"]})
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_and_devices_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", "/dev/zero"):
+        with pytest.raises(ConfigError, match="pipe, socket or device"):
+            load_yaml(path)
+    (tmp_path / "link.yaml").symlink_to(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match="pipe, socket or device"):
+        load_yaml(tmp_path / "link.yaml")
+
+
+def test_a_file_that_is_larger_than_allowed_is_not_read(tmp_path):
+    (tmp_path / "x").write_bytes(b"12345")
+    assert read_regular(tmp_path / "x", 5) == b"12345"
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        read_regular(tmp_path / "x", 4)
+    with pytest.raises(OSError, match="folder"):
+        open_regular(tmp_path)

@@ -13,12 +13,14 @@ from pathlib import Path
 
 from img2img.data.config import DataConfig
 from img2img.errors import PlanError, display_path
+from img2img.files import read_regular
 from img2img.image import list_images
 from img2img.image.discovery import collision_key, sentences_not_read
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")
 _NAMED = 5  # files in one message
+_LARGEST_LIST = 2**30  # bytes
 Entries = dict[Path, dict[str, list[str]]]
 """The names in folders, by what they are compared by."""
 
@@ -360,7 +362,7 @@ def _read_list(path: Path) -> tuple[list[Record], list[Record]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 row = None
             if not isinstance(row, dict):
                 raise PlanError(
@@ -369,7 +371,10 @@ def _read_list(path: Path) -> tuple[list[Record], list[Record]]:
             rows.append((number, row))
     else:
         reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-        rows = [(reader.line_num, row) for row in reader]
+        try:
+            rows = [(reader.line_num, row) for row in reader]
+        except csv.Error as error:
+            raise PlanError(f"{display_path(path)}, line {reader.line_num}: is no CSV ({error}).") from None
     parts: tuple[list[Record], list[Record]] = ([], [])
     entries: Entries = {}
     for number, row in rows:
@@ -447,7 +452,7 @@ def _require_files(files: Sequence[Path], origin: Path) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8-sig")
+        return read_regular(path, _LARGEST_LIST).decode("utf-8-sig")
     except OSError as error:
         raise PlanError(f"{display_path(path)} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:

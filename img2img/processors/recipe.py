@@ -18,6 +18,8 @@ from img2img.processors.chain import Chain
 from img2img.processors.describe import allowed, choices
 from img2img.registry import unknown
 
+_SHOWN = 20  # problems in one message
+
 
 def parse_operations(texts: Sequence[str]) -> Chain:
     """Returns the chain that `--op` words describe.
@@ -62,7 +64,8 @@ def _collect(entries: Iterable[tuple[str, object]], folder: Path | None = None) 
         except ConfigError as error:
             problems.append(f"{where}: {error}")
     if problems:
-        raise ConfigError("\n".join(problems))
+        more = [f"and {len(problems) - _SHOWN} more problems."] if len(problems) > _SHOWN else []
+        raise ConfigError("\n".join(problems[:_SHOWN] + more))
     return Chain(tuple(operations))
 
 
@@ -148,7 +151,7 @@ def _assign(
             if (reason := _reason(error.errors()[0])).startswith(
                 "it "
             ):  # the right kind of value, and yet wrong
-                return f"{cls.name}: {name} is {str(value)!r}; {reason}."
+                return f"{cls.name}: {name} is {_short(str(value))}; {reason}."
     if len(free) == 1:
         arguments[free[0]] = value  # the model says what is wrong with it
         return None
@@ -160,7 +163,8 @@ def _assign(
     meaning = (
         f"a value without a name can be {options}." if free else "it takes no further value without a name."
     )
-    return " ".join(part for part in (f"{value!r} is no value for {cls.name};", hint or meaning) if part)
+    found = f"{_short(value)} is no value for {cls.name};"
+    return " ".join(part for part in (found, hint or meaning) if part)
 
 
 def _sentence(cls: type[Operation], detail: Any) -> str:
@@ -174,11 +178,7 @@ def _sentence(cls: type[Operation], detail: Any) -> str:
     field = cls.model_fields[key]
     if detail["type"] == "missing":
         return f"{cls.name} needs {key}: {allowed(field)}."
-    found = (
-        f"{key} is {str(detail['input'])!r}"
-        if isinstance(detail["input"], str)
-        else f"{key} is {detail['input']!r}"
-    )
+    found = f"{key} is {_short(detail['input'])}"
     near = difflib.get_close_matches(str(detail["input"]), choices(field.annotation), n=1)
     if near:
         return f"{cls.name}: {found}; did you mean {near[0]!r}?"
@@ -190,6 +190,12 @@ def _sentence(cls: type[Operation], detail: Any) -> str:
 def _reason(detail: Any) -> str:
     """Returns what a validator of this package said, or nothing."""
     return str(detail["ctx"]["error"]) if detail["type"] == "value_error" else ""
+
+
+def _short(value: object) -> str:
+    """Returns a value as a message shows it."""
+    text = display_path(repr(str(value) if isinstance(value, Path) else value))
+    return text if len(text) <= 200 else f"{text[:196]} ..."
 
 
 def _yaml_type(value: object) -> str:

@@ -16,8 +16,10 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 from img2img.errors import ImageError
 from img2img.image import decode
 from img2img.image.conversion import Meaning, converted
+from img2img.image.files import read_bytes
 from img2img.image.image import Image
 
+_DIGITS = 12  # of a percentage
 _WEIGHTS = (0.299, 0.587, 0.114)
 
 
@@ -67,7 +69,7 @@ def _length(value: object) -> Length:
     if isinstance(value, Length):
         return value
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%|([0-9]{1,7})", str(value).strip())
-    if not found:
+    if not found or len(found[1] or "") > _DIGITS:
         raise ValueError("is not a length")
     return Length(float(found[1]), True) if found[1] else Length(float(found[2]))
 
@@ -232,10 +234,8 @@ def _picture(value: object, info: ValidationInfo) -> Picture:
     if info.context:  # a recipe names files from where it lies, as every file that names files does
         path = info.context["folder"] / path
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
         image = decode(data, name=path)
-    except OSError as error:
-        raise ValueError(f"it cannot be read ({error.strerror or error})") from None
     except ImageError as error:
         raise ValueError(f"it cannot be read ({error.reason})") from None
     return Picture(hashlib.sha256(data).hexdigest(), path, image)

@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from img2img.config import parse_yaml, validate
 from img2img.errors import ConfigError, display_path
+from img2img.files import read_regular
 
 _FENCE = "---\n"
+_LARGEST = 2**20  # bytes
 
 
 class Score(BaseModel):
@@ -59,7 +61,7 @@ def read_card(model: Path) -> Card | None:
     """
     path = model.with_suffix(".md")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, _LARGEST).decode("utf-8-sig").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError):
         return None
     where = display_path(path)

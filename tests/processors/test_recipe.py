@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -226,3 +227,36 @@ def test_every_recipe_that_ships_works() -> None:
 def test_an_unknown_recipe_is_answered_with_those_that_ship() -> None:
     with pytest.raises(ConfigError, match=r"did you mean 'enhance'.*scan"):
         open_recipe("enhanc")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("operation", ["colour-match", "side-by-side"])
+def test_a_reference_is_a_regular_file(tmp_path, operation):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    recipe = tmp_path / "r.yaml"
+    for name, words in {
+        "pipe": "pipe, socket",
+        "link": "pipe, socket",
+        "/dev/zero": "device",
+        ".": "folder",
+    }.items():
+        recipe.write_text(f"- {operation}: {{reference: {name}}}\n")
+        with pytest.raises(ConfigError, match=f"reference.*{words}"):
+            read_recipe(recipe)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- gamma: [" + "x, " * 5000 + "x]",
+        "- crop: " + "9" * 4000 + "%",
+        "- " + "x" * 50_000 + ": 1",
+        '- gamma: "\\e]0;"',
+    ],
+)
+def test_messages_stay_short_and_without_control_characters(tmp_path, text):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(tmp_path / "r.yaml")
+    assert len(str(caught.value)) < 6000 and "\x1b" not in str(caught.value)
