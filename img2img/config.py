@@ -36,10 +36,10 @@ class _Loader(yaml.SafeLoader):
     _values: int = 0
     _depth: int = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+    def compose_node(self, parent: Any, index: Any) -> Any:
         self._values += 1
         self._depth += 1
-        mark = self.peek_event().start_mark
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
         if self._depth > _DEEPEST:
             raise _wrong(f"is nested deeper than {_DEEPEST} levels", mark)
         if self._values > _MOST_VALUES:
@@ -48,7 +48,7 @@ class _Loader(yaml.SafeLoader):
         self._depth -= 1
         return node
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:

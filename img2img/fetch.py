@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
+import shutil
+import socket
+import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPHandler,
+    HTTPRedirectHandler,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
 
 import img2img
 from img2img.errors import ConfigError, DownloadError, display_path
+from img2img.files import open_regular, read_regular
 
 if sys.platform != "win32":
     import fcntl
@@ -29,7 +46,11 @@ PAUSE = 1.0
 """Seconds before a transfer that broke off is continued."""
 ATTEMPTS = 50
 """How often one transfer may break off, as long as each attempt brings something."""
+SLOWEST = 256
+"""Bytes per second, on average over `TIMEOUT`, below which a server counts as silent."""
 _BLOCK = 1 << 16
+_SPARE = 64 * 2**20  # bytes that stay free on the disk
+_LARGEST_NOTE = 2**12  # bytes
 
 
 class _RefusedError(Exception):
@@ -50,8 +71,10 @@ def fetch(
     """Downloads a file unless it is already there, and returns its path.
 
     The mirrors are tried in order. What has arrived lies in `path` + ".part" and is continued, also by the
-    next call and from another mirror; the checksum decides, and only then does the file get its name. Several
-    processes of one machine may ask for the same file: one downloads, the others wait for it.
+    next call and from another mirror; the checksum decides, and only then does the file get its name. Without
+    a checksum, the next call continues only what the server says is still the same file (its ETag or date,
+    kept in `path` + ".part.json"). Several processes of one machine may ask for the same file: one downloads,
+    the others wait for it.
 
     Args:
         urls: Addresses of the same file, http or https.
@@ -69,8 +92,10 @@ def fetch(
     if known and not re.fullmatch("[0-9a-f]{8,64}", sha256):
         raise ConfigError(f"{sha256!r} is no sha256 checksum: 64 hexadecimal digits, or the first 8 or more.")
     for url in urls:
-        if not re.match("https?://", url):
-            raise ConfigError(f"{url!r} is not an address to download from: it must begin with https://.")
+        try:
+            require_address(url)
+        except ValueError as error:
+            raise ConfigError(f"{error}.") from None
     part = path.with_name(f"{path.name}.part")
     try:
         if path.exists():
@@ -81,11 +106,26 @@ def fetch(
                 return _at_hand(path, sha256)
             _fill(part, urls, sha256, size, progress or (lambda done, total: None))
             part.replace(path)
+            _note(part).unlink(missing_ok=True)
     except OSError as error:
         raise DownloadError(
             f"{display_path(path)} could not be written: {error.strerror or error}."
         ) from error
     return path
+
+
+def require_address(url: str) -> None:
+    """Raises ValueError, with a sentence, for what is no address that files are downloaded from."""
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets without a partner, a port that is no number
+        good = False
+    if not good or not url.isprintable() or " " in url:
+        raise ValueError(
+            f"{display_path(url)[:200]!r} is not an address to download from: it must begin with https:// "
+            "and the name of a host"
+        )
 
 
 def _at_hand(path: Path, sha256: str) -> Path:
@@ -104,12 +144,13 @@ def _fill(part: Path, urls: Sequence[str], sha256: str, size: int | None, progre
     for url in urls:
         try:
             return _from_mirror(url, part, sha256, size, progress)
-        except _RefusedError as reason:
-            reasons.append(f"{url} {reason}")
+        except _RefusedError as reason:  # its words may be the server's
+            reasons.append(display_path(" ".join(f"{url} {reason}".split()))[:500])
     have = _length(part)
     kept = f" {have} bytes are kept in {display_path(part)}; the next try continues there." if have else ""
     if not have:
         part.unlink(missing_ok=True)
+        _note(part).unlink(missing_ok=True)
     name = display_path(part.with_suffix(""))
     raise DownloadError(
         f"{name} could not be downloaded: {'; '.join(reasons) or 'no address is given'}.{kept} Check the "
@@ -119,10 +160,14 @@ def _fill(part: Path, urls: Sequence[str], sha256: str, size: int | None, progre
 
 def _from_mirror(url: str, part: Path, sha256: str, size: int | None, progress: Progress) -> None:
     """Completes `part` from one mirror, continuing as long as every attempt brings something."""
+    if not sha256 and _length(part):
+        known = _remembered(part)
+        if known.get("url") != url or not (known.get("etag") or known.get("date")):
+            os.truncate(part, 0)  # nobody could tell a mixture of two files from one
     for attempt in range(1, ATTEMPTS + 1):
         have = _length(part)
         try:
-            _transfer(url, part, have, size, progress)
+            _transfer(url, part, have, size, progress, check=not sha256)
             found = _checksum(part)
             if found.startswith(sha256) and size in (None, _length(part)):
                 return
@@ -142,25 +187,45 @@ def _length(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _transfer(url: str, part: Path, have: int, size: int | None, progress: Progress) -> None:
-    """Asks once for everything after the first `have` bytes of `part`, and writes what comes."""
-    response = _ask(url, have)
+def _transfer(url: str, part: Path, have: int, size: int | None, progress: Progress, check: bool) -> None:
+    """Asks once for everything after the first `have` bytes of `part`, and writes what comes.
+
+    Args:
+        check: There is no checksum: what the server says of the file must be what it said the first time.
+    """
+    known = _remembered(part) if have and check else {}
+    validator = str(known.get("etag") or known.get("date") or "")
+    response = _ask(url, have, "" if validator.startswith("W/") else validator)
     if response is None:
         return
     with response:
         start = _start(response, have)
         length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdecimal() else size
+        total = start + int(length) if re.fullmatch("[0-9]{1,15}", length) else size
         if size is not None and total != size:
             raise _RefusedError(f"offers a file of {total} bytes, expected {size}")
+        room = shutil.disk_usage(part.parent).free - _SPARE
+        if total is not None and total - start > room:
+            raise _RefusedError(f"offers a file of {total} bytes, and the disk has {max(0, room)} free")
+        facts = {
+            "url": url,
+            "etag": response.headers.get("ETag", ""),
+            "date": response.headers.get("Last-Modified", ""),
+            "size": total,
+        }
+        if start and check and facts != known:
+            raise _OtherFileError("has another file by now")
+        if not start and check:
+            _note(part).write_text(json.dumps(facts), "utf-8")
         done = start
+        most = size if size is not None else total if total is not None else start + room
         with part.open("ab") as file:
             file.truncate(start)
-            while block := _read(response):
+            for block in _blocks(response):
                 file.write(block)
                 done += len(block)
-                if size is not None and done > size:  # without an announced length
-                    raise _OtherFileError(f"sends more than the expected {size} bytes")
+                if done > most:  # without an announced length
+                    raise _OtherFileError(f"sends more than the expected {most} bytes")
                 progress(done, total)
             file.flush()
             os.fsync(file.fileno())
@@ -168,13 +233,29 @@ def _transfer(url: str, part: Path, have: int, size: int | None, progress: Progr
         raise _RefusedError(f"broke off after {done} of {total} bytes")
 
 
-def _ask(url: str, have: int) -> HTTPResponse | None:
+def _note(part: Path) -> Path:
+    """Returns the file that says what `part` is the beginning of."""
+    return part.with_name(f"{part.name}.json")
+
+
+def _remembered(part: Path) -> dict[str, Any]:
+    """Returns what the server said of the file that `part` is the beginning of."""
+    try:
+        facts = json.loads(read_regular(_note(part), _LARGEST_NOTE))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _ask(url: str, have: int, validator: str) -> HTTPResponse | None:
     """Returns the answer of the server, or None if the file has just the first `have` bytes."""
     headers = {"User-Agent": f"img2img/{img2img.__version__}"}
     if have:
         headers["Range"] = f"bytes={have}-"
+        if validator:
+            headers["If-Range"] = validator
     try:
-        response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+        response: HTTPResponse = _opener().open(Request(url, headers=headers), timeout=TIMEOUT)
         return response
     except HTTPError as error:
         with error:
@@ -183,8 +264,77 @@ def _ask(url: str, have: int) -> HTTPResponse | None:
                     return None
                 raise _OtherFileError(f"has nothing after {have} bytes and does not say why") from error
             raise _RefusedError(f"answered {error.code} {error.reason}") from error
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise _RefusedError(f"cannot be reached ({getattr(error, 'reason', None) or error})") from error
+
+
+def _opener() -> OpenerDirector:
+    """Returns what opens http and https, and nothing else that a redirection may lead to."""
+    opener = OpenerDirector()
+    for handler in (
+        ProxyHandler(),
+        _Http(),
+        _Https(),
+        HTTPDefaultErrorHandler(),
+        _Redirect(),
+        HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+class _Redirect(HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        """Follows to http and https only; the parent would follow to ftp, too."""
+        try:
+            require_address(newurl)
+        except ValueError:
+            raise _RefusedError(f"leads to {newurl[:200]!r}, which is not followed") from None
+        if urlsplit(req.full_url).scheme == "https" and urlsplit(newurl).scheme == "http":
+            raise _RefusedError("leads from https to http, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Patient:
+    """Gives a server `TIMEOUT` for its whole answer before the file, not for each byte of it."""
+
+    sock: Any
+    _hung_up = False
+
+    def getresponse(self) -> Any:
+        watch = threading.Timer(TIMEOUT, self._hang_up)
+        watch.daemon = True
+        watch.start()
+        try:
+            response = super().getresponse()  # type: ignore[misc]
+        finally:
+            watch.cancel()
+        if self._hung_up:  # the end of the line looks like the end of the headers
+            raise TimeoutError(f"no answer for {TIMEOUT:.0f} seconds")
+        return response
+
+    def _hang_up(self) -> None:
+        self._hung_up = True
+        with suppress(OSError, AttributeError):
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+
+class _PatientHttp(_Patient, HTTPConnection):
+    pass
+
+
+class _PatientHttps(_Patient, HTTPSConnection):
+    pass
+
+
+class _Http(HTTPHandler):
+    def http_open(self, req: Request) -> Any:
+        return self.do_open(_PatientHttp, req)
+
+
+class _Https(HTTPSHandler):
+    def https_open(self, req: Request) -> Any:
+        return self.do_open(_PatientHttps, req)
 
 
 def _start(response: HTTPResponse, have: int) -> int:
@@ -200,15 +350,26 @@ def _start(response: HTTPResponse, have: int) -> int:
     return have
 
 
-def _read(response: HTTPResponse) -> bytes:
-    try:
-        return response.read(_BLOCK)
-    except (OSError, HTTPException) as error:
-        raise _RefusedError(f"broke off ({error or type(error).__name__})") from error
+def _blocks(response: HTTPResponse) -> Iterator[bytes]:
+    """Yields what comes, as it comes, as long as it comes fast enough."""
+    since, came = time.monotonic(), 0
+    while True:
+        try:
+            block = response.read1(_BLOCK)
+        except (OSError, HTTPException, ValueError) as error:
+            raise _RefusedError(f"broke off ({error or type(error).__name__})") from error
+        if not block:
+            return
+        yield block
+        came += len(block)
+        if (passed := time.monotonic() - since) > TIMEOUT:
+            if came < SLOWEST * passed:
+                raise _RefusedError(f"broke off: it sends {came / passed:.0f} bytes a second")
+            since, came = time.monotonic(), 0
 
 
 def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):
             digest.update(block)
@@ -218,6 +379,8 @@ def _checksum(path: Path) -> str:
 @contextmanager
 def _alone(part: Path) -> Iterator[None]:
     """Waits until no other process of this machine writes `part`."""
+    if os.path.lexists(part) and not stat.S_ISREG(part.lstat().st_mode):
+        raise OSError(f"{display_path(part)} is a link, folder, pipe or device, and in the way")
     if sys.platform == "win32":
         yield
     else:

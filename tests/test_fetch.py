@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 import threading
+from collections import namedtuple
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -89,6 +92,60 @@ class Handler(BaseHTTPRequestHandler):
     def lost(self, start: int) -> None:
         self.answer(404, b"not here", 8)
 
+    def tagged(self, start: int) -> None:
+        """Has another version now and then, and knows If-Range."""
+        body, tag = (BODY, '"2"') if self.server.renewed else (BODY[::-1], '"1"')
+        if self.headers["If-Range"] not in (None, tag):
+            start = 0
+        content = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        ranges = {"Content_Range": content} if start else {}
+        most = None if self.server.renewed else 100_000
+        self.answer(206 if start else 200, body[start:][:most], len(body) - start, ETag=tag, **ranges)
+        self.server.conditions.append(self.headers["If-Range"])
+
+    def unconditional(self, start: int) -> None:
+        """The same, and does not know If-Range."""
+        if self.headers["If-Range"]:
+            del self.headers["If-Range"]
+        self.tagged(start)
+
+    def escapes(self, start: int) -> None:
+        self.wfile.write(b"HTTP/1.1 404 \x1b]0;PWNED\x07\x1b[2J\r\nContent-Length: 0\r\n\r\n")
+        self.close_connection = True
+
+    def elsewhere(self, start: int) -> None:
+        self.answer(302, b"", 0, Location=self.server.location)
+
+    def endless(self, start: int) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):
+            while True:
+                self.wfile.write(BODY)
+
+    def drips(self, start: int) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(BODY)))
+        self.end_headers()
+        self._drip()
+
+    def drips_headers(self, start: int) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        self._drip()
+
+    def _drip(self) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            while not self.server.closing.wait(0.05):
+                self.wfile.write(b"x")
+
+    def absurd(self, start: int) -> None:
+        self.answer(200, b"", 10**14)
+
+    def nonsense(self, start: int) -> None:
+        self.wfile.write(b"\x1b[2J\x00\xff\r\n\r\n")
+        self.close_connection = True
+
     def silent(self, start: int) -> None:
         self.close_connection = True
 
@@ -99,6 +156,10 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[tuple[str, int]] = []
+        self.conditions: list[str | None] = []
+        self.location = ""
+        self.renewed = False
+        self.closing = threading.Event()
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.server_port}/{name}"
@@ -116,6 +177,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
+        server.closing.set()
         server.shutdown()
         thread.join()
 
@@ -267,9 +329,119 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("url", "digest"),
-    [("file:///etc/hostname", DIGEST), ("https://host/x", "abc"), ("https://host/x", "z" * 64)],
+    [
+        ("file:///etc/hostname", DIGEST),
+        ("ftp://host/x", DIGEST),
+        ("http://[::1", DIGEST),
+        ("http://", DIGEST),
+        ("https:///x", DIGEST),
+        ("http://host:99999/x", DIGEST),
+        ("http://host:x/x", DIGEST),
+        ("http://host/a b", DIGEST),
+        ("http://host/\x1b]0;x", DIGEST),
+        ("http://host/\r\nX: y", DIGEST),
+        ("https://host/x", "abc"),
+        ("https://host/x", "z" * 64),
+    ],
 )
 def test_malformed_requests(path: Path, url: str, digest: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         fetch([url], path, digest)
+    assert "\x1b" not in str(caught.value)
     assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["escapes", "nonsense", "elsewhere"])
+def test_nothing_of_a_server_controls_the_terminal(server: Server, path: Path, name: str) -> None:
+    server.location = "http://127.0.0.1:1/\x1b]0;x\x07"
+    with pytest.raises(DownloadError) as caught:
+        fetch([server.url(name)], path, DIGEST)
+    assert str(caught.value).isprintable()
+    if name == "escapes":
+        assert r"answered 404 \x1b]0;PWNED\x07\x1b[2J" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "target", ["ftp://127.0.0.1/x", "file:///etc/hostname", "data:,x", "http://[::1", "gopher://x/", "//"]
+)
+def test_redirections_lead_to_http_only(server: Server, path: Path, target: str) -> None:
+    server.location = target
+    with pytest.raises(DownloadError, match=r"not followed|cannot be reached|answered 302"):
+        fetch([server.url("elsewhere")], path, DIGEST)
+    assert not path.exists()
+
+
+def test_redirections_are_followed(server: Server, path: Path) -> None:
+    server.location = server.url("good")
+    fetch([server.url("elsewhere")], path, DIGEST)
+    assert alone(path)
+    server.location = server.url("elsewhere")
+    path.unlink()
+    with pytest.raises(DownloadError, match="infinite loop"):
+        fetch([server.url("elsewhere")], path, DIGEST)
+
+
+@pytest.mark.parametrize("name", ["drips", "drips_headers"])
+def test_a_server_that_only_drips_counts_as_silent(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.3)
+    monkeypatch.setattr(module, "ATTEMPTS", 1)
+    with pytest.raises(DownloadError, match=r"bytes a second|cannot be reached"):
+        fetch([server.url(name)], path, DIGEST)
+
+
+@pytest.mark.parametrize("name", ["endless", "absurd"])
+def test_no_more_comes_than_the_disk_has(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    room = module._SPARE + 4 * len(BODY)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9, 0, room))
+    with pytest.raises(DownloadError, match=r"more than the expected|and the disk has"):
+        fetch([server.url(name)], path, None)
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["tagged", "unconditional"])
+def test_two_versions_never_become_one_file(
+    server: Server, path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Without a checksum, what is left of the first version is dropped when the second one comes."""
+    with monkeypatch.context() as context:
+        context.setattr(module, "ATTEMPTS", 1)
+        with pytest.raises(DownloadError, match="100000 bytes are kept"):
+            fetch([server.url(name)], path, None)
+    server.renewed = True
+    fetch([server.url(name)], path, None)
+    assert alone(path)
+    if name == "tagged":
+        assert server.conditions[:2] == [None, '"1"']
+
+
+@pytest.mark.parametrize("size", [None, len(BODY)])
+def test_a_part_that_nobody_knows_starts_anew_without_a_checksum(
+    server: Server, path: Path, size: int | None
+) -> None:
+    part(path, b"of another file" * 1000)
+    fetch([server.url("good")], path, None, size)
+    assert alone(path)
+    assert server.asked == [("/good", 0)]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("name", ["file.bin", "file.bin.part"])
+def test_pipes_and_links_are_not_written_through(
+    server: Server, path: Path, tmp_path: Path, name: str
+) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path.with_name(name))
+    with pytest.raises(DownloadError, match="pipe"):
+        fetch([server.url("good")], path, DIGEST)
+    path.with_name(name).unlink()
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"mine")
+    path.with_name(name).symlink_to(mine)
+    with pytest.raises(DownloadError, match=r"in the way|another file"):
+        fetch([server.url("good")], path, DIGEST)
+    assert mine.read_bytes() == b"mine"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import shutil
 import stat
 import tarfile
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from img2img.errors import DownloadError, display_path
 from img2img.image.discovery import is_system_file
@@ -20,7 +21,9 @@ from img2img.image.discovery import is_system_file
 _BLOCK = 1 << 20
 _LARGEST_RATIO = 50  # pictures hardly shrink in an archive; a bomb grows a thousandfold and more
 _SMALL = 64 * 2**20  # bytes that any archive may unpack to
-_MOST_FILES = 2_000_000
+_MOST_FILES = 2_000_000  # and folders
+_DEEPEST = 50  # folders in folders
+_LARGEST_HEADER = 2**20  # bytes of a long name and of what else describes one member of a tar
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -73,7 +76,7 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None] = lambda 
     """
     limit = max(_LARGEST_RATIO * archive.stat().st_size, _SMALL)
     limit = min(limit, shutil.disk_usage(folder).free)
-    files = total = 0
+    entries = files = total = 0
     left_out = []
     try:
         with _members(archive) as members:
@@ -85,12 +88,15 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None] = lambda 
                 if not parts or "__MACOSX" in parts or is_system_file(parts[-1]):
                     continue
                 target = folder.joinpath(*parts)
+                entries += 1
+                if entries > _MOST_FILES:
+                    raise _refused(archive, f"holds more than {_MOST_FILES:,} files")
+                if len(parts) > _DEEPEST:
+                    raise _refused(archive, f"holds folders in folders, more than {_DEEPEST} deep")
                 if member.kind == "folder":
                     target.mkdir(parents=True, exist_ok=True)
                     continue
                 files += 1
-                if files > _MOST_FILES:
-                    raise _refused(archive, f"holds more than {_MOST_FILES:,} files")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with member.open() as source, target.open("xb") as file:
                     while block := source.read(_BLOCK):
@@ -109,7 +115,8 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None] = lambda 
         ) from None
     except _BROKEN as error:
         raise DownloadError(
-            f"{display_path(archive)}: the archive is broken or of a kind that is not read ({error}). "
+            f"{display_path(archive)}: the archive is broken or of a kind that is not read "
+            f"({display_path(str(error)[:200])}). "
             "Remove it and download it again."
         ) from error
     return Unpacked(files, total, tuple(left_out))
@@ -121,8 +128,21 @@ def _members(archive: Path) -> Iterator[Iterator[_Member]]:
         with zipfile.ZipFile(archive) as opened:
             yield (_of_zip(opened, info) for info in opened.infolist())
         return
-    with tarfile.open(archive, "r|*") as stream:  # a stream: nothing is read ahead of what is checked
+    with tarfile.open(
+        archive, "r|*", tarinfo=_TarInfo
+    ) as stream:  # a stream: nothing is read ahead of what is checked
         yield (_of_tar(stream, info) for info in stream)
+
+
+class _TarInfo(tarfile.TarInfo):
+    """A member of a tar whose description is not larger than a description is."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: Any, errors: str) -> _TarInfo:
+        info = super().frombuf(buf, encoding, errors)
+        if info.size > _LARGEST_HEADER and not info.isreg() and not info.isdir():
+            raise tarfile.ReadError(f"the name of a member takes {info.size} bytes")
+        return info
 
 
 def _of_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
@@ -143,15 +163,20 @@ def _of_tar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
     return _Member(info.name, kind, opened)
 
 
-def _parts(name: str, archive: Path) -> tuple[str, ...]:
-    """Returns the folders and the file that a member's name means.
+def inner_parts(name: str) -> tuple[str, ...] | None:
+    """Returns the folders and the file that a relative name means, or None if it leads out of its folder.
 
-    Raises:
-        DownloadError: It would leave the folder that it is unpacked into.
+    A name is read as on any system: a backslash separates, and a drive leads out.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     parts = tuple(part for part in path.parts if part != ".")
-    if path.is_absolute() or ".." in parts or "\0" in name or (parts and parts[0].endswith(":")):
+    outside = path.is_absolute() or ".." in parts or "\0" in name
+    return None if outside or (parts and re.match("[A-Za-z]:|.*:$", parts[0])) else parts
+
+
+def _parts(name: str, archive: Path) -> tuple[str, ...]:
+    parts = inner_parts(name)
+    if parts is None:
         raise _refused(archive, f"holds the name {display_path(name)!r}, which leads out of its folder")
     return parts
 

@@ -9,24 +9,47 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import as_file, files
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from img2img.config import load_yaml, validate
-from img2img.data.archive import unpack
+from img2img.data.archive import inner_parts, unpack
 from img2img.errors import ConfigError, DownloadError, UsageError, display_path
-from img2img.fetch import fetch
+from img2img.fetch import fetch, require_address
+from img2img.files import open_regular, read_regular
 from img2img.image import write_bytes
 from img2img.registry import unknown
 
 MARK = ".img2img-recipe.json"  # in the finished folder: which archives it was made of
 _STAGE = ".img2img-unpacking-"
+_LARGEST_LOCK = 2**16  # bytes
 _SPARE = 64 * 2**20  # bytes that stay free on the disk
+
+
+def _inner(name: str) -> str:
+    """Refuses what is not the name of a folder inside of the archive or the data set."""
+    if inner_parts(name) is None or "\\" in name or not (name == "" or name.isprintable()):
+        raise ValueError(
+            f"{name!r} leads out of its folder; give a relative name without '..', such as train"
+        )
+    return name
+
+
+def _text(text: str) -> str:
+    if not "".join(text.split()).isprintable():
+        raise ValueError("holds control characters")
+    return text
+
+
+Inner = Annotated[str, AfterValidator(_inner)]
+Text = Annotated[str, AfterValidator(_text)]
 
 
 class Archive(BaseModel):
@@ -34,22 +57,38 @@ class Archive(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    urls: tuple[str, ...] = Field(
+    urls: tuple[Text, ...] = Field(
         description="Where it is, the best place first; empty when nobody offers it."
     )
-    root: str = Field(description="The folder inside the archive that holds the pictures.")
-    into: str = Field("", description="The folder of the data set that it becomes; empty for the set itself.")
+    root: Inner = Field(description="The folder inside the archive that holds the pictures.")
+    into: Inner = Field(
+        "", description="The folder of the data set that it becomes; empty for the set itself."
+    )
     size: int | None = Field(None, ge=1, description="Exact size in bytes.")
-    about: str | None = Field(None, description="Rough size where the exact one is not known: 2.0G.")
+    about: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,6}(\.[0-9]+)?[KMGT]$",
+        description="Rough size where the exact one is not known: 2.0G.",
+    )
     sha256: str | None = Field(
         None, pattern="^[0-9a-f]{64}$", description="Checksum, where it is truly known."
     )
     md5: str | None = Field(None, pattern="^[0-9a-f]{32}$", description="The same of a lesser kind.")
 
+    @model_validator(mode="after")
+    def _has_a_name(self) -> Archive:
+        for url in self.urls:
+            require_address(url)
+        if len(inner_parts(self.name) or ()) != 1 or self.name[0] == "." or not self.name.isprintable():
+            raise ValueError("the address must end in the name of a file, such as https://host/set.zip")
+        return self
+
     @property
     def name(self) -> str:
         """The file name."""
-        return self.urls[0].rsplit("/", 1)[-1] if self.urls else f"{self.root}.tar.gz"
+        if not self.urls:
+            return f"{PurePosixPath(self.root).name or 'archive'}.tar.gz"
+        return unquote(urlsplit(self.urls[0]).path.rpartition("/")[2])
 
     @property
     def bytes(self) -> int | None:
@@ -64,21 +103,30 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    title: str = Field(description="What it shows.")
+    title: Text = Field(description="What it shows.")
     kind: Literal["aligned", "unpaired", "images"] = Field(description="The option that trains on it.")
     direction: Literal["AtoB", "BtoA"] = Field("AtoB", description="The direction that papers train.")
-    layout: str = Field(description="Sizes, counts and folders, for people.")
-    folders: tuple[str, ...] = Field((), description="Folders that must be there in the end.")
-    homepage: str = Field(description="Where its authors describe it.")
-    licence: str = Field(description="The terms, as far as they are stated.")
-    citation: str = Field(description="BibTeX.")
-    by_hand: str | None = Field(None, description="How to get it when it cannot be downloaded.")
+    layout: Text = Field(description="Sizes, counts and folders, for people.")
+    folders: tuple[Inner, ...] = Field((), description="Folders that must be there in the end.")
+    homepage: Text = Field(description="Where its authors describe it.")
+    licence: Text = Field(description="The terms, as far as they are stated.")
+    citation: Text = Field(description="BibTeX.")
+    by_hand: Text | None = Field(None, description="How to get it when it cannot be downloaded.")
     archives: tuple[Archive, ...] = Field(min_length=1, description="The files to download.")
 
     @model_validator(mode="after")
     def _can_be_had(self) -> Recipe:
         if self.by_hand is None and not all(archive.urls for archive in self.archives):
             raise ValueError("an archive without urls needs by_hand")
+        goals = [inner_parts(archive.into) or () for archive in self.archives]
+        for i, goal in enumerate(goals):
+            if any(other[: len(goal)] == goal for other in goals[:i] + goals[i + 1 :]):
+                raise ValueError(
+                    "two archives become one folder, or one lies in the other; give each its own `into`"
+                )
+        names = [archive.name.casefold() for archive in self.archives]
+        if len(set(names)) < len(names):
+            raise ValueError("two archives have one file name")
         return self
 
     @property
@@ -170,11 +218,15 @@ def download(
     place.mkdir(parents=True, exist_ok=True)
     _sweep(place)
     _check_space(recipe, place, with_archives=not archives)
-    paths, sums, unchecked = [], [], []
+    paths, sums, unchecked, fetched = [], [], [], []
     for i, archive in enumerate(recipe.archives):
         path = archives[i] if archives else place / archive.name
         expected = archive.sha256 or _recorded(_lock(path))
         if not archives:
+            if os.path.lexists(path):
+                say(f"{display_path(path)} was here before; it is used, and stays.")
+            else:
+                fetched.append(path)
             fetch(archive.urls, path, expected, archive.size, progress)
         say(f"Checking {display_path(path)} ...")
         sums.append(_check(path, archive, expected))
@@ -187,8 +239,8 @@ def download(
         if archive.sha256 is None and not archives:
             record = {"sha256": sha256, "size": path.stat().st_size}
             write_bytes(json.dumps(record).encode() + b"\n", _lock(path))
-    if not keep and not archives:
-        for path in paths:
+    if not keep:
+        for path in fetched:
             path.unlink()
     return Downloaded(folder, count, left_out, tuple(unchecked))
 
@@ -219,7 +271,7 @@ def _check(path: Path, archive: Archive, expected: str | None) -> str:
     """
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while block := file.read(1 << 20):
                 sha256.update(block)
                 if archive.md5:
@@ -247,10 +299,10 @@ def _recorded(lock: Path) -> str | None:
         DownloadError: The record cannot be understood.
     """
     try:
-        return str(json.loads(lock.read_text("utf-8"))["sha256"])
+        return str(json.loads(read_regular(lock, _LARGEST_LOCK))["sha256"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DownloadError(
             f"{display_path(lock)} should say which archive came the first time, and cannot be read "
             f"({error}). Remove it to accept whatever comes."
@@ -265,6 +317,10 @@ def _make(recipe: Recipe, folder: Path, paths: list[Path], sums: list[str]) -> t
     left_out: tuple[str, ...] = ()
     try:
         stage.mkdir()
+        made = _identity(stage)
+    except OSError as error:
+        raise DownloadError(f"{display_path(stage)} cannot be made: {error.strerror or error}.") from error
+    try:
         for i, (archive, path) in enumerate(zip(recipe.archives, paths, strict=True)):
             raw = stage / str(i)
             raw.mkdir()
@@ -290,9 +346,24 @@ def _make(recipe: Recipe, folder: Path, paths: list[Path], sums: list[str]) -> t
         if folder.is_dir():
             folder.rmdir()  # empty, or this fails
         ready.rename(folder)
+    except OSError as error:
+        raise DownloadError(
+            f"{display_path(folder)} could not be made: {error.strerror or error}"
+            f"{f' ({display_path(error.filename)})' if isinstance(error.filename, str) else ''}."
+        ) from error
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        if _identity(stage) == made:
+            shutil.rmtree(stage, ignore_errors=True)
     return count, left_out
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Returns what tells a folder from every other one, or None if there is no folder of this name."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
 def _check_space(recipe: Recipe, place: Path, with_archives: bool) -> None:
@@ -324,5 +395,6 @@ def _sweep(place: Path) -> None:
 
     for stage in place.glob(f"{_STAGE}*"):
         number = stage.name.removeprefix(_STAGE)
-        if number.isdecimal() and not psutil.pid_exists(int(number)):
+        ours = number.isdecimal() and len(number) < 10 and _identity(stage) is not None
+        if ours and not psutil.pid_exists(int(number)):
             shutil.rmtree(stage, ignore_errors=True)

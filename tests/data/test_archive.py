@@ -62,7 +62,16 @@ def test_a_zip_comes_out_whole(place: Path, tmp_path: Path) -> None:
     assert tree(place)["set/deep/b.png"] == b"two" * 1000
 
 
-BAD_NAMES = ["../evil", "set/../../evil", "/evil", "..\\evil", "C:\\evil", "set/..", "\\\\server\\share"]
+BAD_NAMES = [
+    "C:evil",
+    "../evil",
+    "set/../../evil",
+    "/evil",
+    "..\\evil",
+    "C:\\evil",
+    "set/..",
+    "\\\\server\\share",
+]
 
 
 @pytest.mark.parametrize("make", [tar, zipped])
@@ -148,3 +157,46 @@ def test_files_of_operating_systems_stay_out(place: Path, tmp_path: Path) -> Non
     names = ["set/a.png", "__MACOSX/set/._a.png", "set/.DS_Store", "set/Thumbs.db"]
     assert unpack(zipped(tmp_path / "x", dict.fromkeys(names, b"1")), place).files == 1
     assert list(tree(place)) == ["set/a.png"]
+
+
+def test_a_description_that_fills_the_memory(place: Path, tmp_path: Path) -> None:
+    """The name of a member is read whole before anything is checked: 64 MiB of it are 64 KiB of gzip."""
+    long = special("././@LongLink", tarfile.GNUTYPE_LONGNAME)
+    extended = special("pax", tarfile.XHDTYPE)
+    for info in (long, extended):
+        path = tmp_path / "x"
+        with tarfile.open(path, "w:gz") as file:
+            info.size = 2**25
+            file.addfile(info, io.BytesIO(bytes(2**25)))
+        with pytest.raises(DownloadError, match="name of a member takes"):
+            unpack(path, place)
+
+
+def test_folders_count_as_files_do(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_FILES", 3)
+    with pytest.raises(DownloadError, match="more than 3 files"):
+        unpack(tar(tmp_path / "x", {str(i): special(str(i), tarfile.DIRTYPE) for i in range(4)}), place)
+
+
+def test_folders_without_end(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match="50 deep"):
+        unpack(tar(tmp_path / "x", {"a/" * 60 + "b": b"1"}), place)
+
+
+def test_a_file_full_of_holes_counts_with_its_holes(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SMALL", 2**21)
+    info = special("sparse", tarfile.REGTYPE)
+    pax = special("pax", tarfile.XHDTYPE)
+    records = b"".join(
+        f"{len(text) + len(str(len(text) + 3)) + 2} {text}\n".encode()
+        for text in ("GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.realsize=1000000000")
+    )
+    with tarfile.open(tmp_path / "x", "w:gz") as file:
+        pax.size = len(records)
+        file.addfile(pax, io.BytesIO(records))
+        info.size = 512
+        file.addfile(info, io.BytesIO(b"0\n".ljust(512, b"\0")))
+    with pytest.raises(DownloadError, match=r"unpacks to more than|broken"):
+        unpack(tmp_path / "x", place)

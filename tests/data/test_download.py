@@ -282,3 +282,102 @@ def test_every_mistake_in_a_recipe_is_named(tmp_path: Path) -> None:
         open_recipe(str(path))
     assert "did you mean 'aligned'" in str(caught.value)
     assert "licence is missing" in str(caught.value)
+
+
+OUTSIDE = [
+    *("/precious", "..", "../precious", "toy/../../precious", "toy/..", "C:\\precious", "C:precious", "C:/x"),
+    *("\\\\server\\share", "..\\precious", "a\0b", "toy\x1b[2J", "./..", "toy//../.."),
+]
+
+
+@pytest.mark.parametrize("key", ["root", "into", "folders"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_recipe_that_names_a_folder_elsewhere_is_refused(tmp_path: Path, key: str, name: str) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "photo").write_bytes(b"mine")
+    archive = {"urls": ["http://127.0.0.1/a.zip"], "root": "toy"}
+    given = name.replace("/precious", str(precious)) if name.startswith("/") else name
+    changes: dict[str, object] = {} if key != "folders" else {"folders": [given]}
+    text = json.dumps(
+        recipe(archive).model_dump(mode="json", exclude_none=True)
+        | {"archives": [archive | ({key: given} if key != "folders" else {})]}
+        | changes
+    )
+    (tmp_path / "own.yaml").write_text(text)
+    before = {path: path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))}
+    with pytest.raises(ConfigError, match="leads out of its folder") as caught:
+        open_recipe(str(tmp_path / "own.yaml"))
+    assert "\x1b" not in str(caught.value)
+    assert {path: path.stat().st_mtime_ns for path in sorted(tmp_path.rglob("*"))} == before
+
+
+@pytest.mark.parametrize(
+    "archives",
+    [
+        [{"into": ""}, {"into": "train"}],
+        [{"into": "train"}, {"into": "./train"}],
+        [{"into": "a"}, {"into": "a/b"}],
+        [{"urls": ["http://h/.."]}],
+        [{"urls": ["http://h/"]}],
+        [{"urls": ["http://h/..%2f..%2fx"]}],
+        [{"urls": ["http://h/.bashrc"]}],
+        [{"urls": ["http://h/a%1b]0;x"]}],
+        [{"urls": ["file:///etc/passwd"]}],
+        [{"urls": ["http://[::1"]}],
+        [{"about": "many"}],
+    ],
+)
+def test_archives_that_cannot_be_kept_apart_or_named(archives: list[dict[str, object]]) -> None:
+    each = [{"urls": [f"http://h/{i}.zip"], "root": "toy"} | given for i, given in enumerate(archives)]
+    with pytest.raises(ValueError, match=r"Archive|Recipe"):
+        recipe(*each)
+
+
+def test_control_characters_in_a_recipe_are_refused() -> None:
+    for key in ("title", "layout", "licence", "citation", "homepage"):
+        with pytest.raises(ValueError, match="control characters"):
+            recipe({"urls": ["http://h/a.zip"], "root": "toy"}, **{key: "x\x1b]0;y\x07"})
+
+
+def test_an_archive_of_the_user_is_not_removed(server: Server, tmp_path: Path) -> None:
+    """It lay there under the name that a recipe gives to its archive."""
+    mine = tmp_path / "toy.zip"
+    mine.write_bytes(data := zipped(SET))
+    said: list[str] = []
+    toys = recipe({"urls": [f"{server.url}/toy.zip"], "root": "toy"})
+    download(toys, tmp_path / "toys", say=said.append)
+    assert server.asked == []
+    assert mine.read_bytes() == data
+    assert any("stays" in sentence for sentence in said)
+
+
+def test_a_stage_that_another_process_made_is_not_removed(tmp_path: Path) -> None:
+    archive = tmp_path / "old.zip"
+    archive.write_bytes(zipped(SET))
+    stage = tmp_path / f".img2img-unpacking-{os.getpid()}"
+    stage.mkdir()
+    (stage / "photo").write_bytes(b"mine")
+    with pytest.raises(DownloadError, match="cannot be made"):
+        download(recipe({"urls": [], "root": "toy"}, by_hand="x"), tmp_path / "toys", archives=(archive,))
+    assert (stage / "photo").read_bytes() == b"mine"
+
+
+def test_links_where_the_data_set_should_be(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    archive = tmp_path / "old.zip"
+    archive.write_bytes(zipped(SET))
+    (tmp_path / "toys").symlink_to(precious)
+    with pytest.raises(DownloadError, match="could not be made"):
+        download(recipe({"urls": [], "root": "toy"}, by_hand="x"), tmp_path / "toys", archives=(archive,))
+    assert precious.is_dir() and not list(precious.iterdir())
+    assert not list(tmp_path.glob(".img2img*"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_as_archive_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "old.zip")
+    toys = recipe({"urls": [], "root": "toy"}, by_hand="x")
+    with pytest.raises(DownloadError, match="pipe, socket or device"):
+        download(toys, tmp_path / "toys", archives=(tmp_path / "old.zip",))
