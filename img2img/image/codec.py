@@ -9,6 +9,8 @@ import numpy as np
 
 from img2img.errors import ImageError, ImageFitError, ImageLimitError, ImageReadError, ImageWriteError
 from img2img.image import isolation
+from img2img.image.colour import ADOBE_RGB
+from img2img.image.exif import is_adobe_rgb, payload
 from img2img.image.formats import BY_EXTENSION, READABLE, WRITABLE, recognise
 from img2img.image.formats.base import EncodeOptions, Format, Header
 from img2img.image.image import Image, Pixels
@@ -74,13 +76,16 @@ def _decode(data: bytes, limits: Limits) -> Image:
     warnings = header.warnings
     if header.frames > 1:
         warnings = [f"the file holds {header.frames} pictures; only the first was used", *warnings]
+    space = header.space
+    if space is None and header.exif and is_adobe_rgb(payload(header.exif)):
+        space = ADOBE_RGB
     image = Image(
         upright(raster.pixels, turn),
         alpha,
         header.icc,
         header.exif,
         tuple(warnings),
-        None if header.icc else header.space,
+        None if header.icc else space,
         header.metadata,
     )
     return with_true_metadata(image)

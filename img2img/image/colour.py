@@ -43,6 +43,8 @@ class ColourSpace:
         if self.by_code_points:
             known = _NAMES.get((self.primaries, self.transfer))
             return known or f"H.273 primaries {self.primaries}, transfer {self.transfer}"
+        if self == ADOBE_RGB:
+            return "Adobe RGB"
         gamma = "" if self.gamma is None else f"gamma {1 / self.gamma:.4g}"
         own = "" if self.chromaticities is None else "its own primaries"
         return " and ".join(part for part in (gamma, own) if part) or "sRGB"
@@ -230,6 +232,7 @@ _NAMES = {
     (12, 13): "Display P3",
     (12, 16): "Display P3 PQ",
 }
+ADOBE_RGB = ColourSpace(gamma=256 / 563, chromaticities=(*_D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
 _srgb = encoding_of(ColourSpace(1, 13))
 assert _srgb is not None and _srgb.matrix is not None
 SRGB = _srgb

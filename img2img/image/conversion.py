@@ -73,6 +73,15 @@ def converted(image: Image, to: Meaning = UNTAGGED, role: str = "the picture") -
     )
 
 
+def as_rgb(image: Image) -> Image:
+    """Returns a grey picture in three equal channels, with a profile for them; any other as it is."""
+    if image.channels != 1:
+        return image
+    encoding = None if image.icc is None else read_profile(image.icc)
+    icc = image.icc if encoding is None else profile_for(encoding, 3)
+    return image.replace(pixels=np.repeat(image.pixels, 3, axis=2), icc=icc)
+
+
 def profile_for(encoding: Encoding, channels: int) -> bytes | None:
     """Returns a profile with the curve of `encoding` for grey (1 channel), or as RGB (3); None for sRGB's.
 
@@ -126,7 +135,8 @@ def _recoded(pixels: Pixels, a: Encoding, b: Encoding) -> Pixels:
     result = np.empty(pixels.shape, pixels.dtype)
     for top in range(0, len(pixels), _ROWS):
         numbers = pixels[top : top + _ROWS] / np.float32(white)
-        found = b.grey.numbers(a.grey.light(numbers)) if grey else _step(numbers, a, b)
+        with np.errstate(all="ignore"):  # floats may be no numbers, and stay so
+            found = b.grey.numbers(a.grey.light(numbers)) if grey else _step(numbers, a, b)
         if pixels.dtype != np.float32:
             found = np.clip(np.rint(found * white), 0, white)
         result[top : top + _ROWS] = found

@@ -22,6 +22,8 @@ from img2img.image.ifd import (
 _ORIENTATION = 0x0112
 _SIZES = ((0x0100, 0x0101), (0xA002, 0xA003))  # ImageWidth and -Length; PixelX- and -YDimension
 _THUMBNAIL_AT, _THUMBNAIL_SIZE = 0x0201, 0x0202
+_COLOUR_SPACE, _SRGB = 0xA001, 1
+_INDEX, _ADOBE_RGB, _DCF_BASIC = 1, b"R03", b"R98"  # of interoperability: which rules of DCF a camera kept
 
 
 def payload(exif: bytes) -> bytes:
@@ -39,6 +41,25 @@ def orientation(exif: bytes) -> int | None:
     except BrokenDirectoryError:
         return None
     return value if 1 <= value <= 8 else None
+
+
+def is_adobe_rgb(exif: bytes) -> bool:
+    """Returns whether a camera says that its colours are those of Adobe RGB, as DCF's option files do."""
+    try:
+        return _Block(exif).index == _ADOBE_RGB
+    except BrokenDirectoryError:
+        return False
+
+
+def in_srgb(exif: bytes) -> bytes:
+    """Returns the block of a picture in sRGB: that its colours are those of Adobe RGB is taken back.
+
+    Raises:
+        BrokenDirectoryError: The block cannot be read safely.
+    """
+    block = _Block(exif)
+    block.say_srgb()
+    return bytes(block.data)
 
 
 def settled(exif: bytes, width: int, height: int) -> bytes:
@@ -100,6 +121,20 @@ class _Block:
         kind = SHORT if value <= 0xFFFF else LONG
         inline = struct.pack(self.reader.order + ("H2x" if kind == SHORT else "I"), value)
         struct.pack_into(self.reader.order + "HI4s", self.data, entry + 2, kind, 1, inline)
+
+    @property
+    def index(self) -> bytes:
+        """Three letters that say which rules of DCF the camera kept; none where it kept none."""
+        last = self.directories[-1]
+        return last.fields[_INDEX].raw[:3] if len(self.directories) == 3 and _INDEX in last.fields else b""
+
+    def say_srgb(self) -> None:
+        """Takes back that the colours are those of Adobe RGB."""
+        if self.index == _ADOBE_RGB:
+            at = self.directories[-1].fields[_INDEX].at
+            self.data[at : at + 3] = _DCF_BASIC
+            if _COLOUR_SPACE in self.directories[1].fields:
+                self.set(self.directories[1], _COLOUR_SPACE, _SRGB)
 
     def drop_thumbnail(self) -> None:
         """Unlinks the second directory and clears it."""

@@ -36,6 +36,7 @@ def with_true_metadata(image: Image) -> Image:
     if exif is not None:
         try:
             exif = _exif.settled(_exif.payload(exif), image.width, image.height)
+            exif = exif if image.icc or image.space else _exif.in_srgb(exif)
         except BrokenDirectoryError as error:
             exif = None
             warnings.append(f"the EXIF block is broken ({error}) and was dropped")
@@ -105,7 +106,9 @@ def _with_colours_told(image: Image, target: Format) -> tuple[Image, list[str]]:
     if same_colours((None, space), UNTAGGED):  # which a file without a word means
         return image, []
     icc = profile_of(space, image.channels)
-    return image.replace(icc=icc), [] if icc else [f"the colour space ({space})"]
+    if icc is None or len(icc) > target.max_icc:
+        return image, [f"the colour space ({space})"]
+    return image.replace(icc=icc), []
 
 
 def _listed(names: list[str]) -> str:

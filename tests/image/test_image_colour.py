@@ -12,13 +12,13 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from img2img.image import EncodeOptions, Image, decode, encode, prepare
-from img2img.image.colour import ColourSpace, Encoding, Power, Table, encoding_of
+from img2img.image.colour import ADOBE_RGB, ColourSpace, Encoding, Power, Table, encoding_of
 from img2img.image.conversion import UNTAGGED, converted, meaning, profile_for, same_colours
 from img2img.image.icc import profile_of, read_profile, write_profile
 
 D65 = (0.3127, 0.3290)
 P3 = ColourSpace(12, 13)
-ADOBE = ColourSpace(gamma=1 / 2.19921875, chromaticities=(*D65, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06))
+ADOBE = ADOBE_RGB
 SPACES = {
     "Display P3": P3,
     "DCI-P3": ColourSpace(11, 17),
@@ -138,6 +138,14 @@ def test_floats_keep_what_lies_outside() -> None:
     assert there[0, 0, 0] < -0.3 and there[0, 0, 1] > 1.0
     back = converted(Image(there), (None, P3)).pixels
     np.testing.assert_allclose(back, green.pixels, atol=2e-4)
+
+
+def test_what_is_no_number_stays_none() -> None:
+    pixels = smooth(3, "float32").copy()
+    pixels[0, 0], pixels[0, 1] = np.nan, np.inf
+    for space in (P3, ColourSpace(9, 16)):
+        found = converted(Image(pixels, space=space)).pixels
+        assert np.isnan(found[0, 0]).all() and np.isfinite(found[1:]).all()
 
 
 def test_pq_and_hlg_put_reference_white_at_white() -> None:
@@ -288,3 +296,42 @@ def test_grey_made_of_colours_keeps_their_curve() -> None:
     x = np.linspace(0, 1, 33)
     np.testing.assert_allclose(found.grey.light(x), wanted.grey.light(x), atol=1e-4)
     assert profile_for(wanted, 2) is None
+
+
+def camera_exif(index: bytes) -> bytes:
+    """Returns what a camera writes that keeps the rules of DCF: R98 for sRGB, R03 for Adobe RGB."""
+    exif = Pillow.Exif()
+    details = exif.get_ifd(0x8769)
+    details[0xA001] = 1 if index == b"R98" else 0xFFFF
+    details[0xA005] = {1: index.decode(), 2: b"0100"}
+    return exif.tobytes()[6:]
+
+
+def test_adobe_rgb_of_cameras() -> None:
+    """They tell it by EXIF alone, which most formats and programs do not look at."""
+    picture_ = picture()
+    buffer = io.BytesIO()
+    Pillow.fromarray(picture_.pixels).save(
+        buffer, "JPEG", exif=b"Exif\0\0" + camera_exif(b"R03"), quality=100
+    )
+    image = decode(buffer.getvalue())
+    assert image.space == ADOBE_RGB and image.exif == camera_exif(b"R03")
+    for strip in (False, True):
+        options = EncodeOptions(strip_metadata=strip)
+        for extension in (".jpg", ".png", ".tif"):
+            told = decode(encode(image, extension, options))
+            assert same_colours(meaning(told), (None, ADOBE_RGB))
+    narrow = prepare(converted(image), ".jpg")
+    assert narrow.exif == camera_exif(b"R98") and decode(encode(narrow, ".jpg")).space is None
+    plain = decode(encode(picture().replace(exif=camera_exif(b"R98")), ".jpg"))
+    assert plain.space is None and plain.exif == camera_exif(b"R98")
+
+
+def test_grey_that_is_stored_as_rgb_has_a_profile_for_rgb() -> None:
+    data = encode(picture(1).replace(icc=profile_of(ColourSpace(gamma=1.0), 1)), ".webp")
+    with Pillow.open(io.BytesIO(data)) as opened:
+        assert opened.mode == "RGB" and opened.info["icc_profile"][16:20] == b"RGB "
+        shown = lcms(np.asarray(opened), opened.info["icc_profile"], profile())
+    light = np.asarray(decode(data).pixels) / 255.0
+    expected = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(shown - 255 * expected).max() <= 1

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import cv2
 
 from img2img.errors import ImageReadError
+from img2img.image.conversion import as_rgb
 from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.image import Image
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
@@ -74,6 +75,7 @@ def fit_reason(image: Image, extension: str) -> str | None:
 
 def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
     """Stores `image`, which fits."""
+    image = as_rgb(image)  # as grey is stored here; so its profile has to be one for RGB
     params = [cv2.IMWRITE_WEBP_QUALITY, _LOSSLESS if options.lossless else options.quality]
     data = encode_array(".webp", merge_bgra(image.pixels, image.alpha), params)
     return _with_metadata(data, image) if image.icc or image.exif else data
