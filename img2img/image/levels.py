@@ -27,6 +27,11 @@ def spread(levels: Pixels, bits: int) -> Pixels:
     return result
 
 
+def channels_of(palette: Pixels) -> int:
+    """Returns 1 when all colours of `palette` (N, 3) are greys, otherwise 3."""
+    return 1 if bool((palette == palette[:, :1]).all()) else 3
+
+
 def looked_up(indices: Pixels, palette: Pixels) -> Pixels:
     """Returns the colours of a picture that is stored as indices of a palette.
 
@@ -39,7 +44,7 @@ def looked_up(indices: Pixels, palette: Pixels) -> Pixels:
     """
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
-    if bool((table == table[:, :1]).all()):
+    if channels_of(palette) == 1:
         return cv2.LUT(indices, table[:, 0]).reshape(*indices.shape, 1)
     return cv2.LUT(cv2.merge([indices] * 3), table.reshape(1, 256, 3))
 

@@ -14,7 +14,7 @@ import numpy as np
 from img2img.errors import ImageFormatError, ImageReadError
 from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.image import Image, Pixels
-from img2img.image.levels import looked_up, spread
+from img2img.image.levels import channels_of, looked_up, spread
 from img2img.image.opencv import encode_array, merge_bgra
 
 _PLAIN, _RLE8, _RLE4, _FIELDS, _ALPHA_FIELDS = 0, 1, 2, 3, 6
@@ -73,7 +73,8 @@ def probe(data: bytes) -> Header:
         palette = np.frombuffer(data, np.uint8, count * entry, after).reshape(-1, entry)[:, 2::-1]
         palette = np.concatenate((palette, np.zeros(((1 << bits) - count, 3), np.uint8)))
     layout = _Layout(bits, compression, height < 0, palette, masks, start)
-    header = Header(width, abs(height), 4 if masks[3] else 3, details=layout)
+    channels = channels_of(palette) if bits <= 8 else 4 if masks[3] else 3
+    header = Header(width, abs(height), channels, details=layout)
     if size >= 40:
         _read_metadata(data, size, header)
     return header

@@ -17,7 +17,7 @@ import numpy as np
 from img2img.errors import ImageReadError
 from img2img.image.formats.base import MAX_PARTS, Format, Header, Raster
 from img2img.image.image import Pixels
-from img2img.image.levels import looked_up, opacity
+from img2img.image.levels import channels_of, looked_up, opacity
 from img2img.image.pillow import decode_with
 
 _PICTURE, _EXTENSION, _END = 0x2C, 0x21, 0x3B
@@ -33,7 +33,7 @@ _MAX_COMMENTS = 1000
 class _Layout:
     box: tuple[int, int, int, int]  # x, y, width, height on the canvas
     interlaced: bool
-    palette: bytes | None
+    palette: Pixels  # (N, 3)
     transparent: int | None
     data: slice  # of the first picture
 
@@ -65,8 +65,9 @@ def probe(data: bytes) -> Header:
         part = slice(at, _after_blocks(data, at + 1))
         if header.frames == 0:  # a picture larger than its canvas makes the canvas larger
             header.width, header.height = max(width, x + w), max(height, y + h)
-            header.channels = 3 if transparent is None else 4
-            header.details = _Layout((x, y, w, h), bool(flags & 0x40), own or shared, transparent, part)
+            layout = _Layout((x, y, w, h), bool(flags & 0x40), _colours(own or shared), transparent, part)
+            header.channels = channels_of(layout.palette) + (transparent is not None)
+            header.details = layout
         header.frames += 1
         at = part.stop
     if header.frames == 0:
@@ -80,6 +81,13 @@ def _palette(data: bytes, at: int, flags: int) -> tuple[bytes | None, int]:
     """Returns the palette at `at`, if the flags say that there is one, and where it ends."""
     stop = at + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     return data[at:stop] or None, stop
+
+
+def _colours(palette: bytes | None) -> Pixels:
+    """Returns the colours (N, 3) of a palette; without one, indices are levels of grey."""
+    if palette is None:
+        return np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
+    return np.frombuffer(palette[: len(palette) // 3 * 3], np.uint8).reshape(-1, 3)
 
 
 def _blocks(data: bytes, at: int) -> Iterator[bytes]:
@@ -127,13 +135,9 @@ def decode(data: bytes, header: Header) -> Raster:
         canvas = np.full((header.height, header.width), layout.transparent or 0, np.uint8)
         canvas[y : y + height, x : x + width] = indices
         indices = canvas
-    palette = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)
-    if layout.palette is not None:
-        palette = np.frombuffer(layout.palette, np.uint8).reshape(-1, 3)
     counts = cv2.calcHist([indices], [0], None, [256], [0, 256]).reshape(-1, 1)
-    pixels = looked_up(
-        indices, palette * (counts[: len(palette)] > 0)
-    )  # unused colours make no grey picture a coloured one
+    used = counts[: len(layout.palette)] > 0  # other colours make no grey picture a coloured one
+    pixels = looked_up(indices, layout.palette * used)
     if layout.transparent is None:
         return Raster(pixels)
     return Raster(pixels, opacity(indices, np.array([255] * layout.transparent + [0], np.uint8)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from img2img.errors import ImageReadError
 from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.formats.png_metadata import BUDGET, MetadataReader, chunk_of, metadata_chunks
 from img2img.image.image import Image, Pixels, white_of
-from img2img.image.levels import looked_up, opacity
+from img2img.image.levels import channels_of, looked_up, opacity
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -56,7 +56,7 @@ class _Layout:
     head: bytes
     colour: int
     depth: int
-    palette: bytes | None = None
+    palette: Pixels = field(default_factory=lambda: np.zeros((0, 3), np.uint8))
     transparent: bytes | None = None
 
 
@@ -102,23 +102,24 @@ def probe(data: bytes) -> Header:
             continue
         elif not chunk.is_intact(data):
             if kind in _PIXELS or (not layout.samples and kind not in _HARMLESS and not metadata.knows(kind)):
-                raise ImageReadError(
-                    "the PNG file is broken: the checksum of a chunk before its picture is wrong"
-                )
+                raise ImageReadError("the PNG file is broken: a checksum before its picture is wrong")
             if metadata.knows(kind):
                 metadata.warn("the checksum of some metadata in the PNG file is wrong; they were dropped")
         elif kind == b"IHDR":
             raise ImageReadError("the PNG file is broken: it has two headers")
         elif kind == b"PLTE" and layout.colour == _PALETTE:
-            if layout.palette is not None or layout.samples:
+            if len(layout.palette) or layout.samples:
                 raise ImageReadError("the PNG file is broken: it has two palettes, or one behind its picture")
-            layout.palette = chunk.body(data)
+            layout.palette = _palette(chunk.body(data))
+            header.channels = channels_of(layout.palette)
         elif kind == b"tRNS" and layout.transparent is None and not layout.samples:
             layout.transparent = chunk.body(data)
         elif metadata.knows(kind):
             metadata.take(kind, chunk.body(data))
     if not layout.samples:
         raise ImageReadError("the PNG file is truncated: it ends before the picture data")
+    if layout.colour == _PALETTE and not len(layout.palette):
+        raise ImageReadError("the PNG file is broken: its palette is missing")
     if kind != b"IEND":
         metadata.warn("the PNG file ends early, after its picture data")
     metadata.finish()
@@ -137,12 +138,17 @@ def _start(data: bytes, chunk: _Chunk | None) -> tuple[Header, _Layout]:
     head = chunk.body(data)
     width, height, depth, colour = struct.unpack_from(">IIBB", head)
     if depth not in _DEPTHS.get(colour, ()) or len(head) != 13:
-        raise ImageReadError(
-            f"the header of the PNG file is broken: {depth} bits of the colour type {colour}"
-        )
+        raise ImageReadError(f"the header of the PNG file is broken: {depth} bits of colour type {colour}")
     layout = _Layout([], head, colour, depth)
     header = Header(width, height, _CHANNELS[colour], sample_bytes=1 if depth < 16 else 2, details=layout)
     return header, layout
+
+
+def _palette(body: bytes) -> Pixels:
+    """Returns the colours (N, 3) of a palette chunk."""
+    if not 3 <= len(body) <= 768 or len(body) % 3:
+        raise ImageReadError(f"the palette of the PNG file is broken: it has {len(body)} bytes")
+    return np.frombuffer(body, np.uint8).reshape(-1, 3)
 
 
 def decode(data: bytes, header: Header) -> Raster:
@@ -172,25 +178,20 @@ def decode(data: bytes, header: Header) -> Raster:
 
 def _coloured(indices: Pixels, layout: _Layout, header: Header) -> Raster:
     """Looks up the colours of `indices` (H, W); a palette of greys makes one channel."""
-    size = len(layout.palette or b"")
-    if layout.palette is None or not 3 <= size <= 768 or size % 3:
-        raise ImageReadError(f"the palette of the PNG file is broken: it has {size} bytes")
-    if int(indices.max()) >= size // 3:
+    if int(indices.max()) >= len(layout.palette):
         header.warnings.append("some pixels of the PNG file are of no colour in its palette and became black")
-    palette = np.frombuffer(layout.palette, np.uint8).reshape(-1, 3)
     alpha = None
     if layout.transparent:
         alpha = opacity(indices, np.frombuffer(layout.transparent[:256], np.uint8))
-    return Raster(looked_up(indices, palette), alpha)
+    return Raster(looked_up(indices, layout.palette), alpha)
 
 
 def _by_key(pixels: Pixels, transparent: bytes, depth: int) -> Pixels:
     """Returns the alpha of a picture of which one colour is transparent; OpenCV misses a grey one."""
     channels = pixels.shape[2]
     if len(transparent) != 2 * channels:
-        raise ImageReadError(
-            f"the transparent colour of the PNG file is broken: it has {len(transparent)} bytes"
-        )
+        size = len(transparent)
+        raise ImageReadError(f"the transparent colour of the PNG file is broken: it has {size} bytes")
     white, top = int(white_of(pixels.dtype)), (1 << depth) - 1
     key = [(value & top) * white // top for value in struct.unpack(f">{channels}H", transparent)]
     return np.where((pixels == np.array(key, pixels.dtype)).all(2), 0, white).astype(pixels.dtype)
@@ -215,9 +216,8 @@ def _encode_grey_alpha(image: Image, alpha: Pixels, level: int) -> bytes:
     both = np.dstack((image.pixels, alpha))
     samples = both.astype(both.dtype.newbyteorder(">"), order="C")
     rows = samples.view(np.uint8).reshape(image.height, -1)
-    filtered = np.full(
-        (image.height, rows.shape[1] + 1), 2, np.uint8
-    )  # filter 2: the difference to the row above
+    filter_up = 2  # the difference to the row above
+    filtered = np.full((image.height, rows.shape[1] + 1), filter_up, np.uint8)
     filtered[0, 1:] = rows[0]
     np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     header = struct.pack(">IIBBBBB", image.width, image.height, 8 * both.dtype.itemsize, _GREY_ALPHA, 0, 0, 0)
