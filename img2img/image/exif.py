@@ -19,7 +19,7 @@ from img2img.image.ifd import (
     Reader,
 )
 
-_ORIENTATION = 0x0112
+_ORIENTATION, _RESOLUTION = 0x0112, 0x011A
 _SIZES = ((0x0100, 0x0101), (0xA002, 0xA003))  # ImageWidth and -Length; PixelX- and -YDimension
 _THUMBNAIL_AT, _THUMBNAIL_SIZE = 0x0201, 0x0202
 _COLOUR_SPACE, _SRGB = 0xA001, 1
@@ -47,6 +47,15 @@ def is_adobe_rgb(exif: bytes) -> bool:
     """Returns whether a camera says that its colours are those of Adobe RGB, as DCF's option files do."""
     try:
         return _Block(exif).index == _ADOBE_RGB
+    except BrokenDirectoryError:
+        return False
+
+
+def says_resolution(exif: bytes) -> bool:
+    """Returns whether the block says how many pixels there are to an inch or centimetre."""
+    try:
+        reader = Reader(exif)
+        return _RESOLUTION in reader.directory(reader.first).fields
     except BrokenDirectoryError:
         return False
 

@@ -64,6 +64,8 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
     image, lost = _with_colours_told(image, target)
     if options.strip_gps and image.exif is not None:
         image = image.replace(exif=_exif.without_gps(image.exif))
+    if options.strip_gps:
+        image = image.replace(metadata=image.metadata.replace(geo={}))
     kept = image.metadata
     for name, block, most in (
         ("the EXIF block", image.exif, target.max_exif),
@@ -79,7 +81,9 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
     )
     kept = kept.replace(xmp=None if "XMP" in lost else kept.xmp, iptc=None if "IPTC" in lost else kept.iptc)
     if kept.resolution is not None and "resolution" not in target.holds:
-        kept, lost = kept.replace(resolution=None), [*lost, "the resolution"]
+        kept = kept.replace(resolution=None)
+        if image.exif is None or not _exif.says_resolution(image.exif):
+            lost.append("the resolution")
     if "text" not in target.holds:
         comments = [pair for pair in kept.text if pair[0] == "Comment"]
         fitting = tuple(comments[:1]) if "comment" in target.holds else ()

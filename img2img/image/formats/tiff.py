@@ -85,20 +85,13 @@ _DESCRIPTION = {
     *(*range(40091, 40096), 271, 272, 305, 306, 315, 316, 318, 319, 532, 33432),
 }
 _NAMES = {
-    6: "old JPEG",
     32895: "IT8",
     32909: "PixarLog",
-    33003: "JPEG 2000",
-    33004: "JPEG 2000",
-    33005: "JPEG 2000",
+    33003: "JPEG 2000 of Aperio",
     34661: "JBIG",
-    34712: "JPEG 2000",
     34713: "Nikon's",
     34887: "LERC",
-    34892: "lossy JPEG of DNG",
-    50001: "WebP",
-    50002: "JPEG XL",
-    52546: "JPEG XL",
+    34892: "the lossy JPEG of DNG",
 }
 # Descriptions that programs make for themselves: they state sizes, channels and pages.
 _MACHINE = re.compile(
