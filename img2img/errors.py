@@ -30,8 +30,18 @@ def display_path(path: str | PathLike[str]) -> str:
 
     File names may hold control sequences and bytes that are not text: both are shown as escapes.
     """
-    text = fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    text = fspath(path)
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # halves of characters, as JSON may hold
+        data = text.encode("utf-8", "surrogatepass")
+    text = data.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def display_text(text: str) -> str:
+    """Returns a text of lines so that a terminal shows it and nothing else happens; see `display_path`."""
+    return "\n".join(map(display_path, text.split("\n")))
 
 
 class Img2ImgError(Exception):

@@ -21,7 +21,7 @@ LAYERS = [
     ["checkpoint", "weights"],
     ["models", "losses", "metrics", "processors"],
     ["image"],
-    ["registry", "config", "fetch"],
+    ["registry", "config", "fetch", "lock"],
     ["errors", "types", "files"],
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -5,6 +5,7 @@ run       a plan and a processor -> one Result a file
 report    results -> JSON lines, a summary, an exit code
 """
 
+from img2img.batch.claim import claim
 from img2img.batch.folder import convert_folder
 from img2img.batch.names import output_name
 from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
@@ -23,6 +24,7 @@ __all__ = [
     "Summary",
     "Unreadable",
     "check_report",
+    "claim",
     "convert_folder",
     "exit_code",
     "output_name",

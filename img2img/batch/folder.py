@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from img2img.batch.claim import claim
 from img2img.batch.plan import Rules, plan
 from img2img.batch.report import Result, Summary
 from img2img.batch.run import Processor, run
@@ -39,7 +40,8 @@ def convert_folder(
         Counts, times and failures. Files that failed are in it; they raise nothing.
 
     Raises:
-        PlanError: Inputs and output do not fit together, or nothing matched; nothing was written.
+        PlanError: Inputs and output do not fit together, nothing matched, the output cannot be written, or
+            another run is at work there; nothing was written.
         UsageError: An option makes no sense.
     """
     paths = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
@@ -47,9 +49,10 @@ def convert_folder(
     if work.reason:
         raise PlanError(work.reason)
     summary = Summary()
-    for result in run(work, process, **options):
-        summary.add(result)
-        if on_result is not None:
-            on_result(result)
+    with claim(work):
+        for result in run(work, process, **options):
+            summary.add(result)
+            if on_result is not None:
+                on_result(result)
     summary.finish()
     return summary

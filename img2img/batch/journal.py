@@ -48,6 +48,10 @@ class Journal:
         self._checksum = checksum
         self._manifest = None if plan.root is None else Manifest(plan.root, plan.shard)
 
+    def lost(self) -> list[Record]:
+        """Returns what this run has stored and somebody has removed since, with the folder around it."""
+        return [] if self._manifest is None else self._manifest.lost()
+
     def close(self) -> None:
         """Stores the manifest safely."""
         if self._manifest is not None:

@@ -9,13 +9,15 @@ passed over.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -23,8 +25,12 @@ from typing import Any
 
 from img2img.batch.names import FALLBACKS
 from img2img.batch.shard import Shard
+from img2img.errors import PlanError, display_path
+from img2img.image import write_bytes
 
 STATE_FOLDER = ".img2img"
+_LARGEST = 2**32  # bytes of a manifest; one file takes some 400 a run
+_LONGEST = 2**18  # bytes of a line
 
 _logger = logging.getLogger(__name__)
 
@@ -104,9 +110,10 @@ class Manifest:
     """
 
     def __init__(self, root: Path, shard: Shard | None = None) -> None:
-        name = "manifest.jsonl" if shard is None else f"manifest.{shard.index}-of-{shard.count}.jsonl"
         self._root = root
-        self._path = root / STATE_FOLDER / name
+        self._path = _path(root, shard)
+        self._started = time.time_ns()
+        self._moved = False
         self._lock = threading.Lock()
         self._file: int | None = None
         self._torn = False
@@ -120,6 +127,32 @@ class Manifest:
                 self._done[record.output] = record
                 self._begun.pop(record.output, None)
             self._output_of[record.planned] = record.output
+
+    @staticmethod
+    def check(root: Path, shard: Shard | None = None) -> None:
+        """Makes sure that the manifest of this shard can be read and written, where there is one.
+
+        Raises:
+            PlanError: It cannot, or something else stands in its place.
+        """
+        path = _path(root, shard)
+        try:
+            file = _open_regular(path, os.O_RDWR)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            kind = "a symbolic link" if path.is_symlink() else error.strerror or str(error)
+            raise PlanError(
+                f"{display_path(path)} holds what earlier runs did, and cannot be used: {kind}. It was not "
+                "touched. Move it away, or choose another output folder."
+            ) from error
+        size = os.fstat(file).st_size
+        os.close(file)
+        if size > _LARGEST:
+            raise PlanError(
+                f"{display_path(path)} holds what earlier runs did, and has {size:,} bytes; at most "
+                f"{_LARGEST:,} are read. Move it away, or choose another output folder."
+            )
 
     def relative(self, path: Path) -> str:
         """Returns what records call the file `path`, which lies in the output folder."""
@@ -176,6 +209,17 @@ class Manifest:
         except OSError as error:
             _logger.debug("the manifest %s could not be completed: %s", self._path, error)
 
+    def lost(self) -> list[Record]:
+        """Returns what this run has stored and somebody has removed since, with the folder around it."""
+        with self._lock:
+            if self._file is None or not (self._moved or self._is_elsewhere(self._file)):
+                return []
+            self._moved = True
+            os.lseek(self._file, 0, os.SEEK_SET)
+            records = _parse_lines(_lines(os.dup(self._file)))
+        stored = {record.output: record for record in records if record.time_ns >= self._started}
+        return [record for name, record in stored.items() if not os.path.lexists(self._root / name)]
+
     def close(self) -> None:
         """Stores what was noted safely on the disk."""
         with self._lock, contextlib.suppress(OSError):
@@ -188,15 +232,64 @@ class Manifest:
         data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         with self._lock:
             if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-                self._torn = not _ends_with_newline(self._file)
+                self._file = self._open()
+            elif self._is_elsewhere(self._file):  # the folder was removed or replaced: go on in the new one
+                file = self._open()
+                os.lseek(self._file, 0, os.SEEK_SET)
+                while block := os.read(self._file, 1 << 20):
+                    os.write(file, block)
+                os.close(self._file)
+                self._file, self._moved = file, True
             if self._torn:  # a kill or a full disk cut the last line: do not let it swallow this one
                 data = b"\n" + data
             self._torn = True
             if os.write(self._file, data) != len(data):
                 raise OSError(28, "No space left on device")
             self._torn = False
+
+    def _open(self) -> int:
+        """Returns the file to append to, which is made if it is not there.
+
+        Raises:
+            OSError: Something else stands there.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.parent.is_symlink():
+            raise OSError(errno.ELOOP, "is a symbolic link", str(self._path.parent))
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        file = _open_regular(self._path, flags)
+        if os.fstat(file).st_nlink > 1:  # another name may be that of a picture, or of a copy of the folder
+            with os.fdopen(file, "rb") as shared:
+                write_bytes(shared.read(), self._path)
+            file = _open_regular(self._path, flags)
+        self._torn = not _ends_with_newline(file)
+        return file
+
+    def _is_elsewhere(self, file: int) -> bool:
+        """Returns whether `file` is not the one that stands at the place of the manifest."""
+        try:
+            return not os.path.samestat(os.fstat(file), self._path.lstat())
+        except OSError:
+            return True
+
+
+def _path(root: Path, shard: Shard | None) -> Path:
+    name = "manifest.jsonl" if shard is None else f"manifest.{shard.index}-of-{shard.count}.jsonl"
+    return root / STATE_FOLDER / name
+
+
+def _open_regular(path: Path, flags: int) -> int:
+    """Opens a regular file: no link is followed, no pipe waited for.
+
+    Raises:
+        OSError: It is not there, or it is something else.
+    """
+    special = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
+    file = os.open(path, flags | special, 0o666)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
 
 
 def settings_key(settings: Mapping[str, Any]) -> str:
@@ -234,12 +327,18 @@ def _ends_with_newline(file: int) -> bool:
 
 
 def _read_records(folder: Path) -> Iterator[Record]:
-    """Yields the records of all shards, oldest first: a "done" one right after its "begin"."""
+    """Yields the records of all shards, oldest first."""
+    return _parse_lines(_read_lines(folder))
+
+
+def _parse_lines(lines: Iterator[bytes]) -> Iterator[Record]:
+    """Yields the records in `lines`, oldest first: a "done" one right after its "begin"."""
     begun: dict[tuple[str, int], Record] = {}
     done: dict[tuple[str, int], int] = {}
-    for line in _read_lines(folder):
+    for text in lines:
         # Whatever stands in a line that is not ours shows here; there is nothing to do about it.
-        with contextlib.suppress(KeyError, TypeError, ValueError):
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError, RecursionError):
+            line = json.loads(text)
             if "done" in line:
                 done[_text(line["done"]), int(line["time_ns"])] = int(line["mtime_ns"])
             else:
@@ -249,18 +348,27 @@ def _read_records(folder: Path) -> Iterator[Record]:
         yield record if key not in done else replace(record, mtime_ns=done[key])
 
 
-def _read_lines(folder: Path) -> Iterator[dict[str, Any]]:
+def _read_lines(folder: Path) -> Iterator[bytes]:
+    """Yields the lines of all manifests in `folder`."""
+    if folder.is_symlink():
+        return
     for path in sorted(folder.glob("manifest*.jsonl")):
         try:
-            lines: Iterable[bytes] = path.read_bytes().splitlines()
+            file = _open_regular(path, os.O_RDONLY)
         except OSError as error:
-            _logger.debug("the manifest %s cannot be read: %s", path, error)
+            _logger.debug("the manifest %s cannot be read: %s", display_path(path), error)
             continue
-        for line in lines:
-            with contextlib.suppress(ValueError, RecursionError):
-                value = json.loads(line)
-                if isinstance(value, dict):
-                    yield value
+        if os.fstat(file).st_size > _LARGEST:
+            os.close(file)
+            continue
+        yield from _lines(file)
+
+
+def _lines(file: int) -> Iterator[bytes]:
+    """Yields the lines of `file` and closes it; one that is too long to be ours comes in pieces."""
+    with os.fdopen(file, "rb") as stream, contextlib.suppress(OSError):
+        while line := stream.readline(_LONGEST):
+            yield line
 
 
 def _parse(line: Mapping[str, Any]) -> Record:

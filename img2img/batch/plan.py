@@ -15,6 +15,7 @@ from img2img.batch.sources import existing, file_problem, sources, taker
 from img2img.errors import PlanError, display_path
 from img2img.image import READABLE, WRITABLE, Passed
 
+_LONGEST_NAME = 255  # bytes, of nearly every file system
 _FORMATS = ", ".join(sorted(WRITABLE))
 
 
@@ -151,7 +152,12 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
             folder, _, name = source.relative.rpartition("/")
             if folder not in targets:
                 targets[folder] = output / folder
-            target = targets[folder] / output_name(name, rules.suffix, rules.extension)
+            stored = output_name(name, rules.suffix, rules.extension)
+            if len(stored) * 4 > _LONGEST_NAME and len(os.fsencode(stored)) > _LONGEST_NAME:
+                reason = f"the name of its result is too long: {display_path(stored)}"
+                unreadable.append((source.relative, Unreadable(source.path, reason)))
+                continue
+            target = targets[folder] / stored
             items.append(Item(source.path, target, source.relative))
             if source.link:
                 links.append(source.path)

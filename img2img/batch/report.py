@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from img2img.errors import Img2ImgError, UsageError, display_path
+from img2img.errors import UsageError, display_path
 
 _START = b'{"source": '  # of every line
 
@@ -30,6 +32,7 @@ class Result:
         warnings: Sentences about what could not be kept.
         ms: Milliseconds of "decode", "process" and "encode" (with storing), as far as it came.
         pixels: Height times width of the source, 0 if it was not decoded.
+        lost: Whether this takes back that the file is done: its result is gone again.
     """
 
     source: Path
@@ -39,6 +42,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     ms: Mapping[str, float] = field(default_factory=dict)
     pixels: int = 0
+    lost: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Returns the line of the report.
@@ -79,7 +83,11 @@ class Report:
     """A file of JSON lines, one a result, complete up to the last result at every moment.
 
     Args:
-        path: Where to write. An earlier report there is replaced, and folders on the way are made.
+        path: Where to write; a pipe that somebody reads, too. An earlier report there is replaced with the
+            first result, or on closing, and folders on the way are made.
+
+    Attributes:
+        problem: Why it could not be written to its end, as a sentence, or None.
 
     Raises:
         UsageError: It cannot be written, or something else stands there.
@@ -87,29 +95,47 @@ class Report:
 
     def __init__(self, path: Path) -> None:
         check_report(path)
+        self.problem: str | None = None
         self._path = path
+        self._fresh = True
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("w", encoding="ascii", newline="\n")
+            # a pipe that nobody reads is an error, and not a wait
+            flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+            file = os.open(path, flags, 0o666)
+            if hasattr(os, "set_blocking"):
+                os.set_blocking(file, True)
+            self._file = os.fdopen(file, "w", encoding="ascii", newline="\n")
         except OSError as error:
             raise UsageError(_unwritable(path, error)) from error
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result) -> str | None:
         """Writes the line of `result`.
 
-        Raises:
-            Img2ImgError: It cannot be written.
+        Returns:
+            `problem`, when this is the first line that cannot be written; later ones are not tried.
         """
+        if self.problem is not None:
+            return None
         try:
+            self._begin()
             self._file.write(json.dumps(result.to_json()) + "\n")
             self._file.flush()
         except OSError as error:
-            raise Img2ImgError(_unwritable(self._path, error)) from error
+            self.problem = _unwritable(self._path, error)
+        return self.problem
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file; a report without lines is then an empty one."""
         with contextlib.suppress(OSError):  # of a line that `add` could not write
+            self._begin()
+        with contextlib.suppress(OSError):
             self._file.close()
+
+    def _begin(self) -> None:
+        if self._fresh and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+            self._file.truncate(0)
+        self._fresh = False
 
     def __enter__(self) -> Report:
         return self
@@ -117,6 +143,7 @@ class Report:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._fresh = self._fresh and error is None  # what did not even start leaves the earlier one alone
         self.close()
 
 
@@ -156,6 +183,7 @@ class Summary:
         else:
             self.failed += 1
             self.failures.append((result.source, result.reason))
+            self.done -= result.lost
         self.warnings += [(result.source, sentence) for sentence in result.warnings]
 
     def finish(self) -> None:

@@ -70,7 +70,8 @@ def run(
             what was processed; files that are left over have no result.
 
     Yields:
-        Results; first those of folders that could not be listed.
+        Results; first those of folders that could not be listed, last the failures (`lost`) of files that
+        were done and whose results somebody has removed while this ran.
 
     Raises:
         UsageError: A number makes no sense.
@@ -105,6 +106,7 @@ def _results(plan: Plan, flow: Flow, stages: Stages, jobs: int) -> Generator[Res
     threads = flow.start([*[stages.codec_loop] * jobs, stages.processor_loop])
     try:
         yield from flow.results()
+        yield from stages.lost()
     finally:
         flow.cancel()
         for thread in threads:

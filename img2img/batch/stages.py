@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from img2img.batch.run import Processor
 
 _logger = logging.getLogger(__name__)
+_LOST = "its result was removed together with its folder while this ran; the same command makes it anew"
 
 
 class Stages:
@@ -53,6 +54,11 @@ class Stages:
         self._journal = journal
         self._limits = limits
         self._options = options
+
+    def lost(self) -> Iterator[Result]:
+        """Yields the failures of files that were done and are gone again; when all loops have returned."""
+        for record in self._journal.lost():
+            yield Result(Path(record.source), None, "failed", _LOST, lost=True)
 
     def close(self) -> None:
         """To be called when all loops have returned."""
@@ -167,13 +173,27 @@ class Stages:
                 data = encode(image, extension, self._options)
                 del image
                 self._flow.encoded(work)
-                _make_folder(path.parent)
-                self._journal.store(data, item, work.fingerprint, path)
+                self._store(data, work, path)
             result = Result(item.source, path, "done", "", work.warnings, work.ms, pixels)
         except Exception as error:  # noqa: BLE001
             result = _failure(work, error)
         self._flow.encoded(work)
         self._flow.emit(result)
+
+    def _store(self, data: bytes, work: Work, path: Path) -> None:
+        """Stores a result.
+
+        Raises:
+            ImageWriteError: It could not be written, or something stands there that may not be replaced.
+        """
+        assert work.fingerprint is not None
+        for again in (False, True):
+            _make_folder(path.parent)
+            try:
+                return self._journal.store(data, work.item, work.fingerprint, path)
+            except ImageWriteError as error:
+                if again or not isinstance(error.__cause__, FileNotFoundError):
+                    raise  # otherwise somebody has just removed the folder
 
     def _destination(self, work: Work) -> tuple[Path, str]:
         """Returns where the result goes, and its format; notes it when that is not what was planned.

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from img2img.cli.options import BatchOptions
-from img2img.cli.render import Progress, quiet_libraries, say, say_error, say_warning
+from img2img.cli.render import Progress, give_up, quiet_libraries, say, say_error, say_warning, show_log
 from img2img.cli.signals import stop_on_signal
 from img2img.errors import ImageReadError, UsageError, display_path
 
@@ -41,9 +40,7 @@ def convert(
     Returns:
         The exit code.
     """
-    logging.basicConfig(
-        format="%(levelname)s %(name)s: %(message)s", level="DEBUG" if options.verbose else "CRITICAL"
-    )
+    show_log(options.verbose)
     if not options.output:
         raise UsageError("-o is empty; name a folder or a file for the results, or . for this folder.")
     if options.output == "-":
@@ -79,17 +76,20 @@ def _files(count: int) -> str:
 
 
 def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Result], None]) -> int:
-    from img2img.batch import Report, Summary, exit_code, run
+    from img2img.batch import Report, Summary, claim, exit_code, run
 
-    processor, settings = load()
     summary = Summary()
     total = len(work.items) + len(work.unreadable)
-    with (
-        nullcontext() if options.verbose else quiet_libraries(),
-        stop_on_signal() as stop,
-        Report(options.report) if options.report else nullcontext() as report,
-        Progress(total, "images", "none" if options.quiet else options.progress) as progress,
-    ):
+    not_read: dict[str, list[Path]] = {}
+    with ExitStack() as stack:
+        stack.enter_context(claim(work))  # what cannot be written is found before a model is opened
+        report = stack.enter_context(Report(options.report)) if options.report else None
+        processor, settings = load()
+        stack.enter_context(quiet_libraries())
+        stop = stack.enter_context(stop_on_signal())
+        progress = stack.enter_context(
+            Progress(total, "images", "none" if options.quiet else options.progress)
+        )
         results = run(
             work,
             processor,
@@ -103,19 +103,45 @@ def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Res
             checksum=options.checksum,
             stop=stop.event,
         )
-        with closing(results):  # whatever happens here, its threads end in good order
-            for result in results:
-                summary.add(result)
-                if report is not None:
-                    report.add(result)
-                on_result(result)
-                _say_result(result, summary, options)
+        stack.enter_context(closing(results))  # whatever happens here, its threads end in good order
+        for result in results:
+            summary.add(result)
+            if report is not None and (problem := report.add(result)):
+                say_error(f"{problem} The work goes on without it.")
+            on_result(result)
+            _note_kind(result, not_read)
+            _say_result(result, summary, options)
+            if not result.lost:
                 progress.advance(failed=result.status == "failed")
     summary.finish()
-    _say_summary(summary, options, total)
+    _say_summary(summary, options, total, not_read)
+    written = not options.as_json or _print_summary(summary)
     if stop.exit_code is not None:
         return stop.exit_code
-    return exit_code(summary, matched=True, max_failures=options.max_failures)
+    code = exit_code(summary, matched=True, max_failures=options.max_failures)
+    return code or int(not written or (report is not None and report.problem is not None))
+
+
+def _note_kind(result: Result, not_read: dict[str, list[Path]]) -> None:
+    """Files the source of `result` under its kind, where it failed because that kind is not read."""
+    from img2img.image.kinds import NOT_READ
+
+    kind = NOT_READ.get(result.source.suffix.lower()) if result.status == "failed" else None
+    if kind is not None and "not read" in result.reason:
+        not_read.setdefault(kind, []).append(result.source)
+
+
+def _print_summary(summary: Summary) -> bool:
+    """Prints the summary as JSON on stdout, and returns whether everybody who wanted it has got it."""
+    try:
+        click.echo(json.dumps({**summary.to_json(), "peak_memory": _peak_memory()}))
+    except BrokenPipeError:  # nobody wants it any more
+        give_up(sys.stdout)
+    except OSError as error:
+        give_up(sys.stdout)
+        say_error(f"the summary cannot be written to stdout: {error.strerror or error}.")
+        return False
+    return True
 
 
 def _say_result(result: Result, summary: Summary, options: BatchOptions) -> None:
@@ -132,11 +158,15 @@ def _say_result(result: Result, summary: Summary, options: BatchOptions) -> None
             say(f"        {warning}", "yellow")
 
 
-def _say_summary(summary: Summary, options: BatchOptions, total: int) -> None:
-    if options.as_json:
-        click.echo(json.dumps({**summary.to_json(), "peak_memory": _peak_memory()}))
+def _say_summary(
+    summary: Summary, options: BatchOptions, total: int, not_read: dict[str, list[Path]]
+) -> None:
+    from img2img.image.discovery import sentences_not_read
+
     if options.quiet:
         return
+    for sentence in sentences_not_read(not_read):
+        say(sentence, "yellow")
     hidden = summary.failed - MAX_SHOWN
     if hidden > 0 and not options.verbose:
         say(f"... and {hidden} more failures; --report FILE lists them all.", "red")
@@ -190,6 +220,14 @@ def _to_stdout(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int
     data = encode(result, extension, options.encoding())
     for warning in dict.fromkeys((*image.warnings, *result.warnings)):
         say_warning(warning)
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        give_up(sys.stdout)
+        return 1
+    except OSError as error:
+        give_up(sys.stdout)
+        say_error(f"the picture cannot be written to stdout: {error.strerror or error}.")
+        return 1
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,8 @@ def evaluate(
     chosen = None if protocol == "sr" and scale is None else choose_protocol(protocol, scale, **choices)
     if chosen is None and (model is None or model == "bicubic"):
         raise click.UsageError("give the factor with --scale; other comparisons are --protocol plain.")
+    outputs = [path for path in (json_file, csv_file, sheet) if path is not None and path not in stdout]
+    _require_places(outputs)
     predict = None
     if chosen is not None:  # what can be wrong is found before a model is opened
         [Requirement.parse(text, chosen.columns) for text in require]
@@ -144,8 +147,7 @@ def evaluate(
     assert chosen is not None
     requirements = [Requirement.parse(text, chosen.columns) for text in require]
     work = plan(chosen, target, pred, inputs, follow_symlinks=follow_symlinks, hidden=hidden)
-    outputs = [path for path in (json_file, csv_file, sheet) if path is not None and path not in stdout]
-    _require_places(outputs, work)
+    _require_others(outputs, work)
     worst = _worst(chosen, sheet)
     evaluation = Evaluation(chosen, problems=list(work.problems), notes=list(work.notes))
     for problem in evaluation.problems[:MAX_SHOWN]:
@@ -162,16 +164,48 @@ def evaluate(
     return _conclude(evaluation, requirements, quiet, table=not stdout)
 
 
-def _require_places(outputs: Sequence[Path], work: Work) -> None:
-    """Checks before hours of work that results can be written, and that no picture is in their place.
+def _require_places(outputs: Sequence[Path]) -> None:
+    """Checks before hours of work that results can be written.
 
     Raises:
-        UsageError: A folder does not exist, or a name is that of an input.
+        UsageError: A folder does not exist or cannot be written, or the name is that of a folder.
     """
-    pictures = {file.path.resolve() for pair in work.pairs for file in pair if file is not None}
+    from img2img.image.files import part_beside
+
     for path in outputs:
         if not path.parent.is_dir():
             raise UsageError(f"{display_path(path)}: the folder for it does not exist.")
+        if path.is_dir():
+            raise UsageError(f"{display_path(path)} is a folder; name a file.")
+        if _is_stream(path):
+            continue
+        probe = part_beside(path)
+        try:
+            os.lstat(path)  # a name may be too long
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise UsageError(f"{display_path(path)} cannot be written: {error.strerror or error}.") from error
+        try:
+            probe.touch(exist_ok=False)
+            probe.unlink()
+        except OSError as error:
+            raise UsageError(f"{display_path(path)} cannot be written: {error.strerror or error}.") from error
+
+
+def _is_stream(path: Path) -> bool:
+    """Returns whether `path` is a device or pipe, which is written to as it is."""
+    return path.exists() and not path.is_file()
+
+
+def _require_others(outputs: Sequence[Path], work: Work) -> None:
+    """Checks that no picture is in the place of a result.
+
+    Raises:
+        UsageError: One is.
+    """
+    pictures = {file.path.resolve() for pair in work.pairs for file in pair if file is not None}
+    for path in outputs:
         if path.resolve() in pictures:
             raise UsageError(
                 f"{display_path(path)} is one of the pictures that are compared; choose another."
@@ -218,10 +252,14 @@ def _write(evaluation: Evaluation, json_file: Path | None, csv_file: Path | None
     def write(path: Path | None, text: str) -> None:
         if path is None:
             return
+        data = text.encode("utf-8", "surrogateescape")
         if str(path) == "-":
-            click.echo(text, nl=False)
+            click.echo(data, nl=False)
+        elif _is_stream(path):
+            with path.open("wb") as stream:
+                stream.write(data)
         else:
-            write_bytes(text.encode("utf-8", "surrogateescape"), path)
+            write_bytes(data, path)
 
     write(json_file, json.dumps(evaluation.to_json(), indent=1) + "\n")
     write(csv_file, _csv(evaluation))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import click
 
 from img2img import __version__
-from img2img.errors import Img2ImgError, ModelError, UsageError, display_path
+from img2img.errors import Img2ImgError, ModelError, UsageError, display_path, display_text
 
 _logger = logging.getLogger(__name__)
 
@@ -70,8 +74,8 @@ class App(click.Group):
     ) -> Any:
         """Runs the command and exits with its code.
 
-        0: all done or skipped. 1: some failed. 2: wrong usage, nothing was started. 3: stopped by
-        --max-failures. 4: nothing matched. 130, 143: interrupted.
+        0: all done or skipped. 1: some failed, or a report or summary could not be written. 2: wrong usage,
+        nothing was started. 3: stopped by --max-failures. 4: nothing matched. 129, 130, 143: interrupted.
         """
         extra["standalone_mode"] = False
         extra["obj"] = list(
@@ -82,19 +86,27 @@ class App(click.Group):
         except click.exceptions.Abort:
             code = 130
         except click.ClickException as error:
-            error.show()
+            text = io.StringIO()
+            error.show(text)
+            _to_stderr(text.getvalue())
             code = error.exit_code
         except BrokenPipeError:
             # The reader of our output is gone; keep the interpreter from complaining at shutdown.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            from img2img.cli.render import give_up
+
+            give_up(sys.stdout)
             code = 1
         except OSError as error:
-            from img2img.cli.render import say_error
+            from img2img.cli.render import give_up, say_error
 
             _logger.debug("unexpected failure", exc_info=True)
-            place = f"{display_path(error.filename)}: " if isinstance(error.filename, str) else ""
-            say_error(f"{place}{error.strerror or error}.")
-            code = 2
+            if isinstance(error.filename, str | bytes):
+                say_error(f"{display_path(os.fsdecode(error.filename))}: {error.strerror or error}.")
+                code = 2
+            else:  # a stream, and the work is done
+                say_error(f"the output cannot be written: {error.strerror or error}.")
+                give_up(sys.stdout)
+                code = 1
         except Img2ImgError as error:
             from img2img.cli.render import say_error
 
@@ -124,7 +136,19 @@ def cli() -> None:
 def main() -> None:
     """The console entry point."""
     _open_standard_streams()
+    sys.excepthook = _show_traceback
     cli.main()
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints what is unexpected; file names in it can move no cursor."""
+    _to_stderr("".join(traceback.format_exception(kind, error, trace)))
+
+
+def _to_stderr(text: str) -> None:
+    with suppress(OSError):
+        sys.stderr.write(display_text(text))
+        sys.stderr.flush()
 
 
 def _open_standard_streams() -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from img2img.errors import display_path, display_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -23,14 +26,67 @@ if TYPE_CHECKING:
 ProgressStyle = Literal["auto", "rich", "plain", "none"]
 
 
+class _Patient:
+    """A stream that people read. When they are gone or its disk is full, what is written to it is lost."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Writes `text` where that is possible."""
+        try:
+            self._stream.write(text)
+        except (OSError, RuntimeError):  # RuntimeError: a signal came in the middle of another line
+            give_up(self._stream)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flushes where that is possible."""
+        try:
+            self._stream.flush()
+        except (OSError, RuntimeError):
+            give_up(self._stream)
+
+
+def give_up(stream: Any) -> None:
+    """Leads a stream that cannot be written nowhere, so that its rest does no harm when the process ends."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 @cache
 def _console(stream: object) -> Console:
     return Console(file=stream, highlight=False, soft_wrap=True)  # type: ignore[arg-type]
 
 
+@cache
+def _patient(stream: object) -> _Patient:
+    return _Patient(stream)
+
+
 def stderr() -> Console:
     """Returns the console for people; it follows a `sys.stderr` that tests replace."""
-    return _console(sys.stderr)
+    return _console(_patient(sys.stderr))
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows a record as everything else is shown."""
+        say(self.format(record))
+
+
+def show_log(verbose: bool) -> None:
+    """Shows what this package logs if `verbose`; other packages are never heard."""
+    logging.getLogger().addHandler(logging.NullHandler())
+    logger = logging.getLogger("img2img")
+    logger.handlers = [_Lines()]
+    logger.handlers[0].setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger.setLevel("DEBUG" if verbose else "CRITICAL")
 
 
 @contextmanager
@@ -60,8 +116,8 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def say(text: str, style: str = "") -> None:
-    """Prints one line for people. `text` is shown as it is: no markup is read from file names."""
-    stderr().print(Text(text, style=style))
+    """Prints one line for people. No markup is read from file names, and nothing in it moves the cursor."""
+    stderr().print(Text(display_text(text), style=style))
 
 
 def say_error(text: str) -> None:
@@ -80,7 +136,7 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(display_path(name)), Text(display_text(value)))
     _console(sys.stdout).print(table)
 
 
@@ -98,7 +154,7 @@ def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], 
         justify: Literal["left", "right"] = "right" if number else "left"
         table.add_column(Text(heading), Text(footer), justify=justify, no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(display_path(cell)) for cell in row))
     console = _console(sys.stdout)
     console.print(Text(title))
     # names are never cut: what does not fit a terminal wraps there, and a file has no width

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first finishes what is in flight, the second ends the process at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first finishes what is in flight, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from img2img.cli.render import say_warning
@@ -17,7 +17,7 @@ class Stop:
 
     Attributes:
         event: Set when nothing new should start.
-        exit_code: 130 after Ctrl-C, 143 after SIGTERM, None while neither came.
+        exit_code: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, None while none came.
     """
 
     def __init__(self) -> None:
@@ -38,6 +38,7 @@ def stop_on_signal(quiet: bool = False) -> Iterator[Stop]:
 
     def handle(number: int, frame: FrameType | None) -> None:
         if stop.exit_code is not None:
+            _end_children()
             os._exit(stop.exit_code)  # half-written files are ours to sweep on the next run
         stop.exit_code = 128 + number
         stop.event.set()
@@ -48,7 +49,9 @@ def stop_on_signal(quiet: bool = False) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else: nohup
+        numbers.append(signal.SIGHUP)
     before = [signal.signal(number, handle) for number in numbers]
     try:
         yield stop
@@ -56,3 +59,13 @@ def stop_on_signal(quiet: bool = False) -> Iterator[Stop]:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
         isolation.carry_on()
+
+
+def _end_children() -> None:
+    """Ends the processes that were started for the work, such as those of decoders, so that none is left."""
+    with suppress(Exception):  # whatever happens here, the end comes now
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()

@@ -195,9 +195,11 @@ def _initial(value: str) -> str:
 def _explain(experiment: Experiment) -> int:
     """Prints the resolved configuration on stdout and the estimates on stderr."""
     from img2img.cli.render import say
+    from img2img.errors import display_text
     from img2img.training.estimate import estimate
 
-    click.echo(experiment.dump(), nl=False)
+    text = experiment.dump()
+    click.echo(display_text(text) if sys.stdout.isatty() else text, nl=False)
     for sentence in estimate(experiment):
         say(sentence)
     return 0

@@ -102,8 +102,9 @@ def write_bytes(
         ImageWriteError: It could not be stored; the part file is gone, and so is nothing else.
     """
     path = Path(path)
-    part = path.with_name(f".img2img-{_HOST}-{os.getpid()}-{next(_counter)}.part")
+    part = part_beside(path)
     try:
+        _refuse_special(path)
         try:
             with part.open("xb") as file:
                 file.write(data)
@@ -119,6 +120,26 @@ def write_bytes(
         own = (None, str(part), str(path))
         place = "" if error.filename in own else f" ({display_path(error.filename)})"
         raise ImageWriteError(f"the file cannot be written: {_why(error)}{place}", path) from error
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuses to put a file into the place of a device, a pipe, a socket or a folder.
+
+    Raises:
+        OSError: One is there.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, socket or device"
+        raise FileExistsError(errno.EEXIST, f"{kind} stands there", str(path))
+
+
+def part_beside(path: Path) -> Path:
+    """Returns a new name in the folder of `path` that `sweep_parts` removes once this process is gone."""
+    return path.with_name(f".img2img-{_HOST}-{os.getpid()}-{next(_counter)}.part")
 
 
 def is_part(name: str) -> bool:

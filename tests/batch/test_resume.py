@@ -1,12 +1,13 @@
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 from folders import Fake, convert, fill, picture, statuses
 
-from img2img.batch import manifest, plan, run
+from img2img.batch import Summary, exit_code, manifest, plan, run
 from img2img.batch.manifest import Manifest
 from img2img.errors import ImageWriteError
 from img2img.image import EncodeOptions, Image, files, read_image, write_image
@@ -300,3 +301,43 @@ def test_the_writer_is_the_atomic_one(tmp_path, monkeypatch):
 
     monkeypatch.setattr("img2img.batch.journal.write_bytes", refuse)
     assert convert(tmp_path / "in", tmp_path / "out")["a.png"].reason == "refused by the test"
+
+
+@pytest.mark.parametrize("what", ["out", "out/.img2img"])
+def test_an_output_folder_that_is_removed_while_it_is_filled_is_filled_anew(tmp_path, what):
+    """What is gone is told at the end, and the same command again does that and nothing else."""
+    source, output = fill(tmp_path / "in", [f"{i}/{i}.png" for i in range(12)]), tmp_path / "out"
+    convert(fill(tmp_path / "in", ["0/0.png"]), output)  # an earlier run
+    calls = 0
+
+    def work(image: Image) -> Image:
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            while len(list(output.rglob("*.png"))) < 2:
+                time.sleep(0.01)
+            shutil.rmtree(tmp_path / what)
+        return image
+
+    summary = Summary()
+    for result in run(plan([source], output), Fake(work), settings={"new": 1}, jobs=1, batch_size=1):
+        summary.add(result)
+    there = list(output.rglob("*.png"))
+    assert summary.done == len(there) and summary.done + summary.failed == 12
+    assert (summary.failed > 0) == (what == "out")
+    assert all("removed" in reason for _, reason in summary.failures)
+    fake = Fake()
+    again = statuses(convert(source, output, fake, settings={"new": 1}))
+    assert list(again.values()).count("skipped") == len(there), again
+    assert sum(map(len, fake.calls)) == 12 - len(there) and "failed" not in again.values()
+
+
+def test_an_output_folder_that_is_removed_at_the_very_end_is_told(tmp_path):
+    source, output = fill(tmp_path / "in", ["a.png", "b.png"]), tmp_path / "out"
+    summary = Summary()
+    for result in run(plan([source], output), Fake(), jobs=1):
+        summary.add(result)
+        if summary.done == 2:
+            shutil.rmtree(output)
+    assert (summary.done, summary.failed) == (0, 2) and exit_code(summary, matched=True) == 1
+    assert not output.exists()

@@ -164,25 +164,6 @@ def test_streams_that_the_caller_closed_are_not_missed(photos: Path, tmp_path: P
     assert read_image(tmp_path / "out" / "a.png").width == 40
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_stdout_is_one_line(photos: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "img2img", "process", photos, "-o", tmp_path / "out", "--op", "flip"]
-    with Path("/dev/full").open("w") as full:
-        finished = subprocess.run(
-            [*command, "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
-    assert finished.returncode == 2
-    assert "Error: No space left on device." in finished.stderr
-    assert "Traceback" not in finished.stderr
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_report_that_cannot_be_written_is_one_line(photos: Path, tmp_path: Path) -> None:
-    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--report", "/dev/full")
-    assert result.exit_code == 1
-    assert "Error: the report /dev/full cannot be written: No space left on device." in result.stderr
-
-
 def test_a_file_of_somebody_else_is_not_replaced(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.png").write_bytes(b"precious")
