@@ -32,6 +32,7 @@ class Augmenter:
         photometric: Transforms that change values.
         labels: Whether sources are label maps, which are resampled with nearest neighbour.
         sharp: Transforms of either kind, for pictures of which the source is made afterwards.
+        alpha: Whether the last channel of sources is alpha, which is no value to change.
 
     Raises:
         ConfigError: See `check`.
@@ -43,13 +44,15 @@ class Augmenter:
         photometric: Operations = (),
         labels: bool = False,
         sharp: Operations = (),
+        alpha: bool = False,
     ) -> None:
-        self.geometric, self.photometric, self.labels, self.sharp = geometric, photometric, labels, sharp
+        self.geometric, self.photometric, self.sharp = geometric, photometric, sharp
+        self.labels, self.alpha = labels, alpha
         if self.active or sharp:
             check(geometric, photometric, sharp)
 
     def __getstate__(self) -> dict[str, Any]:
-        kept = ("geometric", "photometric", "labels", "sharp")
+        kept = ("geometric", "photometric", "labels", "sharp", "alpha")
         return {name: self.__dict__[name] for name in kept}  # pipelines are built where they are used
 
     @property
@@ -92,9 +95,12 @@ class Augmenter:
         Raises:
             ConfigError: A transform does not work on it.
         """
-        if self.photometric:
-            pixels = self._run(self._alone, {"image": pixels}, stream)["image"]
-        return pixels
+        if not self.photometric:
+            return pixels
+        with_alpha = self.alpha and pixels.shape[2] in (2, 4)  # the other domain may have none
+        colours, kept = np.split(pixels, [-1], 2) if with_alpha else (pixels, pixels[..., :0])
+        changed = self._run(self._alone, {"image": colours}, stream)["image"]
+        return np.concatenate((changed, kept), 2)
 
     def original(self, pixels: Pixels, stream: np.random.Generator) -> Pixels:
         """Returns a picture from which the source is still to be made, changed by `sharp`.

@@ -18,6 +18,7 @@ from img2img.data.records import Record, Records, find_records
 from img2img.errors import ConfigError, ImageError, PlanError
 from img2img.image import Image
 from img2img.image import palette as palettes
+from img2img.image.channels import ends_in_alpha
 from img2img.image.image import Pixels
 from img2img.image.palette import Palette
 from img2img.weights.finder import user_cache
@@ -100,7 +101,8 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
     cache = _cache(config)
     labels = config.source_labels != "none"
     augment = config.augment
-    augmenter = Augmenter(augment.geometric, augment.photometric, labels, augment.sharp)
+    alpha = ends_in_alpha(channels[0], max(image.channels for image, _ in source))
+    augmenter = Augmenter(augment.geometric, augment.photometric, labels, augment.sharp, alpha)
 
     def recipes(size: Size | None, least: Size | None) -> tuple[Recipe, Recipe]:
         made = (

@@ -123,3 +123,11 @@ def test_a_configuration_checks_its_transforms() -> None:
 def test_a_transform_that_does_not_fit_the_pictures() -> None:
     with pytest.raises(ConfigError, match=r"a transform fails on pictures \(8, 8, 2\) uint8"):
         Augmenter((), ({"HueSaturationValue": {"p": 1}},)).single(noise(0, 8, 8, 2), random_stream(0))
+
+
+def test_alpha_is_no_value_to_change() -> None:
+    pixels = noise(3, 20, 20, 4)
+    colourful = ({"HueSaturationValue": {"p": 1}}, {"RandomBrightnessContrast": {"p": 1}})
+    changed = Augmenter((), colourful, alpha=True).single(pixels, random_stream(0))
+    np.testing.assert_array_equal(changed[..., 3], pixels[..., 3])
+    assert (changed[..., :3] != pixels[..., :3]).mean() > 0.5

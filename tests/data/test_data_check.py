@@ -156,6 +156,48 @@ def test_mixed_depth_and_alpha(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("role", "key"), [("A", "source_channels"), ("B", "target_channels")])
+def test_it_says_how_alpha_is_kept(tmp_path: Path, role: str, key: str) -> None:
+    config = world(tmp_path)
+    write(tmp_path / role, "2.png", noise(2, 40, 40), alpha=noise(2, 40, 40)[..., 0])
+    finding = only(run(config))
+    assert finding.kind == "transparent" and f"4 channels keep alpha ({key}=4)" in finding.hint
+    assert run(config | {key: 4}).findings == ()
+
+
+def test_only_what_can_be_seen_tells_pictures_apart(tmp_path: Path) -> None:
+    """Hidden colours make no two pictures of one, and white on nothing shows nothing unless alpha is kept."""
+    config = world(tmp_path)
+    pixels, alpha = noise(1, 40, 40), np.zeros((40, 40), np.uint8)
+    alpha[8:30] = 255
+    for name, hidden in (("x.png", 0), ("y.png", 90)):
+        seen = np.where(alpha[..., None] > 0, pixels, hidden).astype(np.uint8)
+        write(tmp_path / "A", name, seen, alpha)
+        write(tmp_path / "B", name, 255 - pixels)
+    white = np.where(alpha[..., None] > 0, 255, noise(2, 40, 40)).astype(np.uint8)
+    write(tmp_path / "A", "z.png", white, alpha)
+    write(tmp_path / "B", "z.png", noise(3, 40, 40))
+    found = {finding.kind: files(finding) for finding in run(config).findings}
+    assert [sorted(case) for case in found.get("duplicate", found.get("leak"))] == [["x.png", "y.png"]]
+    assert found["constant"] == [["z.png"]]
+    assert "constant" not in {finding.kind for finding in run(config | {"source_channels": 4}).findings}
+
+
+def test_hidden_colours_are_no_labels(tmp_path: Path) -> None:
+    palette = [[255, 255, 255], [0, 0, 200], [0, 90, 0]]
+    config = world(tmp_path) | {"source_labels": "one_hot", "palette": palette, "flip": False}
+    stream = np.random.default_rng(0)
+    for path in (tmp_path / "A").iterdir():
+        labels = np.asarray(palette, np.uint8)[stream.integers(0, 3, (40, 40))]
+        alpha = np.full((40, 40), 255, np.uint8)
+        labels[:9], alpha[:9] = noise(1, 9, 40), 0
+        write(tmp_path / "A", path.name, labels, alpha)
+    assert {finding.kind for finding in run(config).findings} == {"transparent"}
+    labels[20] = (255, 0, 0)
+    write(tmp_path / "A", path.name, labels, alpha)
+    assert "foreign-colours" in {finding.kind for finding in run(config).findings}
+
+
 def test_small_and_squeezed_pictures(tmp_path: Path) -> None:
     config = world(tmp_path)
     write(tmp_path / "A", "1.png", noise(1, 12, 12))
