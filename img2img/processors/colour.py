@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from img2img.errors import ProcessingError
 from img2img.image.alpha import visible
-from img2img.image.conversion import Meaning, meaning
+from img2img.image.colour import ADOBE_RGB, ColourSpace
+from img2img.image.conversion import Meaning, converted, meaning, same_colours
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import Values, curve, luma, restore, spread, unit
 from img2img.processors.values import Fraction, Picture, Reference, parameter
 
 _WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722), "mean": (1 / 3, 1 / 3, 1 / 3)}
+_SPACES = {"srgb": None, "display-p3": ColourSpace(12, 13), "adobe-rgb": ADOBE_RGB}
 
 
 @processors.register("grayscale")
@@ -46,6 +48,27 @@ class Grayscale(Operation):
         )
         gray = restore(np.dot(values, weights.astype(np.float32)), image.pixels.dtype)
         return image.replace(pixels=spread(gray, image.channels) if self.keep_channels else gray[:, :, None])
+
+
+@processors.register("colour-space")
+class ToColourSpace(Operation):
+    """Brings the colours into another colour space.
+
+    The picture looks the same with other numbers; colours that the space has not are cut off, but not those
+    of floats. A picture in sRGB needs no profile, and has none afterwards.
+    """
+
+    bare: ClassVar = ("space",)
+    examples: ClassVar = ("colour-space", "colour-space=display-p3")
+
+    space: Annotated[Literal["srgb", "display-p3", "adobe-rgb"], parameter("Which one.")] = "srgb"
+
+    def apply(self, image: Image) -> Image:
+        """Returns the picture with other numbers, and their description."""
+        to = None, _SPACES[self.space]
+        image = converted(image, to)
+        told = same_colours(meaning(image), to)  # not where a profile cannot be followed
+        return image.replace(icc=None, space=_SPACES[self.space]) if told else image
 
 
 @processors.register("colour-match")

@@ -64,6 +64,21 @@ def test_a_reference_that_looks_the_same_changes_nothing(
     assert np.abs(seen(sheet)[:, :width] - seen(sheet)[:, width:]).max() <= (9 if coarse else 2)
 
 
+@pytest.mark.parametrize("name", MEANINGS)
+def test_into_a_space_by_name(scene: Image, name: str, tmp_path: Path) -> None:
+    wide = converted(scene, MEANINGS[name])
+    narrow = parse_operations(["colour-space"]).apply(wide)
+    assert meaning(narrow) == (None, None)
+    np.testing.assert_allclose(seen(narrow), seen(wide), atol=0.1)
+    tagged = scene.replace(icc=profile_of(ColourSpace(1, 13), 3))
+    assert parse_operations(["colour-space=srgb"]).apply(tagged).icc is None
+    for space in ("display-p3", "adobe-rgb"):
+        write_image(parse_operations([f"colour-space={space}"]).apply(wide), tmp_path / "there.tif")
+        there = read_image(tmp_path / "there.tif")
+        assert there.icc is not None and (there.pixels != scene.pixels).any()
+        np.testing.assert_allclose(seen(there), seen(wide), atol=0.1)
+
+
 def test_grey_meets_colours(scene: Image, scene_file: Path, tmp_path: Path) -> None:
     """The reference is RGB without a profile and the picture grey and linear."""
     grey = Image(scene.pixels[..., 1:2].copy())
