@@ -112,10 +112,12 @@ class Recipe(BaseModel):
     licence: Text = Field(description="The terms, as far as they are stated.")
     citation: Text = Field(description="BibTeX.")
     by_hand: Text | None = Field(None, description="How to get it when it cannot be downloaded.")
-    archives: tuple[Archive, ...] = Field(min_length=1, description="The files to download.")
+    archives: tuple[Archive, ...] = Field(description="The files to download, one at least.")
 
     @model_validator(mode="after")
     def _can_be_had(self) -> Recipe:
+        if not self.archives:
+            raise ValueError("names no archives")
         if self.by_hand is None and not all(archive.urls for archive in self.archives):
             raise ValueError("an archive without urls needs by_hand")
         goals = [inner_parts(archive.into) or () for archive in self.archives]

@@ -52,6 +52,8 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     path = Path(name).expanduser()
     if path.is_file():
         return path
+    if path.exists() and not path.is_dir():
+        raise UnknownModelError("this is a pipe, socket or device, not a model file.", path)
     if not is_name(path):
         raise UnknownModelError("there is no such model file.", path)
     models = available()

@@ -57,3 +57,10 @@ def test_folders_that_are_not_there_do_no_harm(tmp_path, monkeypatch):
     monkeypatch.setenv("IMG2IMG_WEIGHTS_DIR", str(tmp_path / "none"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert isinstance(available(), dict)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_no_model(tmp_path):
+    os.mkfifo(tmp_path / "x.pth")
+    with pytest.raises(UnknownModelError, match="pipe, socket or device"):
+        find_model(tmp_path / "x.pth")
