@@ -14,6 +14,7 @@ whatever sizes they state, and checks no checksums.
 
 from __future__ import annotations
 
+import errno
 import io
 import pickletools
 import zipfile
@@ -95,6 +96,10 @@ def read_pickled(path: Path) -> Pickled:
     except ModelError as error:
         raise type(error)(error.reason, path) from None
     except OSError as error:
+        if error.errno == errno.EINVAL and error.filename is None:  # an offset before the start of the file
+            raise ModelError(
+                "is damaged: the directory of its zip file is wrong; copy it again.", path
+            ) from None
         raise ModelError(f"cannot be read: {error.strerror or error}.", path) from None
     except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, MemoryError) as error:
         reason = display_path(" ".join(str(error).split())[:200]) or type(error).__name__
