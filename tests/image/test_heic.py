@@ -17,6 +17,7 @@ from img2img.image import read_image
 from img2img.image.codec import decode
 from img2img.image.colour import ColourSpace
 from img2img.image.formats import heic
+from tests.image.boxes import grid
 from tests.image.pictures import exif_block, profile, smooth
 
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>made by a test</x:xmpmeta>"
@@ -107,71 +108,12 @@ def test_turn_in_exif_alone_is_no_turn() -> None:
     np.testing.assert_array_equal(decode(data).pixels, array)
 
 
-def grid(tiles: list[np.ndarray], rows: int, columns: int, width: int, height: int) -> bytes:
-    """Returns a file whose picture is put together from `tiles`, as phones do."""
-    files = [heif(tile) for tile in tiles]
-    parts = [heic.probe(data) for data in files]
-    spans = [part.details.spans[0][0] for part in parts]
-    streams = [data[at : at + size] for data, (at, size) in zip(files, spans, strict=True)]
-    first = files[0]
-    config = box_of(first, b"hvcC")
-    side = tiles[0].shape
-
-    def box(kind: bytes, *bodies: bytes) -> bytes:
-        body = b"".join(bodies)
-        return struct.pack(">I4s", len(body) + 8, kind) + body
-
-    count = len(tiles)
-    entries = [(1, b"grid", 0), *((2 + i, b"hvc1", 1) for i in range(count))]
-    iinf = box(
-        b"iinf",
-        struct.pack(">IH", 0, len(entries)),
-        *(
-            box(b"infe", struct.pack(">BBBBHH", 2, 0, 0, hidden, item, 0), kind, b"\0")
-            for item, kind, hidden in entries
-        ),
-    )
-    iref = box(b"iref", bytes(4), box(b"dimg", struct.pack(f">HH{count}H", 1, count, *range(2, 2 + count))))
-    ipco = box(
-        b"ipco",
-        box(b"ispe", struct.pack(">III", 0, width, height)),
-        box(b"ispe", struct.pack(">III", 0, side[1], side[0])),
-        box(b"hvcC", config),
-        box(b"colr", b"nclx", struct.pack(">HHHB", 12, 13, 0, 0x80)),
-    )
-    owned = struct.pack(">HB2B", 1, 2, 1, 4) + b"".join(
-        struct.pack(">HB3B", 2 + i, 3, 2, 0x83, 4) for i in range(count)
-    )
-    iprp = box(b"iprp", ipco, box(b"ipma", struct.pack(">II", 0, len(entries)), owned))
-    layout = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, width, height)
-    idat = box(b"idat", layout)
-    ftyp = box(b"ftyp", b"heic", bytes(4), b"mif1heic")
-
-    def meta(start: int) -> bytes:
-        at = start
-        places = struct.pack(">HHHIHII", 1, 1, 0, 0, 1, 0, len(layout))
-        for i, stream in enumerate(streams):
-            places += struct.pack(">HHHIHII", 2 + i, 0, 0, 0, 1, at, len(stream))
-            at += len(stream)
-        iloc = box(b"iloc", b"\1\0\0\0\x44\x40", struct.pack(">H", len(entries)), places)
-        hdlr = box(b"hdlr", bytes(8), b"pict", bytes(13))
-        pitm = box(b"pitm", bytes(4), struct.pack(">H", 1))
-        return box(b"meta", bytes(4), hdlr, pitm, iinf, iref, iprp, idat, iloc)
-
-    start = len(ftyp) + len(meta(0)) + 8
-    return ftyp + meta(start) + box(b"mdat", *streams)
-
-
-def box_of(data: bytes, kind: bytes) -> bytes:
-    at = data.index(kind)
-    return data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at], "big")]
-
-
 def test_grid_of_tiles() -> None:
     """The tiles of a phone: cut at the right and at the bottom, colours told on grid and tiles."""
     whole = smooth(3, height=128, width=192)
-    tiles = [whole[y : y + 64, x : x + 64] for y in (0, 64) for x in (0, 64, 128)]
-    data = grid(tiles, 2, 3, 180, 120)
+    codes = {"color_primaries": 12, "transfer_characteristics": 13}
+    tiles = [heif(whole[y : y + 64, x : x + 64], **codes) for y in (0, 64) for x in (0, 64, 128)]
+    data = grid(tiles, 64, 2, 3, 180, 120)
     image = decode(data)
     np.testing.assert_array_equal(image.pixels, whole[:120, :180])
     assert image.space == ColourSpace(12, 13)
