@@ -20,7 +20,8 @@ from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_b
 
 _BRANDS = frozenset((b"avif", b"avis"))
 _SPEED = 8
-_BT601 = 6  # the matrix that OpenCV stores AVIF with
+_DELIMITER = b"\x12\0"  # of pictures in an AV1 stream
+_SRGB_AS_RGB = 1 << 16 | 13 << 8
 
 
 def matches(data: bytes) -> bool:
@@ -110,9 +111,10 @@ def _description(stream: bytes) -> int | None:
     def read(at: int, count: int) -> int:
         return bits >> (total - at - count) & ((1 << count) - 1)
 
-    if read(1, 4) != 1 or not read(6, 1):  # no sequence header with a size comes first
+    at = 16 if stream.startswith(_DELIMITER) else 0
+    if read(at + 1, 4) != 1 or not read(at + 6, 1):  # no sequence header with a size
         return None
-    at = 16 if stream[1] < 128 else 24
+    at += 16 if read(at + 8, 1) == 0 else 24
     profile, reduced = read(at, 3), read(at + 4, 1)
     if not reduced:
         return None
@@ -120,7 +122,9 @@ def _description(stream: bytes) -> int | None:
     width, height = read(at, 4) + 1, read(at + 4, 4) + 1
     at += 8 + width + height + 6  # three switches of coding, three of filters
     at += 1 + (profile == 2 and read(at, 1)) + (profile != 1)
-    return at + 1 if read(at, 1) and read(at + 17, 8) == _BT601 else None
+    if not read(at, 1) or read(at + 1, 24) == _SRGB_AS_RGB:  # the latter has other fields behind it
+        return None
+    return at + 1
 
 
 def _put_bits(data: bytearray, at: int, value: int, count: int) -> None:

@@ -17,6 +17,7 @@ _ALPHA = (b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha", b"urn:mpeg:hevc:2015:a
 _XMP_TYPE = b"application/rdf+xml"
 _SAMPLE_ENTRY = 78  # bytes that come before the boxes in one for pictures
 _MAX_TRACKS = 100
+_SHARED = 16  # times the length of the file that its parts may have together: tiles may share bytes
 
 # (quarter turns counter-clockwise, mirror axis or None) as the EXIF orientation that does the same
 _ORIENTATIONS = {
@@ -93,6 +94,8 @@ def probe(data: bytes, name: str) -> Header:
         coding.items = tuple(dict.fromkeys((*parts, *alpha)))
         coding.spans = tuple(tuple(items.extents.get(item, ())) for item in coding.items)
         coding.entries = items.entries
+        if sum(length for spans in coding.spans for _, length in spans) > _SHARED * len(data):
+            raise ImageReadError(f"the {name} file is broken: its parts add up to more than the file")
         header.channels = (1 if coding.grey else 3) + bool(alpha)
         _read_metadata(header, items, data)
     elif track:
@@ -105,13 +108,11 @@ def probe(data: bytes, name: str) -> Header:
 
 def _shown(items: Items) -> list[int]:
     """Returns the pictures that stand for themselves."""
-    inside = {item for kind, _, targets in items.references if kind == b"dimg" for item in targets}
-    beside = {source for kind, source, _ in items.references if kind in (b"thmb", b"auxl")}
-    return [
-        item
-        for item, kind in items.kinds.items()
-        if kind in _PICTURES and item not in items.hidden | inside | beside
-    ]
+    references = items.references.items()
+    inside = {item for (kind, _), targets in references if kind == b"dimg" for item in targets}
+    beside = {source for (kind, source), _ in references if kind in (b"thmb", b"auxl")}
+    others = items.hidden | inside | beside
+    return [item for item, kind in items.kinds.items() if kind in _PICTURES and item not in others]
 
 
 def _coded(items: Items, item: int) -> list[int]:
@@ -123,7 +124,7 @@ def _coded(items: Items, item: int) -> list[int]:
             continue
         seen.add(item)
         if items.kinds.get(item) in _DERIVED:
-            stack += reversed(items.parts(item))
+            stack += reversed(items.references.get((b"dimg", item), []))
         else:
             found.append(item)
     return found
@@ -195,7 +196,7 @@ def _crop(clap: bytes, width: int, height: int) -> tuple[int, int, int, int] | N
 
 def _read_metadata(header: Header, items: Items, data: bytes) -> None:
     """Reads the EXIF block and the XMP packet that belong to the primary picture."""
-    about = {source for kind, source, to in items.references if kind == b"cdsc" and items.primary in to}
+    about = items.referring(b"cdsc", items.primary)
 
     def block(kind: bytes, mime: bytes | None) -> bytes | None:
         found = [i for i, k in items.kinds.items() if k == kind and mime in (None, items.types.get(i))]

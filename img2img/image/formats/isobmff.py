@@ -50,8 +50,8 @@ class Items:
         properties: (kind, content) of every property there is.
         owned: Numbers of properties, from 1 on, by item.
         extents: Where the bytes of each item are, (start, length) in the file; 0 is up to its end.
-        references: (kind, from, to) for each item that refers to others: "dimg" to the parts that it is put
-            together from, "thmb", "auxl" and "cdsc" to the picture that it is a thumbnail, an auxiliary
+        references: What each item refers to, by kind and item: with "dimg" to the parts that it is put
+            together from, with "thmb", "auxl" and "cdsc" to the picture that it is a thumbnail, an auxiliary
             picture (alpha, depth) or the metadata of.
         entries: Where the list of items is in the file, (start, stop).
     """
@@ -63,7 +63,7 @@ class Items:
     properties: list[tuple[bytes, bytes]] = field(default_factory=list)
     owned: dict[int, list[int]] = field(default_factory=dict)
     extents: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    references: list[tuple[bytes, int, list[int]]] = field(default_factory=list)
+    references: dict[tuple[bytes, int], list[int]] = field(default_factory=dict)
     entries: tuple[int, int] = (0, 0)
 
     def properties_of(self, item: int) -> list[tuple[bytes, bytes]]:
@@ -73,11 +73,7 @@ class Items:
 
     def referring(self, kind: bytes, item: int) -> list[int]:
         """Returns the items with a reference of a `kind` to `item`."""
-        return [source for own, source, targets in self.references if own == kind and item in targets]
-
-    def parts(self, item: int) -> list[int]:
-        """Returns the items that `item` is put together from, in their order."""
-        return next((to for kind, source, to in self.references if kind == b"dimg" and source == item), [])
+        return [own for (name, own), targets in self.references.items() if name == kind and item in targets]
 
     def content(self, data: bytes, item: int) -> bytes | None:
         """Returns the bytes of an item; None when they are not all in the file, or more than the file is."""
@@ -116,7 +112,7 @@ def read_items(data: bytes, start: int, stop: int) -> Items:
             wide = 4 if data[a] else 2
             for inner, c, d in boxes(data, a + 4, b):
                 source, *targets = _references(data[c:d], wide)
-                items.references.append((inner, source, targets))
+                items.references[inner, source] = targets
         elif kind == b"idat":
             own_data = a
         elif kind == b"iloc":
@@ -151,7 +147,7 @@ def _associations(body: bytes) -> dict[int, list[int]]:
     version, wide = body[0], body[3] & 1
     (count,) = struct.unpack_from(">I", body, 4)
     at, owned = 8, {}
-    for _ in range(count):  # an index error ends it when the bytes do
+    for _ in range(_bounded(count)):
         width = 4 if version else 2
         item = int.from_bytes(body[at : at + width], "big")
         n = body[at + width]
@@ -162,6 +158,17 @@ def _associations(body: bytes) -> dict[int, list[int]]:
         ]
         at += n * step
     return owned
+
+
+def _bounded(count: int) -> int:
+    """Returns `count`, a number of items.
+
+    Raises:
+        ImageReadError: There are absurdly many.
+    """
+    if count > _MAX_BOXES:
+        raise ImageReadError(f"the file claims to hold more than {_MAX_BOXES} items")
+    return count
 
 
 def _locations(body: bytes, own_data: int) -> dict[int, list[tuple[int, int]]]:
@@ -180,7 +187,7 @@ def _locations(body: bytes, own_data: int) -> dict[int, list[tuple[int, int]]]:
 
     extents: dict[int, list[tuple[int, int]]] = {}
     left = _MAX_EXTENTS
-    for _ in range(take(4 if version > 1 else 2)):
+    for _ in range(_bounded(take(4 if version > 1 else 2))):
         item = take(4 if version > 1 else 2)
         method = take(2) & 15 if version else 0
         reference = take(2)
