@@ -148,7 +148,8 @@ def test_colours_told_by_numbers_come_back(
     np.testing.assert_array_equal(back.pixels, decode(encode(plain, ".avif", options)).pixels)
     at = avif.probe(data).details.spans[0][0][0]
     bits = "".join(f"{byte:08b}" for byte in data[at : at + 32])
-    assert any(f"{primaries:08b}{transfer:08b}{matrix:08b}" in bits for matrix in (0, 2, 6))
+    if channels == 3 or alpha:  # the stream of a grey picture leaves it to the box
+        assert any(f"{primaries:08b}{transfer:08b}{matrix:08b}" in bits for matrix in (0, 6))
     with Pillow.open(io.BytesIO(data)) as reference:
         assert reference.size == (47, 33)
         reference.load()
