@@ -21,6 +21,7 @@ from img2img.image.opencv import flipped, transposed
 DEFAULT_LIMITS = Limits()
 DEFAULT_OPTIONS = EncodeOptions()
 
+_ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
 _BROKEN_HEADER = (ValueError, IndexError, KeyError, OverflowError, struct.error)
 
 
@@ -79,6 +80,9 @@ def _decode(data: bytes, limits: Limits) -> Image:
     space = header.space
     if space is None and header.exif and is_adobe_rgb(payload(header.exif)):
         space = ADOBE_RGB
+    metadata = header.metadata
+    if turn in _ON_ITS_SIDE and metadata.resolution is not None:
+        metadata = metadata.replace(resolution=metadata.resolution[::-1])
     image = Image(
         upright(raster.pixels, turn),
         alpha,
@@ -86,7 +90,7 @@ def _decode(data: bytes, limits: Limits) -> Image:
         header.exif,
         tuple(warnings),
         None if header.icc else space,
-        header.metadata,
+        metadata,
     )
     return with_true_metadata(image)
 
@@ -103,7 +107,7 @@ def check(header: Header, file_size: int, limits: Limits) -> None:
 
 def upright(pixels: Pixels, turn: int) -> Pixels:
     """Returns `pixels` (H, W) or (H, W, C) turned so that EXIF orientation `turn` becomes 1, C-contiguous."""
-    if turn in (5, 6, 7, 8):
+    if turn in _ON_ITS_SIDE:
         pixels = transposed(pixels)
     rows, columns = turn in (3, 4, 7, 8), turn in (2, 3, 6, 7)
     return flipped(pixels, rows, columns) if rows or columns else np.ascontiguousarray(pixels)

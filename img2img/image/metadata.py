@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from img2img.image import exif as _exif
 from img2img.image.conversion import UNTAGGED, meaning, profile_for, same_colours
@@ -14,6 +15,7 @@ from img2img.image.image import NO_METADATA, Image
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([1-8])")
 _BROKEN = "is broken"
 _SPACES = {b"GRAY": (1,), b"RGB ": (3,), b"CMYK": (4,)}
+_MOST_NAMES, _LONGEST = 8, 80  # keywords that a warning shows, and characters of each
 
 
 def orientation(exif: bytes | None, xmp: bytes | None) -> int:
@@ -89,7 +91,9 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
         fitting = tuple(comments[:1]) if "comment" in target.holds else ()
         gone = dict.fromkeys(keyword for keyword, _ in kept.text if (keyword, _) not in fitting)
         if gone:
-            lost.append(f"the text {', '.join(map(repr, gone))}")
+            names = [repr(keyword[:_LONGEST]) for keyword in islice(gone, _MOST_NAMES)]
+            more = len(gone) - len(names)
+            lost.append(f"the text {', '.join([*names, *([f'{more} more'] if more else [])])}")
         kept = kept.replace(text=fitting)
     if kept.geo and "geo" not in target.holds:
         kept, lost = kept.replace(geo={}), [*lost, "the GeoTIFF tags"]

@@ -14,6 +14,7 @@ from PIL import PngImagePlugin
 
 from img2img.errors import ImageReadError
 from img2img.image import Image, decode, encode
+from img2img.image.codec import prepare
 from img2img.image.colour import ColourSpace
 from img2img.image.formats.png_metadata import BUDGET
 from img2img.image.image import Metadata
@@ -260,6 +261,13 @@ def test_of_several_words_on_colours_the_strongest_counts_and_is_kept(
     assert (back.space, back.icc, back.warnings) == (image.space, image.icc, ())
 
 
+def test_code_points_that_nobody_knows_leave_the_word_to_the_profile() -> None:
+    unknown = png_chunk(b"cICP", bytes((200, 200, 0, 1)))
+    image = decode(png_with(from_pillow(smooth(3), "PNG"), unknown, space_chunk("icc")))
+    assert (image.icc, image.space) == (profile(), None)
+    assert "not known" in image.warnings[0]
+
+
 def test_numbers_that_mean_srgb_are_no_colour_space_of_their_own() -> None:
     gamma = png_chunk(b"gAMA", struct.pack(">I", 45455))
     srgb = png_chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000))
@@ -385,9 +393,25 @@ def test_metadata_of_any_bytes_never_stop_a_picture(kind: bytes) -> None:
     for key in (b"", b"k", b"XML:com.adobe.xmp\0", b"Raw profile type iptc\0", b"Raw profile type 8bim\0\0"):
         for size in (0, 1, 5, 40):
             decode(png_with(data, png_chunk(kind, key + rng.bytes(size))))
+    resources = b"8BIM\4\4\xff" + bytes(20), b"8BIM\4\4\0\0\xff\xff\xff\xff12", b"8BIM\4\5" * 3
+    for digits in ("", "0", "xx", *(resource.hex() for resource in resources)):
+        decode(png_with(data, png_chunk(kind, f"Raw profile type 8bim\0\n8bim\n 9\n{digits}".encode())))
 
 
 def test_text_that_no_keyword_of_png_can_hold_is_stored_nearly() -> None:
     text = (("\u732b" * 100, "a\0b"), ("", "c"))
     back = decode(encode(picture().replace(metadata=Metadata(text=text)), ".png")).metadata.text
     assert back == (("?" * 79, "ab"), ("Comment", "c"))
+
+
+def test_resolution_turns_with_its_picture() -> None:
+    chunks = (png_chunk(b"eXIf", exif_block(6)), png_chunk(b"pHYs", struct.pack(">IIB", 10000, 5000, 1)))
+    resolution = decode(png_with(from_pillow(smooth(3), "PNG"), *chunks)).metadata.resolution
+    assert resolution == pytest.approx((127, 254))
+
+
+def test_a_warning_names_some_keywords_and_shows_no_control_characters() -> None:
+    text = tuple((f"\x1b[31m{number}", "a") for number in range(1000))
+    (warning,) = prepare(picture().replace(metadata=Metadata(text=text)), ".bmp").warnings
+    assert "992 more" in warning
+    assert "\x1b" not in warning

@@ -221,7 +221,7 @@ def fit_reason(image: Image, extension: str) -> str | None:
 
 def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
     """Stores `image`, which fits."""
-    density = (min(round(value / _INCH), 2**31 - 1) for value in image.metadata.resolution or (0, 0))
+    density = (round(min(2**31 - 1, value / _INCH)) for value in image.metadata.resolution or (0, 0))
     across_and_down = struct.pack("<ii", *density)
     if image.alpha is None:
         data = encode_array(".bmp", merge_bgra(image.pixels, None), [])

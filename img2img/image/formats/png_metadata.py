@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from img2img.image.colour import ColourSpace
+from img2img.image.colour import ColourSpace, encoding_of
 from img2img.image.formats.base import Header
 from img2img.image.image import Image, Metadata
 
@@ -77,19 +77,22 @@ class MetadataReader:
             if name in ("exif", "APP1") and block.startswith(_XMP_IN_JPEG):
                 name, block = "xmp", block[len(_XMP_IN_JPEG) :]
             if name in ("exif", "APP1"):
-                header.exif = header.exif or block
+                header.exif = header.exif or block or None
             elif name == "xmp":
-                header.xmp = header.xmp or block
+                header.xmp = header.xmp or block or None
             elif name in ("iptc", "8bim"):
                 header.iptc = header.iptc or iptc_of(block)
             else:
-                header.icc = header.icc or block
+                header.icc = header.icc or block or None
         space = self._told_space()
-        if b"cICP" in self._space and header.icc is not None and space is not None:
-            header.icc = None
+        if header.icc is not None and space is not None and space.by_code_points:
+            if encoding_of(space) is None:
+                which = "are not known, and the profile counts"
+            else:
+                header.icc = None
+                which = "count, and the profile was dropped"
             self.warn(
-                "the PNG file describes its colours by code points (cICP) and by a profile; the code points "
-                "count, and the profile was dropped"
+                f"the PNG file tells its colours by code points (cICP) and by a profile; the former {which}"
             )
         header.space = None if header.icc is not None else space
 
@@ -124,7 +127,7 @@ class MetadataReader:
             self._header.icc = self._inflated(body.partition(b"\0")[2][1:], "colour profile")
 
     def _exif(self, body: bytes) -> None:
-        self._header.exif = self._header.exif or body
+        self._header.exif = self._header.exif or body or None
 
     def _resolution(self, body: bytes) -> None:
         if len(body) != 9 or self._header.resolution is not None:
@@ -164,7 +167,7 @@ class MetadataReader:
         if text is None:
             return
         if keyword == _XMP_KEY:
-            self._header.xmp = self._header.xmp or text
+            self._header.xmp = self._header.xmp or text or None
         elif not name:
             self._header.text.append((keyword, text.decode(encoding, "replace")))
         else:
@@ -204,7 +207,7 @@ def metadata_chunks(image: Image) -> bytes:
     kept = image.metadata
     parts = [*_colour_chunks(image)]
     if kept.resolution is not None:
-        x, y = (min(round(value / _INCH), 2**31 - 1) for value in kept.resolution)
+        x, y = (round(min(2**31 - 1, value / _INCH)) for value in kept.resolution)
         if x > 0 and y > 0:
             parts.append(chunk_of(b"pHYs", struct.pack(">IIB", x, y, 1)))
     if image.exif is not None:
@@ -259,9 +262,8 @@ def iptc_of(block: bytes) -> bytes | None:
         return block
     at = 0
     while block[at : at + 4] == b"8BIM" and at + 12 <= len(block):
-        name = block[at + 6] + 2 & ~1  # with its length, to an even number
-        (size,) = struct.unpack_from(">I", block, at + 6 + name)
-        start = at + 10 + name
+        start = at + 10 + (block[at + 6] + 2 & ~1)  # behind a name with its length, to an even number
+        size = int.from_bytes(block[start - 4 : start], "big")
         if block[at + 4 : at + 6] == b"\x04\x04":
             return block[start : start + size] or None
         at = start + size + size % 2
