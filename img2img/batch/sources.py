@@ -69,6 +69,7 @@ def sources(
     for path in inputs:
         if path in folders:
             prefix = _folder_name(path) + "/" if keep_names else ""
+            passed.unwanted = lambda found, folder=path: not takes(_relative(found, folder), True)
             for source in _walk(path, recursive, follow_symlinks, hidden, passed):
                 is_folder = source.problem is not None and not source.link
                 took = takes(source.relative, is_folder)
@@ -104,11 +105,18 @@ def taker(include: tuple[str, ...], exclude: tuple[str, ...]) -> Callable[[str, 
 def _walk(
     folder: Path, recursive: bool, follow_symlinks: bool, hidden: bool, passed: Passed
 ) -> Iterator[Source]:
-    start = os.fspath(folder)
-    skip = 0 if start == os.curdir else len(start) + (not start.endswith(os.sep))
     for found in discover(folder, recursive, follow_symlinks, hidden, passed):
-        relative = os.fspath(found.path)[skip:]
-        yield Source(found.path, relative.replace(os.sep, "/"), found.problem, found.link)
+        yield Source(found.path, _relative(os.fspath(found.path), folder), found.problem, found.link)
+
+
+def _relative(found: str, folder: Path) -> str:
+    """Returns the place of what `discover` found in `folder`, written with "/"."""
+    start = os.fspath(folder)
+    if start == os.curdir:
+        found = found.removeprefix(os.curdir + os.sep)
+    else:
+        found = found[len(start) + (not start.endswith(os.sep)) :]
+    return found.replace(os.sep, "/")
 
 
 def _folder_name(folder: Path) -> str:

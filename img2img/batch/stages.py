@@ -57,8 +57,11 @@ class Stages:
 
     def lost(self) -> Iterator[Result]:
         """Yields the failures of files that were done and are gone again; when all loops have returned."""
-        for record in self._journal.lost():
-            yield Result(Path(record.source), None, "failed", _LOST, lost=True)
+        lost = self._journal.lost()
+        named = {str(item.source.absolute()): item.source for item in self._plan.items} if lost else {}
+        for record in lost:
+            source = named.get(record.source, Path(record.source))
+            yield Result(source, None, "failed", _LOST, lost=True)
 
     def close(self) -> None:
         """To be called when all loops have returned."""

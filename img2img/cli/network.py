@@ -12,7 +12,8 @@ import click
 
 from img2img.cli.convert import Load, convert
 from img2img.cli.options import LIMITS, OUTPUT, SPEED, BatchOptions, Size, option, packed
-from img2img.cli.render import say
+from img2img.cli.render import say, say_error
+from img2img.errors import display_path
 
 if TYPE_CHECKING:
     from img2img.inference import Translator
@@ -62,7 +63,12 @@ class NetworkOptions:
                 command += ["--report", str(part)]
         code = launch(commands, devices, say)
         if options.report is not None:
-            _join([part for part in parts if part.exists()], options.report)
+            try:
+                _join([part for part in parts if part.exists()], options.report)
+            except OSError as error:
+                name = display_path(options.report)
+                say_error(f"the report {name} cannot be written: {error.strerror or error}.")
+                return code or 1
         return code
 
     def load(self, model: Path | None = None, **more: Any) -> tuple[Translator, dict[str, Any]]:

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -70,14 +70,18 @@ class Passed:
         count: How many of each kind: "hidden", "link" (to a folder), "system", "special" (pipes, devices) and
             "folder" (when not recursive).
         others: How many files have which other extension.
+        unwanted: Says of a path whether the user has excluded it: that is not counted.
     """
 
     first: dict[str, list[str]] = field(default_factory=dict)
     count: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
+    unwanted: Callable[[str], bool] | None = None
 
     def add(self, kind: str, path: str) -> None:
         """Counts one."""
+        if self.unwanted is not None and self.unwanted(path):
+            return
         self.count[kind] += 1
         some = self.first.setdefault(kind, [])
         if len(some) < _NAMED:

@@ -244,6 +244,7 @@ def test_links_to_files_stand_where_they_are_and_folders_are_followed_on_request
     assert [i.relative for i in made.items] == ["a.jpg", "c.jpg"]
     assert [(u.source.name, "nowhere" in u.reason) for u in made.unreadable] == [("gone.jpg", True)]
     assert len(made.notes) == 1 and "2 links to folders" in made.notes[0]
+    assert not plan([tmp_path / "in"], tmp_path / "out", Rules(exclude=("link", "loop"))).notes
     followed = plan([tmp_path / "in"], tmp_path / "out", Rules(follow_symlinks=True))
     assert [i.relative for i in followed.items] == ["a.jpg", "c.jpg", "link/b.jpg"]
     assert not followed.notes
