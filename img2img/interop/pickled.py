@@ -34,6 +34,7 @@ _MOST_INFLATION = 20  # weights hardly compress: more than this is a file that w
 _SMALL = 2**26  # bytes that any zip file may unpack to
 _INSTRUCTIONS = 500_000  # of any pickle; RRDBNet with its optimizer has 50,000
 _BYTES_PER_INSTRUCTION = 16  # of larger files
+_TENSOR_COSTS = 10  # instructions; so long does it take to make one
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # of the files that torch wrote before 1.6
 _BLOCK = 1 << 20
 _MOST_DIMENSIONS = 64
@@ -517,6 +518,7 @@ class _Machine:
             return made
         if not isinstance(function, str) or function not in _TENSORS:
             return Foreign(str(function) if isinstance(function, str) else type(function).__name__)
+        self._spend(_TENSOR_COSTS)
         return _TENSORS[function](*arguments)
 
 
