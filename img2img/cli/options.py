@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from img2img.cli.render import ProgressStyle
 
@@ -172,9 +173,11 @@ class BatchOptions:
         """Returns how pictures are stored."""
         from img2img.image import EncodeOptions
 
+        source = click.get_current_context().get_parameter_source("quality")
+        by_quality = source is not ParameterSource.DEFAULT
         return EncodeOptions(
             quality=self.quality,
-            lossless=self.lossless,
+            lossless=True if self.lossless else False if by_quality else None,
             jpeg_sampling=self.jpeg_sampling,
             png_level=self.png_level,
             strip_metadata=self.strip_metadata,

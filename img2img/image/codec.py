@@ -91,6 +91,7 @@ def _decode(data: bytes, limits: Limits) -> Image:
         tuple(warnings),
         None if header.icc else space,
         metadata,
+        header.lossless,
     )
     return with_true_metadata(image)
 

@@ -7,6 +7,8 @@ offsets that only they know.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
+from fractions import Fraction
 
 from img2img.image.ifd import (
     EXIF_IFD,
@@ -21,6 +23,9 @@ from img2img.image.ifd import (
 
 _ORIENTATION, _RESOLUTION = 0x0112, 0x011A
 _SIZES = ((0x0100, 0x0101), (0xA002, 0xA003))  # ImageWidth and -Length; PixelX- and -YDimension
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
+_PER_INCH = {2: 1.0, 3: 2.54}  # what a number in this unit is multiplied by
+_RATIONAL = 5
 _THUMBNAIL_AT, _THUMBNAIL_SIZE = 0x0201, 0x0202
 _COLOUR_SPACE, _SRGB = 0xA001, 1
 _INDEX, _ADOBE_RGB, _DCF_BASIC = 1, b"R03", b"R98"  # of interoperability: which rules of DCF a camera kept
@@ -51,15 +56,6 @@ def is_adobe_rgb(exif: bytes) -> bool:
         return False
 
 
-def says_resolution(exif: bytes) -> bool:
-    """Returns whether the block says how many pixels there are to an inch or centimetre."""
-    try:
-        reader = Reader(exif)
-        return _RESOLUTION in reader.directory(reader.first).fields
-    except BrokenDirectoryError:
-        return False
-
-
 def in_srgb(exif: bytes) -> bytes:
     """Returns the block of a picture in sRGB: that its colours are those of Adobe RGB is taken back.
 
@@ -71,11 +67,35 @@ def in_srgb(exif: bytes) -> bytes:
     return bytes(block.data)
 
 
-def settled(exif: bytes, width: int, height: int) -> bytes:
+def resolution(exif: bytes) -> tuple[float, float] | None:
+    """Returns the pixels per inch that the block tells, across and down; None when it does not."""
+    try:
+        reader = Reader(exif)
+        return _resolution(reader.directory(reader.first))
+    except BrokenDirectoryError:
+        return None
+
+
+def _resolution(main: Directory) -> tuple[float, float] | None:
+    factor = _PER_INCH.get(main.number(_RESOLUTION_UNIT, 2))
+    found = []
+    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
+        field = main.fields.get(tag)
+        if field is None or (field.type, field.count) != (_RATIONAL, 1):
+            return None
+        numerator, denominator = struct.unpack(main.order + "II", field.raw)
+        if factor is None or not numerator or not denominator:
+            return None
+        found.append(numerator / denominator * factor)
+    return found[0], found[1]
+
+
+def settled(exif: bytes, width: int, height: int, per_inch: tuple[float, float] | None = None) -> bytes:
     """Returns the block for an upright picture of `width` x `height` pixels.
 
-    Orientation becomes 1 and sizes true where they are given; the thumbnail, which shows the picture before,
-    goes. Everything else keeps its bytes and its place.
+    Orientation becomes 1 and sizes true where they are given; so does the resolution in pixels per inch when
+    the container tells one. The thumbnail, which shows the picture before, goes. Everything else keeps its
+    bytes and its place.
 
     Raises:
         BrokenDirectoryError: The block cannot be read safely.
@@ -89,6 +109,8 @@ def settled(exif: bytes, width: int, height: int) -> bytes:
         ):
             if tag in directory.fields and (tag != _ORIENTATION or directory is block.main):
                 block.set(directory, tag, value)
+    if per_inch is not None:
+        block.set_resolution(per_inch)
     block.drop_thumbnail()
     return block.finish()
 
@@ -145,11 +167,30 @@ class _Block:
             if _COLOUR_SPACE in self.directories[1].fields:
                 self.set(self.directories[1], _COLOUR_SPACE, _SRGB)
 
+    def set_resolution(self, per_inch: tuple[float, float]) -> None:
+        """Makes the resolution that of the container, unless both are the same but for rounding."""
+        known = _resolution(self.main)
+        if known is not None and all(abs(a - b) <= 0.5 for a, b in zip(known, per_inch, strict=True)):
+            return
+        for tag, value in zip((_X_RESOLUTION, _Y_RESOLUTION), per_inch, strict=True):
+            field = self.main.fields.get(tag)
+            if field is None:
+                continue
+            if (field.type, field.count) != (_RATIONAL, 1):
+                self.set(self.main, tag, round(value))
+                continue
+            ratio = Fraction(value).limit_denominator(10_000)
+            struct.pack_into(
+                self.reader.order + "II", self.data, field.at, ratio.numerator, ratio.denominator
+            )
+        if _RESOLUTION_UNIT in self.main.fields:
+            self.set(self.main, _RESOLUTION_UNIT, 2)
+
     def drop_thumbnail(self) -> None:
         """Unlinks the second directory and clears it."""
         if not self.main.next:
             return
-        kept = [*self.directories, *([self.gps] if self.gps else [])]
+        kept = _Spans([*self.directories, *([self.gps] if self.gps else [])])
         try:
             second = self._open(self.main.next)
         except BrokenDirectoryError:
@@ -171,22 +212,18 @@ class _Block:
         struct.pack_into(self.reader.order + "H", self.data, self.main.start, count - 1)
         self.data[entry : stop - 12] = self.data[entry + 12 : stop]
         self.data[stop - 12 : stop] = bytes(12)
-        self._clear(self.gps, self.directories)
+        self._clear(self.gps, _Spans(self.directories))
 
-    def _clear(self, directory: Directory, kept: list[Directory]) -> None:
+    def _clear(self, directory: Directory, kept: _Spans) -> None:
         for field in directory.fields.values():
             if len(field.raw) > 4:
                 self._clear_span(field.at, field.at + len(field.raw), kept)
         self._clear_span(directory.start, directory.next_at + 4, kept)
 
-    def _clear_span(self, start: int, stop: int, kept: list[Directory]) -> None:
+    def _clear_span(self, start: int, stop: int, kept: _Spans) -> None:
         """Zeroes bytes, unless a directory that stays has a share in them."""
         stop = min(stop, len(self.data))
-        used = [(0, 8)]
-        for directory in kept:
-            used.append((directory.start, directory.next_at + 4))
-            used += [(field.at, field.at + len(field.raw)) for field in directory.fields.values()]
-        if start < stop and not any(start < b and a < stop for a, b in used):
+        if start < stop and not kept.touch(start, stop):
             self.data[start:stop] = bytes(stop - start)
             self.cleared.append((start, stop))
 
@@ -196,3 +233,23 @@ class _Block:
             if stop + 1 >= len(self.data):
                 del self.data[start:]
         return bytes(self.data)
+
+
+class _Spans:
+    """The bytes that directories and their values take, with the first eight of the block."""
+
+    def __init__(self, directories: list[Directory]) -> None:
+        spans = [(0, 8)]
+        for directory in directories:
+            spans.append((directory.start, directory.next_at + 4))
+            spans += [(field.at, field.at + len(field.raw)) for field in directory.fields.values()]
+        self._starts: list[int] = []
+        self._stops: list[int] = []  # of all that start so early, the last
+        for start, stop in sorted(spans):
+            self._starts.append(start)
+            self._stops.append(max(stop, self._stops[-1] if self._stops else 0))
+
+    def touch(self, start: int, stop: int) -> bool:
+        """Returns whether any of them has a share in the bytes from `start` to `stop`."""
+        before = bisect_right(self._starts, stop - 1)
+        return before > 0 and self._stops[before - 1] > start

@@ -64,6 +64,8 @@ class Image:
         space: What the numbers mean where the file says it in numbers rather than by a profile; None where
             `icc` says it, or nothing does.
         metadata: Everything else that the file says.
+        lossless: Whether it comes from a file without loss of a format that also has a lossy kind, as WebP.
+            What becomes of it is stored without loss, too, unless a quality is chosen.
         warnings: Sentences about what could not be kept, for the report.
 
     Raises:
@@ -77,6 +79,7 @@ class Image:
     warnings: tuple[str, ...] = ()
     space: ColourSpace | None = None
     metadata: Metadata = NO_METADATA
+    lossless: bool = False
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from itertools import islice
 
 from img2img.image import exif as _exif
+from img2img.image import xmp as _xmp
 from img2img.image.conversion import UNTAGGED, meaning, profile_for, same_colours
 from img2img.image.formats.base import EncodeOptions, Format
 from img2img.image.icc import profile_of, read_profile
 from img2img.image.ifd import BrokenDirectoryError
 from img2img.image.image import NO_METADATA, Image
 
-_XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=\"|>)([1-8])")
 _BROKEN = "is broken"
 _SPACES = {b"GRAY": (1,), b"RGB ": (3,), b"CMYK": (4,)}
 _MOST_NAMES, _LONGEST = 8, 80  # keywords that a warning shows, and characters of each
@@ -21,27 +20,36 @@ _MOST_NAMES, _LONGEST = 8, 80  # keywords that a warning shows, and characters o
 def orientation(exif: bytes | None, xmp: bytes | None) -> int:
     """Returns how a picture has to be turned, 1 to 8: EXIF says so or, when it does not, XMP."""
     found = _exif.orientation(_exif.payload(exif)) if exif else None
-    if found is None and xmp and (match := _XMP_ORIENTATION.search(xmp)):
-        found = int(match[1])
+    if found is None and xmp:
+        found = _xmp.orientation(xmp)
     return found or 1
 
 
 def with_true_metadata(image: Image) -> Image:
     """Returns `image` with metadata that describes these pixels.
 
-    EXIF gets orientation 1, the true size and no outdated thumbnail. A colour profile for grey on a picture
-    with colours becomes one for RGB with its curve, and the other way round. What cannot be read or fitted
-    goes, with a warning.
+    EXIF and XMP get orientation 1, the true size, the resolution of the container and no outdated thumbnail.
+    A colour profile for grey on a picture with colours becomes one for RGB with its curve, and the other way
+    round. What cannot be read or fitted goes, with a warning.
     """
     warnings = []
-    exif, icc = image.exif, image.icc
+    exif, icc, kept = image.exif, image.icc, image.metadata
+    if kept.resolution is not None and not all(0.01 <= value <= 1e6 for value in kept.resolution):
+        kept = kept.replace(resolution=None)
+        warnings.append("the resolution is no possible one and was dropped")
     if exif is not None:
         try:
-            exif = _exif.settled(_exif.payload(exif), image.width, image.height)
+            exif = _exif.settled(_exif.payload(exif), image.width, image.height, kept.resolution)
             exif = exif if image.icc or image.space else _exif.in_srgb(exif)
         except BrokenDirectoryError as error:
             exif = None
             warnings.append(f"the EXIF block is broken ({error}) and was dropped")
+    if kept.xmp is not None:
+        try:
+            kept = kept.replace(xmp=_xmp.settled(kept.xmp, image.width, image.height, kept.resolution))
+        except _xmp.BrokenPacketError as error:
+            kept = kept.replace(xmp=None)
+            warnings.append(f"the XMP packet is broken ({error}) and was dropped")
     if icc is not None:
         reason = _profile_misfit(icc, image.channels)
         if reason is not None:
@@ -49,7 +57,7 @@ def with_true_metadata(image: Image) -> Image:
             icc = None if encoding is None else profile_for(encoding, image.channels)
             if encoding is None:
                 warnings.append(f"the colour profile {reason} and was dropped")
-    return image.replace(exif=exif, icc=icc).warn(*warnings)
+    return image.replace(exif=exif, icc=icc, metadata=kept).warn(*warnings)
 
 
 def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
@@ -69,6 +77,8 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
     if options.strip_gps:
         image = image.replace(metadata=image.metadata.replace(geo={}))
     kept = image.metadata
+    if options.strip_gps and kept.xmp is not None:
+        kept = kept.replace(xmp=_xmp.without_gps(kept.xmp))
     for name, block, most in (
         ("the EXIF block", image.exif, target.max_exif),
         ("the colour profile", image.icc, target.max_icc),
@@ -83,13 +93,13 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
     )
     kept = kept.replace(xmp=None if "XMP" in lost else kept.xmp, iptc=None if "IPTC" in lost else kept.iptc)
     if kept.resolution is not None and "resolution" not in target.holds:
-        kept = kept.replace(resolution=None)
-        if image.exif is None or not _exif.says_resolution(image.exif):
+        if image.exif is None or _exif.resolution(image.exif) is None:  # what EXIF says of it is the same
             lost.append("the resolution")
+        kept = kept.replace(resolution=None)
     if "text" not in target.holds:
-        comments = [pair for pair in kept.text if pair[0] == "Comment"]
-        fitting = tuple(comments[:1]) if "comment" in target.holds else ()
-        gone = dict.fromkeys(keyword for keyword, _ in kept.text if (keyword, _) not in fitting)
+        held = ("Comment",) if "comment" in target.holds else ()
+        fitting = tuple(pair for pair in kept.text if pair[0] in held)
+        gone = dict.fromkeys(keyword for keyword, _ in kept.text if keyword not in held)
         if gone:
             names = [repr(keyword[:_LONGEST]) for keyword in islice(gone, _MOST_NAMES)]
             more = len(gone) - len(names)

@@ -21,7 +21,9 @@ class EncodeOptions:
 
     Attributes:
         quality: 1 to 100, for the lossy formats JPEG, WebP and AVIF.
-        lossless: Store WebP without loss, and AVIF with the least that the encoder knows.
+        lossless: True stores WebP without loss, and AVIF with the least that the encoder knows; False goes by
+            `quality`; None, when neither was chosen, stores without loss what was stored so before (see
+            `Image.lossless`), and goes by `quality` otherwise.
         jpeg_sampling: How JPEG stores colour: "4:2:0" (half the resolution each way, as cameras and other
             programs do), "4:2:2" or "4:4:4" (full resolution; half as slow again and about a tenth larger).
         png_level: zlib effort for PNG, 0 to 9.
@@ -30,7 +32,7 @@ class EncodeOptions:
     """
 
     quality: int = 95
-    lossless: bool = False
+    lossless: bool | None = None
     jpeg_sampling: str = "4:2:0"
     png_level: int = 3
     strip_metadata: bool = False
@@ -63,6 +65,7 @@ class Header:
         text: Keywords and texts.
         geo: GeoTIFF tags.
         sample_bytes: Bytes of one decoded number.
+        lossless: See `Image`.
         orientation: 1 to 8 when the container itself says how to turn the picture; it then wins.
         warnings: Sentences about what is unusual in this file.
         details: What `decode` of the same format wants to know again.
@@ -81,6 +84,7 @@ class Header:
     text: list[tuple[str, str]] = field(default_factory=list)
     geo: dict[int, Field] = field(default_factory=dict)
     sample_bytes: int = 1
+    lossless: bool = False
     orientation: int | None = None
     warnings: list[str] = field(default_factory=list)
     details: Any = None

@@ -1,4 +1,10 @@
-"""JPEG, and the first picture of MPO."""
+"""JPEG, and the first picture of MPO.
+
+libjpeg-turbo decodes, and whatever it complains of fails the file. What it does not tell is looked for here:
+scans that are missing, tables that were zeroed. A complaint that says nothing about the pixels (junk or an
+unknown number in the header, zeros after the last row) is proven to do so: the decoder gets the file without
+that part, and must then be content.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +14,34 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import cv2
 import numpy as np
+import simplejpeg
 
-from img2img.errors import ImageFormatError, ImageReadError
-from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
+from img2img.errors import ImageFormatError, ImageLimitError, ImageReadError
+from img2img.image.formats import jpeg_metadata
+from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.image import Image, Pixels
 from img2img.image.opencv import AS_STORED, RGB_AS_STORED, decode_array, encode_array, split_bgra
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
-_SCAN, _END = 0xDA, 0xD9
-_ALONE = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # markers without a length
+_LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+_APP0, _HUFFMAN, _START, _END, _SCAN, _QUANTIZATION, _ADOBE = 0xE0, 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xEE
+_NOT_FOR_DECODERS = frozenset((*range(0xE0, 0xF0), 0xFE)) - {_ADOBE}
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)  # the others stand alone or are data
+_TRANSFORMS = {3: (0, 1), 4: (0, 2)}  # of colours, in the Adobe segment; the last is the usual one
+_LOST, _SIXTEEN_ZEROS = bytes(16), 0xF0
+_JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _SAMPLING = {"4:2:0": 0x221111, "4:2:2": 0x211111, "4:4:4": 0x111111}
-_ICC, _EXIF, _XMP = b"ICC_PROFILE\x00", b"Exif\x00\x00", b"http://ns.adobe.com/xap/1.0/\x00"
-_ICC_PART = 65533 - len(_ICC) - 2
-_MARKER = re.compile(rb"\xff([^\xff])", re.DOTALL)
-_SCAN_END = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")  # any number of 0xff may fill up before a marker
-_AFTER_SCAN = frozenset((0xC4, 0xCC, *range(0xD9, 0xDE), *range(0xE0, 0xF0), 0xFE))  # markers that may follow
+_SAMPLINGS_OF_LUMA = frozenset(((1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4)))
+_MAX_SEGMENTS = 50_000  # those of 16 MiB of metadata are 300
+_MAX_SCANS = 1000
+_MAX_SCANNED = 5 * 10**9  # pixels times scans: a few seconds; 20 scans of 200 megapixels pass
+_COMPLAINT = "the JPEG file is truncated or broken; its decoder says: "
+_FREE_COEFFICIENTS, _COEFFICIENTS_PER_BYTE = 2**28, 256  # bytes of memory for a picture in several scans
 _KEEP = 64 * 2**20  # bytes of scratch memory that a thread keeps between pictures
 
 _scratch = threading.local()
@@ -34,9 +49,21 @@ _scratch = threading.local()
 
 @dataclass
 class _Layout:
-    scan: int  # where the header of the first scan starts
-    start: int  # of the picture data after it
-    progressive: bool
+    """What decoding has to know of the header.
+
+    Attributes:
+        frame: Which kind of JPEG this is, as the marker of its frame says.
+        samplings: Factors across and down of each component.
+        identifiers: Numbers of the components.
+        head: The part of the file before the first scan, as the decoder gets it.
+        scan: Where the first scan starts in the file, at its marker.
+    """
+
+    frame: int
+    samplings: list[tuple[int, int]]
+    identifiers: frozenset[int]
+    head: bytes = b""
+    scan: int = 0
 
 
 def matches(data: bytes) -> bool:
@@ -47,131 +74,302 @@ def matches(data: bytes) -> bool:
 def probe(data: bytes) -> Header:
     """Reads the segments before the picture data."""
     header: Header | None = None
-    icc: dict[int, bytes] = {}
-    exif, xmp = b"", None
-    frames = 1
-    progressive = False
-    at = scan = 2
-    for _ in range(MAX_PARTS):
-        match = _MARKER.search(data, at)
-        if match is None:
-            raise ImageReadError("the JPEG file is truncated: it ends before any picture data")
-        marker = match[1][0]
-        at = match.end()
-        if marker == _END:
-            raise ImageReadError("the JPEG file holds no picture data")
-        if marker in _ALONE:
-            continue
-        (length,) = struct.unpack_from(">H", data, at)
-        segment = data[at + 2 : at + length]
-        scan = at
-        at += max(length, 2)
-        if marker == _SCAN:
+    head, said = [data[:2]], []
+    junk, at, adobe = 0, 2, None
+    for marker, start, stop in _segments(data, 2):
+        junk += len(data[at : start - 4].rstrip(b"\xff")) if start - 4 > at else 0
+        at = stop
+        if marker in (_SCAN, _END):
             break
+        if stop > len(data):
+            raise ImageReadError("the JPEG file is truncated: it ends within its header")
+        segment = data[start - 4 : stop]
+        if marker == _START:
+            raise ImageReadError("the JPEG file is broken: a second picture starts within its header")
         if marker in _FRAMES and header is None:
-            precision, height, width, components = struct.unpack_from(">BHHB", segment)
-            if precision != 8:
-                raise ImageFormatError(f"this is a JPEG of {precision} bits; only those of 8 bits are read")
-            header = Header(width, height, components)
-            progressive = marker in _PROGRESSIVE
-        elif marker == 0xE1 and segment.startswith(_EXIF):
-            exif += segment[6:] if exif else segment
-        elif marker == 0xE1 and segment.startswith(_XMP):
-            xmp = segment[len(_XMP) :]
-        elif marker == 0xE2 and segment.startswith(_ICC) and len(segment) > 14:
-            icc.setdefault(segment[12], segment[14:])
-        elif marker == 0xE2 and segment.startswith(b"MPF\x00"):
-            frames = _mpo_pictures(segment[4:])
+            header = _frame(marker, segment[4:])
+        elif marker == _QUANTIZATION:
+            _check_quantization(segment[4:])
+        elif marker == _ADOBE and segment[4:9] == b"Adobe" and len(segment) >= 16:
+            adobe = len(head)
+        if marker in jpeg_metadata.MARKERS:
+            said.append((marker, segment[4:]))
+        if marker == _APP0 and segment[4:9] == b"JFIF\0":
+            segment = _JFIF  # all that a decoder takes from it is that it is there
+        if marker not in _NOT_FOR_DECODERS or segment is _JFIF:
+            head.append(segment)
+    else:
+        raise ImageReadError("the JPEG file is truncated: it ends before any picture data")
+    if marker == _END:
+        raise ImageReadError("the JPEG file holds no picture data")
     if header is None:
         raise ImageReadError("the JPEG file names no size for its picture")
-    header.icc = b"".join(icc[number] for number in sorted(icc)) or None
-    header.exif, header.xmp, header.frames = exif or None, xmp, frames
-    header.details = _Layout(scan, at, progressive)
+    jpeg_metadata.read(header, said)
+    if adobe is not None and head[adobe][15] not in _TRANSFORMS.get(header.channels, range(256)):
+        header.warnings.append(f"it names an unknown transform of colours ({head[adobe][15]})")
+        usual = _TRANSFORMS[header.channels][-1]
+        head[adobe] = head[adobe][:15] + bytes((usual,)) + head[adobe][16:]
+    if junk:
+        header.warnings.append(f"its header holds {junk:,} bytes that belong to nothing and were skipped")
+    header.details.head, header.details.scan = b"".join(head), start - 4
     return header
 
 
-def _mpo_pictures(index: bytes) -> int:
-    """Returns how many pictures a multi-picture index lists; 1 when it cannot be read."""
-    order = {b"II": "<", b"MM": ">"}.get(index[:2])
-    try:
-        if order is None:
-            return 1
-        (at,) = struct.unpack_from(order + "I", index, 4)
-        (count,) = struct.unpack_from(order + "H", index, at)
-        for position in range(at + 2, at + 2 + 12 * count, 12):
-            tag, _, _, value = struct.unpack_from(order + "HHII", index, position)
-            if tag == 0xB001:
-                return max(1, int(value))
-    except struct.error:
-        pass
-    return 1
+def _segments(data: bytes, at: int) -> Iterator[tuple[int, int, int]]:
+    """Yields marker, start and stop of the content of each segment from `at` to the end of the picture.
+
+    What lies between them (picture data, fill bytes, junk) is skipped. Those of the start and end markers are
+    empty, four bytes behind the marker like all others.
+    """
+    for _ in range(_MAX_SEGMENTS):
+        match = _MARKER.search(data, at)
+        if match is None:
+            return
+        marker, at = match[1][0], match.end()
+        if marker in (_START, _END):
+            yield marker, at + 2, at + 2
+            if marker == _END:
+                return
+            continue
+        length = int.from_bytes(data[at : at + 2], "big")
+        if length < 2:
+            raise ImageReadError("the JPEG file is broken: the length of a segment is impossible")
+        yield marker, at + 2, at + length
+        at += length
+    raise ImageReadError(f"the JPEG file has more than {_MAX_SEGMENTS:,} segments")
+
+
+def _frame(marker: int, body: bytes) -> Header:
+    precision, height, width, components = struct.unpack_from(">BHHB", body)
+    if precision != 8:
+        raise ImageFormatError(
+            f"this is a JPEG of {precision} bits; only those of 8 bits are read; convert it to PNG first"
+        )
+    if height == 0:
+        raise ImageFormatError(
+            "this JPEG tells its height only behind the picture (a DNL marker), which is not read; save it "
+            "again with another program first"
+        )
+    if components not in (1, 3, 4):
+        raise ImageFormatError(
+            f"this JPEG has {components} components; those with 1 (grey), 3 (colours) and 4 (CMYK) are read"
+        )
+    lines = [body[at : at + 3] for at in range(6, 6 + 3 * components, 3)]
+    header = Header(width, height, components)
+    header.details = _Layout(
+        marker, [(line[1] >> 4, line[1] & 15) for line in lines], frozenset(line[0] for line in lines)
+    )
+    return header
+
+
+def _check_quantization(body: bytes) -> None:
+    """Refuses tables with zeros, which no encoder writes: they make parts of the picture vanish."""
+    at = 0
+    while at < len(body):
+        size = 64 * (1 + (body[at] >> 4))
+        table = body[at + 1 : at + 1 + size]
+        steps = table if size == 64 else [a | b for a, b in zip(table[::2], table[1::2], strict=False)]
+        if 0 in steps:
+            raise ImageReadError("the JPEG file is broken: a quantization table holds zeros")
+        at += 1 + size
+
+
+def _is_isolated(header: Header) -> bool:
+    """Returns whether colours are sampled as only OpenCV decodes it, which prints its complaints."""
+    first, *others = header.details.samplings
+    if header.channels == 1:
+        return False
+    if header.channels == 4 and others.pop() != first:
+        return True
+    return first not in _SAMPLINGS_OF_LUMA or any(factors != (1, 1) for factors in others)
 
 
 def decode(data: bytes, header: Header) -> Raster:
     """Decodes the picture; CMYK becomes RGB."""
     layout: _Layout = header.details
-    if layout.progressive and _lacks_scans(data, layout.scan, header.channels):
-        raise ImageReadError("the progressive JPEG file is truncated or broken: some scans are missing")
-    # of three channels the decoder writes RGB directly, which costs nothing
-    flags = RGB_AS_STORED if header.channels == 3 else AS_STORED
-    pixels = decode_array(data, flags)
-    last = pixels[-1, -1]
-    # what is missing is 128 in each channel, which is some grey in CMYK
-    suspicious = (last == (last[0] if header.channels == 4 else 128)).all()
-    if suspicious and _ran_out(data, layout.start, flags, pixels):
-        raise ImageReadError("the JPEG file is truncated or broken: a part of the picture is missing")
+    in_parts = layout.frame in _PROGRESSIVE or data[layout.scan + 4] < len(layout.samplings)
+    scans = _scans(data, layout.scan, _MAX_SCANS + 1 if in_parts else 1)
+    if in_parts:
+        _check_scans(data, scans, header)
+    pixels = _decoded(_stream(data, scans, header), header)
     if header.channels == 4:
         header.warnings.append("the CMYK picture was converted to RGB without its colour profile")
-        return Raster(split_bgra(pixels)[0])
     return Raster(pixels)
 
 
-def _lacks_scans(data: bytes, first: int, channels: int) -> bool:
-    """Returns whether the scans of a progressive picture leave out coefficients, or their last bits.
+def _scans(data: bytes, at: int, most: int) -> list[tuple[int, int]]:
+    """Returns where the headers of the first scans start and stop, without their markers."""
+    found = ((start, stop) for marker, start, stop in _segments(data, at) if marker == _SCAN)
+    return list(islice(found, most))
 
-    A file that was cut and then closed with an end marker does, and decodes to a blurred picture without an
-    error.
+
+def _check_scans(data: bytes, scans: list[tuple[int, int]], header: Header) -> None:
+    """Refuses what takes too much work or memory, and pictures that are not all there.
+
+    A file that was cut and then closed with an end marker lacks coefficients, or their last bits, and decodes
+    to a blurred picture without a word from the decoder.
     """
+    layout: _Layout = header.details
+    samples = header.width * header.height
+    if len(scans) > _MAX_SCANS or len(scans) * samples > _MAX_SCANNED:
+        many = f"more than {_MAX_SCANS:,}" if len(scans) > _MAX_SCANS else f"{len(scans):,}"
+        raise ImageLimitError(
+            f"the picture of {header.width} x {header.height} pixels comes in {many} scans, as files do that "
+            "are made to take long; save it again with another program if you trust it"
+        )
+    widest = max(across * down for across, down in layout.samplings)
+    size = sum(2 * samples * across * down // max(1, widest) for across, down in layout.samplings)
+    if size > _FREE_COEFFICIENTS + _COEFFICIENTS_PER_BYTE * len(data):
+        raise ImageLimitError(
+            f"the file has {len(data):,} bytes and takes {size:,} to decode, as files do that are made to "
+            "fill the memory; save it again without progressive coding if you trust it"
+        )
     complete: defaultdict[int, set[int]] = defaultdict(set)
-    for scan in _scans(data, first):
-        count = scan[0]
-        low, high, bits = scan[1 + 2 * count : 4 + 2 * count]
+    for start, stop in scans:
+        count = data[start]
+        low, high, bits = data[start + 1 + 2 * count : start + 4 + 2 * count]
+        if layout.frame not in _PROGRESSIVE:
+            low, high, bits = 0, 63, 0
         if bits & 15 == 0:
-            for channel in scan[1 : 1 + 2 * count : 2]:
-                complete[channel].update(range(low, high + 1))
-    return sum(len(coefficients) == 64 for coefficients in complete.values()) < channels
+            for component in data[start + 1 : stop - 3 : 2]:
+                complete[component].update(range(low, high + 1))
+    if any(len(complete[component]) < 64 for component in layout.identifiers):
+        raise ImageReadError("the JPEG file is truncated or broken: some scans are missing")
 
 
-def _scans(data: bytes, at: int) -> Iterator[bytes]:
-    """Yields the header of each scan from the one at `at` on."""
-    marker = _SCAN
-    while marker != _END:
-        (length,) = struct.unpack_from(">H", data, at)
-        if marker == _SCAN:
-            yield data[at + 2 : at + length]
-        found = _SCAN_END.search(data, at + length)
-        if found is None:
-            return
-        marker, at = found[1][0], found.end()
+def _check_zeros(data: bytes, start: int, stop: int, padded: bool = True) -> None:
+    """Refuses runs of zeros between `start` and `stop` in picture data that no encoder writes.
 
+    Those at the very end count only when they cannot be padding.
 
-def _ran_out(data: bytes, start: int, flags: int, pixels: Pixels) -> bool:
-    """Returns whether the decoder met the end of the picture data before the end of the picture.
-
-    A file that was cut and then closed with an end marker decodes without an error: the rest becomes grey,
-    128 in each channel. When the last pixel is just that, the picture is decoded again with more data before
-    the marker. To a complete picture that makes no difference.
+    Lost blocks of a disk leave them. A decoder takes them for coefficients, and may come out of them without
+    a word. Zeros that mean "nothing more in this block" to every table of a scan are what white pages are
+    made of.
     """
-    end = _SCAN_END.search(data, start)
-    if end is None:
+    if data.find(_LOST, start, stop) < 0:
+        return
+    first = {
+        0x00: 0,
+        0x01: 0,
+        0x10: 1,
+        0x11: 0,
+    }  # of each table the symbol whose code is zeros; the usual ones
+    frame, at, meaningful = 0, stop, False  # of the picture data before a segment: where they start, and what
+    for marker, begin, end in chain(_segments(data, 2), [(_END, stop + 4, stop)]):
+        last = min(begin - 4, stop)
+        if meaningful and marker == _END and padded:
+            last = len(data[:last].rstrip(b"\xff").rstrip(b"\0"))
+        if meaningful and data.find(_LOST, max(at, start), last) >= 0:
+            raise ImageReadError("the JPEG file is broken: zeros stand where a part of its picture was")
+        meaningful = False
+        if marker in _FRAMES:
+            frame = marker
+        elif marker == _HUFFMAN:
+            while begin + 17 < end:
+                first[data[begin]] = data[begin + 17]
+                begin += 17 + sum(data[begin + 1 : begin + 17])
+        elif marker == _SCAN:
+            at, meaningful = end, frame < 0xC8 and _zeros_mean_something(data[begin:end], frame, first)
+
+
+def _zeros_mean_something(scan: bytes, frame: int, first: dict[int, int]) -> bool:
+    """Returns whether zeros in the picture data after this header say more than that blocks are flat."""
+    low, high, bits = scan[-3:]
+    if frame not in _PROGRESSIVE:
+        low, high, bits = 0, 0 if frame in _LOSSLESS else 63, 0
+    if bits > 15:  # a refinement holds bits without a code
         return False
-    if end[1][0] not in _AFTER_SCAN:
-        return True
-    longer = b"".join((data[: end.start()], b"\x5a\x93" * 64, data[end.start() :]))
+    for tables in scan[2:-3:2]:
+        mean, others = first.get(tables >> 4, 0), first.get(0x10 | tables & 15, 0)
+        if (low == 0 and mean) or (high and (others & 15 or others == _SIXTEEN_ZEROS)):
+            return True
+    return False
+
+
+def _stream(data: bytes, scans: list[tuple[int, int]], header: Header) -> bytes:
+    """Returns the file as the decoder gets it: without metadata, and without what it has no use for.
+
+    Sequential JPEG has no use for the last three bytes of a scan's header. They are always the same, and some
+    programs write others.
+    """
+    layout: _Layout = header.details
+    parts, at = [layout.head], layout.scan
+    if layout.frame not in _PROGRESSIVE | _LOSSLESS:
+        for _, stop in scans:
+            if data[stop - 3 : stop] != b"\0\x3f\0":
+                parts += [data[at : stop - 3], b"\0\x3f\0"]
+                at = stop
+        if len(parts) > 1:
+            header.warnings.append("a scan has parameters that do not belong to this kind of JPEG")
+    return b"".join((*parts, data[at:]))
+
+
+def _decoded(stream: bytes, header: Header) -> Pixels:
+    """Returns the pixels of a picture that is whole.
+
+    Raises:
+        ImageReadError: The decoder complains, also of the stream without what may be harmless.
+    """
+    complaint = ""
+    first = len(header.details.head)
+    last = stream.rfind(b"\xff\xd9")
+    if last > 0 and stream[last - 1] not in (0, 0xFF):  # looking for the end exactly takes time
+        _check_zeros(stream, first, last)
+        try:
+            return _strictly(stream, header)
+        except ValueError as error:
+            complaint = str(error)
+    end = next((start - 4 for marker, start, _ in _segments(stream, first) if marker == _END), None)
+    if end is None:
+        stream, end = stream + b"\xff\xd9", len(stream)
+        header.warnings.append("its end marker is missing; the picture is complete")
+    elif complaint and "before marker 0xd9" not in complaint:
+        raise ImageReadError(_COMPLAINT + complaint)
     try:
-        return not np.array_equal(decode_array(longer, flags), pixels)
-    except ImageReadError:
-        return True
+        return _without_zeros(stream, end, header)
+    except ValueError as error:
+        raise ImageReadError(_COMPLAINT + (complaint or str(error))) from error
+
+
+def _without_zeros(stream: bytes, end: int, header: Header) -> Pixels:
+    """Returns the pixels of a stream whose picture data stop at `end`, perhaps with zeros.
+
+    They are padding when the picture is complete without them, or a part of it when it is not complete
+    without the last of them. If neither is true, they stand where something else was.
+
+    Raises:
+        ImageReadError: They do.
+        ValueError: The decoder complains.
+    """
+    data = stream[:end].rstrip(b"\xff")
+    content = data.rstrip(b"\0")
+    if content.endswith(b"\xff"):  # a zero belongs to it
+        content = data[: len(content) + 1]
+    _check_zeros(stream, len(header.details.head), len(content))
+    if len(content) == len(data):
+        return _strictly(stream, header)
+    try:
+        pixels = _strictly(content + stream[end:], header)
+    except ValueError:
+        _check_zeros(stream, len(content), end, padded=False)
+        pixels = _strictly(stream, header)
+    else:
+        header.warnings.append("zeros stand behind the picture, which is complete")
+        return pixels
+    try:
+        _strictly(data[:-1] + stream[end:], header)
+    except ValueError:
+        return pixels
+    raise ImageReadError("the JPEG file is broken: zeros stand where the end of its picture was")
+
+
+def _strictly(stream: bytes, header: Header) -> Pixels:
+    """Returns the pixels; any complaint of the decoder is a ValueError."""
+    if not _is_isolated(header):
+        decoded: Pixels = simplejpeg.decode_jpeg(stream, "GRAY" if header.channels == 1 else "RGB")
+        return decoded
+    pixels = decode_array(stream, RGB_AS_STORED if header.channels == 3 else AS_STORED)
+    return split_bgra(pixels)[0] if header.channels == 4 else pixels
 
 
 def fit_reason(image: Image, extension: str) -> str | None:
@@ -188,19 +386,7 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
         _SAMPLING[options.jpeg_sampling],
     ]
     data = encode_array(".jpg", _bgr(image.pixels), params)
-    return _with_metadata(data, image.icc, image.exif) if image.icc or image.exif else data
-
-
-def _with_metadata(data: bytes, icc: bytes | None, exif: bytes | None) -> bytes:
-    """Returns a JPEG file with EXIF and a profile in it; OpenCV gives up on a profile of several segments."""
-    at = 2
-    if data[2:4] == b"\xff\xe0":  # the JFIF segment stays the first
-        at += 2 + int.from_bytes(data[4:6], "big")
-    segments = [(0xE1, _EXIF + exif)] if exif else []
-    parts = [icc[i : i + _ICC_PART] for i in range(0, len(icc), _ICC_PART)] if icc else []
-    segments += [(0xE2, _ICC + bytes((i, len(parts))) + part) for i, part in enumerate(parts, 1)]
-    stored = (struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body for marker, body in segments)
-    return b"".join((data[:at], *stored, data[at:]))
+    return jpeg_metadata.written(data, image)
 
 
 def _bgr(pixels: Pixels) -> Pixels:
@@ -228,6 +414,10 @@ FORMAT = Format(
     decode=decode,
     encode=encode,
     fit_reason=fit_reason,
-    max_exif=65533 - 6,
-    max_icc=255 * _ICC_PART,
+    isolated=_is_isolated,
+    max_exif=jpeg_metadata.MAX_EXIF,
+    max_icc=jpeg_metadata.MAX_ICC,
+    max_xmp=jpeg_metadata.MAX_XMP,
+    max_iptc=jpeg_metadata.MAX_IPTC,
+    holds=frozenset(("resolution", "comment")),
 )
