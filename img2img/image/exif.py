@@ -21,7 +21,7 @@ from img2img.image.ifd import (
     Reader,
 )
 
-_ORIENTATION, _RESOLUTION = 0x0112, 0x011A
+_ORIENTATION = 0x0112
 _SIZES = ((0x0100, 0x0101), (0xA002, 0xA003))  # ImageWidth and -Length; PixelX- and -YDimension
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 _PER_INCH = {2: 1.0, 3: 2.54}  # what a number in this unit is multiplied by
