@@ -156,10 +156,16 @@ class DataConfig(BaseModel):
         "them from the files. Other colours count as the nearest.",
     )
     source_channels: int | None = Field(
-        None, ge=1, description="Channels of the source; null takes what the files have."
+        None,
+        ge=1,
+        description="Channels of the source; null takes what the files have without alpha. 4 channels keep "
+        "alpha (RGBA), and so do 2 (grey and alpha).",
     )
     target_channels: int | None = Field(
-        None, ge=1, description="Channels of the target; null takes what the files have."
+        None,
+        ge=1,
+        description="Channels of the target; null takes what the files have without alpha. 4 channels keep "
+        "alpha (RGBA), and so do 2 (grey and alpha).",
     )
     augment: AugmentConfig = Field(
         AugmentConfig(), description="What else is done to the pictures at random."

@@ -165,6 +165,8 @@ def _goal(picture: Picture, channels: int, to: Meaning) -> Image:
         ProcessingError: They cannot be compared.
     """
     reference, _ = picture.in_colours(to)
+    if reference.alpha is not None and not (reference.alpha > 0).any():
+        raise ProcessingError("nothing can be seen of the reference; its alpha is 0 everywhere.")
     if reference.channels == channels:
         return reference
     if {reference.channels, channels} != {1, 3}:

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image as Pillow
 
 from img2img.errors import ProcessingError
+from img2img.image import write_image
 from img2img.image.image import Image
 from img2img.processors import parse_operations
 
@@ -69,3 +70,18 @@ def test_the_reference_is_read_once(picture, reference_file, monkeypatch):
     chain = parse_operations([f"colour-match={reference_file}"])
     chain([Image(picture), Image(picture)])
     assert len(reads) == 1
+
+
+@pytest.mark.parametrize("method", ["reinhard", "histogram"])
+def test_hidden_colours_of_a_reference_do_not_count(tmp_path, picture, method):
+    alpha = np.zeros(picture.shape[:2], np.uint8)
+    alpha[20:50] = 255
+    results = []
+    for hidden in (0, 255):
+        path = tmp_path / f"{hidden}.png"
+        write_image(Image(np.where(alpha[..., None] > 0, picture, hidden).astype(np.uint8), alpha), path)
+        results.append(parse_operations([f"colour-match={path},{method}"]).operations[0](Image(picture)))
+    np.testing.assert_array_equal(results[0].pixels, results[1].pixels)
+    write_image(Image(picture, np.zeros_like(alpha)), tmp_path / "nothing.png")
+    with pytest.raises(ProcessingError, match="nothing can be seen of the reference"):
+        parse_operations([f"colour-match={tmp_path / 'nothing.png'},{method}"]).operations[0](Image(picture))
