@@ -12,6 +12,9 @@ from img2img.checkpoint import ModelInfo, save_model
 from img2img.errors import ConfigError
 from img2img.image import Image
 from img2img.image.alpha import bleed
+from img2img.image.geo import PIXEL_SCALE
+from img2img.image.ifd import DOUBLE, Field
+from img2img.image.image import Metadata
 from img2img.image.resize import resize
 from img2img.inference import Translator, load_model
 from img2img.inference.enlarge import toward_bicubic
@@ -54,6 +57,15 @@ def test_strength_0_is_bicubic_and_1_the_model(rng, dtype, scale):
     size = (round(6 * scale), round(9 * scale))
     np.testing.assert_array_equal(enlarging(scale, 0)(pixels), resize(pixels, *size))
     np.testing.assert_array_equal(enlarging(scale, 1)(pixels), enlarging(scale)(pixels))
+
+
+def test_a_map_is_scaled_with_its_picture(rng):
+    where = Field(DOUBLE, 3, np.array([0.5, 0.25, 0]).tobytes())
+    image = Image(picture(rng, (6, 9, 3), np.uint8), metadata=Metadata(geo={PIXEL_SCALE: where}))
+    for scale, factor in ((None, 2), (3, 3)):
+        (result,) = enlarging(scale)([image])
+        pixel = np.frombuffer(result.metadata.geo[PIXEL_SCALE].raw)
+        np.testing.assert_allclose(pixel, np.array([0.5, 0.25, 0]) / factor)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -41,7 +41,7 @@ from img2img.image.formats.tiff_samples import (
 )
 from img2img.image.ifd import LONG, SHORT, Field, numbers
 from img2img.image.image import Pixels
-from img2img.image.opencv import decode_array
+from img2img.image.opencv import decode_array, split_bgra
 from img2img.image.pillow import decode_with
 
 FAX, OLD_JPEG, JPEG = frozenset((2, 3, 4, 32771)), 6, 7
@@ -100,7 +100,7 @@ def read_whole(data: bytes, header: Header, layout: Layout) -> Raster:
     if layout.compression != OLD_JPEG:  # OpenCV is built without
         array = decode_array(file)
         if array.shape[2] == header.channels and header.channels in (1, 3):
-            pixels = np.ascontiguousarray(array[:, :, ::-1])
+            pixels, _ = split_bgra(array)
             return Raster(pixels @ _FROM_OPENCV if layout.photometric == LOG_LUV else pixels)
     from PIL import TiffImagePlugin  # OpenCV multiplies colours with alpha, and mixes inks
 
