@@ -8,17 +8,13 @@ Kinds whose compression is tied to what the samples mean, such as JPEG and fax, 
 
 from __future__ import annotations
 
-import math
-import re
-import struct
 import zlib
-from fractions import Fraction
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from img2img.errors import ImageFormatError, ImageReadError, ImageWriteError
-from img2img.image import geo
+from img2img.image.formats import tiff_metadata as metadata
 from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.formats.tiff_colours import STRAIGHT, interpret
 from img2img.image.formats.tiff_pages import pictures
@@ -57,16 +53,10 @@ from img2img.image.formats.tiff_samples import (
 )
 from img2img.image.formats.tiff_whole import FAX, HARMLESS, WHOLE, linear_space, read_whole
 from img2img.image.ifd import (
-    BYTE,
-    EXIF_IFD,
-    GPS_IFD,
     LONG,
-    RATIONAL,
     SHORT,
-    UNDEFINED,
     BrokenDirectoryError,
     Directory,
-    Field,
     Reader,
     Tree,
     build,
@@ -74,15 +64,8 @@ from img2img.image.ifd import (
 )
 from img2img.image.image import Image
 
-_XMP, _IPTC, _ICC = 700, 33723, 34675
-_DESCRIBED, _ACROSS, _DOWN, _UNIT = 270, 282, 283, 296  # ImageDescription, XResolution, YResolution
 _STRUCTURE = frozenset((*range(WIDTH, STRIP_SIZES + 1), PLANAR, *range(PREDICTOR, SAMPLE_FORMAT + 1))) - {
     *range(269, 273),  # descriptions in words
-}
-# What describes the picture rather than its storage, and may go from one file to another.
-_DESCRIPTION = {
-    *(_DESCRIBED, _ACROSS, _DOWN, _UNIT, EXIF_IFD, GPS_IFD),
-    *(*range(40091, 40096), 271, 272, 305, 306, 315, 316, 318, 319, 532, 33432),
 }
 _NAMES = {
     32895: "IT8",
@@ -93,14 +76,6 @@ _NAMES = {
     34887: "LERC",
     34892: "the lossy JPEG of DNG",
 }
-# Descriptions that programs make for themselves: they state sizes, channels and pages.
-_MACHINE = re.compile(
-    rb"^\s*(ImageJ=|Aperio|SCANIMAGE|SI\.|state\.|\[Frame|<MetaData|<Image )|<OME[ :>]|<ome:OME"
-    rb"|^\s*\{.*?\"(shape|axes|width|Width|Summary)\"\s*:",
-    re.DOTALL,
-)
-_LOOK = 2**16  # bytes of a description that are looked at
-
 _STRIP = 2**20  # bytes in a strip that we write, before compression
 _LEVEL = 4  # zlib effort: 0.45 s for 12 megapixels, within a tenth of the smallest
 
@@ -115,10 +90,9 @@ def probe(data: bytes) -> Header:
     try:
         reader = Reader(data)
         first, directory, frames = pictures(reader)
-        said = {
-            **reader.tree(first.start),
-            **(reader.tree(directory.start) if directory is not first else {}),
-        }
+        said = reader.tree(first.start)
+        if directory is not first:
+            said |= reader.tree(directory.start)
     except BrokenDirectoryError as error:
         raise ImageReadError(f"the TIFF file is truncated or broken: {error}") from error
     if directory.broken & _STRUCTURE:
@@ -133,20 +107,9 @@ def probe(data: bytes) -> Header:
         space=linear_space(layout),
         details=layout,
     )
-    for tag, name in ((_XMP, "xmp"), (_IPTC, "iptc"), (_ICC, "icc")):
-        field = said.get(tag)
-        if isinstance(field, Field) and field.raw:
-            setattr(header, name, field.raw)
+    metadata.read(header, said, reader.order, directory.number(ORIENTATION, first.number(ORIENTATION, 0)))
     if layout.photometric in (LAB, ICC_LAB):
         header.icc = None  # it is one for colours that are converted here
-    turn = directory.number(ORIENTATION, first.number(ORIENTATION, 0))
-    header.orientation = turn if 1 <= turn <= 8 else None
-    header.resolution = _resolution(said, reader.order)
-    header.geo = geo.tags(said, reader.order)
-    if header.geo and turn > 1:
-        header.geo = {}
-        header.warnings.append(geo.DROPPED)
-    header.exif = _description(said, reader.order, header)
     if directory.broken:
         header.warnings.append("some tags of the TIFF file point outside of it and were ignored")
     return header
@@ -180,41 +143,6 @@ def _layout(directory: Directory) -> tuple[Layout, int]:
         extra=directory.numbers(EXTRA_SAMPLES),
     )
     return layout, channels
-
-
-def _resolution(said: Tree, order: str) -> tuple[float, float] | None:
-    """Returns pixels per inch across and down, when the file says them."""
-    values = []
-    for tag in (_ACROSS, _DOWN):
-        field = said.get(tag)
-        if not isinstance(field, Field) or field.type != RATIONAL or len(field.raw) < 8:
-            return None
-        above, below = struct.unpack_from(order + "II", field.raw)
-        values.append(above / below if below else 0.0)
-    unit = said.get(_UNIT)
-    factor = {2: 1.0, 3: 2.54}.get(
-        struct.unpack_from(order + "H", unit.raw)[0] if isinstance(unit, Field) else 2
-    )
-    return None if factor is None or 0 in values else (values[0] * factor, values[1] * factor)
-
-
-def _description(said: Tree, order: str, header: Header) -> bytes | None:
-    """Returns what the file says about its picture as an EXIF block, or None when it says nothing."""
-    kept = {tag: item for tag, item in said.items() if tag in _DESCRIPTION}
-    described = kept.get(_DESCRIBED)
-    if isinstance(described, Field) and _states_size(described.raw[:_LOOK], header.width, header.height):
-        del kept[_DESCRIBED]
-        header.warnings.append(
-            "the image description was dropped: a program wrote it that states the size or the pages of the "
-            "file in it, which are others now"
-        )
-    return start(order, 8) + build(kept, order, 8) if kept else None
-
-
-def _states_size(text: bytes, width: int, height: int) -> bool:
-    """Returns whether a description belongs to the file that it stands in rather than to the picture."""
-    size = rb"(?<!\d)(%d *[xX*,] *%d|%d *[xX*,] *%d)(?!\d)" % (width, height, height, width)
-    return bool(_MACHINE.search(text) or re.search(size, text))
 
 
 def decode(data: bytes, header: Header) -> Raster:
@@ -279,37 +207,10 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
     }
     if extra:
         tree[EXTRA_SAMPLES] = numbers(order, SHORT, *extra)
-    content = b"".join((*strips, padding, build({**_described(image, order), **tree}, order, at)))
+    content = b"".join((*strips, padding, build({**metadata.fields(image, order), **tree}, order, at)))
     if len(content) > 2**32 - 16:
         raise ImageWriteError("the TIFF file would be larger than 4 gigabytes")
     return start(order, at) + content
-
-
-def _described(image: Image, order: str) -> dict[int, Any]:
-    """Returns the fields of the main directory that say something about the picture."""
-    fields: dict[int, Any] = geo.fields(image.metadata.geo, order)
-    if image.exif is not None:
-        try:
-            reader = Reader(image.exif)
-            fields |= {tag: item for tag, item in reader.tree(reader.first).items() if tag in _DESCRIPTION}
-        except BrokenDirectoryError:
-            pass
-    if image.metadata.resolution is not None:
-        for tag, value in zip((_ACROSS, _DOWN), image.metadata.resolution, strict=True):
-            if math.isfinite(value) and 0 < value < 2**31:
-                ratio = Fraction(value).limit_denominator(2**16)
-                fields[tag] = Field(
-                    RATIONAL, 1, struct.pack(order + "II", ratio.numerator, ratio.denominator)
-                )
-                fields[_UNIT] = numbers(order, SHORT, 2)
-    for tag, kind, block in (
-        (_XMP, BYTE, image.metadata.xmp),
-        (_IPTC, UNDEFINED, image.metadata.iptc),
-        (_ICC, UNDEFINED, image.icc),
-    ):
-        if block:
-            fields[tag] = Field(kind, len(block), block)
-    return fields
 
 
 FORMAT = Format(
