@@ -2,12 +2,13 @@
 
 Its metadata holds one entry, `img2img`, with a JSON object:
 
-    format                       1; a file with a larger number was written by a newer img2img
+    format                       1, or 2 where it has a range; a larger one is of a newer img2img
     architecture, arguments      what `models.build` needs
     scale, in_channels, out_channels, input_range, output_range
                                  what the architecture makes of them, for readers that are not img2img
     colour                       "grey", "RGB" or the number of channels of the output
-    output, size, origin         see `ModelInfo`
+    output, size, origin, range, target_range
+                                 see `ModelInfo`
     sha256                       of the weights as they are stored, see `fingerprint`
 
 Weights are stored in fp32, or in bf16 or fp16 for half the size; the network that is opened has fp32 ones.
@@ -36,8 +37,9 @@ from img2img.errors import ConfigError, ImageWriteError, ModelError, UnknownMode
 from img2img.files import open_regular
 from img2img.image import write_bytes
 from img2img.models import ArchSpec, Generator, build, generators
+from img2img.types import ValueRange
 
-FORMAT = 1
+FORMAT = 2  # older versions know no range and would make nonsense of it: files without one stay 1
 KEY = "img2img"
 MAX_HEADER = 16 * 2**20  # RRDBNet-23 has 702 tensors and needs 0.1 MiB
 
@@ -48,6 +50,7 @@ _BITS = (
     | {"BF16": 16, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
 )
 _WIDTHS = {"in_channels", "out_channels", "features", "growth"}  # arguments that count channels
+_LARGEST = 1e30  # what may be white: float32 computes with it
 _FEW = 64  # what any other argument that counts may be, also in a file of few tensors
 
 Output = Literal["like_input", "own"]
@@ -64,6 +67,8 @@ class ModelInfo:
         palette: The colours of the label maps that it was trained on, one input channel for each; None for
             pictures.
         nearest: Whether its inputs must be resized without mixing colours, as label maps must.
+        range, target_range: Black and white in the numbers of the pictures that go in and that come out;
+            None where they are those of the depth.
         origin: Where it comes from, for people: {"layout": "ESRGAN, old", "file": "4x_foo.pth"}.
     """
 
@@ -72,6 +77,8 @@ class ModelInfo:
     origin: Mapping[str, str] = field(default_factory=dict)
     palette: tuple[tuple[int, ...], ...] | None = None
     nearest: bool = False
+    range: ValueRange | None = None
+    target_range: ValueRange | None = None
 
 
 def save_model(
@@ -103,12 +110,14 @@ def save_model(
         for name, value in generator.state_dict().items()
     }
     header = _facts(generator) | {
-        "format": FORMAT,
+        "format": 1 if info.range is info.target_range is None else FORMAT,
         "output": info.output,
         "size": info.size,
         "origin": dict(info.origin),
         "palette": info.palette,
         "nearest": info.nearest,
+        "range": info.range,
+        "target_range": info.target_range,
         "sha256": fingerprint(state),
     }
     try:
@@ -160,6 +169,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         facts["origin"],
         None if palette is None else tuple(map(tuple, palette)),
         facts.get("nearest") is True,
+        *(facts.get(key) and ValueRange(*facts[key]) for key in ("range", "target_range")),
     )
     # the shapes in the header are compared before the weights are read
     _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
@@ -341,7 +351,7 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
             path,
         )
     right = {
-        "format": version == FORMAT,
+        "format": type(version) is int and 1 <= version <= FORMAT,
         "architecture": isinstance(facts.get("architecture"), str),
         "arguments": isinstance(facts.get("arguments"), dict),
         "output": facts.get("output") in get_args(Output),
@@ -350,6 +360,8 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         and all(isinstance(value, str) for value in facts["origin"].values()),
         "sha256": isinstance(facts.get("sha256"), str),
         "palette": _is_palette(facts.get("palette")),
+        "range": _is_range(facts.get("range")),
+        "target_range": _is_range(facts.get("target_range")),
     } | {
         name: name in facts
         for name in ("scale", "in_channels", "out_channels", "input_range", "output_range", "colour")
@@ -357,6 +369,18 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
     if wrong := [name for name, is_right in right.items() if not is_right]:
         raise ModelError(f"has a damaged header: {', '.join(wrong)} missing or wrong.", path)
     return dict(facts)
+
+
+def _is_range(value: Any) -> bool:
+    """Returns whether `value` is None or two finite numbers, the smaller one first."""
+    if value is None:
+        return True
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(number) in (int, float) and abs(number) < _LARGEST for number in value)
+        and value[0] < value[1]
+    )
 
 
 def _is_palette(value: Any) -> bool:

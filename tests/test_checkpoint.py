@@ -107,8 +107,8 @@ def test_a_file_from_before_an_argument_existed_opens_with_its_default(path, gen
 
 
 def test_a_newer_format(path):
-    rewrite(path, format=2)
-    with pytest.raises(ModelError, match=r"newer img2img \(format 2.*upgrade"):
+    rewrite(path, format=3)
+    with pytest.raises(ModelError, match=r"newer img2img \(format 3.*upgrade"):
         open_model(path)
 
 

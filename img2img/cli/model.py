@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -118,7 +119,7 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
     Their weights are mixed, (1 - alpha) * A + alpha * B, as ESRGAN does between its PSNR-oriented model and
     its GAN model. That works for models of which one was trained from the other.
     """
-    from img2img.checkpoint import ModelInfo, fingerprint
+    from img2img.checkpoint import fingerprint
     from img2img.cli.render import say
     from img2img.errors import ConfigError, display_path
     from img2img.interop import open_checkpoint
@@ -135,6 +136,8 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
         )
     if (info_a.palette, info_a.nearest) != (info_b.palette, info_b.nearest):
         raise ConfigError("the two models cannot be blended: they were trained on different label maps.")
+    if (info_a.range, info_a.target_range) != (info_b.range, info_b.target_range):
+        raise ConfigError("the two models cannot be blended: they were trained on different data.range.")
     origin = {
         "blend": f"{1 - alpha:g} of {paths[0].name}, {alpha:g} of {paths[1].name}",
         "alpha": str(alpha),
@@ -143,7 +146,7 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
         origin |= {f"{letter} {name}": value for name, value in info.origin.items()}
         origin[f"{letter} sha256"] = fingerprint(generator.state_dict())
     size = (info_b if alpha > 0.5 else info_a).size
-    info = ModelInfo(info_a.output, size, origin, info_a.palette, info_a.nearest)
+    info = replace(info_a, size=size, origin=origin)
     written = _save(output, interpolate(a, b, alpha), info, precision)
     say(f"Wrote {display_path(output)}: {origin['blend']} ({written}).")
     return 0
@@ -227,6 +230,7 @@ def _card_lines(card: Card | None, path: Path) -> list[tuple[str, str]]:
 def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any]:
     """Returns the facts about an opened model that `model info` prints, JSON-able."""
     origin = dict(info.origin)
+    ranges = {"range": info.range, "target_range": info.target_range}
     return {
         "file": str(path),
         "layout": origin.pop("layout", ""),
@@ -237,6 +241,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         "input": f"{generator.in_channels} channels in [{_range(generator.input_range)}]",
         "output": f"{generator.out_channels} channels in [{_range(generator.output_range)}]",
         "result": RESULTS[info.output],
+        **{name: _range(value) for name, value in ranges.items() if value is not None},
         "trained_size": info.size,
         "multiple_of": generator.multiple_of,
         "tiling": generator.tiling,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from img2img.types import ValueRange
 
 Kind = Literal["paired", "unpaired", "super_resolution"]
 SOURCES: dict[str, Kind] = {
@@ -29,9 +31,20 @@ def _square(value: object) -> object:
     return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+    low, high = value
+    if low >= high:
+        raise ValueError("black comes first and is the smaller number: [0, 4095]")
+    if high - low < max(1e-30, 1e-5 * max(-low, high)):
+        raise ValueError("black and white lie too near to each other to be told apart in 32 bits")
+    return value
+
+
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_several), Field(min_length=1)]
 Side = Annotated[int, Field(ge=1)]
 Size = Annotated[tuple[Side, Side], BeforeValidator(_square)]
+Level = Annotated[float, Field(gt=-1e30, lt=1e30)]  # float32 computes with it
+Numbers = Annotated[tuple[Level, Level], AfterValidator(_ascending)]
 Colour = tuple[int, ...]
 Operation = dict[str, dict[str, Any] | None]
 
@@ -167,6 +180,18 @@ class DataConfig(BaseModel):
         description="Channels of the target; null takes what the files have without alpha. 4 channels keep "
         "alpha (RGBA), and so do 2 (grey and alpha).",
     )
+    range: Numbers | None = Field(
+        None,
+        description="What black and white are in the numbers of the files, where they are not those of their "
+        "depth: [0, 4095] for 12 bits in 16-bit files, [-1000, 3000] for Hounsfield units, [0, 255] for "
+        "floating point of this kind. Values outside count as black or white. The model file remembers it, "
+        "and translate reads and writes the same numbers. null: 0 to 255, 0 to 65535, 0.0 to 1.0.",
+    )
+    target_range: Numbers | None = Field(
+        None,
+        description="The same for the target (of unpaired pictures, domain B); null takes that of range. "
+        "With range: [-1000, 3000], [0, 255] says that targets are ordinary pictures of 8 bits.",
+    )
     augment: AugmentConfig = Field(
         AugmentConfig(), description="What else is done to the pictures at random."
     )
@@ -236,6 +261,8 @@ class DataConfig(BaseModel):
             raise ValueError(
                 f"crop_size {self.crop_size} is larger than load_size {self.load_size}, from which it is cut"
             )
+        if self.images is not None and self.target_range is not None:
+            raise ValueError("target_range is for two kinds of files; pictures of images have range alone")
         if self.palette is not None and self.source_labels != "one_hot":
             raise ValueError("palette is for source_labels: one_hot")
         if self.palette is not None and len({len(colour) for colour in self.palette}) != 1:
@@ -248,6 +275,16 @@ class DataConfig(BaseModel):
         if self.validation_fraction is not None:
             return self.validation_fraction
         return 0.0 if self.unpaired is not None else SPLIT_OFF
+
+    @property
+    def numbers(self) -> tuple[ValueRange | None, ValueRange | None]:
+        """Black and white in the numbers of source and target; None where they are those of the depth.
+
+        Label maps hold names, and those have no black.
+        """
+        source = self.range if self.source_labels == "none" else None
+        target = self.target_range or self.range
+        return source and ValueRange(*source), target and ValueRange(*target)
 
     @property
     def kind(self) -> Kind:

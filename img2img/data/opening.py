@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -99,15 +100,17 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
         same = config.target_channels or channels[0]
         channels = same, same
     cache = _cache(config)
-    labels = config.source_labels != "none"
+    labels, numbers = config.source_labels != "none", config.numbers
     augment = config.augment
     alpha = ends_in_alpha(channels[0], max(image.channels for image, _ in source))
     augmenter = Augmenter(augment.geometric, augment.photometric, labels, augment.sharp, alpha)
 
+    method: Literal["bicubic", "nearest"] = "nearest" if labels else config.resize
+
     def recipes(size: Size | None, least: Size | None) -> tuple[Recipe, Recipe]:
         made = (
-            Recipe(size, least, "nearest" if labels else config.resize, channels[0], palette, labels),
-            Recipe(size, least, config.resize, channels[1]),
+            Recipe(size, least, method, channels[0], palette, labels, numbers[0]),
+            Recipe(size, least, config.resize, channels[1], numbers=numbers[1]),
         )
         return made[sides[0]], made[sides[1]]  # in the order of the files: A and B
 

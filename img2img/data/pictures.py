@@ -13,8 +13,10 @@ from img2img.image import Image, read_image, white_of
 from img2img.image.channels import with_channels
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels
+from img2img.image.numbers import require_sound, to_unit
 from img2img.image.palette import Palette, classes, nearest
 from img2img.image.resize import resize
+from img2img.types import ValueRange
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Recipe:
         channels: Of the result; None takes what the file has.
         palette: The colours of a label map; the result is then the class of each pixel, (H, W, 1) uint8.
         labels: Whether it is a label map.
+        numbers: Black and white in the numbers of the file; the result is then float32, limited to 0 and 1.
+            None takes those of its depth.
     """
 
     size: tuple[int, int] | None = None
@@ -39,17 +43,27 @@ class Recipe:
     channels: int | None = None
     palette: Palette | None = None
     labels: bool = False
+    numbers: ValueRange | None = None
 
     def __call__(self, image: Image, path: Path) -> Pixels:
-        """Returns the array (H, W, C) for `image`, in its own depth.
+        """Returns the array (H, W, C) for `image`, in its own depth unless there are `numbers`.
 
         Raises:
-            ImageReadError: Its channels cannot be brought to those that are wanted; `path` is named.
+            ImageReadError: Its channels cannot be brought to those that are wanted, its depth does not hold
+                `numbers`, or a value is not finite or stands for "no data"; `path` is named.
         """
         channels = len(self.palette[0]) if self.palette else self.channels
-        if not self.labels:
-            image = converted(image)
-        pixels = seen(image, channels, path, unmixed=self.method == "nearest")
+        try:
+            if self.numbers is not None:
+                image = to_unit(image, self.numbers)
+            pixels = seen(
+                image if self.labels else converted(image), channels, path, unmixed=self.method == "nearest"
+            )
+            require_sound(pixels, self.numbers)
+        except ProcessingError as error:
+            raise ImageReadError(str(error), path) from error
+        if self.numbers is not None:
+            pixels = np.clip(pixels, 0, 1)
         height, width = pixels.shape[:2]
         if self.size is not None:
             height, width = self.size

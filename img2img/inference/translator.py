@@ -17,7 +17,8 @@ from img2img.image import Image
 from img2img.image.alpha import bleed, over_white
 from img2img.image.channels import as_grey, ends_in_alpha, with_channels
 from img2img.image.conversion import converted
-from img2img.image.image import DTYPES, Pixels
+from img2img.image.image import DTYPES, Pixels, white_of
+from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
 from img2img.image.palette import foreign, nearest, one_hot
 from img2img.image.resize import resize
 from img2img.inference.backends import Backend
@@ -28,9 +29,11 @@ from img2img.interop import open_checkpoint
 from img2img.models import Generator
 from img2img.models.dropout import set_dropout
 from img2img.models.norm import NormStats, set_norm_stats
+from img2img.types import ValueRange
 from img2img.weights import find_model
 
 Alpha = Literal["model", "bicubic", "drop"]
+_NEAR, _FEW, _LITTLE = 0.01, 0.01, 1 / 128  # of the range, of the values, of the range
 
 
 def load_model(
@@ -112,6 +115,10 @@ class Translator:
     dropped, what is left is the picture on white. Label maps are laid over white, and results of them are
     opaque.
 
+    A model that was trained with `data.range` takes pictures in numbers of that range and answers in those of
+    its target, in the depth of the picture; where that cannot hold them, in 8 or 16 bits if they are just
+    those levels, otherwise in float32. What lies outside counts as black or white, and a warning says so.
+
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
@@ -184,7 +191,7 @@ class Translator:
 
     def group_key(self, image: Image) -> Hashable:
         """Returns what images must agree in to share a call; None for one that is large enough alone."""
-        dtype = image.pixels.dtype
+        dtype = np.dtype(np.float32) if self._counts else image.pixels.dtype
         height, width = (self.size, self.size) if self.size else (image.height, image.width)
         if 2 * height * width > self._runner.batch_pixels(dtype):
             return None
@@ -220,7 +227,10 @@ class Translator:
             groups.setdefault((job.parts[0].shape, job.parts[0].dtype), []).append(index)
         for indices in groups.values():
             results.update(zip(indices, self._run([jobs[index] for index in indices]), strict=True))
-        done = [self._returned(results[index], image) for index, image in enumerate(prepared)]
+        done = [
+            self._counted(self._returned(results[index], used), image)
+            for index, (image, used) in enumerate(zip(images, prepared, strict=True))
+        ]
         return [
             result if used.channels == image.channels else _in_three_channels(result)
             for image, used, result in zip(images, prepared, done, strict=True)
@@ -247,17 +257,41 @@ class Translator:
         """Returns `image` in sRGB for a model whose output is its own, and with one channel if it is grey."""
         if self._takes_labels:  # its colours are names, and those of the result are the model's
             return image.replace(icc=None, space=None)
+        if self._counts:
+            image = to_unit(image, self.info.range or ValueRange(0, image.white))
         return as_grey(image) if self.info.output == "like_input" else converted(image)
 
     def _job(self, image: Image) -> _Job:
         """Returns what goes through the network for `image`."""
         if self._takes_labels:
             label_map, notes = self._labels(image)
+            if self._counts and label_map.dtype != np.float32:
+                label_map = label_map.astype(np.float32) / np.float32(white_of(label_map.dtype))
             return _Job(image.warn(*notes), [label_map], [])
-        parts = [self._sized(part) for part in self._parts(image)]
+        parts = self._parts(image)
+        if self.info.range is not None:
+            require_sound(np.concatenate(parts, 2), self.info.range)
+            image = image.warn(*_misfits(parts, self.info.range))
+            parts = [np.clip(part, 0, 1) for part in parts]
+        parts = [self._sized(part) for part in parts]
         if parts[0].dtype == np.float32 and not all(np.isfinite(part).all() for part in parts):
             raise ProcessingError("the picture holds values that are not finite numbers.")
         return _Job(image, parts, self._masks(image))
+
+    @property
+    def _counts(self) -> bool:
+        """Whether pictures go in or come out in numbers other than those of their depth."""
+        return self.info.range is not None or self.info.target_range is not None
+
+    def _counted(self, result: Image, source: Image) -> Image:
+        """Returns `result` in the numbers of the pictures that the model was trained to make."""
+        if not self._counts:
+            return result
+        dtype = source.pixels.dtype
+        numbers = self.info.target_range
+        if numbers is None:
+            return from_unit(result, ValueRange(0, white_of(dtype)), dtype)
+        return from_unit(result, numbers, depth_of(numbers, dtype, numbers == self.info.range))
 
     @property
     def _bands(self) -> int:
@@ -370,6 +404,20 @@ class _Job:
     image: Image
     parts: list[Pixels]
     masks: list[Pixels]
+
+
+def _misfits(parts: Sequence[Pixels], numbers: ValueRange) -> list[str]:
+    """Returns a sentence if a picture, black at 0 and white at 1, is unlike those of the training."""
+    low, high = (float(reach(of(part) for part in parts)) for reach, of in ((min, np.min), (max, np.max)))
+    outside = sum(int(np.count_nonzero((part < -_NEAR) | (part > 1 + _NEAR))) for part in parts)
+    share = outside / sum(part.size for part in parts)
+    found = ValueRange(*(value * (numbers.high - numbers.low) + numbers.low for value in (low, high)))
+    trained = f"the model was trained on {words(numbers)} (data.range)"
+    if share > _FEW:
+        return [f"{share:.1%} of the values ({words(found)}) lie outside, where {trained}; they were limited"]
+    if high - low < _LITTLE:
+        return [f"the values are {words(found)} only, and {trained}: is this picture of the same kind?"]
+    return []
 
 
 def _in_three_channels(grey: Image) -> Image:

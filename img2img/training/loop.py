@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.methods import Method
@@ -21,6 +22,7 @@ from img2img.types import Batch
 
 Rates = Callable[[int, str], float]
 """`rates(step, group)` is the learning rate of a group of parameters in a step."""
+_STATISTICS = ("running_mean", "running_var")
 
 
 class Trainer:
@@ -46,6 +48,10 @@ class Trainer:
         self.step_count = 0
         self.averages: dict[str, ExponentialAverage] = {}
         self.reset_averages()
+        # the running averages of norm layers: a value that overflows in them shows in no loss and no gradient
+        self._statistics = [
+            buffer for name, buffer in method.named_buffers() if name.rpartition(".")[2] in _STATISTICS
+        ]
         self._groups = {name: list(parameters) for name, parameters in method.parameter_groups().items()}
         self._names = {parameter: name for name, parameter in method.named_parameters()}
         self.reset_optimizers()
@@ -86,8 +92,8 @@ class Trainer:
     def step(self, batch: Batch) -> None:
         """Lets the method learn from `batch`.
 
-        If a loss or a gradient is not finite, the update that it belongs to is skipped in every process, and
-        what the networks remember besides their weights (running averages) is put back.
+        If a loss, a gradient or a running average is not finite, the update that it belongs to is skipped in
+        every process, and what the networks remember besides their weights (running averages) is put back.
         """
         self.method.check(batch)
         for group, optimizer in self._optimizers.items():
@@ -139,7 +145,12 @@ class Trainer:
             total.backward(inputs=parameters)  # type: ignore[no-untyped-call]
             gradients = [p.grad for p in parameters if p.grad is not None]
             norm = _norm(gradients)
-            own = (~(total.detach().isfinite() & norm.isfinite())).float()
+            finite = total.detach().isfinite() & norm.isfinite()
+            if self._statistics:  # largest values: squares of them could overflow by themselves
+                with torch.no_grad():
+                    largest = torch._foreach_norm(self._statistics, math.inf)
+                    finite = finite & torch.stack(largest).isfinite().all()
+            own = (~finite).float()
             bad = own.clone()
             if self.runtime.world > 1:
                 self.runtime.average(gradients)
@@ -228,6 +239,8 @@ class Trainer:
 
         Rates and the other numbers of the optimizers are those of the settings, not those of the state.
 
+        Running averages that are not finite, as older versions saved them, begin anew.
+
         Returns:
             A sentence for everything that the settings want and the state does not have.
 
@@ -243,6 +256,7 @@ class Trainer:
                 "the state does not fit the networks of the configuration, which cannot change in a run; "
                 f"--init starts a new one from its weights ({_first_fault(error)})."
             ) from error
+        healed = _heal(self.method)
         if not is_symmetric(self.method):
             raise ConfigError(
                 "the networks of the state did not learn to be symmetric (method.generator.symmetric), which "
@@ -260,8 +274,11 @@ class Trainer:
         for name, average in self.averages.items():
             if name in state["averages"]:
                 average.load_state_dict(state["averages"][name])
+                healed |= _heal(average)
             else:
                 notes.append(f"the state has no average of {name}: it begins with the present weights.")
+        if healed:
+            notes.append("running averages of norm layers are not finite in the state; they begin anew.")
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._counts = {name: value.to(device) for name, value in state["counts"].items()}
         torch.set_rng_state(state["random"]["cpu"].cpu())
@@ -299,6 +316,19 @@ def _restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         for name, value in memory.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
                 memory[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+@torch.no_grad()
+def _heal(networks: nn.Module) -> bool:
+    """Lets running averages that are not finite begin anew, and returns whether there were any."""
+    healed = False
+    for layer in networks.modules():
+        for name in _STATISTICS:
+            values = getattr(layer, name, None)
+            if isinstance(values, Tensor) and not bool(values.isfinite().all()):
+                layer.reset_running_stats()  # type: ignore[operator]
+                healed = True
+    return healed
 
 
 def _norm(gradients: list[Tensor]) -> Tensor:

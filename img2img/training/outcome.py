@@ -134,13 +134,28 @@ class Outcome:
         output: Output = "like_input" if self.method.data_kind == "super_resolution" else "own"
         first = next(iter(generators))
         for name, generator in generators.items():
+            if (bad := _not_finite(generator)) is not None:
+                self.watch.warn(
+                    f"step {step}: {bad} of {name} holds values that are not finite numbers; the model file "
+                    f"{kind} is not written, and one of before stays."
+                )
+                continue
             stem = kind if len(generators) == 1 else f"{name}_{kind}"
             nearest = labels and name == first  # the way back begins with photographs
-            info = ModelInfo(output, square, origin, self.data.palette, nearest)
+            ranges = self.experiment.data.numbers if name == first else self.experiment.data.numbers[::-1]
+            info = ModelInfo(output, square, origin, self.data.palette, nearest, *ranges)
             try:
                 save_model(self.folder / f"{stem}.safetensors", generator.exported(), info)
             except ModelError as error:
                 raise DiskError(str(error)) from error
+
+
+def _not_finite(network: Network) -> str | None:
+    """Returns the name of a tensor that would make a model file that nobody can open."""
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            return name
+    return None
 
 
 @contextmanager

@@ -44,6 +44,8 @@ _MEASURED_ON = tuple(
         "validation",
         "load_size",
         "crop_size",
+        "range",
+        "target_range",
         "direction",
     )
 )  # keys that decide which pictures scores are of
@@ -449,7 +451,8 @@ class _Run:
     def _check_finite(self) -> None:
         for step, keys in self.trainer.bad_keys():
             self.watch.warn(
-                f"step {step}: a loss or gradient was not a finite number; its update was skipped. "
+                f"step {step}: a loss, gradient or running average was not a finite number; its update was "
+                f"skipped. "
                 f"Samples: {', '.join(map(display_path, keys)) or 'unnamed'}."
             )
             if self.trainer.bad_steps >= self.settings.max_bad_steps:

@@ -214,7 +214,7 @@ def test_what_is_not_finite_in_one_process_is_skipped_in_all(together: Path) -> 
     assert first["step"] == second["step"] == 3
     guilty = second["keys"][1]
     assert first["warned"] == [
-        "step 1: a loss or gradient was not a finite number; its update was skipped. "
+        "step 1: a loss, gradient or running average was not a finite number; its update was skipped. "
         f"Samples: {', '.join(guilty)}."
     ]
     assert not set(guilty) & set(first["keys"][1])

@@ -129,6 +129,39 @@ def test_a_bad_batch_leaves_no_trace(optimizer: str, factor: float) -> None:
     assert list(one.bad_keys()) == [] and one.bad_steps == 0
 
 
+@pytest.mark.parametrize("value", [1e20, 1e30, 1e38, -3.4e38])
+def test_a_value_that_overflows_in_running_averages_alone_leaves_no_trace(value: float) -> None:
+    """Batch norm forgives it: losses and gradients stay finite, but the variance does not."""
+    one = trainer(ema=0.9)
+    one.step(batch(0))
+    before = snapshot(one)
+    poisoned = batch(1)
+    poisoned.source[0, 0, 0, 0] = value
+    one.step(poisoned)
+    after = snapshot(one)
+    for key in after["method"]:
+        if not key.endswith("num_batches_tracked"):
+            assert torch.equal(after["method"][key], before["method"][key]), key
+    assert same(after["averages"], before["averages"])
+    assert list(one.bad_keys()) == [(1, ("s1",))]
+
+
+def test_a_state_with_infinite_running_averages_heals() -> None:
+    """As older versions saved them."""
+    one = trainer(ema=0.9)
+    one.step(batch(0))
+    state = copy.deepcopy(one.state())
+    state["method"]["generator.norm.running_var"].fill_(math.inf)
+    averages = state["averages"]["generator"]
+    averages[next(key for key in averages if key.endswith("norm.running_mean"))][0] = math.nan
+    two = trainer(ema=0.9)
+    assert [note for note in two.load_state(state) if "running averages" in note]
+    assert two.method.generator.norm.running_var.eq(1).all()
+    two.step(batch(1))
+    assert list(two.bad_keys()) == []
+    assert all(v.isfinite().all() for v in two.evaluated()["generator"].state_dict().values())
+
+
 def test_the_first_batch_may_be_bad() -> None:
     one, other = trainer(), trainer()
     one.step(batch(1, math.nan))

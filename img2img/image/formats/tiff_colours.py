@@ -25,6 +25,7 @@ from img2img.image.levels import spread
 from img2img.image.pillow import raster_of
 
 ASSOCIATED, STRAIGHT = 1, 2
+_EXACT = 2**24  # up to which float32 holds every whole number
 
 
 def interpret(samples: Pixels, header: Header, layout: Layout) -> Raster:
@@ -74,12 +75,17 @@ def _standard_depth(samples: Pixels, header: Header, layout: Layout) -> Pixels:
         return samples.astype(np.uint16 if layout.bits > 8 else np.uint8)
     if layout.bits > 16 or layout.kind == SIGNED:
         low, high = int(samples.min()), int(samples.max())
-        if low < 0 or high > 65535:
-            raise ImageFormatError(
-                f"this TIFF file holds whole numbers from {low} to {high}; 0 to 65535 are read, "
-                "convert it to 16 bits or floating point first"
-            )
         name = f"{'signed ' if layout.kind == SIGNED else ''}{layout.bits}-bit"
+        if low < 0 or high > 65535:
+            if max(-low, high) > _EXACT:
+                raise ImageFormatError(
+                    f"this TIFF file holds whole numbers from {low} to {high}; {-_EXACT} to {_EXACT} "
+                    "are read, convert it to 16 bits or floating point first"
+                )
+            header.warnings.append(
+                f"{name} numbers ({low} to {high}) were taken as floating point, each as it is"
+            )
+            return samples.astype(np.float32)
         header.warnings.append(f"{name} numbers were taken as unsigned 16-bit ones")
         return samples.astype(np.uint16)
     return spread(samples.astype(samples.dtype.newbyteorder("="), copy=False), layout.bits)
