@@ -56,6 +56,7 @@ _MAX_PRINTED = 2**24  # bytes
 _PIPE = 2**20  # bytes
 _LONGEST = 200  # characters of a complaint that are shown
 _HERE = b"\0img2img worker\0"  # what a worker says first; Python's start-up may print before
+_BLOCKS = ("icc", "exif", "xmp")  # of a header that decoding may fill in
 _LOG_PREFIX = re.compile(r"^\[[^\]]*\] \w+ \S+:\d+ \w+ ")  # OpenCV's, before what the library said
 _TOO_MUCH = "decoding it takes more memory than a picture of its size and a file of its length may take"
 
@@ -65,7 +66,7 @@ _logger = logging.getLogger(__name__)
 def decode(data: bytes, source: Format, header: Header, limits: Limits) -> Raster:
     """Returns what `source.decode` makes of a file, worked out in another process.
 
-    What decoding changes in `header` (warnings, width, height, ICC profile) is changed here, too.
+    What decoding changes in `header` (warnings, size, ICC profile, EXIF, XMP) is changed here, too.
 
     Args:
         data: The whole file.
@@ -100,8 +101,8 @@ def decode(data: bytes, source: Format, header: Header, limits: Limits) -> Raste
         raise _KINDS[answer["kind"]](answer["error"])
     header.warnings += answer["warnings"]
     header.width, header.height = answer["width"], answer["height"]
-    if answer["icc"] is not None:
-        header.icc = bytes.fromhex(answer["icc"])
+    for name, block in answer["blocks"].items():
+        setattr(header, name, bytes.fromhex(block))
     return Raster(arrays[0], arrays[1] if len(arrays) > 1 else None)
 
 
@@ -438,7 +439,7 @@ def _answer(request: dict[str, Any], data: bytes, printed: int) -> tuple[dict[st
     try:
         with _memory(request["memory"]):
             header = source.probe(data)
-            icc = header.icc
+            before = {name: getattr(header, name) for name in _BLOCKS}
             raster = source.decode(data, header)
         complaint = _complaint(printed, source.harmless)
         if complaint is not None:
@@ -456,7 +457,11 @@ def _answer(request: dict[str, Any], data: bytes, printed: int) -> tuple[dict[st
         "warnings": header.warnings[request["known"] :],
         "width": header.width,
         "height": header.height,
-        "icc": None if header.icc in (None, icc) else header.icc.hex(),
+        "blocks": {
+            name: block.hex()
+            for name in _BLOCKS
+            if (block := getattr(header, name)) is not None and block != before[name]
+        },
     }, arrays
 
 

@@ -54,3 +54,20 @@ def opacity(indices: Pixels, levels: Pixels) -> Pixels:
     table = np.full(256, 255, np.uint8)
     table[: len(levels)] = levels
     return cv2.LUT(indices, table).reshape(indices.shape)
+
+
+def straight(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """Returns colours (H, W, C) that were multiplied with `alpha` (H, W), divided by it again.
+
+    Integers are rounded and stay in their range; where alpha is 0, there is no colour to find.
+    """
+    if pixels.dtype.kind == "f":
+        share = np.where(alpha > 0, alpha, 1)[:, :, None]
+        divided: Pixels = (pixels / share).astype(pixels.dtype)
+        return divided
+    white = int(np.iinfo(pixels.dtype).max)
+    weight = np.maximum(alpha, 1).astype(np.uint64)[:, :, None]
+    result: Pixels = np.minimum((pixels * np.uint64(white) + weight // 2) // weight, white).astype(
+        pixels.dtype
+    )
+    return result

@@ -6,7 +6,7 @@ Magic bytes decide what a file is; its name only says what a new file shall be.
 from __future__ import annotations
 
 from img2img.errors import ImageFormatError
-from img2img.image.formats import avif, bmp, gif, heic, jpeg, jpeg2000, png, pnm, tiff, webp
+from img2img.image.formats import avif, bmp, gif, heic, jpeg, jpeg2000, jpegxl, png, pnm, tiff, webp
 from img2img.image.formats.base import Format
 
 FORMATS: tuple[Format, ...] = (
@@ -19,6 +19,7 @@ FORMATS: tuple[Format, ...] = (
     bmp.FORMAT,
     gif.FORMAT,
     jpeg2000.FORMAT,
+    jpegxl.FORMAT,
     pnm.FORMAT,
 )
 BY_EXTENSION: dict[str, Format] = {extension: f for f in FORMATS for extension in f.extensions}
@@ -27,8 +28,6 @@ WRITABLE = frozenset(extension for f in FORMATS for extension in f.writes)
 
 # What people have in their folders and may expect to work, by its first bytes: they get its name.
 _STRANGERS: tuple[tuple[bytes, int, str], ...] = (
-    (b"\xff\x0a", 0, "a JPEG XL picture"),
-    (b"\x00\x00\x00\x0cJXL ", 0, "a JPEG XL picture"),
     (b"8BPS", 0, "a Photoshop document"),
     (b"gimp xcf", 0, "a GIMP document"),
     (b"%PDF", 0, "a PDF document"),

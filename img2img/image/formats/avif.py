@@ -77,7 +77,7 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
             raise
         data = encode_array(".avif", cv2.merge([array] * 3), params, *blocks)  # OpenCV 4.12
     space = image.space
-    if space is None or (space.primaries, space.transfer) == (2, 2):
+    if space is None or not space.by_code_points:
         return data
     return _with_space(data, space)
 

@@ -15,8 +15,7 @@ import numpy as np
 from img2img.errors import ImageFormatError, ImageReadError
 from img2img.image.formats import heif
 from img2img.image.formats.base import Format, Header, Raster
-from img2img.image.image import Pixels
-from img2img.image.levels import spread
+from img2img.image.levels import spread, straight
 
 _BRANDS = frozenset(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")
@@ -78,7 +77,7 @@ def decode(data: bytes, header: Header) -> Raster:
     if array.shape[2] in (1, 3):
         return Raster(array)
     pixels, alpha = np.ascontiguousarray(array[:, :, :-1]), np.ascontiguousarray(array[:, :, -1])
-    return Raster(_straight(pixels, alpha) if "a" in picture.mode else pixels, alpha)
+    return Raster(straight(pixels, alpha) if "a" in picture.mode else pixels, alpha)
 
 
 def _check(stream: bytes, length_size: int) -> None:
@@ -100,15 +99,6 @@ def _check(stream: bytes, length_size: int) -> None:
         unit = stream[start:at].rstrip(b"\0")
         if at - start - len(unit) > _PADDING or not unit or _FORBIDDEN.search(unit):
             raise ImageReadError("the image data is broken: it holds bytes that HEVC never has")
-
-
-def _straight(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """Returns colours that are not multiplied with `alpha` any more."""
-    white = int(np.iinfo(pixels.dtype).max)
-    weight = np.maximum(alpha, 1).astype(np.uint64)[:, :, None]
-    straight = (pixels.astype(np.uint64) * white + weight // 2) // weight
-    result: Pixels = np.minimum(straight, white).astype(pixels.dtype)
-    return result
 
 
 FORMAT = Format(
