@@ -4,7 +4,12 @@ Most files are decoded in the threads of the run: what JPEG, PNG and the like co
 the file and of its picture. Other decoders may compute for ever, take all memory or crash on a hostile file,
 and some only print that a picture is broken. Those work here: a process that lives from file to file has a
 limit on memory and on processor time for each, ends without taking anything along, and what a decoder
-prints is read. COSTS
+prints is read.
+
+What that costs, measured on two busy cores: handing over one file 1 to 2 ms (a picture of 64 x 64 pixels then
+takes 1 to 3 ms rather than 0.4 to 2), and for 12 megapixels 20 to 50 ms, which is 1 to 3 % of the 1.6 s
+(JPEG XL) to 7 s (JPEG 2000 without loss) that decoding them takes. Starting a worker costs half a second of
+processor time, once for each thread, and 24 MB of memory of its own.
 
 A worker ends with the process that started it, however that ends, and a fork never uses its parent's. Where
 no worker can be started (a program with Python inside, a system that forbids it) files are decoded in the
