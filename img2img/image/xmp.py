@@ -59,9 +59,9 @@ class BrokenPacketError(ValueError):
 
 def orientation(packet: bytes) -> int | None:
     """Returns how the packet says that the picture has to be turned, 1 to 8; None when it does not say."""
-    if b"rientation" not in _utf8(packet):
-        return None
     try:
+        if b"rientation" not in _utf8(packet):
+            return None
         walk = _Walk(packet)
     except BrokenPacketError:
         return None
