@@ -104,7 +104,7 @@ def frame(width: int, height: int, body: bytes, left: int = 0) -> bytes:
     ("data", "words"),
     [
         (webp(canvas(8, 8), LOSSY), "differ in size"),
-        (webp(canvas(16384, 16384), EXACT), "differ in size"),
+        (webp(canvas(3000, 3000), EXACT), "differ in size"),
         (webp(canvas(47, 33), b"\0" * 40, LOSSY), "something else"),
         (webp(canvas(47, 33), LOSSY, b"EXIF\xff\xff\0\0abcd"), "truncated"),
         (webp(canvas(47, 33, 2), frame(47, 33, LOSSY, left=20)), "outside"),
