@@ -178,7 +178,7 @@ def _utf8(packet: bytes) -> bytes:
                 return packet.decode(encoding).strip("\0 \r\n\t\ufeff").encode()
             except UnicodeDecodeError as error:
                 raise BrokenPacketError("it is no text") from error
-    return packet.removeprefix(b"\xef\xbb\xbf").strip(b"\0 \r\n\t")
+    return packet.lstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
 
 
 @dataclass(frozen=True)
