@@ -173,7 +173,8 @@ class BatchOptions:
         """Returns how pictures are stored."""
         from img2img.image import EncodeOptions
 
-        source = click.get_current_context().get_parameter_source("quality")
+        context = click.get_current_context(silent=True)
+        source = context.get_parameter_source("quality") if context else ParameterSource.DEFAULT
         by_quality = source is not ParameterSource.DEFAULT
         return EncodeOptions(
             quality=self.quality,
