@@ -10,7 +10,7 @@ _CAMERAS = (
     ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 )  # fmt: skip
 _OTHERS = (
-    ".heic", ".heif", ".hif", ".jxl", ".svg", ".svgz", ".psd", ".psb", ".xcf", ".tga", ".ico", ".icns",
+    ".svg", ".svgz", ".psd", ".psb", ".xcf", ".tga", ".ico", ".icns",
     ".cur", ".dds", ".exr", ".hdr", ".eps", ".ai", ".pdf", ".pcx", ".sgi", ".xbm", ".xpm", ".dng", ".jls",
     ".jxr", ".wdp", ".qoi", ".ora", ".kra", ".dcm", ".fits",
 )  # fmt: skip
