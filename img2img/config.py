@@ -17,7 +17,7 @@ from img2img.files import read_regular
 
 M = TypeVar("M", bound=BaseModel)
 _QUOTES = "'\""
-_LARGEST = 2**18  # bytes; a configuration is written by hand
+_LARGEST = 2**16  # bytes; a configuration is written by hand
 _MOST_VALUES = 10_000  # in one document, aliases counted as often as they are used
 _DEEPEST = 50
 _WIDEST_INTEGER = 2**63

@@ -99,8 +99,8 @@ def test_files_that_cannot_be_read(tmp_path):
         load_yaml(tmp_path / "absent.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_yaml(tmp_path)
-    (tmp_path / "big.yaml").write_bytes(b"#" * (2**18 + 1))
-    with pytest.raises(ConfigError, match="larger than 256 KiB"):
+    (tmp_path / "big.yaml").write_bytes(b"#" * (2**16 + 1))
+    with pytest.raises(ConfigError, match="larger than 64 KiB"):
         load_yaml(tmp_path / "big.yaml")
 
 

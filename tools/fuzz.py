@@ -177,6 +177,11 @@ def child(seed: int, start: int, only: int | None) -> None:
     sources = seeds()
     numbers = [only] if only is not None else iter(range(start, 2**62))
     with tempfile.TemporaryDirectory() as folder:
+        for target, files in sources.items():  # what is imported at first use is not of the case
+            path = Path(folder) / f"intact{files[0][0]}"
+            path.write_bytes(files[0][1])
+            with suppress(Img2ImgError):
+                run_case(target, path)
         for number in numbers:
             target, extension, content = case(number, seed, sources)
             path = Path(folder) / f"case{extension}"
