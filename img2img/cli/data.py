@@ -339,7 +339,7 @@ def preview(chosen: Chosen, output: Path, samples: int, epochs: int, seed: int |
         config, kind=chosen.kind, scale=chosen.scale, seed=chosen.seed if seed is None else seed
     )
     say(f"{opened.describe()}.")
-    for note in opened.notes:
+    for note in (*opened.notes, *opened.warnings):
         say(note, "yellow")
     write_image(sheet(module.preview(opened.train, samples, epochs), 256), output)
     say(f"Look at {display_path(output)}.")

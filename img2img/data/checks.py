@@ -7,7 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 
 from img2img.data.findings import Case, Finding, Material, Side
+from img2img.data.findings import half as _half
+from img2img.data.findings import plural as _plural
 from img2img.data.inspection import FLAT, Face, alike
+from img2img.data.range_checks import beyond, no_numbers, ranges
+from img2img.data.ranges import suggested
 from img2img.image.palette import MOST
 
 LIKENESS = (
@@ -135,11 +139,18 @@ def _same_twice(material: Material) -> Iterator[Finding]:
 
 
 def _flat(material: Material) -> Iterator[Finding]:
-    flat = [
-        Case((s.path,), f"{_half(material, s)}standard deviation {s.face.contrast * 255:.2f} of 255")
-        for s in material.sides
-        if s.face.contrast < FLAT and not (s.face.alpha and _wanted(material, s.role) in (2, 4))
-    ]
+    flat = []
+    for s in material.sides:
+        contrast, least = s.face.contrast, FLAT
+        if material.holds_names(s.role):
+            least = 0.0  # names may be neighbours
+        else:
+            numbers = material.numbers(s.role) or suggested(material.extents(s.role))
+            if numbers is not None:
+                contrast *= s.face.extent.white / (numbers.high - numbers.low)
+        if (contrast < least or contrast == 0) and not (s.face.alpha and _wanted(material, s.role) in (2, 4)):
+            detail = f"standard deviation {contrast * 255:.2f} of 255"
+            flat.append(Case((s.path,), f"{_half(material, s)}{detail}"))
     if flat:
         many = len(flat) > _MANY_FLAT * len(material.sides)
         yield Finding(
@@ -403,6 +414,9 @@ CHECKS: tuple[Callable[[Material], Iterable[Finding]], ...] = (
     _partners,
     _partner_sizes,
     _same_twice,
+    no_numbers,
+    ranges,
+    beyond,
     _flat,
     _channels,
     _spaces,
@@ -411,11 +425,6 @@ CHECKS: tuple[Callable[[Material], Iterable[Finding]], ...] = (
     _duplicates,
     _few,
 )
-
-
-def _half(material: Material, side: Side) -> str:
-    """Returns which half of a side-by-side file is meant."""
-    return "" if material.config.aligned is None else f"{'left' if side.role == 'A' else 'right'} half, "
 
 
 def _colours(face: Face) -> str:
@@ -428,7 +437,3 @@ def _size(face: Face) -> str:
 
 def _count(cases: Sized, noun: str = "file") -> str:
     return _plural(len(cases), noun)
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

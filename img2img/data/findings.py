@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from img2img.data.config import DataConfig, Kind
 from img2img.data.inspection import Face, Looked
+from img2img.data.ranges import Extent
 from img2img.data.records import Record, Records
+from img2img.types import ValueRange
 
 Sample = tuple[str, str, Record]
 """A part (train, validation, ...), a role (A; B for the other heap of unpaired data) and the files."""
@@ -129,9 +131,33 @@ class Material:
                 for j, face in enumerate(looked.faces):
                     yield Side(part, "AB"[max(i, j)] if role == "A" else role, record, path, face)
 
+    def numbers(self, role: str) -> ValueRange | None:
+        """Black and white in the numbers of a side; None where they are those of the depth."""
+        source, target = self.config.numbers
+        single = self.config.kind == "super_resolution"  # it is source and target at once
+        return source if role == self.source or single else target
+
+    def holds_names(self, role: str) -> bool:
+        """Whether a side holds label maps, whose numbers are no brightness."""
+        return role == self.source and self.config.source_labels != "none"
+
+    def extents(self, role: str) -> list[Extent]:
+        """The numbers in the pictures of a side."""
+        return [side.face.extent for side in self.sides if side.role == role]
+
     def pairs(self) -> Iterator[tuple[Side, Side]]:
         """Both sides of each whole pair, A first."""
         if self.config.kind == "paired" and self.kind != "unpaired":
             for one, other in zip(self.sides, self.sides[1:], strict=False):
                 if one.record is other.record and one.role != other.role:
                     yield one, other
+
+
+def half(material: Material, side: Side) -> str:
+    """Returns which half of a side-by-side file is meant."""
+    return "" if material.config.aligned is None else f"{'left' if side.role == 'A' else 'right'} half, "
+
+
+def plural(count: int, noun: str) -> str:
+    """Returns "1 file" or "2 files"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.data.pictures import halves
+from img2img.data.ranges import Extent, extent_of
 from img2img.errors import ImageError, ProcessingError
 from img2img.image import Image, read_image, white_of
 from img2img.image.alpha import over_white
@@ -39,6 +40,7 @@ class Face:
         thumbnail: (256,) float32, the means over a grid, centred and of length 1; None when it is flat.
         colours: Numbers for the different colours of its pixels (of 65,536 of them if there are more), 257 at
             most; none if nobody asked.
+        extent: The numbers in it.
         foreign: The share of the pixels whose colour is not in the palette that was asked about.
     """
 
@@ -51,6 +53,7 @@ class Face:
     digest: bytes
     thumbnail: NDArray[np.float32] | None
     colours: NDArray[np.uint64]
+    extent: Extent
     foreign: float = 0.0
     space: str | None = None
 
@@ -131,7 +134,9 @@ def _face(image: Image, labels: bool, palette: Palette | None) -> Face:
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / _ENOUGH)))
     some = pixels[::step, ::step]
     values = some.reshape(-1, some.shape[2]).astype(np.float32) / image.white
-    contrast = float(np.max(np.std(values, axis=0)))
+    with np.errstate(all="ignore"):  # values may be infinite, or nearly
+        contrast = float(np.max(np.std(values, axis=0)))
+    extent = extent_of(pixels)
     digest = hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
     digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
     if image.alpha is not None and contrast < FLAT:  # white on nothing: alpha is all that tells them apart
@@ -144,8 +149,9 @@ def _face(image: Image, labels: bool, palette: Palette | None) -> Face:
         alpha=image.alpha is not None and bool(image.alpha.min() < image.white),
         contrast=contrast,
         digest=digest.digest(),
-        thumbnail=None if contrast < FLAT else _thumbnail(pixels),
+        thumbnail=None if contrast < FLAT or extent.broken else _thumbnail(pixels),
         colours=np.unique(_codes(some) if labels else np.empty(0, np.uint64))[: MOST + 1],
+        extent=extent,
         foreign=_foreign(image, palette),
         space=_space(image),
     )

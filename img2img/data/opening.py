@@ -15,10 +15,12 @@ from img2img.data.config import DataConfig, Kind, Size
 from img2img.data.datasets import Dataset, PairedDataset, UnpairedDataset
 from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, halves, read, seen
+from img2img.data.ranges import advice, extent_of
 from img2img.data.records import Record, Records, find_records
-from img2img.errors import ConfigError, ImageError, PlanError
+from img2img.errors import ConfigError, ImageError, PlanError, display_path
 from img2img.image import Image
 from img2img.image import palette as palettes
+from img2img.image.alpha import over_white
 from img2img.image.channels import ends_in_alpha
 from img2img.image.image import Pixels
 from img2img.image.palette import Palette
@@ -44,6 +46,7 @@ class Data:
         target_channels: Of those that should come out of it.
         description: What was found, in one sentence.
         notes: Sentences about what was left out.
+        warnings: Sentences about numbers that no network can learn from as they are.
         palette: The colours that the channels of one-hot label maps stand for, or None.
     """
 
@@ -54,6 +57,7 @@ class Data:
     description: str
     notes: tuple[str, ...] = ()
     palette: Palette | None = None
+    warnings: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """Returns one sentence for the log of a training."""
@@ -156,6 +160,7 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
         _sentence(records, source, target, fed, channels[1]),
         records.notes,
         palette,
+        tuple(_numbers(config, source, target)),
     )
 
 
@@ -262,6 +267,26 @@ def _palette(records: Records, side: int, channels: int) -> Palette:
                 continue  # it is named when its turn comes
 
     return palettes.collect(maps())
+
+
+def _numbers(config: DataConfig, source: list[Side], target: list[Side]) -> Iterator[str]:
+    """Yields a sentence where numbers are not those of their depth and nobody said what they are."""
+    free = [numbers is None for numbers in config.numbers]
+    first = free[0] and config.source_labels == "none"
+    found = [
+        [(extent_of(over_white(image).pixels), path) for image, path in side] if asked else []
+        for side, asked in ((source, first), (target, free[1] and target is not source))
+    ]
+    options = advice(*([extent for extent, _ in side] for side in found))
+    if not options:
+        return
+    outside = [(extent, path) for side in found for extent, path in side if extent.sound(None)]
+    extent, path = max(outside, key=lambda each: (not each[0].fits(), each[0].high - each[0].low))
+    range_ = "0 to 65535" if extent.depth == "uint16" else "0 to 1"
+    yield (
+        f"{display_path(path)} has values from {extent.words()}, and black to white is {range_} in "
+        f"{extent.depth}; {options} says what they are in all of your pictures, and data check names them."
+    )
 
 
 def _sentence(records: Records, source: list[Side], target: list[Side], fed: int, made: int) -> str:

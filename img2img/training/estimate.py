@@ -43,6 +43,7 @@ def estimate(experiment: Experiment) -> Iterator[str]:
         data, missing = None, error
     if data is not None:
         yield f"Data: {data.describe()}."
+        yield from data.warnings
         world = settings.devices * settings.nodes
         parts = stages(settings, len(data.train), world)
         yield from filter(None, (part.idleness() for part in parts))

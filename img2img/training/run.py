@@ -171,6 +171,8 @@ class _Run:
             )
             for sentence in (f"Data: {self.data.describe()}.", *self.data.notes):
                 self.watch.say(sentence)
+            for sentence in self.data.warnings:
+                self.watch.warn(sentence)
             self.method: Method = cls(experiment.method, self.data.source_channels, self.data.target_channels)
             for note in self.method.notes:
                 self.watch.say(note)
