@@ -33,7 +33,8 @@ from img2img.types import ValueRange
 from img2img.weights import find_model
 
 Alpha = Literal["model", "bicubic", "drop"]
-_NEAR, _FEW, _LITTLE = 0.01, 0.01, 1 / 128  # of the range, of the values, of the range
+_NEAR, _FEW = 0.01, 0.01  # of a range, of the values in a picture
+_LEVELS = 64  # in a range that nobody means who stores 0 to 1
 
 
 def load_model(
@@ -415,7 +416,7 @@ def _misfits(parts: Sequence[Pixels], numbers: ValueRange) -> list[str]:
     trained = f"the model was trained on {words(numbers)} (data.range)"
     if share > _FEW:
         return [f"{share:.1%} of the values ({words(found)}) lie outside, where {trained}; they were limited"]
-    if high - low < _LITTLE:
+    if -_NEAR < found.low < found.high < 1 + _NEAR and numbers.high - numbers.low > _LEVELS:
         return [f"the values are {words(found)} only, and {trained}: is this picture of the same kind?"]
     return []
 

@@ -296,6 +296,24 @@ def test_lab_of_both_kinds() -> None:
     assert "16 bits" in deep.warnings[0]
 
 
+@pytest.mark.parametrize(("bits", "code"), [(16, "i2"), (32, "i4"), (8, "i1")])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_whole_numbers_below_zero_are_read_as_they_are(bits: int, code: str, order: str) -> None:
+    """Hounsfield units, as scanners export them."""
+    reach = 100 if bits == 8 else 1000
+    values = np.linspace(-reach, 1.2 * reach, 33 * 47).astype(order + code)
+    image = decode(tiff_file(grey(BITS=bits, SAMPLE_FORMAT=2), values.tobytes(), order=order))
+    assert image.pixels.dtype == np.float32
+    np.testing.assert_array_equal(image.pixels.ravel(), values.astype(np.float32))
+    assert f"signed {bits}-bit numbers (-{reach} to " in image.warnings[0]
+
+
+def test_whole_numbers_that_floats_do_not_hold_are_refused() -> None:
+    values = np.full(33 * 47, -(2**31), "<i4")
+    with pytest.raises(ImageFormatError, match="-16777216 to 16777216 are read"):
+        decode(tiff_file(grey(BITS=32, SAMPLE_FORMAT=2), values.tobytes()))
+
+
 # Cost is bounded by the file
 
 

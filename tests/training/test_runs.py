@@ -451,3 +451,60 @@ def test_a_folder_of_something_else_is_left_alone(pairs: Path, tmp_path: Path) -
     with pytest.raises(ConfigError, match="is not empty, and holds no run; another -o starts a new one"):
         go(pairs, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+# --- numbers that are measurements
+
+
+def measured(folder: Path, count: int, low: float, high: float, dtype: str, bad: float | None = None) -> Path:
+    """Writes side-by-side pictures in numbers of their own, of which one may hold a value without meaning."""
+    for number in range(count):
+        draw_pairs(folder, 0)
+        pixels = np.random.default_rng(number).uniform(low, high, (32, 64, 1))
+        if bad is not None and number == 1:
+            pixels[3, 3] = bad
+        write_image(Image(pixels.astype(dtype)), folder / f"m{number:02}.tif")
+    return folder
+
+
+@pytest.mark.parametrize(("high", "dtype"), [(4095, "uint16"), (255, "float32")])
+def test_a_range_is_learnt_stored_and_used(tmp_path: Path, high: int, dtype: str) -> None:
+    data, notes = measured(tmp_path / "data", 4, 0, high, dtype), Notes()
+    sets = ["steps=2", f"data.range=[0,{high}]", "validate_every=2", "data.workers=0"]
+    go(data, tmp_path / "run", *sets, watch=notes)
+    assert not notes.warned
+    errors = [line["l1"] for line in lines(tmp_path / "run") if "l1" in line]
+    assert all(error < 1 for error in errors)
+    translate = load_model(tmp_path / "run" / "last.safetensors", device="cpu")
+    assert translate.info.range == translate.info.target_range == (0, high)
+    made = translate(np.full((32, 32, 1), high / 2, dtype))
+    assert made.dtype == dtype and made.min() >= 0 and 0.2 * high < made.mean() < 0.8 * high
+
+
+def test_numbers_outside_of_their_depth_are_warned_of_without_data_check(tmp_path: Path) -> None:
+    notes = Notes()
+    go(measured(tmp_path / "data", 4, -800, 900, "float32"), tmp_path / "run", "steps=1", watch=notes)
+    (warning,) = notes.warned
+    assert ".tif" in warning and "--set data.range=[-800,900]" in warning
+
+
+def test_one_value_of_1e38_neither_ends_nor_spoils_a_run(tmp_path: Path) -> None:
+    notes, data = Notes(), measured(tmp_path / "data", 6, 0, 1, "float32", bad=1e38)
+    go(data, tmp_path / "run", "steps=4", "data.workers=0", "data.validation_fraction=0", watch=notes)
+    assert [text for text in notes.warned if "m01.tif" in text and "1e+38" in text]
+    load_model(tmp_path / "run" / "last.safetensors", device="cpu")
+
+
+def test_a_network_that_is_not_finite_is_not_written_without_a_word(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running._Run, "_check_finite", lambda run: _spoil(run.method))
+    notes = Notes()
+    go(pairs, tmp_path / "run", "steps=2", watch=notes)
+    assert any("not finite" in text and "last" in text for text in notes.warned)
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def _spoil(method: torch.nn.Module) -> None:
+    with torch.no_grad():
+        next(method.parameters()).fill_(torch.inf)
