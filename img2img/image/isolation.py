@@ -24,11 +24,8 @@ import json
 import logging
 import math
 import os
-import queue
-import re
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
@@ -43,12 +40,12 @@ if TYPE_CHECKING:
     from img2img.image.image import Pixels
     from img2img.image.limits import Limits
 
-_KINDS: dict[str, type[ImageReadError]] = {
+KINDS: dict[str, type[ImageReadError]] = {
     "read": ImageReadError,
     "format": ImageFormatError,
     "limit": ImageLimitError,
 }
-_SERVE = "from img2img.image.isolation import serve; serve()"
+_SERVE = "from img2img.image.worker import serve; serve()"
 _WALL_FACTOR = 20  # times the processor time that a decoder may wait for a busy machine
 _STALLED = 50  # looks at a worker without any processor time of it in between: 10 s asleep
 _POLL = 0.2  # seconds
@@ -57,13 +54,10 @@ _GRACE = 0.7  # seconds that a file in work still has when the run shall end
 _MAX_IDLE = 16  # as many threads as a run has at most
 _MAX_FILES = 1000  # a worker answers before it is replaced: decoders may leak
 _MAX_TEXT = 2**24  # bytes of an answer beside its arrays
-_MAX_PRINTED = 2**24  # bytes
 _PIPE = 2**20  # bytes
-_LONGEST = 200  # characters of a complaint that are shown
-_HERE = b"\0img2img worker\0"  # what a worker says first; Python's start-up may print before
-_BLOCKS = ("icc", "exif", "xmp")  # of a header that decoding may fill in
-_LOG_PREFIX = re.compile(r"^\[[^\]]*\] \w+ \S+:\d+ \w+ ")  # OpenCV's, before what the library said
-_TOO_MUCH = "decoding it takes more memory than a picture of its size and a file of its length may take"
+HERE = b"\0img2img worker\0"  # what a worker says first; Python's start-up may print before
+BLOCKS = ("icc", "exif", "xmp")  # of a header that decoding may fill in
+TOO_MUCH = "decoding it takes more memory than a picture of its size and a file of its length may take"
 
 _logger = logging.getLogger(__name__)
 
@@ -103,7 +97,7 @@ def decode(data: bytes, source: Format, header: Header, limits: Limits) -> Raste
     finally:
         _give_back(process, keep)
     if "error" in answer:
-        raise _KINDS[answer["kind"]](answer["error"])
+        raise KINDS[answer["kind"]](answer["error"])
     header.warnings += answer["warnings"]
     header.width, header.height = answer["width"], answer["height"]
     for name, block in answer["blocks"].items():
@@ -174,12 +168,12 @@ class _Process:
         late.start()
         try:
             seen = b""
-            while not seen.endswith(_HERE):
+            while not seen.endswith(HERE):
                 byte = self._from.read(1)
                 if not byte:
                     self.end()
                     raise OSError("it ended before it was ready")
-                seen = (seen + byte)[-len(_HERE) :]
+                seen = (seen + byte)[-len(HERE) :]
         finally:
             late.cancel()
 
@@ -199,8 +193,8 @@ class _Process:
         watch = threading.Thread(target=self._watch, args=(finished, request), daemon=True)
         watch.start()
         try:
-            _send(self._to, request, [data])
-            answer = _receive(self._from)
+            send(self._to, request, [data])
+            answer = receive(self._from)
             if answer is None:
                 raise EOFError
             arrays = [
@@ -208,7 +202,7 @@ class _Process:
             ]
         except (OSError, EOFError, ValueError, TypeError) as error:
             reason = self._ended_for or "its decoder crashed; the file is broken or was made to do that"
-            kind = ImageLimitError if reason == _TOO_MUCH else ImageReadError
+            kind = ImageLimitError if reason == TOO_MUCH else ImageReadError
             raise kind(reason) from error
         finally:
             finished.set()
@@ -240,7 +234,7 @@ class _Process:
                         f"{request['size']:,} bytes may take, or stood still; it was given up"
                     )
                 elif process.memory_info().rss - held > request["memory"]:
-                    reason = _TOO_MUCH
+                    reason = TOO_MUCH
                 elif stop_at is not None and now > stop_at:
                     reason = "the run was ended while it was decoded"
                 else:
@@ -333,7 +327,8 @@ if hasattr(os, "register_at_fork"):
 # --- what both sides speak: a length, JSON, then bytes whose number the JSON tells
 
 
-def _send(to: IO[bytes], message: dict[str, Any], blocks: list[Any]) -> None:
+def send(to: IO[bytes], message: dict[str, Any], blocks: list[Any]) -> None:
+    """Sends a message, and the bytes of `blocks` behind it."""
     text = json.dumps(message).encode()
     for block in (len(text).to_bytes(8, "big"), text, *blocks):
         view = memoryview(block).cast("B")
@@ -341,18 +336,19 @@ def _send(to: IO[bytes], message: dict[str, Any], blocks: list[Any]) -> None:
             view = view[to.write(view) :]
 
 
-def _receive(source: IO[bytes]) -> dict[str, Any] | None:
-    size = _bytes(source, 8)
+def receive(source: IO[bytes]) -> dict[str, Any] | None:
+    """Returns the next message, or None when none comes any more."""
+    size = read(source, 8)
     if size is None:
         return None
     length = int.from_bytes(size, "big")
     if length > _MAX_TEXT:
         return None
-    text = _bytes(source, length)
+    text = read(source, length)
     return None if text is None else json.loads(bytes(text))
 
 
-def _bytes(source: IO[bytes], size: int) -> bytearray | None:
+def read(source: IO[bytes], size: int) -> bytearray | None:
     """Returns just `size` bytes, or None when there are not so many."""
     result = bytearray(size)
     return result if _fill(source, memoryview(result)) else None
@@ -384,118 +380,3 @@ def _widen(*pipes: IO[bytes]) -> None:
         for pipe in pipes:
             with contextlib.suppress(OSError):
                 fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
-
-
-# --- the worker
-
-
-def serve() -> None:
-    """Answers requests on the standard streams; ends the process when there are no more."""
-    from img2img.image import opencv
-
-    opencv.let_speak()
-    _limit("FSIZE", _MAX_PRINTED)
-    requests = os.fdopen(os.dup(0), "rb", buffering=0)
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    waiting: queue.SimpleQueue[tuple[dict[str, Any], bytes]] = queue.SimpleQueue()
-
-    def listen() -> None:
-        """Reads requests, and ends this process with the one that sends them, whatever it is doing."""
-        while (request := _receive(requests)) is not None:
-            data = _bytes(requests, request["size"])
-            if data is None:
-                break
-            waiting.put((request, bytes(data)))
-            del data
-        os._exit(0)
-
-    with tempfile.TemporaryFile() as printed:
-        os.dup2(printed.fileno(), 1)  # decoders write where they like
-        os.dup2(printed.fileno(), 2)
-        answers.write(_HERE)
-        threading.Thread(target=listen, daemon=True).start()
-        while True:
-            request, data = waiting.get()
-            os.lseek(printed.fileno(), 0, os.SEEK_SET)
-            os.ftruncate(printed.fileno(), 0)
-            _limit("CPU", int(time.process_time() + request["seconds"]) + 2)
-            answer, arrays = _answer(request, data, printed.fileno())
-            del data
-            _send(answers, answer, [np.ascontiguousarray(array) for array in arrays])
-            del arrays
-
-
-def _limit(name: str, most: int) -> None:
-    """Sets a limit on what this process may take, where the system has it; what is beyond ends it."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    number = getattr(resource, f"RLIMIT_{name}")
-    _, hard = resource.getrlimit(number)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(number, (most if hard < 0 else min(most, hard), hard))
-
-
-def _answer(request: dict[str, Any], data: bytes, printed: int) -> tuple[dict[str, Any], list[Pixels]]:
-    from img2img.image.formats import FORMATS
-
-    source = next(f for f in FORMATS if f.name == request["format"])
-    try:
-        with _memory(request["memory"]):
-            header = source.probe(data)
-            before = {name: getattr(header, name) for name in _BLOCKS}
-            raster = source.decode(data, header)
-        complaint = _complaint(printed, source.harmless)
-        if complaint is not None:
-            raise ImageReadError(f"the image data is broken; its decoder says: {complaint}")
-    except ImageError as error:
-        kind = next(name for name, cls in reversed(_KINDS.items()) if isinstance(error, cls))
-        return {"error": error.reason, "kind": kind}, []
-    except MemoryError:
-        return {"error": _TOO_MUCH, "kind": "limit"}, []
-    except Exception as error:  # noqa: BLE001  whatever it is, it is about this file
-        return {"error": f"the image data is truncated or broken ({error})", "kind": "read"}, []
-    arrays = [raster.pixels] if raster.alpha is None else [raster.pixels, raster.alpha]
-    return {
-        "arrays": [(array.shape, array.dtype.str) for array in arrays],
-        "warnings": header.warnings[request["known"] :],
-        "width": header.width,
-        "height": header.height,
-        "blocks": {
-            name: block.hex()
-            for name in _BLOCKS
-            if (block := getattr(header, name)) is not None and block != before[name]
-        },
-    }, arrays
-
-
-@contextlib.contextmanager
-def _memory(size: int) -> Any:
-    """Lets this process take no more than `size` bytes beside what it has, where that can be said."""
-    if sys.platform != "linux":
-        yield
-        return
-    import resource
-
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-        now = int(file.read().split()[0]) * resource.getpagesize()
-    _limit("AS", now + size + 2**28)  # what threads of decoders reserve and never touch
-    try:
-        yield
-    finally:
-        _limit("AS", resource.getrlimit(resource.RLIMIT_AS)[1])
-
-
-def _complaint(printed: int, harmless: re.Pattern[str] | None) -> str | None:
-    """Returns the first line that a decoder printed and that is not harmless."""
-    size = os.lseek(printed, 0, os.SEEK_CUR)
-    if not size:
-        return None
-    os.lseek(printed, 0, os.SEEK_SET)
-    text = os.read(printed, 2**16).decode("utf-8", "replace")
-    for line in text.splitlines():
-        line = _LOG_PREFIX.sub("", line.strip())
-        if line and not (harmless and harmless.search(line)):
-            return line[:_LONGEST]
-    return None

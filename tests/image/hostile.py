@@ -15,7 +15,7 @@ from img2img.image import formats, isolation
 from img2img.image.formats.base import Format, Header, Raster
 
 MAGIC = b"HOSTILE "
-SERVE = "import tests.image.hostile as h; h.install(); h.isolation.serve()"
+SERVE = "import tests.image.hostile as h; h.install(); h.worker.serve()"
 
 
 def decode(data: bytes, header: Header) -> Raster:
