@@ -15,7 +15,7 @@ from img2img.image import formats, isolation
 from img2img.image.formats.base import Format, Header, Raster
 
 MAGIC = b"HOSTILE "
-SERVE = "import tests.image.hostile as h; h.install(); h.worker.serve()"
+SERVE = "import tests.image.hostile as h, img2img.image.worker as w; h.install(); w.serve()"
 
 
 def decode(data: bytes, header: Header) -> Raster:

@@ -43,6 +43,9 @@ def _formats(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module", autouse=True)
 def _workers() -> Iterator[None]:
     isolation._end_all()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(isolation, "_SERVE", hostile.SERVE)
+        isolation._Process()  # or what follows would happen in this process
     yield
     isolation._end_all()
 
