@@ -402,3 +402,44 @@ def test_no_error_of_an_image_is_outside_the_tree(test_data: Path) -> None:
                 read_image(path)
             except ImageError as error:
                 assert error.path == path
+
+
+# --- numbers of their own, and runs that go on
+
+
+@pytest.mark.parametrize(
+    ("prefix", "inner", "advice"),
+    [("02", ".", "data.range"), ("02", "hu", "data.range"), ("26", ".", "data.range=[0,4095]")],
+)
+def test_data_check_says_which_range_is_missing(case: Case, prefix: str, inner: str, advice: str) -> None:
+    folder = case(prefix) / inner
+    result = img2img("data", "check", "--paired", folder / "A", folder / "B")
+    assert advice in result.output.replace(" ", "").replace("\n", "")
+    assert "one colour only" not in result.output
+
+
+def test_data_check_names_a_picture_without_data(case: Case) -> None:
+    result = img2img("data", "check", "--aligned", case("A08") / "one_1e38")
+    assert "1e+38" in result.output
+
+
+@pytest.mark.slow
+def test_one_absurd_value_does_not_spoil_the_model(case: Case, tmp_path: Path) -> None:
+    sets = ("steps=24", "save_every=3", "sample_every=0", "validate_every=0", "threads=1", "workers=0")
+    options = [part for each in sets for part in ("--set", each)]
+    run = tmp_path / "run"
+    result = img2img("train", "smoke_pix2pix", "--aligned", case("A08") / "one_1e38", "-o", run, *options)
+    assert "1e+38" in result.stderr
+    assert img2img("model", "info", run / "last.safetensors").exit_code == 0
+
+
+@pytest.mark.slow
+def test_a_run_beyond_its_schedule_learns_or_says_that_it_does_not(case: Case, tmp_path: Path) -> None:
+    folder, run = case("01"), tmp_path / "run"
+    schedule = "schedule={kind: linear, constant_epochs: 1, decay_epochs: 1}"
+    sets = ("steps=null", "epochs=2", schedule, "precision=fp32", "threads=1")
+    options = [part for each in sets for part in ("--set", each)]
+    pairs = ("--paired", folder / "A", folder / "B")
+    assert img2img("train", "smoke_pix2pix", *pairs, "-o", run, *options).exit_code == 0
+    result = img2img("train", "--resume", run, "--set", "epochs=6")
+    assert "nothing will be learned" in result.stderr and "schedule.decay_epochs" in result.stderr
