@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 
 import numpy as np
@@ -93,3 +94,17 @@ def _order(
         for y in range(samplings[c][1])
         for x in range(samplings[c][0])
     ]
+
+
+# smooth(3, height=40, width=56) in arithmetic coding, which neither Pillow nor OpenCV writes
+ARITHMETIC = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAgGBgcGBQgHBwcJCQgKDBQNDAsLDBkSEw8UHRofHh0aHBwgJC4nICIsIxwcKDcpLDAx"
+    "NDQ0Hyc5PTgyPC4zNDL/2wBDAQkJCQwLDBgNDRgyIRwhMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIyMjIy"
+    "MjIyMjIyMjL/yQARCAAoADgDASIAAhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwDSjC3ffUX8oSOSUwRFuDGyRUUpHs2R"
+    "B+L1xMx/7OUc75cH9uu0YkGvPHa3U9xhvyDD1tb9fwV2rWZnMGecywauN2lHjgjTUWLx/eo4MZEpSN3kJJOq0h7dC5mghZo0M+H4"
+    "awazCL+gZjr+82Q46pYGJRcclxVCX0i2JH+VIHcK/qo2tzVhUlw4vXbodqeG0QemlOX5FlCUoKdAJCJLDQIhg/kybdeu5eZbBCqT"
+    "ZxT0WcwIICBGLf8AxqQtDk8biP8ANoxzObcpMlJgZ+pyxd7II/MpMP4AtDsTBHOoGy5kmpGM+vWHpNPljZ2xvh3hpCg5RArAbyrw"
+    "F4Tj874ftdtjYR4d0N2GvsqYrXZinNgzxfK7dV/4vTxi4Zr8JKsXPWrVeA6Egl3NvReW0P0lKZC9kAhazM0fhv2+OTGS693CKJsd"
+    "xrHcJ96H4DaWQ4s+t5NwGnmYwwnDWq++McRG5d7y76SDe6PqNMlUiJAT5cZFEQdfJw726uwqpIfZ07wAQCsmtsmVroGXWhuAr3T/"
+    "2Q=="
+)

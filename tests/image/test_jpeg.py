@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from jpegs import flat_blocks, segment
+from jpegs import ARITHMETIC, flat_blocks, segment
 from pictures import from_pillow, jpeg_with, smooth
 from PIL import Image as Pillow
 
@@ -197,6 +197,18 @@ def test_a_lossless_jpeg_is_read_without_loss() -> None:
     np.testing.assert_array_equal(decode(data).pixels, pixels)
     with pytest.raises(ImageReadError):
         decode(data[: len(data) // 2] + b"\xff\xd9")
+
+
+def test_arithmetic_coding_is_read_and_no_part_of_it_taken_for_the_whole() -> None:
+    """Its decoders go on with zeros where data run out, without a word."""
+    image = decode(ARITHMETIC)
+    np.testing.assert_allclose(image.pixels.astype(int), smooth(3, height=40, width=56), atol=40)
+    assert image.warnings == ()
+    scan = ARITHMETIC.index(b"\xff\xda")
+    for cut in range(scan + 20, len(ARITHMETIC) - 12, 20):
+        for end in (b"", b"\xff\xd9"):
+            with pytest.raises(ImageReadError):
+                decode(ARITHMETIC[:cut].rstrip(b"\xff") + end)
 
 
 # what takes long

@@ -29,6 +29,7 @@ from img2img.image.opencv import AS_STORED, RGB_AS_STORED, decode_array, encode_
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
 _LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
+_ARITHMETIC = frozenset((0xC9, 0xCA, 0xCB))
 _APP0, _HUFFMAN, _START, _END, _SCAN, _QUANTIZATION, _ADOBE = 0xE0, 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xEE
 _NOT_FOR_DECODERS = frozenset((*range(0xE0, 0xF0), 0xFE)) - {_ADOBE}
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)  # the others stand alone or are data
@@ -191,7 +192,10 @@ def decode(data: bytes, header: Header) -> Raster:
     scans = _scans(data, layout.scan, _MAX_SCANS + 1 if in_parts else 1)
     if in_parts:
         _check_scans(data, scans, header)
-    pixels = _decoded(_stream(data, scans, header), header)
+    stream = _stream(data, scans, header)
+    pixels = _decoded(stream, header)
+    if layout.frame in _ARITHMETIC:
+        _check_arithmetic(stream, pixels, header)
     if header.channels == 4:
         header.warnings.append("the CMYK picture was converted to RGB without its colour profile")
     return Raster(pixels)
@@ -361,6 +365,22 @@ def _without_zeros(stream: bytes, end: int, header: Header) -> Pixels:
     except ValueError:
         return pixels
     raise ImageReadError("the JPEG file is broken: zeros stand where the end of its picture was")
+
+
+def _check_arithmetic(stream: bytes, pixels: Pixels, header: Header) -> None:
+    """Refuses a picture of arithmetic coding whose data ran out: decoders go on with zeros, as they have to.
+
+    Encoders leave out zeros at the end, but not many. To a complete picture it makes no difference what comes
+    behind those.
+    """
+    first = len(header.details.head)
+    end = next((start - 4 for marker, start, _ in _segments(stream, first) if marker == _END), None)
+    if end is None or _is_isolated(header):
+        raise ImageReadError("the JPEG file is truncated, or of a kind of arithmetic coding that is not read")
+    longer = b"".join((stream[:end], bytes(4), b"\x5a\x93" * 64, stream[end:]))
+    colours = "GRAY" if header.channels == 1 else "RGB"
+    if not np.array_equal(simplejpeg.decode_jpeg(longer, colours, strict=False), pixels):
+        raise ImageReadError("the JPEG file is truncated or broken: its picture data end too early")
 
 
 def _strictly(stream: bytes, header: Header) -> Pixels:
