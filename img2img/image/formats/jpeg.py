@@ -8,63 +8,47 @@ that part, and must then be content.
 
 from __future__ import annotations
 
-import re
 import struct
 import threading
-from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import chain, islice
 
 import cv2
 import numpy as np
 import simplejpeg
 
-from img2img.errors import ImageFormatError, ImageLimitError, ImageReadError
+from img2img.errors import ImageFormatError, ImageReadError
 from img2img.image.formats import jpeg_metadata
 from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
+from img2img.image.formats.jpeg_parts import (
+    ADOBE,
+    APP0,
+    ARITHMETIC,
+    END,
+    FRAMES,
+    LOSSLESS,
+    MAX_SCANS,
+    PROGRESSIVE,
+    QUANTIZATION,
+    SCAN,
+    START,
+    Layout,
+    check_quantization,
+    check_scans,
+    check_zeros,
+    scans_of,
+    segments,
+)
 from img2img.image.image import Image, Pixels
 from img2img.image.opencv import AS_STORED, RGB_AS_STORED, decode_array, encode_array, split_bgra
 
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
-_LOSSLESS = frozenset((0xC3, 0xC7, 0xCB, 0xCF))
-_ARITHMETIC = frozenset((0xC9, 0xCA, 0xCB))
-_APP0, _HUFFMAN, _START, _END, _SCAN, _QUANTIZATION, _ADOBE = 0xE0, 0xC4, 0xD8, 0xD9, 0xDA, 0xDB, 0xEE
-_NOT_FOR_DECODERS = frozenset((*range(0xE0, 0xF0), 0xFE)) - {_ADOBE}
-_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)  # the others stand alone or are data
+_NOT_FOR_DECODERS = frozenset((*range(0xE0, 0xF0), 0xFE)) - {ADOBE}
 _TRANSFORMS = {3: (0, 1), 4: (0, 2)}  # of colours, in the Adobe segment; the last is the usual one
-_LOST, _SIXTEEN_ZEROS = bytes(16), 0xF0
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _SAMPLING = {"4:2:0": 0x221111, "4:2:2": 0x211111, "4:4:4": 0x111111}
 _SAMPLINGS_OF_LUMA = frozenset(((1, 1), (2, 1), (2, 2), (1, 2), (4, 1), (1, 4)))
-_MAX_SEGMENTS = 50_000  # those of 16 MiB of metadata are 300
-_MAX_SCANS = 1000
-_MAX_SCANNED = 5 * 10**9  # pixels times scans: a few seconds; 20 scans of 200 megapixels pass
 _COMPLAINT = "the JPEG file is truncated or broken; its decoder says: "
-_FREE_COEFFICIENTS, _COEFFICIENTS_PER_BYTE = 2**28, 256  # bytes of memory for a picture in several scans
 _KEEP = 64 * 2**20  # bytes of scratch memory that a thread keeps between pictures
 
 _scratch = threading.local()
-
-
-@dataclass
-class _Layout:
-    """What decoding has to know of the header.
-
-    Attributes:
-        frame: Which kind of JPEG this is, as the marker of its frame says.
-        samplings: Factors across and down of each component.
-        identifiers: Numbers of the components.
-        head: The part of the file before the first scan, as the decoder gets it.
-        scan: Where the first scan starts in the file, at its marker.
-    """
-
-    frame: int
-    samplings: list[tuple[int, int]]
-    identifiers: frozenset[int]
-    head: bytes = b""
-    scan: int = 0
 
 
 def matches(data: bytes) -> bool:
@@ -77,31 +61,31 @@ def probe(data: bytes) -> Header:
     header: Header | None = None
     head, said = [data[:2]], []
     junk, at, adobe = 0, 2, None
-    for marker, start, stop in _segments(data, 2):
+    for marker, start, stop in segments(data, 2):
         junk += len(data[at : start - 4].rstrip(b"\xff")) if start - 4 > at else 0
         at = stop
-        if marker in (_SCAN, _END):
+        if marker in (SCAN, END):
             break
         if stop > len(data):
             raise ImageReadError("the JPEG file is truncated: it ends within its header")
         segment = data[start - 4 : stop]
-        if marker == _START:
+        if marker == START:
             raise ImageReadError("the JPEG file is broken: a second picture starts within its header")
-        if marker in _FRAMES and header is None:
+        if marker in FRAMES and header is None:
             header = _frame(marker, segment[4:])
-        elif marker == _QUANTIZATION:
-            _check_quantization(segment[4:])
-        elif marker == _ADOBE and segment[4:9] == b"Adobe" and len(segment) >= 16:
+        elif marker == QUANTIZATION:
+            check_quantization(segment[4:])
+        elif marker == ADOBE and segment[4:9] == b"Adobe" and len(segment) >= 16:
             adobe = len(head)
         if marker in jpeg_metadata.MARKERS:
             said.append((marker, segment[4:]))
-        if marker == _APP0 and segment[4:9] == b"JFIF\0":
+        if marker == APP0 and segment[4:9] == b"JFIF\0":
             segment = _JFIF  # all that a decoder takes from it is that it is there
         if marker not in _NOT_FOR_DECODERS or segment is _JFIF:
             head.append(segment)
     else:
         raise ImageReadError("the JPEG file is truncated: it ends before any picture data")
-    if marker == _END:
+    if marker == END:
         raise ImageReadError("the JPEG file holds no picture data")
     if header is None:
         raise ImageReadError("the JPEG file names no size for its picture")
@@ -114,30 +98,6 @@ def probe(data: bytes) -> Header:
         header.warnings.append(f"its header holds {junk:,} bytes that belong to nothing and were skipped")
     header.details.head, header.details.scan = b"".join(head), start - 4
     return header
-
-
-def _segments(data: bytes, at: int) -> Iterator[tuple[int, int, int]]:
-    """Yields marker, start and stop of the content of each segment from `at` to the end of the picture.
-
-    What lies between them (picture data, fill bytes, junk) is skipped. Those of the start and end markers are
-    empty, four bytes behind the marker like all others.
-    """
-    for _ in range(_MAX_SEGMENTS):
-        match = _MARKER.search(data, at)
-        if match is None:
-            return
-        marker, at = match[1][0], match.end()
-        if marker in (_START, _END):
-            yield marker, at + 2, at + 2
-            if marker == _END:
-                return
-            continue
-        length = int.from_bytes(data[at : at + 2], "big")
-        if length < 2:
-            raise ImageReadError("the JPEG file is broken: the length of a segment is impossible")
-        yield marker, at + 2, at + length
-        at += length
-    raise ImageReadError(f"the JPEG file has more than {_MAX_SEGMENTS:,} segments")
 
 
 def _frame(marker: int, body: bytes) -> Header:
@@ -157,22 +117,10 @@ def _frame(marker: int, body: bytes) -> Header:
         )
     lines = [body[at : at + 3] for at in range(6, 6 + 3 * components, 3)]
     header = Header(width, height, components)
-    header.details = _Layout(
+    header.details = Layout(
         marker, [(line[1] >> 4, line[1] & 15) for line in lines], frozenset(line[0] for line in lines)
     )
     return header
-
-
-def _check_quantization(body: bytes) -> None:
-    """Refuses tables with zeros, which no encoder writes: they make parts of the picture vanish."""
-    at = 0
-    while at < len(body):
-        size = 64 * (1 + (body[at] >> 4))
-        table = body[at + 1 : at + 1 + size]
-        steps = table if size == 64 else [a | b for a, b in zip(table[::2], table[1::2], strict=False)]
-        if 0 in steps:
-            raise ImageReadError("the JPEG file is broken: a quantization table holds zeros")
-        at += 1 + size
 
 
 def _is_isolated(header: Header) -> bool:
@@ -187,107 +135,18 @@ def _is_isolated(header: Header) -> bool:
 
 def decode(data: bytes, header: Header) -> Raster:
     """Decodes the picture; CMYK becomes RGB."""
-    layout: _Layout = header.details
-    in_parts = layout.frame in _PROGRESSIVE or data[layout.scan + 4] < len(layout.samplings)
-    scans = _scans(data, layout.scan, _MAX_SCANS + 1 if in_parts else 1)
+    layout: Layout = header.details
+    in_parts = layout.frame in PROGRESSIVE or data[layout.scan + 4] < len(layout.samplings)
+    scans = scans_of(data, layout.scan, MAX_SCANS + 1 if in_parts else 1)
     if in_parts:
-        _check_scans(data, scans, header)
+        check_scans(data, scans, header)
     stream = _stream(data, scans, header)
     pixels = _decoded(stream, header)
-    if layout.frame in _ARITHMETIC:
+    if layout.frame in ARITHMETIC:
         _check_arithmetic(stream, pixels, header)
     if header.channels == 4:
         header.warnings.append("the CMYK picture was converted to RGB without its colour profile")
     return Raster(pixels)
-
-
-def _scans(data: bytes, at: int, most: int) -> list[tuple[int, int]]:
-    """Returns where the headers of the first scans start and stop, without their markers."""
-    found = ((start, stop) for marker, start, stop in _segments(data, at) if marker == _SCAN)
-    return list(islice(found, most))
-
-
-def _check_scans(data: bytes, scans: list[tuple[int, int]], header: Header) -> None:
-    """Refuses what takes too much work or memory, and pictures that are not all there.
-
-    A file that was cut and then closed with an end marker lacks coefficients, or their last bits, and decodes
-    to a blurred picture without a word from the decoder.
-    """
-    layout: _Layout = header.details
-    samples = header.width * header.height
-    if len(scans) > _MAX_SCANS or len(scans) * samples > _MAX_SCANNED:
-        many = f"more than {_MAX_SCANS:,}" if len(scans) > _MAX_SCANS else f"{len(scans):,}"
-        raise ImageLimitError(
-            f"the picture of {header.width} x {header.height} pixels comes in {many} scans, as files do that "
-            "are made to take long; save it again with another program if you trust it"
-        )
-    widest = max(across * down for across, down in layout.samplings)
-    size = sum(2 * samples * across * down // max(1, widest) for across, down in layout.samplings)
-    if size > _FREE_COEFFICIENTS + _COEFFICIENTS_PER_BYTE * len(data):
-        raise ImageLimitError(
-            f"the file has {len(data):,} bytes and takes {size:,} to decode, as files do that are made to "
-            "fill the memory; save it again without progressive coding if you trust it"
-        )
-    complete: defaultdict[int, set[int]] = defaultdict(set)
-    for start, stop in scans:
-        count = data[start]
-        low, high, bits = data[start + 1 + 2 * count : start + 4 + 2 * count]
-        if layout.frame not in _PROGRESSIVE:
-            low, high, bits = 0, 63, 0
-        if bits & 15 == 0:
-            for component in data[start + 1 : stop - 3 : 2]:
-                complete[component].update(range(low, high + 1))
-    if any(len(complete[component]) < 64 for component in layout.identifiers):
-        raise ImageReadError("the JPEG file is truncated or broken: some scans are missing")
-
-
-def _check_zeros(data: bytes, start: int, stop: int, padded: bool = True) -> None:
-    """Refuses runs of zeros between `start` and `stop` in picture data that no encoder writes.
-
-    Those at the very end count only when they cannot be padding.
-
-    Lost blocks of a disk leave them. A decoder takes them for coefficients, and may come out of them without
-    a word. Zeros that mean "nothing more in this block" to every table of a scan are what white pages are
-    made of.
-    """
-    if data.find(_LOST, start, stop) < 0:
-        return
-    first = {
-        0x00: 0,
-        0x01: 0,
-        0x10: 1,
-        0x11: 0,
-    }  # of each table the symbol whose code is zeros; the usual ones
-    frame, at, meaningful = 0, stop, False  # of the picture data before a segment: where they start, and what
-    for marker, begin, end in chain(_segments(data, 2), [(_END, stop + 4, stop)]):
-        last = min(begin - 4, stop)
-        if meaningful and marker == _END and padded:
-            last = len(data[:last].rstrip(b"\xff").rstrip(b"\0"))
-        if meaningful and data.find(_LOST, max(at, start), last) >= 0:
-            raise ImageReadError("the JPEG file is broken: zeros stand where a part of its picture was")
-        meaningful = False
-        if marker in _FRAMES:
-            frame = marker
-        elif marker == _HUFFMAN:
-            while begin + 17 < end:
-                first[data[begin]] = data[begin + 17]
-                begin += 17 + sum(data[begin + 1 : begin + 17])
-        elif marker == _SCAN:
-            at, meaningful = end, frame < 0xC8 and _zeros_mean_something(data[begin:end], frame, first)
-
-
-def _zeros_mean_something(scan: bytes, frame: int, first: dict[int, int]) -> bool:
-    """Returns whether zeros in the picture data after this header say more than that blocks are flat."""
-    low, high, bits = scan[-3:]
-    if frame not in _PROGRESSIVE:
-        low, high, bits = 0, 0 if frame in _LOSSLESS else 63, 0
-    if bits > 15:  # a refinement holds bits without a code
-        return False
-    for tables in scan[2:-3:2]:
-        mean, others = first.get(tables >> 4, 0), first.get(0x10 | tables & 15, 0)
-        if (low == 0 and mean) or (high and (others & 15 or others == _SIXTEEN_ZEROS)):
-            return True
-    return False
 
 
 def _stream(data: bytes, scans: list[tuple[int, int]], header: Header) -> bytes:
@@ -296,9 +155,9 @@ def _stream(data: bytes, scans: list[tuple[int, int]], header: Header) -> bytes:
     Sequential JPEG has no use for the last three bytes of a scan's header. They are always the same, and some
     programs write others.
     """
-    layout: _Layout = header.details
+    layout: Layout = header.details
     parts, at = [layout.head], layout.scan
-    if layout.frame not in _PROGRESSIVE | _LOSSLESS:
+    if layout.frame not in PROGRESSIVE | LOSSLESS:
         for _, stop in scans:
             if data[stop - 3 : stop] != b"\0\x3f\0":
                 parts += [data[at : stop - 3], b"\0\x3f\0"]
@@ -318,12 +177,12 @@ def _decoded(stream: bytes, header: Header) -> Pixels:
     first = len(header.details.head)
     last = stream.rfind(b"\xff\xd9")
     if last > 0 and stream[last - 1] not in (0, 0xFF):  # looking for the end exactly takes time
-        _check_zeros(stream, first, last)
+        check_zeros(stream, first, last)
         try:
             return _strictly(stream, header)
         except ValueError as error:
             complaint = str(error)
-    end = next((start - 4 for marker, start, _ in _segments(stream, first) if marker == _END), None)
+    end = next((start - 4 for marker, start, _ in segments(stream, first) if marker == END), None)
     if end is None:
         stream, end = stream + b"\xff\xd9", len(stream)
         header.warnings.append("its end marker is missing; the picture is complete")
@@ -349,13 +208,13 @@ def _without_zeros(stream: bytes, end: int, header: Header) -> Pixels:
     content = data.rstrip(b"\0")
     if content.endswith(b"\xff"):  # a zero belongs to it
         content = data[: len(content) + 1]
-    _check_zeros(stream, len(header.details.head), len(content))
+    check_zeros(stream, len(header.details.head), len(content))
     if len(content) == len(data):
         return _strictly(stream, header)
     try:
         pixels = _strictly(content + stream[end:], header)
     except ValueError:
-        _check_zeros(stream, len(content), end, padded=False)
+        check_zeros(stream, len(content), end, padded=False)
         pixels = _strictly(stream, header)
     else:
         header.warnings.append("zeros stand behind the picture, which is complete")
@@ -374,7 +233,7 @@ def _check_arithmetic(stream: bytes, pixels: Pixels, header: Header) -> None:
     behind those.
     """
     first = len(header.details.head)
-    end = next((start - 4 for marker, start, _ in _segments(stream, first) if marker == _END), None)
+    end = next((start - 4 for marker, start, _ in segments(stream, first) if marker == END), None)
     if end is None or _is_isolated(header):
         raise ImageReadError("the JPEG file is truncated, or of a kind of arithmetic coding that is not read")
     longer = b"".join((stream[:end], bytes(4), b"\x5a\x93" * 64, stream[end:]))
