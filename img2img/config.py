@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import re
 from collections.abc import Iterable, Mapping
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from img2img.errors import ConfigError, display_path
 from img2img.files import read_regular
+from img2img.keys import meant, nearest
 
 M = TypeVar("M", bound=BaseModel)
 _QUOTES = "'\""
@@ -251,18 +251,37 @@ def _home(keys: list[str], sections: Mapping[str, Iterable[str]]) -> list[str]:
     if homes:
         return [*homes, *keys]
     names = {name: f"{section}.{name}".lstrip(".") for section, each in sections.items() for name in each}
-    near = difflib.get_close_matches(first, names, n=1)
-    hint = f"did you mean {names[near[0]]!r}?" if near else "`img2img config schema` lists all keys."
+    near = _meant(first, names, names)
+    hint = f"did you mean {near!r}?" if near else "`img2img config schema` lists all keys."
     raise ConfigError(f"there is no key {first!r}; {hint}")
 
 
-def validate(model: type[M], value: object, where: str) -> tuple[M | None, list[str]]:
+def _meant(name: str, own: Mapping[str, str], everywhere: Mapping[str, str]) -> str | None:
+    """Returns the key that somebody means who writes `name`, or None.
+
+    Args:
+        name: It is no key, at least not here.
+        own: The keys of its section as they are to be shown, by their last part.
+        everywhere: Those of all sections.
+    """
+    *_, last = parts = (meant(name) or "").split(".")
+    if len(parts) < 3 and last in own:
+        return own[last]
+    if parts[0] in everywhere or (len(parts) > 1 and parts[1] in everywhere):
+        return ".".join(parts)
+    return everywhere.get(name) or nearest(name, own)
+
+
+def validate(
+    model: type[M], value: object, where: str, everywhere: Mapping[str, str] | None = None
+) -> tuple[M | None, list[str]]:
     """Returns `value` as a `model`, or a sentence for every problem that it has.
 
     Args:
         model: The class of the section.
         value: What the file holds there.
         where: The name of the section, for the sentences.
+        everywhere: The whole keys of all sections by their last part, for what stands in a wrong one.
     """
     if not isinstance(value, dict):
         found = "empty" if value is None else _short(value)
@@ -270,12 +289,12 @@ def validate(model: type[M], value: object, where: str) -> tuple[M | None, list[
     try:
         return model.model_validate(value), []
     except ValidationError as error:
-        return None, [_problem(model, detail, where) for detail in error.errors()]
+        return None, [_problem(model, detail, where, everywhere or {}) for detail in error.errors()]
     except ConfigError as error:  # of a check that names everything itself, and leaves no room for others
         return None, [f"{where}.{line}" for line in str(error).splitlines()]
 
 
-def _problem(model: type[BaseModel], detail: Any, where: str) -> str:
+def _problem(model: type[BaseModel], detail: Any, where: str, everywhere: Mapping[str, str]) -> str:
     """Returns what pydantic found as a sentence."""
     keys, models = _walk(model, detail["loc"])
     place = ".".join([where, *keys] if where else keys)
@@ -283,8 +302,8 @@ def _problem(model: type[BaseModel], detail: Any, where: str) -> str:
     kind, found, context = detail["type"], _short(detail["input"]), detail.get("ctx", {})
     if kind == "extra_forbidden":
         known = {name for each in models for name in each.model_fields}
-        near = difflib.get_close_matches(keys[-1], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are: {', '.join(sorted(known))}."
+        near = _meant(keys[-1], {name: name for name in known}, everywhere)
+        hint = f"did you mean {near!r}?" if near else f"known are: {', '.join(sorted(known))}."
         return f"there is no key {place}; {hint}"
     if kind == "missing":
         return f"{place} is missing."
@@ -298,8 +317,8 @@ def _problem(model: type[BaseModel], detail: Any, where: str) -> str:
         place = f"{place}.{context['discriminator'].strip(_QUOTES)}"
     choices = re.findall(r"'([^']*)'", context.get("expected_tags") or context.get("expected") or "")
     if choices:
-        near = difflib.get_close_matches(found.strip(_QUOTES), choices, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it is one of {', '.join(choices)}."
+        near = nearest(found.strip(_QUOTES), choices)
+        hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(choices)}."
         return f"{place} is {found}; {hint}"
     if kind == "model_type":
         return f"{place} is {found}; it holds keys with values, such as {{name: ...}}."

@@ -22,7 +22,7 @@ LAYERS = [
     ["models", "losses", "metrics", "processors"],
     ["image"],
     ["registry", "config", "fetch", "lock"],
-    ["errors", "types", "files"],
+    ["errors", "types", "files", "keys"],
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 ONLY_IN = {

@@ -327,7 +327,7 @@ def preview(chosen: Chosen, output: Path, samples: int, epochs: int, seed: int |
       img2img data preview configs/mine.yaml -o seen.png
       img2img data preview --aligned facades --set direction=BtoA -o seen.png --epochs 3
     """
-    from img2img.cli.render import say
+    from img2img.cli.render import say, say_warning
     from img2img.data import open_data
     from img2img.data import preview as module
     from img2img.errors import display_path
@@ -339,8 +339,10 @@ def preview(chosen: Chosen, output: Path, samples: int, epochs: int, seed: int |
         config, kind=chosen.kind, scale=chosen.scale, seed=chosen.seed if seed is None else seed
     )
     say(f"{opened.describe()}.")
-    for note in (*opened.notes, *opened.warnings):
+    for note in opened.notes:
         say(note, "yellow")
+    for sentence in opened.warnings:
+        say_warning(sentence)
     write_image(sheet(module.preview(opened.train, samples, epochs), 256), output)
     say(f"Look at {display_path(output)}.")
     return 0

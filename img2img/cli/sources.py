@@ -122,6 +122,7 @@ CONFIG = click.argument(
 def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ...]) -> Chosen:
     from img2img.config import load_yaml, override, validate
     from img2img.data import SOURCES, DataConfig
+    from img2img.data.config import keep_jitter
     from img2img.errors import ConfigError, display_path
 
     set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
@@ -136,8 +137,9 @@ def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ..
     section = dict(tree.get("data", {}))
     if given:
         section = {key: value for key, value in section.items() if key not in SOURCES} | given
-    whole = {"data": section}
+    whole, before = {"data": section}, dict(section)
     override(whole, assignments, {"": (), "data": DataConfig.model_fields})
+    keep_jitter(whole["data"], before, (each.partition("=")[0] for each in assignments))
     config, problems = validate(DataConfig, whole["data"], "data")
     if config is None:
         name = "" if path is None else f"{display_path(path)}: "

@@ -194,13 +194,13 @@ def _initial(value: str) -> str:
 
 def _explain(experiment: Experiment) -> int:
     """Prints the resolved configuration on stdout and the estimates on stderr."""
-    from img2img.cli.render import say
+    from img2img.cli.render import say, say_warning
     from img2img.errors import display_text
     from img2img.training.estimate import estimate
 
     text = experiment.dump()
     click.echo(display_text(text) if sys.stdout.isatty() else text, nl=False)
-    for sentence in estimate(experiment):
+    for sentence in estimate(experiment, say_warning):
         say(sentence)
     return 0
 

@@ -241,6 +241,8 @@ def _sizes(material: Material) -> Iterator[Finding]:
     if material.kind == "super_resolution":
         yield from _patches(material)
         return
+    if config.mismatch is not None:
+        yield Finding("warning", "jitter", config.mismatch)
     if config.load_size is None and config.crop_size is not None:
         small = [
             s

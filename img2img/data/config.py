@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -46,6 +47,7 @@ Size = Annotated[tuple[Side, Side], BeforeValidator(_square)]
 Level = Annotated[float, Field(gt=-1e30, lt=1e30)]  # float32 computes with it
 Numbers = Annotated[tuple[Level, Level], AfterValidator(_ascending)]
 Colour = tuple[int, ...]
+_MOST_JITTER = 1.3  # of load_size to crop_size; the papers have 1.12
 Operation = dict[str, dict[str, Any] | None]
 
 
@@ -145,7 +147,8 @@ class DataConfig(BaseModel):
         JITTERED,
         description="Pictures are resized to this side (or height and width), whatever their proportions, "
         "before the crop; null keeps their own size, and only enlarges what is smaller than the crop. "
-        "Validation resizes the whole picture to crop_size. Not for super-resolution.",
+        "Left out it is 286/256 of crop_size. Validation resizes the whole picture to crop_size. Not for "
+        "super-resolution.",
     )
     crop_size: Size | None = Field(
         CROPPED,
@@ -233,6 +236,15 @@ class DataConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
+    def _jittered(cls, values: Any) -> Any:
+        """Lets load_size follow a crop_size that is given without it."""
+        if isinstance(values, dict) and "load_size" not in values and values.get("images") is None:
+            size = _jitter(values.get("crop_size", CROPPED), CROPPED, JITTERED)
+            return values if size is None else {**values, "load_size": size}
+        return values
+
+    @model_validator(mode="before")
+    @classmethod
     def _plain_palette(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(values.get("palette"), list | tuple):
             colours = [(c,) if isinstance(c, int) else c for c in values["palette"]]
@@ -260,6 +272,7 @@ class DataConfig(BaseModel):
         ):
             raise ValueError(
                 f"crop_size {self.crop_size} is larger than load_size {self.load_size}, from which it is cut"
+                "; set crop_size alone, and load_size follows"
             )
         if self.images is not None and self.target_range is not None:
             raise ValueError("target_range is for two kinds of files; pictures of images have range alone")
@@ -268,6 +281,34 @@ class DataConfig(BaseModel):
         if self.palette is not None and len({len(colour) for colour in self.palette}) != 1:
             raise ValueError("the colours of palette need one length: [r, g, b] each, or one level each")
         return self
+
+    @property
+    def preparation(self) -> str:
+        """What is done to the size of pictures before the network sees them, as a clause; may be empty."""
+        if self.kind == "super_resolution" or self.load_size in (None, self.crop_size):
+            return ""
+        assert self.load_size is not None
+        return f"loaded at {_by(self.load_size)}" + (
+            f", cut to {_by(self.crop_size)}" if self.crop_size else ""
+        )
+
+    @property
+    def mismatch(self) -> str | None:
+        """A sentence where training sees things much larger than validation and use do; None where not."""
+        if self.kind == "super_resolution" or not self.load_size or not self.crop_size:
+            return None
+        ratio = max(load / crop for load, crop in zip(self.load_size, self.crop_size, strict=True))
+        if ratio <= _MOST_JITTER:
+            return None
+        fitting = [
+            side * old // new for side, old, new in zip(self.crop_size, JITTERED, CROPPED, strict=True)
+        ]
+        crop, load = _by(self.crop_size), _by(self.load_size)
+        return (
+            f"training sees cut-outs of {crop} from pictures of {load}, but validation and translate bring "
+            f"the whole picture to {crop}: things will be {ratio:.2g} times smaller there than what was "
+            f"learned. Set load_size={fitting} (or leave it out), or a larger crop_size."
+        )
 
     @property
     def split_fraction(self) -> float:
@@ -290,3 +331,36 @@ class DataConfig(BaseModel):
     def kind(self) -> Kind:
         """What kind of data this is."""
         return next(kind for name, kind in SOURCES.items() if getattr(self, name) is not None)
+
+
+def keep_jitter(section: dict[str, Any], before: Any, keys: Iterable[str]) -> None:
+    """Lets load_size follow where an assignment changed crop_size alone.
+
+    Args:
+        section: The section data; it is changed.
+        before: It before the assignments.
+        keys: What they changed.
+    """
+    given = {key.strip().replace("-", "_").removeprefix("data.") for key in keys}
+    if "crop_size" not in given or "load_size" in given or not isinstance(before, dict):
+        return
+    size = _jitter(section.get("crop_size"), before.get("crop_size", CROPPED), before.get("load_size"))
+    if size is not None:
+        section["load_size"] = size
+
+
+def _jitter(crop: object, old_crop: object, old_load: object) -> list[int] | None:
+    """Returns what load_size becomes when crop_size becomes `crop`; None where one of them is no size."""
+    sizes = []
+    for value in map(_square, (crop, old_crop, old_load)):
+        if not isinstance(value, list | tuple) or len(value) != 2:
+            return None
+        if not all(isinstance(side, int) and side > 0 for side in value):
+            return None
+        sizes.append(value)
+    return [round(load * new / old) for new, old, load in zip(*sizes, strict=True)]
+
+
+def _by(size: tuple[int, int]) -> str:
+    """Returns (height, width) as people write it."""
+    return f"{size[1]} x {size[0]}"

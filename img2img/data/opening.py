@@ -46,7 +46,7 @@ class Data:
         target_channels: Of those that should come out of it.
         description: What was found, in one sentence.
         notes: Sentences about what was left out.
-        warnings: Sentences about numbers that no network can learn from as they are.
+        warnings: Sentences about what will make the model worse than it could be.
         palette: The colours that the channels of one-hot label maps stand for, or None.
     """
 
@@ -157,10 +157,10 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
         dataset(records.validation, records.validation_b, still=True) if records.validation else None,
         fed,
         channels[1],
-        _sentence(records, source, target, fed, channels[1]),
+        "; ".join(filter(None, [_sentence(records, source, target, fed, channels[1]), config.preparation])),
         records.notes,
         palette,
-        tuple(_numbers(config, source, target)),
+        (*_numbers(config, source, target), *filter(None, [config.mismatch])),
     )
 
 

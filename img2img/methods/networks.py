@@ -153,7 +153,7 @@ def require_size(generator: Generator, images: Tensor) -> None:
     smallest = max(generator.minimum_size, step)
     if height % step or width % step or min(height, width) < smallest:
         downs = generator.spec.arguments.get("downs")
-        fewer = f", or give the generator fewer downs than {downs}" if downs else ""
+        fewer = f", or give the generator fewer downs than {downs} (generator.downs)" if downs else ""
         raise ConfigError(
             f"the generator {generator.name} takes images whose sides are multiples of {step}, {smallest} at "
             f"least; they are {width}x{height}. Set data.crop_size to such a size{fewer}."

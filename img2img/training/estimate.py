@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -24,8 +24,12 @@ _PROGRAM = 0.7 * GIB  # what Python, torch and OpenCV take before anything is bu
 _SPARE = 1.1  # what the allocator cannot use
 
 
-def estimate(experiment: Experiment) -> Iterator[str]:
+def estimate(experiment: Experiment, warn: Callable[[str], None] = lambda sentence: None) -> Iterator[str]:
     """Yields sentences on data, length, parameters and memory; nothing is computed, no GPU is needed.
+
+    Args:
+        experiment: What will be trained.
+        warn: Called with each sentence that the run would warn with.
 
     Raises:
         ConfigError: The data or the networks do not fit the configuration.
@@ -43,10 +47,13 @@ def estimate(experiment: Experiment) -> Iterator[str]:
         data, missing = None, error
     if data is not None:
         yield f"Data: {data.describe()}."
-        yield from data.warnings
+        yield from data.notes
+        for sentence in data.warnings:
+            warn(sentence)
         world = settings.devices * settings.nodes
         parts = stages(settings, len(data.train), world)
-        yield from filter(None, (part.idleness() for part in parts))
+        for idle in filter(None, (part.idleness() for part in parts)):
+            warn(idle)
         total = parts[-1].last
         samples = settings.batch_size * world
         epochs = total * samples / len(data.train)

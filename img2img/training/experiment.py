@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validat
 
 from img2img.config import dump_yaml, load_yaml, override, validate
 from img2img.data import SOURCES, DataConfig
+from img2img.data.config import keep_jitter
 from img2img.errors import ConfigError, display_path
 from img2img.methods import MethodConfig, methods
 from img2img.registry import unknown
@@ -115,7 +116,12 @@ def read_experiment(
         ModelError: The weights to start from cannot be opened.
     """
     path = None if config is None else find_config(config)
-    name = "the configuration" if path is None else display_path(path)
+    if path is None:
+        name = "the configuration"
+    elif path.exists() and path.is_relative_to(str(files("img2img.configs"))):
+        name = f"the configuration {path.stem}"  # nobody edits the file where it is installed
+    else:
+        name = display_path(path)
     found = {} if path is None else load_yaml(path)
     if not isinstance(found, dict):
         raise ConfigError(f"{name}: holds no keys; `img2img config init` writes one to start from.")
@@ -127,20 +133,25 @@ def read_experiment(
         if "images" not in source:
             replaced |= {"scales", "scale_choice"}  # they are for sharp pictures
         tree["data"] = {key: value for key, value in others.items() if key not in replaced} | dict(source)
+    own = set(_checked(_completed(_laid_over(tree, defaults or {})))[1])
     # the method first: it decides which keys there are
     assignments = list(assignments)
     names = [each for each in assignments if each.startswith(("method.name=", "name="))]
+    before = _laid_over(tree, defaults or {}).get("data", {})
     for some in (names, [each for each in assignments if each not in names]):
         override(tree, some, _known(_laid_over(tree, defaults or {})))
     adopted = _adopted(tree, method_config(_laid_over(tree, defaults or {})))
     tree = _laid_over(adopted, _laid_over(tree, defaults or {}))
     _settle_length(tree, assignments)
+    if isinstance(tree.get("data"), dict):
+        keep_jitter(tree["data"], before, (each.partition("=")[0] for each in assignments))
     data, method = tree.get("data", {}), tree.get("method")
     if places and isinstance(method, dict) and isinstance(data, dict) and not set(data) & set(SOURCES):
         tree["data"] = data | dict(places.get(str(method.get("name")), {}))
-    experiment, problems = _checked(tree)
-    if experiment is None:
-        raise ConfigError("\n".join(f"{name}: {problem}" for problem in problems))
+    experiment, problems = _checked(_completed(tree))
+    if experiment is None:  # what only an assignment did is no fault of the file
+        lines = [f"{name}: {each}" if each in own or not assignments else each for each in problems]
+        raise ConfigError("\n".join(lines))
     return experiment
 
 
@@ -191,9 +202,10 @@ def _checked(tree: dict[str, Any]) -> tuple[Experiment | None, list[str]]:
         problems.append(f"method.name: {unknown('method', str(section['name']), methods)}")
         del sections["method"]  # without its method nobody knows its keys
     parts: dict[str, Any] = {}
+    everywhere = {name: f"{key}.{name}" for key, model in sections.items() for name in model.model_fields}
     for key, model in sections.items():
         if key in tree:
-            parts[key], more = validate(model, tree[key], key)
+            parts[key], more = validate(model, tree[key], key, everywhere)
             problems += more
         else:
             problems.append(f"the section {key} is missing.")
@@ -204,6 +216,24 @@ def _checked(tree: dict[str, Any]) -> tuple[Experiment | None, list[str]]:
         return None, problems + more
     experiment, more = validate(Experiment, {**parts, "seed": tree.get("seed", 0)}, "")
     return (None if problems else experiment), problems + more
+
+
+def _completed(tree: dict[str, Any]) -> dict[str, Any]:
+    """Returns `tree` with the default below each network or schedule that it names no kind of."""
+    tree = dict(tree)
+    sections: dict[str, type[BaseModel]] = {"method": method_config(tree), "training": TrainingSettings}
+    for key, model in sections.items():
+        section = tree.get(key)
+        if not isinstance(section, dict):
+            continue
+        tree[key] = dict(section)
+        for name, field in model.model_fields.items():
+            value, default = section.get(name), field.default
+            if isinstance(value, dict) and value and isinstance(default, BaseModel):
+                below = default.model_dump(mode="json")
+                if (marks := below.keys() & {"name", "kind"}) and not value.keys() & marks:
+                    tree[key][name] = _laid_over(value, below)
+    return tree
 
 
 def _settle_length(tree: Mapping[str, Any], assignments: Iterable[str]) -> None:

@@ -123,5 +123,6 @@ class TrainingSettings(_Rates):
             if overruled:
                 raise ValueError(f"stages replace {', '.join(overruled)}; give one or the other")
         elif len(given) != 1:
-            raise ValueError("give the length as epochs or as steps" + (", not both" if given else ""))
+            how = ", not both" if given else ": --set epochs=100, or training.epochs in a configuration"
+            raise ValueError(f"give the length as epochs or as steps{how}")
         return self

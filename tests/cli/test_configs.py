@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from pydantic import BaseModel
 
+from img2img import keys
 from img2img.cli.main import cli
 from img2img.config import load_yaml
 from img2img.data import DataConfig
@@ -27,6 +28,7 @@ from img2img.training.starts import PLACES, STARTS
 from img2img.types import Batch
 
 FILES = {"aligned": "facades"}
+ARGUMENTS = ("method.generator.", "method.discriminator.")  # each network has its own
 
 
 def call(*arguments: object) -> tuple[int, str, str]:
@@ -78,12 +80,23 @@ def test_three_mistakes_in_three_sections_are_three_lines() -> None:
         ("data.flip=maybe", "data.flip is 'maybe'; "),
         ("learning_rates={generator: fast}", "training.learning_rates.generator is 'fast'; "),
         ("learning_rate=-1", "training.learning_rate is -1; input should be greater than 0."),
-        ("crop_size=512", "data: crop_size (512, 512) is larger than load_size (286, 286)"),
+        ("load_size=100", "data: crop_size (256, 256) is larger than load_size (100, 100)"),
         ("augment.photometric=[{RandomGama: {}}]", "data.augment.photometric: there is no transform"),
         ("seed=-1", "seed is -1; "),
         ("training=fast", "training is 'fast'; it holds keys with values"),
         ("foo=1", "there is no key 'foo'; `img2img config schema` lists all keys."),
         ("epoch=1", "there is no key 'epoch'; did you mean 'training.epochs'?"),
+        ("lr=1", "there is no key 'lr'; did you mean 'training.learning_rate'?"),
+        ("training.lr=1", "there is no key training.lr; did you mean 'learning_rate'?"),
+        ("method.lr=1", "there is no key method.lr; did you mean 'training.learning_rate'?"),
+        ("data.epochs=1", "there is no key data.epochs; did you mean 'training.epochs'?"),
+        ("batchSize=1", "there is no key 'batchSize'; did you mean 'training.batch_size'?"),
+        ("features=1", "there is no key 'features'; did you mean 'method.generator.features'?"),
+        ("ndf=1", "there is no key 'ndf'; did you mean 'method.discriminator.features'?"),
+        ("netG=unet", "there is no key 'netG'; did you mean 'method.generator.name'?"),
+        ("generator.ngf=1", "there is no argument of unet 'ngf'; did you mean 'features'?"),
+        ("lambda_L1=1", "there is no key 'lambda_L1'; did you mean 'method.pixel_weight'?"),
+        ("gpu-ids=0", "there is no key 'gpu_ids'; did you mean 'training.device'?"),
         ("epochs", "'epochs' is no assignment; write key=value"),
         ("epochs=[", "the value of 'epochs=[', line 1"),
         ("epochs=1 steps=2", "training: give the length as epochs or as steps, not both."),
@@ -93,6 +106,80 @@ def test_a_mistake_is_one_sentence(assignment: str, sentence: str) -> None:
     sets = assignment.split(" ") if assignment.startswith("epochs=1") else [assignment]
     (found,) = problems(*sets)
     assert sentence in found
+
+
+def test_other_names_of_keys_lead_to_keys_that_there_are() -> None:
+    known = {row.key for row in rows()} | {
+        "training.learning_rates.discriminator",
+        "training.initial.generator",
+    }
+    for name, key in keys._USUAL.items():
+        assert keys.meant(name.upper().replace("_", "-")) == key
+        assert key in known or key.startswith(ARGUMENTS), key
+
+
+def test_a_mistake_of_an_assignment_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("method: {name: pix2pix, gann: x}\ndata: {aligned: x}\ntraining: {epochs: 1}\n")
+    with pytest.raises(ConfigError) as caught:
+        read_experiment(path, ["crop_size=x"])
+    of_file, own = str(caught.value).splitlines()
+    assert of_file.startswith(f"{path}: there is no key method.gann")
+    assert own.startswith("data.crop_size is 'x'")
+    with pytest.raises(ConfigError) as caught:
+        read_experiment("smoke_pix2pix", ["crop_size=x"])
+    assert str(caught.value).startswith("data.crop_size is 'x'")
+
+
+def test_no_length_says_how_to_give_one() -> None:
+    with pytest.raises(ConfigError, match=r"epochs or as steps: --set epochs=100"):
+        read_experiment(None, source=FILES, defaults={"method": {"name": "pix2pix"}, "training": {}})
+
+
+@pytest.mark.parametrize(
+    ("method", "assignment", "role", "arguments"),
+    [
+        ("pix2pix", "generator.downs=7", "generator", {"name": "unet", "downs": 7}),
+        ("cyclegan", "generator.blocks=6", "generator", {"name": "resnet", "blocks": 6, "norm": "instance"}),
+        (
+            "cyclegan",
+            "discriminator.layers=2",
+            "discriminator",
+            {"name": "patchgan", "layers": 2, "norm": "instance"},
+        ),
+        ("super_resolution", "generator.blocks=4", "generator", {"name": "srresnet", "blocks": 4}),
+    ],
+)
+def test_an_argument_alone_is_for_the_default_network(method, assignment, role, arguments) -> None:
+    defaults = {"method": {"name": method}, "training": {"epochs": 1}}
+    one = read_experiment(None, [assignment], defaults=defaults, places=PLACES)
+    assert getattr(one.method, role).model_dump() == arguments
+
+
+# --- the size that is loaded follows the size that is cut
+
+
+@pytest.mark.parametrize(
+    ("data", "sets", "load"),
+    [
+        ({}, ["crop_size=128"], (143, 143)),
+        ({}, ["data.crop-size=[64, 96]"], (72, 107)),
+        ({"crop_size": 64}, [], (72, 72)),
+        ({"load_size": 300, "crop_size": 200}, ["crop_size=100"], (150, 150)),
+        ({"load_size": 256, "crop_size": 256}, ["crop_size=128"], (128, 128)),
+        ({"load_size": 286, "crop_size": 256}, ["crop_size=128", "load_size=200"], (200, 200)),
+        ({"load_size": None, "crop_size": 256}, ["crop_size=128"], None),
+        ({"load_size": 286, "crop_size": 128}, [], (286, 286)),
+        ({"load_size": 286}, ["crop_size=null"], (286, 286)),
+    ],
+)
+def test_load_size_keeps_its_proportion_to_crop_size(data: dict, sets: list[str], load) -> None:
+    defaults = {"method": {"name": "pix2pix"}, "data": data, "training": {"epochs": 1}}
+    one = read_experiment(None, sets, source=FILES, defaults=defaults)
+    assert one.data.load_size == load
+    assert (one.data.mismatch is not None) == (
+        bool(load) and one.data.crop_size is not None and load[0] > 1.3 * one.data.crop_size[0]
+    )
 
 
 def test_several_wrong_assignments_are_several_lines() -> None:

@@ -341,6 +341,7 @@ def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:
     assert data.describe() == (
         f"{len(data.train)} pairs for training, {len(data.validation)} for validation (split off by file "
         "name (fraction 0.25, seed 2)); source 10 x 12 uint16, 3 channels; target 10 x 12 uint16, 3 channels"
+        "; loaded at 13 x 14, cut to 9 x 8"
     )
 
 
@@ -350,7 +351,7 @@ def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:
         ({}, "exactly one of .* given are none"),
         ({"paired": ("A", "B"), "images": "C"}, "given are paired and images"),
         ({"paired": ("A", "B", "C")}, "at most 2"),
-        ({"aligned": "A", "crop_size": 300}, r"crop_size \(300, 300\) is larger than load_size \(286, 286\)"),
+        ({"aligned": "A", "load_size": 200}, r"crop_size \(256, 256\) is larger than load_size \(200, 200\)"),
         ({"images": "A", "crop_size": None}, "crop_size needs a number"),
         ({"aligned": "A", "palette": [0, 1]}, "palette is for source_labels: one_hot"),
         ({"aligned": "A", "source_labels": "one_hot", "palette": [0, [1, 2, 3]]}, "need one length"),
