@@ -63,7 +63,8 @@ class ModelInfo:
     Attributes:
         output: "like_input": a grey picture stays grey, as in super-resolution. "own": what leaves the
             network decides, as in translation.
-        size: Side length in pixels that it was trained at and works best with, or None for any.
+        size: (height, width) in pixels that it was trained at and works best with, or None for any; one
+            number is a square.
         palette: The colours of the label maps that it was trained on, one input channel for each; None for
             pictures.
         nearest: Whether its inputs must be resized without mixing colours, as label maps must.
@@ -73,12 +74,23 @@ class ModelInfo:
     """
 
     output: Output = "like_input"
-    size: int | None = None
+    size: tuple[int, int] | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
     palette: tuple[tuple[int, ...], ...] | None = None
     nearest: bool = False
     range: ValueRange | None = None
     target_range: ValueRange | None = None
+
+    def __post_init__(self) -> None:
+        """Makes one side length a pair."""
+        given: object = self.size
+        if isinstance(given, int):
+            object.__setattr__(self, "size", (given, given))
+
+
+def plain_size(size: tuple[int, int] | None) -> int | list[int] | None:
+    """Returns (height, width) as JSON has it: one number for a square, as older versions know it."""
+    return size[0] if size and size[0] == size[1] else size and list(size)
 
 
 def save_model(
@@ -112,7 +124,7 @@ def save_model(
     header = _facts(generator) | {
         "format": 1 if info.range is info.target_range is None else FORMAT,
         "output": info.output,
-        "size": info.size,
+        "size": plain_size(info.size),
         "origin": dict(info.origin),
         "palette": info.palette,
         "nearest": info.nearest,
@@ -165,7 +177,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
     palette = facts.get("palette")
     info = ModelInfo(
         facts["output"],
-        facts["size"],
+        tuple(facts["size"]) if isinstance(facts["size"], list) else facts["size"],
         facts["origin"],
         None if palette is None else tuple(map(tuple, palette)),
         facts.get("nearest") is True,
@@ -355,7 +367,7 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         "architecture": isinstance(facts.get("architecture"), str),
         "arguments": isinstance(facts.get("arguments"), dict),
         "output": facts.get("output") in get_args(Output),
-        "size": facts.get("size") is None or (type(facts["size"]) is int and facts["size"] > 0),
+        "size": _is_size(facts.get("size")),
         "origin": isinstance(facts.get("origin"), dict)
         and all(isinstance(value, str) for value in facts["origin"].values()),
         "sha256": isinstance(facts.get("sha256"), str),
@@ -369,6 +381,12 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
     if wrong := [name for name, is_right in right.items() if not is_right]:
         raise ModelError(f"has a damaged header: {', '.join(wrong)} missing or wrong.", path)
     return dict(facts)
+
+
+def _is_size(value: Any) -> bool:
+    """Returns whether `value` is None, a side length, or a height and a width."""
+    sides = value if isinstance(value, list) else [value] * 2
+    return value is None or (len(sides) == 2 and all(type(side) is int and side > 0 for side in sides))
 
 
 def _is_range(value: Any) -> bool:

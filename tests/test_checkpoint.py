@@ -48,6 +48,23 @@ def test_the_header_tells_other_programs_what_it_is(path):
     assert (facts["output"], facts["size"], facts["origin"]) == ("like_input", None, {"layout": "test"})
 
 
+@pytest.mark.parametrize(
+    ("given", "stored", "read"),
+    [(None, None, None), (32, 32, (32, 32)), ((32, 32), 32, (32, 32)), ((64, 96), [64, 96], (64, 96))],
+)
+def test_the_trained_size_is_a_pair_and_one_number_of_a_square(tmp_path, generator, given, stored, read):
+    save_model(tmp_path / "m.safetensors", generator, ModelInfo("own", given))
+    assert json.loads(read_header(tmp_path / "m.safetensors")["__metadata__"][KEY])["size"] == stored
+    assert open_checkpoint(tmp_path / "m.safetensors")[1].size == read
+
+
+@pytest.mark.parametrize("size", [0, [64], [64, 0], [64, 96, 3], [64.0, 96], True, "64", [[64], 96]])
+def test_a_size_that_is_none_is_a_damaged_header(path, size):
+    rewrite(path, size=size)
+    with pytest.raises(ModelError, match="size missing or wrong"):
+        open_checkpoint(path)
+
+
 def test_other_programs_open_the_weights(path, generator):
     state = safetensors.torch.load_file(path)
     assert all(torch.equal(value, generator.state_dict()[name]) for name, value in state.items())

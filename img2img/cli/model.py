@@ -229,6 +229,8 @@ def _card_lines(card: Card | None, path: Path) -> list[tuple[str, str]]:
 
 def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any]:
     """Returns the facts about an opened model that `model info` prints, JSON-able."""
+    from img2img.checkpoint import plain_size
+
     origin = dict(info.origin)
     ranges = {"range": info.range, "target_range": info.target_range}
     return {
@@ -242,7 +244,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         "output": f"{generator.out_channels} channels in [{_range(generator.output_range)}]",
         "result": RESULTS[info.output],
         **{name: _range(value) for name, value in ranges.items() if value is not None},
-        "trained_size": info.size,
+        "trained_size": plain_size(info.size),
         "multiple_of": generator.multiple_of,
         "tiling": generator.tiling,
         "origin": origin,
@@ -258,4 +260,6 @@ def _text(value: Any) -> str:
         return ", ".join(f"{key}={item}" for key, item in value.items())
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
+    if isinstance(value, list):
+        return f"{value[1]} x {value[0]}"
     return "any" if value is None else str(value)

@@ -77,6 +77,7 @@ class NetworkOptions:
         Returns:
             The model, and what identifies it and all that changes its results.
         """
+        from img2img.checkpoint import plain_size
         from img2img.inference import load_model
 
         name = model if self.model is None else self.model
@@ -97,7 +98,7 @@ class NetworkOptions:
             "precision": translator.precision,
             "alpha": self.alpha,
             **more,
-            "size": translator.size,
+            "size": plain_size(translator.size),
         }
         return translator, settings
 

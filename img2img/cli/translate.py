@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,33 +12,35 @@ from img2img.cli.network import NetworkOptions, network_options
 from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
 
 
-class Side(click.ParamType):  # type: ignore[type-arg]
-    """A side length in pixels, or "native"."""
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """A side length in pixels, width x height, or "native"."""
 
-    name = "side"
+    name = "size"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | Literal["native"]:
-        """Returns pixels, or "native"."""
+    ) -> int | tuple[int, int] | Literal["native"]:
+        """Returns the side of a square, (height, width), or "native"."""
         if value == "native":
             return "native"
-        try:
-            side = int(value)
-        except ValueError:
-            side = 0
-        if side < 1:
-            self.fail(f"{value!r} is neither a side length in pixels nor 'native'.", param, ctx)
-        return side
+        found = re.fullmatch(r"(\d{1,9})(?:\s*[xX\u00d7]\s*(\d{1,9}))?", value.strip())
+        width, height = (int(side or found[1]) for side in found.groups()) if found else (0, 0)
+        if min(width, height) < 1:
+            self.fail(
+                f"{value!r} is no size; write a side length in pixels (256), WIDTHxHEIGHT (96x64) or native.",
+                param,
+                ctx,
+            )
+        return width if width == height else (height, width)
 
 
 @click.command(cls=GroupedCommand)
 @INPUTS
 @option(
     "--size",
-    type=Side(),
-    metavar="N|native",
-    help="What the network sees: N x N pixels, or each image as it is. [default: as it was trained]",
+    type=Size(),
+    metavar="N|WxH|native",
+    help="What the network sees: N x N pixels, W x H, or each image as it is. [default: as it was trained]",
 )
 @option(
     "--norm-stats",
@@ -53,7 +56,7 @@ class Side(click.ParamType):  # type: ignore[type-arg]
 def translate(
     arguments: list[str],
     inputs: tuple[Path, ...],
-    size: int | Literal["native"] | None,
+    size: int | tuple[int, int] | Literal["native"] | None,
     norm_stats: Literal["image", "running"] | None,
     dropout: bool,
     seed: int,

@@ -44,7 +44,7 @@ def load_model(
     tile: int | None = None,
     memory: int | None = None,
     alpha: str = "model",
-    size: int | Literal["native"] | None = None,
+    size: int | tuple[int, int] | Literal["native"] | None = None,
     norm_stats: NormStats | None = None,
     dropout: int | None = None,
     backend: str = "auto",
@@ -62,9 +62,10 @@ def load_model(
         memory: Bytes that one call of the network may take; None takes a safe share of what is free.
         alpha: How transparency is enlarged: by the "model" or "bicubic"; or "drop" it, which leaves the
             picture on white.
-        size: Side length in pixels of the square that a translation model sees; its result returns to the
-            size of the picture. None takes the size it was trained at, where the model is a translation
-            model and its file knows; "native" leaves pictures as they are. Models that enlarge are native.
+        size: What a translation model sees, as a side length in pixels or as (height, width); its result
+            returns to the size of the picture. None takes the size it was trained at, where the model is a
+            translation model and its file knows; "native" leaves pictures as they are. Models that enlarge
+            are native.
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
             "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
@@ -130,7 +131,7 @@ class Translator:
         generator: The network, always in fp32; half precision works with a copy.
         info: What its file says.
         device: Where it runs.
-        size: Side length in pixels of what the network sees, or None for that of each picture.
+        size: (height, width) in pixels of what the network sees, or None for that of each picture.
         scale: Output pixels per input pixel along one side.
         strength: Share of the model in the result.
         precision: "fp32", "bf16" or "fp16": what 8-bit pictures are computed in.
@@ -149,7 +150,7 @@ class Translator:
         tile: int | None = None,
         memory: int | None = None,
         alpha: str = "model",
-        size: int | Literal["native"] | None = None,
+        size: int | tuple[int, int] | Literal["native"] | None = None,
         norm_stats: NormStats | None = None,
         dropout: int | None = None,
         backend: str = "auto",
@@ -164,7 +165,7 @@ class Translator:
             needs = ", ".join(generator.conditions)
             raise ConfigError(f"the generator {generator.spec.name!r} needs more than a picture: {needs}.")
         self.info = info or ModelInfo()
-        self.size = _side(size, generator, self.info)
+        self.size = _sides(size, generator, self.info)
         self.scale = generator.scale if scale is None else scale
         self.strength = _share(strength, generator, self.info)
         if not 0 < self.scale < float("inf"):
@@ -193,7 +194,7 @@ class Translator:
     def group_key(self, image: Image) -> Hashable:
         """Returns what images must agree in to share a call; None for one that is large enough alone."""
         dtype = np.dtype(np.float32) if self._counts else image.pixels.dtype
-        height, width = (self.size, self.size) if self.size else (image.height, image.width)
+        height, width = self.size or (image.height, image.width)
         if 2 * height * width > self._runner.batch_pixels(dtype):
             return None
         return height, width, image.channels, dtype.str, image.alpha is not None
@@ -311,8 +312,8 @@ class Translator:
         pixels = with_channels(
             image, len(palette[0]) if palette else self.generator.in_channels, unmixed=True
         )
-        if self.size is not None and pixels.shape[:2] != (self.size, self.size):
-            pixels = nearest(pixels, self.size, self.size)
+        if self.size is not None and pixels.shape[:2] != self.size:
+            pixels = nearest(pixels, *self.size)
         if not palette:
             return pixels, []
         share = foreign(pixels, palette)
@@ -332,7 +333,7 @@ class Translator:
 
     def _sized(self, pixels: Pixels) -> Pixels:
         """Returns `pixels` at the size that the network works at; proportions are not kept, as trained."""
-        return pixels if self.size is None else resize(pixels, self.size, self.size)
+        return pixels if self.size is None else resize(pixels, *self.size)
 
     def _masks(self, image: Image) -> list[Pixels]:
         """Returns alpha as a picture for the model, if the model shall enlarge it and that is worth it."""
@@ -431,20 +432,23 @@ def _mean(pixels: Pixels) -> Pixels:
     return (mean if pixels.dtype == np.float32 else np.rint(mean)).astype(pixels.dtype)
 
 
-def _side(size: int | str | None, generator: Generator, info: ModelInfo) -> int | None:
-    """Returns the side length that pictures are brought to, or None."""
+def _sides(
+    size: int | tuple[int, int] | str | None, generator: Generator, info: ModelInfo
+) -> tuple[int, int] | None:
+    """Returns the height and the width that pictures are brought to, or None."""
     if size is None:
         return info.size if generator.scale == 1 and info.output == "own" else None
     if size == "native":
         return None
-    if not isinstance(size, int) or size < 1:
-        raise ConfigError(f"size {size!r} is neither a side length in pixels nor 'native'.")
+    sides = (size, size) if isinstance(size, int) else size
+    if isinstance(sides, str) or len(sides) != 2 or not all(type(n) is int and n > 0 for n in sides):
+        raise ConfigError(f"size {size!r} is neither a side length in pixels, (height, width) nor 'native'.")
     if generator.scale != 1:
         raise ConfigError(
             f"the generator {generator.spec.name!r} enlarges by {generator.scale} and works at the size of "
             "each picture; leave size out."
         )
-    return size
+    return sides[0], sides[1]
 
 
 def _share(strength: float, generator: Generator, info: ModelInfo) -> float:

@@ -67,7 +67,10 @@ def unet(state: Mapping[str, Tensor]) -> Recognised | None:
     }
     text = f"pix2pix U-Net, {downs} levels, {_text(norm)}"
     return Recognised(
-        ArchSpec("unet", arguments), _rename(state, modules, norm), text, ModelInfo("own", 2**downs)
+        ArchSpec("unet", arguments),
+        _rename(state, modules, norm),
+        text,
+        ModelInfo("own", (2**downs, 2**downs)),
     )
 
 
@@ -133,7 +136,7 @@ def resnet(state: Mapping[str, Tensor]) -> Recognised | None:
         family = "CycleGAN ResNet" if downs == 2 else "pix2pixHD global generator"
     text = f"{family}, {len(blocks)} blocks, {_text(norm)}{', dropout' if dropout else ''}"
     size = 256 if downs == 2 else None  # pix2pixHD has no usual size
-    return Recognised(spec, _rename(state, modules, norm), text, ModelInfo("own", size))
+    return Recognised(spec, _rename(state, modules, norm), text, ModelInfo("own", size and (size, size)))
 
 
 def _places(state: Mapping[str, Tensor], pattern: str, ndim: int) -> list[int]:

@@ -123,8 +123,8 @@ class Outcome:
             self._export("ema", self.trainer.evaluated(), step, samples)
 
     def _export(self, kind: str, generators: Mapping[str, Network], step: int, samples: int) -> None:
-        side = self.experiment.data.crop_size
-        square = side[0] if side and side[0] == side[1] and self.method.scale == 1 else None
+        data = self.experiment.data
+        size = (data.crop_size or data.load_size) if self.method.data_kind != "super_resolution" else None
         origin = {
             "layout": f"img2img {__version__}, {self.experiment.method.name}",
             "step": str(step),
@@ -143,7 +143,7 @@ class Outcome:
             stem = kind if len(generators) == 1 else f"{name}_{kind}"
             nearest = labels and name == first  # the way back begins with photographs
             ranges = self.experiment.data.numbers if name == first else self.experiment.data.numbers[::-1]
-            info = ModelInfo(output, square, origin, self.data.palette, nearest, *ranges)
+            info = ModelInfo(output, size, origin, self.data.palette, nearest, *ranges)
             try:
                 save_model(self.folder / f"{stem}.safetensors", generator.exported(), info)
             except ModelError as error:

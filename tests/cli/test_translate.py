@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from img2img.checkpoint import ModelInfo, save_model
 from img2img.cli.main import cli
 from img2img.image import Image, read_image, write_image
-from img2img.models import ArchSpec, build
+from img2img.models import ArchSpec, UNet, build
 
 
 def img2img(*arguments: Any) -> Result:
@@ -67,6 +67,28 @@ def test_the_trained_size_is_the_default(folder: Path, tmp_path: Path) -> None:
     first, second, third = (read_image(tmp_path / f"{n}" / "40x70.png").pixels for n in range(3))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, third)
+
+
+@pytest.mark.parametrize(
+    ("size", "seen"), [("128x64", (64, 128)), ("64X192", (192, 64)), ("128", (128, 128))]
+)
+def test_the_network_sees_width_by_height(
+    folder: Path, tmp_path: Path, size: str, seen: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = set()
+    monkeypatch.setattr(UNet, "forward", lambda self, x: shapes.add(tuple(x.shape[2:])) or x)
+    command = ("translate", folder / "in", "-o", tmp_path, "-m", folder / "unet.safetensors", "--size", size)
+    result = img2img(*command, "--backend", "eager")
+    assert result.exit_code == 0, result.output
+    assert shapes == {seen}
+
+
+@pytest.mark.parametrize("size", ["96x", "x64", "0x64", "96x64x3", "-4", "a", "", "1e2"])
+def test_what_is_no_size_is_refused_with_what_is_one(folder: Path, tmp_path: Path, size: str) -> None:
+    command = ("translate", folder / "in", "-o", tmp_path, "-m", folder / "unet.safetensors")
+    result = img2img(*command, f"--size={size}")
+    assert result.exit_code == 2
+    assert "WIDTHxHEIGHT (96x64)" in " ".join(result.output.split())
 
 
 def test_the_size_that_is_the_default_is_no_change_when_it_is_named(folder: Path, tmp_path: Path) -> None:

@@ -141,7 +141,8 @@ def test_the_paper_s_sizes(name: str) -> None:
         assert len(state) == keys
         found = recognise(state)
         assert found is not None
-        assert found.info.size == (2 ** found.spec.arguments["downs"] if name == "unet" else 256)
+        side = 2 ** found.spec.arguments["downs"] if name == "unet" else 256
+        assert found.info.size == (side, side)
         assert found.spec.arguments["features"] == 64
         assert sum(value.numel() for value in found.state.values()) == sum(v.numel() for v in state.values())
 

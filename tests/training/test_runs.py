@@ -120,6 +120,22 @@ def test_its_model_file_needs_nothing_beside_it(straight: Path, tmp_path: Path) 
     assert all(torch.equal(value, trained[f"generator.{name}"]) for name, value in ours.items())
 
 
+@pytest.mark.parametrize(
+    ("sets", "size"),
+    [
+        (["crop_size=[32, 64]"], (32, 64)),
+        (["crop_size=[64, 32]", "load_size=[64, 32]"], (64, 32)),
+        (["crop_size=null", "load_size=[32, 64]"], (32, 64)),
+        (["crop_size=null", "load_size=null", "data.validation_fraction=0"], None),
+    ],
+)
+def test_a_model_knows_the_height_and_width_that_it_was_trained_at(tmp_path: Path, sets, size) -> None:
+    draw_pairs(tmp_path / "pairs", 2, side=32)
+    go(tmp_path / "pairs", tmp_path / "run", "steps=1", *sets)
+    translate = load_model(tmp_path / "run/last.safetensors", device="cpu")
+    assert translate.info.size == translate.size == size
+
+
 def test_its_configuration_is_whole_and_reads_back(straight: Path, pairs: Path) -> None:
     again = read_experiment(straight / "config.yaml")
     assert again.data.aligned == (pairs,) and again.data.aligned[0].is_absolute()
