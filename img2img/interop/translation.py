@@ -135,8 +135,8 @@ def resnet(state: Mapping[str, Tensor]) -> Recognised | None:
         spec = ArchSpec("resnet", arguments)
         family = "CycleGAN ResNet" if downs == 2 else "pix2pixHD global generator"
     text = f"{family}, {len(blocks)} blocks, {_text(norm)}{', dropout' if dropout else ''}"
-    size = 256 if downs == 2 else None  # pix2pixHD has no usual size
-    return Recognised(spec, _rename(state, modules, norm), text, ModelInfo("own", size and (size, size)))
+    size = (256, 256) if downs == 2 else None  # pix2pixHD has no usual size
+    return Recognised(spec, _rename(state, modules, norm), text, ModelInfo("own", size))
 
 
 def _places(state: Mapping[str, Tensor], pattern: str, ndim: int) -> list[int]:
