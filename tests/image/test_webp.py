@@ -15,7 +15,7 @@ from pictures import exif_block, from_pillow, picture, profile, smooth
 from PIL import Image as Pillow
 
 from img2img.cli.main import cli
-from img2img.errors import ImageReadError
+from img2img.errors import ImageLimitError, ImageReadError
 from img2img.image import EncodeOptions, Image, decode, encode
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
@@ -159,6 +159,12 @@ def test_many_parts_take_little_time(data: bytes) -> None:
     with contextlib.suppress(ImageReadError):
         assert decode(data).width == 47
     assert time.process_time() - start < 2
+
+
+def test_a_blank_picture_does_not_fill_the_memory() -> None:
+    blank = picture_chunk(from_pillow(Pillow.new("RGB", (8000, 8000)), "WEBP", lossless=True, method=0))
+    with pytest.raises(ImageLimitError, match="fill the memory"):
+        decode(webp(blank, chunk(b"abcd", bytes(2**19))))
 
 
 def test_lossless_is_told_of_its_frames() -> None:

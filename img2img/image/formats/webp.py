@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import cv2
 
-from img2img.errors import ImageReadError
+from img2img.errors import ImageLimitError, ImageReadError
 from img2img.image.conversion import as_rgb
 from img2img.image.formats.base import MAX_PARTS, EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.image import Image
@@ -16,6 +16,8 @@ from img2img.image.opencv import encode_array, merge_bgra
 from img2img.image.pillow import decode_with
 
 _LOSSLESS = 101  # a quality above 100 is how OpenCV is told
+_BYTES_PER_PIXEL = 20  # of memory while Pillow decodes
+_FREE_BYTES, _PER_BYTE = 950 * 2**20, 400  # of it for every file, and for each byte above a MiB
 
 
 def matches(data: bytes) -> bool:
@@ -120,6 +122,12 @@ def decode(data: bytes, header: Header) -> Raster:
     """Decodes the first picture, with Pillow: OpenCV returns one also where libwebp gave up half way."""
     if not header.details:
         raise ImageReadError("the WebP file is broken: its header and its picture differ in size")
+    size = _BYTES_PER_PIXEL * header.width * header.height
+    if size > _FREE_BYTES + _PER_BYTE * max(0, len(data) - 2**20):
+        raise ImageLimitError(
+            f"the file has {len(data):,} bytes and takes {size:,} to decode, as files do that are made to "
+            "fill the memory; save it again as PNG if you trust it"
+        )
     from PIL.WebPImagePlugin import WebPImageFile
 
     return decode_with(WebPImageFile, data)
@@ -180,7 +188,6 @@ FORMAT = Format(
     decode=decode,
     encode=encode,
     fit_reason=fit_reason,
-    isolated=lambda header: True,  # Pillow keeps the interpreter's lock while it decodes
     max_exif=2**31 - 1,
     max_icc=2**31 - 1,
     max_xmp=2**31 - 1,
