@@ -153,7 +153,7 @@ def evaluate(
     for problem in evaluation.problems[:MAX_SHOWN]:
         _say_problem(problem)
     if len(evaluation.problems) > MAX_SHOWN:
-        say(f"... and {len(evaluation.problems) - MAX_SHOWN} more; --json lists all.", "red")
+        say(f"... and {len(evaluation.problems) - MAX_SHOWN} more; --json FILE lists all.", "red")
     _measure(evaluation, work, predict, worst, "none" if quiet else progress)
     _write(evaluation, json_file, csv_file)
     if sheet is not None and worst is not None and evaluation.scores:
@@ -288,7 +288,7 @@ def _conclude(evaluation: Evaluation, requirements: Sequence[Requirement], quiet
         for remark in remarks[:MAX_SHOWN]:
             say(remark)
         if len(remarks) > MAX_SHOWN:
-            say(f"... and {len(remarks) - MAX_SHOWN} more notes; --json lists all.")
+            say(f"... and {len(remarks) - MAX_SHOWN} more notes; --json FILE lists all.")
     failures = [failure for one in requirements if (failure := one.failure(evaluation.mean()))]
     if evaluation.problems:
         count, total = len(evaluation.problems), len(evaluation.scores)

@@ -12,6 +12,8 @@ label; what takes its place depends on whether alpha goes or stays.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +77,29 @@ def bleed(image: Image) -> Image:
         filled = _fill(plane * weight, weight)[hidden]
         pixels[..., channel][hidden] = filled if pixels.dtype == np.float32 else np.rint(filled)
     return image.replace(pixels=pixels)
+
+
+def within(alpha: NDArray[Any], source: NDArray[Any]) -> NDArray[Any]:
+    """Returns enlarged alpha without holes in what is opaque and specks in what is clear.
+
+    A network that draws edges rings beside those of a mask, which are harder than any in a photograph.
+
+    Args:
+        alpha: (H * s, W * s) of a whole factor s.
+        source: (H, W) of the same dtype, from which it was made.
+
+    Returns:
+        A new array: each value lies between the least and the greatest of the 3x3 around its pixel in
+        `source`.
+    """
+    around = np.ones((3, 3), np.uint8)
+    least, greatest = cv2.erode(source, around), cv2.dilate(source, around)
+    factor = alpha.shape[0] // source.shape[0]
+    bounded = np.empty_like(alpha)
+    for y in range(factor):
+        for x in range(factor):
+            np.clip(alpha[y::factor, x::factor], least, greatest, out=bounded[y::factor, x::factor])
+    return bounded
 
 
 def _fill(total: Values, weight: Values) -> Values:

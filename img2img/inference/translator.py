@@ -14,7 +14,7 @@ import numpy as np
 from img2img.checkpoint import ModelInfo, fingerprint
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image import Image
-from img2img.image.alpha import bleed, over_white
+from img2img.image.alpha import bleed, over_white, within
 from img2img.image.channels import as_grey, ends_in_alpha, with_channels
 from img2img.image.conversion import converted
 from img2img.image.image import DTYPES, Pixels, white_of
@@ -371,7 +371,7 @@ class Translator:
 
     def _assemble(self, image: Image, parts: list[Pixels], masks: list[Pixels]) -> Image:
         """Returns what the model made of `image`; alpha only where it came out of the model."""
-        alpha = masks[0][..., 0] if masks else None
+        alpha = within(masks[0][..., 0], image.alpha) if masks and image.alpha is not None else None
         if self._makes_alpha(image):
             if image.alpha is not None or self.info.output == "own":
                 alpha = parts[0][..., -1]

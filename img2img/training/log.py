@@ -22,7 +22,7 @@ class Status:
 
     Attributes:
         step, total: Steps done, and steps in all.
-        epoch: Whole passes over the data, 0 during the first.
+        epoch: The pass over the data that the last step belongs to, 0 for the first.
         losses: Means since the last status.
         steps_per_second, images_per_second: Speed since the last status, all processes together.
         seconds_left: Estimate at the mean speed so far, or None at the start.

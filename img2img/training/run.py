@@ -469,7 +469,7 @@ class _Run:
 
     def _log(self, clock: Clock, metrics: Metrics | None) -> None:
         speed, left = clock.look(self.step, self.total)
-        epoch = self.samples // len(self.data.train)
+        epoch = max(self.samples - 1, 0) // len(self.data.train)  # of the sample that was seen last
         means = self.trainer.means()
         status = Status(self.step, self.total, epoch, means, speed, speed * self.global_batch, left)
         if metrics is not None:

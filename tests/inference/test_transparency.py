@@ -220,3 +220,20 @@ def test_models_with_alpha_are_trained_and_used(tmp_path, source, target):
         assert after.pixels.dtype == before.pixels.dtype
         assert (after.height, after.width) == (before.height, before.width)
         assert (after.alpha is not None) == (before.alpha is not None or target == 4), path.name
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_enlarged_mask_has_no_holes_in_the_opaque_and_no_specks_in_the_clear(dtype):
+    """A network rings beside the hard edges of a mask: what is far from an edge stays what it was."""
+    white = white_of(np.dtype(dtype))
+    alpha = np.zeros((24, 24), dtype)
+    alpha[8:, 8:] = white
+    alpha[4:7, 4] = white * 0.25  # a faint stroke stays faint
+    image = Image(np.full((24, 24, 3), white, dtype), alpha)
+    (result,) = load_model("x4", device="cpu", precision="fp32", scale=4)([image])
+    enlarged = result.alpha
+    assert enlarged is not None and enlarged.dtype == dtype
+    assert (enlarged[36:, 36:] == white).all()
+    assert (enlarged[:12] == 0).all() and (enlarged[:, :12] == 0).all()
+    assert enlarged[:24, :24].max() <= white * 0.25
+    assert 0 < enlarged[30:34, 60:].mean() < white  # the edge itself is the model's

@@ -170,6 +170,13 @@ def test_looking_does_not_change_the_run(pairs: Path, straight: Path, tmp_path: 
         assert same(own[key], other[key])
 
 
+def test_the_last_step_of_an_epoch_belongs_to_it(pairs: Path, tmp_path: Path) -> None:
+    go(pairs, tmp_path, "epochs=2", "log_every=1")
+    epochs = [line["epoch"] for line in lines(tmp_path) if line["kind"] == "training"]
+    half = len(epochs) // 2
+    assert epochs == [0] * half + [1] * half
+
+
 def test_a_finished_run_has_nothing_to_do_and_can_be_made_longer(
     pairs: Path, straight: Path, tmp_path: Path
 ) -> None:
