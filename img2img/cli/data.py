@@ -51,7 +51,7 @@ def data() -> None:
 @sources
 @click.option("--sheet", type=PATH, metavar="OUT.png", help="Write a picture of what is complained about.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
-@click.option("--jobs", type=click.IntRange(1), help="Threads that read. [default: cores]")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Threads that read. [default: cores]")
 @progress_option
 def check(
     chosen: Chosen, sheet: Path | None, as_json: bool, jobs: int | None, progress: ProgressStyle

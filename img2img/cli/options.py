@@ -317,7 +317,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option("--max-failures", type=click.IntRange(1), group=LIMITS, help="Stop after this many failed files."),
     option(
         "--jobs",
-        type=click.IntRange(1),
+        type=click.IntRange(1, 1024),
         group=SPEED,
         help="Threads that decode and that encode. [default: cores]",
     ),

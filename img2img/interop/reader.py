@@ -13,7 +13,7 @@ from torch import Tensor
 
 from img2img.checkpoint import KEY, ModelInfo, open_model, read_header, read_tensors, restore
 from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError, display_path
-from img2img.files import open_regular
+from img2img.files import LFS_POINTER, open_regular
 from img2img.interop.community import ADVICE, is_installed, known_elsewhere, open_community
 from img2img.interop.layouts import Recognised, layouts
 from img2img.interop.pickled import Foreign, Pickled, Unusable, read_pickled
@@ -95,7 +95,7 @@ def _is_safetensors(path: Path) -> bool:
     """Tells by the content; raises ModelError for what is no readable file."""
     try:
         with open_regular(path) as file:
-            start = file.read(16)
+            start = file.read(len(LFS_POINTER))
     except FileNotFoundError:
         raise ModelError("does not exist.", path) from None
     except IsADirectoryError:
@@ -104,6 +104,8 @@ def _is_safetensors(path: Path) -> bool:
         raise ModelError(f"cannot be read: {error.strerror or error}", path) from error
     if not start:
         raise ModelError("is empty.", path)
+    if start == LFS_POINTER:
+        raise UnknownModelError("is a pointer of Git LFS; fetch the model itself: git lfs pull.", path)
     return path.suffix.lower() == ".safetensors" or start[8:9] == b"{"
 
 

@@ -276,3 +276,23 @@ cli.main(["process", {str(tmp_path / "in")!r}, "-o", {str(tmp_path / "out")!r}, 
     assert "b.png" in run.stderr
     assert "1 done, 0 skipped, 1 failed" in run.stderr
     assert "libpng" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html>404</html>", "web page"),
+    ],
+)
+def test_what_stands_in_place_of_a_picture_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    result = img2img("process", tmp_path / "a.png", "-o", tmp_path / "out", "--op", "flip")
+    assert result.exit_code == 1
+    assert words in result.stderr
+
+
+def test_more_threads_than_any_system_starts_are_refused(photos: Path, tmp_path: Path) -> None:
+    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--jobs", 10**5)
+    assert result.exit_code == 2
+    assert "--jobs" in result.stderr

@@ -271,3 +271,11 @@ def test_missing_and_extra_keys_are_named(tmp_path, state):
     less = {k: v for k, v in state.items() if k != "body.2.bias"}
     with pytest.raises(ModelError, match=r"body\.2\.bias missing"):
         open_checkpoint(store(less, tmp_path / "m.pth"))
+
+
+@pytest.mark.parametrize("name", ["model.pth", "model.safetensors"])
+def test_a_model_cloned_without_its_content_says_how_to_get_it(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(UnknownModelError, match="git lfs pull"):
+        open_checkpoint(path)

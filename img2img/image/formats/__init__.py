@@ -6,6 +6,7 @@ Magic bytes decide what a file is; its name only says what a new file shall be.
 from __future__ import annotations
 
 from img2img.errors import ImageFormatError
+from img2img.files import LFS_POINTER
 from img2img.image.formats import avif, bmp, gif, heic, jpeg, jpeg2000, jpegxl, png, pnm, tiff, webp
 from img2img.image.formats.base import Format
 
@@ -58,7 +59,11 @@ def recognise(data: bytes) -> Format:
     for magic, at, name in _STRANGERS:
         if data[at : at + len(magic)] == magic:
             raise ImageFormatError(f"this is {name}, which is not read; convert it to one of {known} first")
+    if data.startswith(LFS_POINTER):
+        raise ImageFormatError("this is a pointer of Git LFS; fetch the picture itself: git lfs pull")
     head = data[:512].lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        raise ImageFormatError("this is a web page, as servers send in place of a picture; download it again")
     if head.startswith((b"<?xml", b"<svg")):
         raise ImageFormatError(
             f"this is an SVG drawing, which is not read; render it to one of {known} first"
