@@ -239,7 +239,8 @@ class _Run:
             )
         with self.runtime.together():
             self._adopt(state)
-        self.watch.say(f"Continuing {display_path(self.folder)} at step {self.step} of {self.total}.")
+        if self.step < self.total:
+            self.watch.say(f"Continuing {display_path(self.folder)} at step {self.step} of {self.total}.")
 
     def _adopt(self, state: dict[str, Any]) -> None:
         """Continues from `state`: what all processes share, and what this one had to itself."""
@@ -269,7 +270,10 @@ class _Run:
     def go_on(self, stop: Callable[[], bool]) -> Summary:
         """Does the steps that are left."""
         if self.step >= self.total:
-            self.watch.say("The run is at its end already; --set steps=... or epochs=... makes it longer.")
+            self.watch.say(
+                f"The run has done {self.step} steps and is at its end already; --set steps=... or "
+                "epochs=... makes it longer."
+            )
             return self.summary(stopped=False)
         settings = self.settings
         clock = Clock(self.step)
@@ -399,7 +403,7 @@ class _Run:
             old, new = float(kept["param_groups"][0]["lr"]), self._rate(self.step, group)
             if changed and abs(new - old) > 0.1 * max(new, old):
                 jumps.append(f"{group} {old:.3g} -> {new:.3g}")
-        if jumps:
+        if jumps and self.step < self.total:
             self.watch.say(f"The learning rate goes on elsewhere than it was: {', '.join(jumps)}.")
 
     def _seed_again(self) -> None:

@@ -580,6 +580,11 @@ def test_descriptions_that_state_sizes_or_pages_go(program: str) -> None:
         assert STALE[program][:8] not in encode(image, extension)
 
 
+def test_a_description_that_holds_the_shape_alone_goes_without_a_word() -> None:
+    image = decode(tiff_file(grey() | {DESCRIBED: b'{"shape": [33, 47]}\0'}, BYTES))
+    assert image.warnings == () and image.exif is None
+
+
 @pytest.mark.parametrize(
     "text", [b"A cat on 3 images", b"ImageJ is nice", b"1947 x 330 mm", b"{shape: round}"]
 )

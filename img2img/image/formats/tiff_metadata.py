@@ -40,6 +40,7 @@ _MACHINE = re.compile(
     rb"|^\s*\{.*?\"(shape|axes|width|Width|Summary)\"\s*:",
     re.DOTALL,
 )
+_SHAPE_ALONE = re.compile(rb'\s*\{"shape": \[[0-9, ]*\]\}\s*\0*')  # tifffile's, which nobody misses
 _LOOK = 2**16  # bytes of a description that are looked at
 
 
@@ -86,10 +87,11 @@ def _description(said: Tree, order: str, header: Header) -> bytes | None:
     described = kept.get(_DESCRIBED)
     if isinstance(described, Field) and _states_size(described.raw[:_LOOK], header.width, header.height):
         del kept[_DESCRIBED]
-        header.warnings.append(
-            "the image description was dropped: a program wrote it that states the size or the pages of the "
-            "file in it, which are others now"
-        )
+        if not _SHAPE_ALONE.fullmatch(described.raw):
+            header.warnings.append(
+                "the image description was dropped: a program wrote it that states the size or the pages of "
+                "the file in it, and they need not be those of another file"
+            )
     return start(order, 8) + build(kept, order, 8) if kept else None
 
 
