@@ -109,8 +109,9 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
         kept, lost = kept.replace(geo={}), [*lost, "the GeoTIFF tags"]
     if lost:
         verb = "was" if len(lost) == 1 and lost[0] != "the GeoTIFF tags" else "were"
+        article = "an" if target.name[0] in "AEIOU" else "a"
         image = image.warn(
-            f"{_listed(lost)} {verb} dropped: a {target.name} file does not hold so much of it"
+            f"{_listed(lost)} {verb} dropped: {article} {target.name} file does not hold so much of it"
         )
     return image.replace(metadata=kept)
 

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from img2img.errors import ImageFormatError, ImageReadError
 from img2img.image import Image
-from img2img.image.codec import decode, encode
+from img2img.image.codec import decode, encode, fit_reason
 from tests.image.boxes import box
 from tests.image.pictures import exif_block, from_pillow, profile, smooth
 
@@ -113,6 +113,17 @@ def test_sixteen_bits(alpha: bool) -> None:
     np.testing.assert_array_equal(back.pixels, image.pixels)
     if alpha:
         np.testing.assert_array_equal(back.alpha, image.alpha)
+
+
+@pytest.mark.parametrize(("height", "width", "fits"), [(32, 32, True), (31, 64, False), (64, 31, False)])
+def test_a_picture_too_small_for_the_encoder_goes_elsewhere(height: int, width: int, fits: bool) -> None:
+    image = Image(smooth(3, height=height, width=width))
+    reason = fit_reason(image, ".jp2")
+    if fits:
+        assert reason is None
+        assert decode(encode(image, ".jp2")).width == width
+    else:
+        assert reason is not None and "32 pixels" in reason
 
 
 def with_depth(data: bytes, code: int) -> bytes:

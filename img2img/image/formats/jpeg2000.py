@@ -29,6 +29,7 @@ _XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 _EXIF = b"JpgTiffExif->JP2"
 _IPTC = bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38")
 _INCH = 0.0254  # metres
+_SMALLEST = 32  # pixels a side: OpenCV always writes five halvings, which OpenJPEG refuses below
 
 
 @dataclass
@@ -158,6 +159,11 @@ def _widened(raster: Raster, depths: tuple[int, ...]) -> Raster:
 
 def fit_reason(image: Image, extension: str) -> str | None:
     """Returns why `image` cannot be a JPEG 2000 file."""
+    if min(image.width, image.height) < _SMALLEST:
+        return (
+            f"JPEG 2000 is written with sides of {_SMALLEST} pixels or more, "
+            f"and the picture has {image.width} x {image.height}"
+        )
     return misfit(image, "JPEG 2000", dtypes=("uint8", "uint16"), alpha=True, grey_alpha=False)
 
 
