@@ -65,8 +65,9 @@ def train(
     """Train a model on your own pictures.
 
     CONFIG is a YAML file, or the name of one that ships (`img2img config init` writes one to start from).
-    Without it the pictures decide: pairs train pix2pix, two folders without partners CycleGAN, and sharp
-    pictures an upscaler. --init takes a model file or a checkpoint of others; CycleGAN needs NAME=FILE.
+    Without it the pictures and the machine decide: pairs train pix2pix, two folders without partners
+    CycleGAN, and sharp pictures an upscaler; a CPU gets small networks. pix2pix or cyclegan as CONFIG takes
+    what the paper has. --init takes a model file or a checkpoint of others; CycleGAN needs NAME=FILE.
 
     \b
       img2img train --paired sketches photos -o runs/sketches
@@ -163,14 +164,24 @@ def _read(
     from img2img.cli.render import say
     from img2img.training.experiment import read_experiment
     from img2img.training.run import CONFIG
-    from img2img.training.starts import STARTS, fine_tuning
+    from img2img.training.processes import Places
+    from img2img.training.starts import STARTS, choose, fine_tuning
 
     if resume is not None:
         if not (resume / CONFIG).is_file():
             raise click.UsageError(f"{resume} is not the folder of a run: it holds no {CONFIG}.")
         return read_experiment(resume / CONFIG, assignments)
     source = {key: list(map(str, v)) if isinstance(v, tuple) else str(v) for key, v in given.items()}
-    defaults = STARTS[next(iter(given))] if config is None else None
+    paper = (
+        bool(given) and config == STARTS[next(iter(given))]["method"]["name"] and not Path(config).exists()
+    )
+    defaults = None
+    if config is None or paper:
+        config = None
+        choice = choose(source, assignments, paper)
+        defaults = choice.sections
+        if choice.reason and Places.find().is_first:
+            say(choice.reason)
     tuned = any(each.startswith("training.initial") for each in assignments)
     rated = any(each.removeprefix("training.").startswith("learning_rate") for each in assignments)
     if defaults is not None and tuned and not rated:
