@@ -163,8 +163,8 @@ def _read(
     """Returns the checked configuration."""
     from img2img.cli.render import say
     from img2img.training.experiment import read_experiment
-    from img2img.training.run import CONFIG
     from img2img.training.processes import Places
+    from img2img.training.run import CONFIG
     from img2img.training.starts import STARTS, choose, fine_tuning
 
     if resume is not None:
@@ -172,9 +172,8 @@ def _read(
             raise click.UsageError(f"{resume} is not the folder of a run: it holds no {CONFIG}.")
         return read_experiment(resume / CONFIG, assignments)
     source = {key: list(map(str, v)) if isinstance(v, tuple) else str(v) for key, v in given.items()}
-    paper = (
-        bool(given) and config == STARTS[next(iter(given))]["method"]["name"] and not Path(config).exists()
-    )
+    own = {STARTS[key]["method"]["name"] for key in given}  # a method's name means its paper's values
+    paper = config is not None and config in own and not Path(config).exists()
     defaults = None
     if config is None or paper:
         config = None

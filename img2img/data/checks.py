@@ -10,6 +10,7 @@ from img2img.data.findings import Case, Finding, Material, Side
 from img2img.data.findings import half as _half
 from img2img.data.findings import plural as _plural
 from img2img.data.inspection import FLAT, Face, alike
+from img2img.data.pictures import one_view
 from img2img.data.range_checks import beyond, no_numbers, ranges
 from img2img.data.ranges import suggested
 from img2img.image.palette import MOST
@@ -19,7 +20,6 @@ LIKENESS = (
 )
 FEW = 20
 _DISTORTED = 1.5  # a photograph of 3:2 may become a square
-_ASPECT = 0.02  # by which the proportions of partners may differ: rounding to whole pixels
 _MANY_FLAT = 0.05
 
 
@@ -81,29 +81,20 @@ def _partner_sizes(material: Material) -> Iterator[Finding]:
         yield from _scaled_partners(material)
         return
     wrong: list[Case] = []
-    other: list[Case] = []
+    resized = material.config.load_size is not None  # both, so that proportions are all that matters
     for a, b in material.pairs():
-        if (a.face.height, a.face.width) == (b.face.height, b.face.width):
-            continue
-        case = Case((a.path, b.path), f"{_size(a.face)} and {_size(b.face)}")
-        factor = (a.face.width / a.face.height) / (b.face.width / b.face.height)
-        same_view = 1 / (1 + _ASPECT) < factor < 1 + _ASPECT
-        (other if same_view and material.config.load_size else wrong).append(case)
+        one, other = ((face.height, face.width) for face in (a.face, b.face))
+        if one != other and not (resized and one_view(one, other)):
+            wrong.append(Case((a.path, b.path), f"{_size(a.face)} and {_size(b.face)}"))
     if wrong:
         yield Finding(
-            "error",
+            "warning" if resized else "error",
             "partner-size",
-            f"{_count(wrong, 'pair')} of different sizes that do not show the same section.",
-            "Pixels of a pair must lie at the same place in both; cut or resize them alike.",
+            f"{_count(wrong, 'pair')} of different "
+            + ("proportions, which are squeezed until they fit." if resized else "sizes."),
+            "Pixels of a pair must lie at the same place in both; cut or resize them alike"
+            + ("." if resized else ", or set load_size."),
             tuple(wrong),
-        )
-    if other:
-        yield Finding(
-            "warning",
-            "partner-size",
-            f"{_count(other, 'pair')} of different sizes in the same proportions.",
-            "Both are resized to load_size; check that they show the same section.",
-            tuple(other),
         )
 
 

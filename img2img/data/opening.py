@@ -14,7 +14,7 @@ from img2img.data.cache import Cache, PrivateCache
 from img2img.data.config import DataConfig, Kind, Size
 from img2img.data.datasets import Dataset, PairedDataset, UnpairedDataset
 from img2img.data.patches import PatchDataset
-from img2img.data.pictures import Recipe, halves, read, seen
+from img2img.data.pictures import Recipe, halves, one_view, read, seen
 from img2img.data.ranges import advice, extent_of
 from img2img.data.records import Record, Records, find_records
 from img2img.errors import ConfigError, ImageError, PlanError, display_path
@@ -26,6 +26,7 @@ from img2img.image.image import Pixels
 from img2img.image.palette import Palette
 from img2img.weights.finder import user_cache
 
+_NAMED = 3  # pairs in one message
 _PROBED = 12  # pictures that are opened to learn about all
 _KINDS = {
     "paired": "pairs (paired, aligned or list)",
@@ -160,8 +161,27 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
         "; ".join(filter(None, [_sentence(records, source, target, fed, channels[1]), config.preparation])),
         records.notes,
         palette,
-        (*_numbers(config, source, target), *filter(None, [config.mismatch])),
+        (
+            *_numbers(config, source, target),
+            *filter(None, [config.mismatch]),
+            *_shapes(config, kind, records, source + target),
+        ),
     )
+
+
+def _shapes(config: DataConfig, kind: Kind, records: Records, probes: list[Side]) -> Iterator[str]:
+    """Yields a sentence about partners that are squeezed until they fit each other, if any were opened."""
+    if kind != "paired" or not config.load_size:
+        return
+    known = {path: (image.height, image.width) for image, path in probes}
+    pairs = [record.files for record in records.train if all(path in known for path in record.files)]
+    wrong = [pair for pair in pairs if len(pair) == 2 and not one_view(known[pair[0]], known[pair[1]])]
+    if wrong:
+        names = "; ".join(" and ".join(map(display_path, pair)) for pair in wrong[:_NAMED])
+        yield (
+            f"{len(wrong)} of the {len(pairs)} pairs that were looked at are of different proportions and "
+            f"are squeezed until they fit: {names}. Cut or resize them alike; `img2img data check` names all."
+        )
 
 
 def _require_fit(config: DataConfig, kind: Kind, scale: int) -> None:

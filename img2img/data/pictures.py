@@ -18,6 +18,8 @@ from img2img.image.palette import Palette, classes, nearest
 from img2img.image.resize import resize
 from img2img.types import ValueRange
 
+_ASPECT = 0.02  # by which the proportions of partners may differ: rounding to whole pixels
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -109,6 +111,11 @@ def halves(image: Image, path: Path) -> tuple[Image, Image]:
         )
 
     return part(slice(None, middle)), part(slice(middle, None))
+
+
+def one_view(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Returns whether pictures of two sizes (height, width) may show the same, up to whole pixels."""
+    return 1 / (1 + _ASPECT) < (a[1] * b[0]) / (a[0] * b[1]) < 1 + _ASPECT
 
 
 def read(path: Path) -> Image:

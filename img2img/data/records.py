@@ -6,10 +6,11 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from img2img.data.config import DataConfig
 from img2img.errors import PlanError, display_path
@@ -19,6 +20,7 @@ from img2img.image.discovery import collision_key, sentences_not_read
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")
+_WORD = re.compile(r"\d+|[^\W\d_]+")
 _NAMED = 5  # files in one message
 _LARGEST_LIST = 2**30  # bytes
 Entries = dict[Path, dict[str, list[str]]]
@@ -172,6 +174,14 @@ def _pairs(first: Path, second: Path, search: Search) -> tuple[tuple[Record, ...
     left, right = (_by_stem(folder, search) for folder in (first, second))
     partner = {stem: stem for stem in left if stem in right}
     partner |= _unique(left.keys() - partner.keys(), right.keys() - partner.keys())
+    if not partner:
+        partner = _by_what_differs(left, right)
+        if partner:
+            one = next(iter(partner))
+            search.passed.append(
+                f"Names differ in what all of a folder share: {display_path(left[one].name)} goes with "
+                f"{display_path(right[partner[one]].name)}, and so on ({len(partner)} pairs)."
+            )
     pairs = tuple(
         Record(_relative(path, first), path, right[partner[stem]])
         for stem, path in left.items()
@@ -192,7 +202,8 @@ def _pairs(first: Path, second: Path, search: Search) -> tuple[tuple[Record, ...
         if alone:
             why = (
                 f"There are {display_path(alone[0].name)} and {display_path(alone[-1].name)}; partners agree "
-                f"in their path below the folder, extensions may differ. {why}"
+                "in their path below the folder, but for extensions and for what all names of a folder share "
+                f"at their beginning or end; --list takes a table of pairs with any names. {why}"
             )
         raise PlanError(
             f"no file in {display_path(first)} has a partner of the same name in {display_path(second)}. "
@@ -208,6 +219,44 @@ def _unique(left: Iterable[str], right: Iterable[str]) -> dict[str, str]:
         for name in names:
             groups[collision_key(name)][side].append(name)
     return {one[0]: other[0] for one, other in groups.values() if len(one) == len(other) == 1}
+
+
+def _by_what_differs(left: Iterable[str], right: Iterable[str]) -> dict[str, str]:
+    """Returns the names of `left` with those of `right` that are equal but for the words that a side shares.
+
+    Words are runs of letters or of digits: of photo-1 and photo-2 both begin with "photo", of 1_mask and
+    2_mask both end in "mask". Of the ways to leave these out the one that finds most pairs counts.
+    """
+    best: dict[str, str] = {}
+    for start, end in ((False, True), (True, False), (True, True)):
+        sides = [_without_shared(names, start, end) for names in (list(left), list(right))]
+        found = {one: sides[1][key] for key, one in sides[0].items() if key in sides[1]}
+        best = max(best, found, key=len)
+    return best
+
+
+def _without_shared(names: list[str], start: bool, end: bool) -> dict[tuple[str, ...], str]:
+    """Returns names by their folder and their words without those that all share; no key is of two names."""
+    words = {name: _WORD.findall(collision_key(PurePosixPath(name).name)) for name in names}
+    if len(words) < 2:  # nothing tells what is shared
+        return {}
+    least = min(map(len, words.values()))
+    ahead = _shared(list(words.values())) if start else 0
+    behind = _shared([own[::-1] for own in words.values()]) if end else 0
+    behind = min(behind, least - ahead)
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, own in words.items():
+        folder = collision_key(str(PurePosixPath(name).parent))
+        groups[(folder, *own[ahead : len(own) - behind])].append(name)
+    return {key: group[0] for key, group in groups.items() if len(group) == 1 and len(key) > 1}
+
+
+def _shared(lists: Sequence[list[str]]) -> int:
+    """Returns with how many words all begin."""
+    first, last = min(lists), max(lists)  # what these two share, all between them do
+    return next(
+        (place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(map(len, lists))
+    )
 
 
 def held_out_share(names: Sequence[str], fraction: float, seed: int) -> list[bool]:

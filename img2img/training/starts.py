@@ -42,7 +42,7 @@ STARTS: dict[str, dict[str, Any]] = {
         "training": _UPSCALING,
     },
 }
-"""Sections of a configuration by the key of `data` that names the pictures; the papers' where there is one."""
+"""Sections of a configuration by the key of `data` that names the pictures; the papers' where there are."""
 
 _OFTEN: dict[str, Any] = {"log_every": 50, "sample_every": 200, "validate_every": 400, "save_every": 400}
 # What two cores learn in half an hour. Instance norm is the same in training and in use; a weaker adversary,
@@ -105,8 +105,8 @@ class Choice:
 def choose(source: Mapping[str, Any], assignments: Iterable[str] = (), paper: bool = False) -> Choice:
     """Returns what a run takes of which nothing but the pictures is known, by them and by the machine.
 
-    On a GPU that is what the paper has; on a CPU a network of a quarter of the work of each pixel, at half of the
-    size, with its first picture within two minutes.
+    On a GPU that is what the paper has; on a CPU a network with a quarter of the work for each pixel, at half
+    of the size, with its first picture within two minutes.
 
     Args:
         source: A key of the section data with the place of the pictures.
@@ -143,9 +143,9 @@ def choose(source: Mapping[str, Any], assignments: Iterable[str] = (), paper: bo
     seen = "" if size is None else f" of {size[1]} x {size[0]}"
     return Choice(
         sections,
-        f"Chosen for {samples} {of_what}{seen} and a CPU: {_words(sections, crop or side)}{length}, a picture "
-        f"every {training['sample_every']} steps. The paper's (64 features, 256 pixels, 200 epochs) is for a "
-        f"GPU: img2img train {name} --{key} ...",
+        f"Chosen for {samples} {of_what}{seen} and a CPU: {_words(sections, crop or side)}{length}, a "
+        f"picture every {training['sample_every']} steps. The paper's (64 features, 256 pixels, 200 epochs) "
+        f"is for a GPU: img2img train {name} --{key} ...",
     )
 
 

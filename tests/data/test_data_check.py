@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from worlds import noise, pairs, write
 
-from img2img.data import DataConfig
+from img2img.data import DataConfig, open_data
 from img2img.data.check import Checked, Finding, check
 from img2img.data.inspection import look
 from img2img.image.resize import resize
@@ -90,14 +90,17 @@ def test_missing_partners_below_train_and_val(tmp_path: Path) -> None:
     assert files(only(run(config))) == [["1.png"]]
 
 
-def test_partners_of_other_proportions_are_an_error_and_of_the_same_a_warning(tmp_path: Path) -> None:
+def test_partners_of_other_proportions_are_warned_of_alike_by_check_and_training(tmp_path: Path) -> None:
     config = world(tmp_path)
     write(tmp_path / "B", "2.png", noise(2, 40, 50))
     finding = only(run(config))
-    assert (finding.level, finding.kind, files(finding)) == ("error", "partner-size", [["2.png", "2.png"]])
+    (said,) = open_data(DataConfig(**config), kind="paired").warnings
+    assert "different proportions" in said and "B/2.png" in said
+    assert (finding.level, finding.kind, files(finding)) == ("warning", "partner-size", [["2.png", "2.png"]])
     assert finding.cases[0].detail == "40 x 40 and 50 x 40"
     write(tmp_path / "B", "2.png", noise(2, 80, 80))
-    assert only(run(config)).level == "warning"
+    assert not run(config).findings, "both are resized to load_size"
+    assert not open_data(DataConfig(**config), kind="paired").warnings
     assert only(run({**config, "load_size": None})).level == "error", "nothing makes them equal"
 
 

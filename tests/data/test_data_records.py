@@ -123,10 +123,56 @@ def test_a_name_for_two_files_is_an_error_with_both(tmp_path: Path) -> None:
         find_records(DataConfig(paired=(a, b)))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("img{}_A.png", "img{}_B.png"),
+        ("photo-{}.jpg", "photo-{}_mask.png"),
+        ("real_{:03}.png", "fake_{:03}.png"),
+        ("{}.input.png", "{}.output.png"),
+        ("sub/{}-edges.png", "sub/{}.png"),
+        ("A_scene2_{}_x.png", "B_scene2_{}_y.png"),
+        ("Photo{}.PNG", "photo{}_Label.png"),
+        ("IMG_{}\u00e9.png", "IMG_{}e\u0301_depth.png"),
+    ],
+)
+def test_partners_may_differ_in_what_a_whole_folder_shares(tmp_path: Path, one: str, other: str) -> None:
+    numbers = (1, 2, 10, 11, 12)
+    a = fill(tmp_path / "A", [one.format(n) for n in numbers])
+    b = fill(tmp_path / "B", [other.format(n) for n in numbers])
+    records = find_records(DataConfig(paired=(a, b), validation_fraction=0))
+    assert [
+        (str(r.source.relative_to(a)), str(r.target.relative_to(b))) for r in records.train if r.target
+    ] == [(one.format(n), other.format(n)) for n in numbers]
+    (note,) = records.notes
+    assert "goes with" in note and "5 pairs" in note
+
+
+def test_a_lone_file_among_partners_of_other_names_is_named(tmp_path: Path) -> None:
+    a = fill(tmp_path / "A", [f"{n}_A.png" for n in range(5)])
+    b = fill(tmp_path / "B", [f"{n}_B.png" for n in range(4)])
+    with pytest.raises(PlanError, match=r"1 file with no partner .*4_A\.png.*unmatched: skip"):
+        find_records(DataConfig(paired=(a, b)))
+
+
+def test_where_names_are_equal_nothing_is_left_out_of_them(tmp_path: Path) -> None:
+    """Three strays that share a word on each side are strays."""
+    a = fill(tmp_path / "A", ["1.png", "old 1.png", "old 2.png"])
+    b = fill(tmp_path / "B", ["1.png", "new 1.png", "new 2.png"])
+    assert len(find_records(DataConfig(paired=(a, b), unmatched="skip")).alone) == 4
+
+
+def test_words_that_several_files_have_decide_nothing(tmp_path: Path) -> None:
+    a = fill(tmp_path / "A", ["x-1_A.png", "x_1_A.png", "x_2_A.png"])
+    b = fill(tmp_path / "B", ["x_1_B.png", "x_2_B.png"])
+    records = find_records(DataConfig(paired=(a, b), unmatched="skip", validation_fraction=0))
+    assert [r.source.name for r in records.train] == ["x_2_A.png"]
+
+
 def test_folders_that_do_not_match_at_all(tmp_path: Path) -> None:
     fill(tmp_path / "A", ["a1.png"])
     fill(tmp_path / "B", ["b1.png"])
-    with pytest.raises(PlanError, match=r"no file in .* has a partner .*a1\.png and b1\.png"):
+    with pytest.raises(PlanError, match=r"no file in .* has a partner .*a1\.png and b1\.png.*--list"):
         find_records(DataConfig(paired=(tmp_path / "A", tmp_path / "B")))
 
 

@@ -1,0 +1,105 @@
+"""Without a configuration the pictures and the machine decide, in one line, and what was set is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from drawings import draw_pairs, draw_photos
+
+from img2img.cli.main import cli
+from img2img.training import read_experiment
+from img2img.training.estimate import take
+from img2img.training.starts import STARTS, choose
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    folder = tmp_path_factory.mktemp("pictures")
+    draw_pairs(folder / "large", 12, side=100)
+    draw_pairs(folder / "small", 12, side=40)
+    draw_photos(folder / "a", 3, side=100)
+    draw_photos(folder / "b", 5, side=100)
+    return {
+        "large": {"aligned": str(folder / "large")},
+        "small": {"aligned": str(folder / "small")},
+        "unpaired": {"unpaired": [str(folder / "a"), str(folder / "b")]},
+    }
+
+
+def chosen(source: dict, *sets: str):
+    return read_experiment(None, sets, source=source, defaults=choose(source, sets).sections)
+
+
+@pytest.mark.parametrize(
+    ("name", "sets", "crop", "features", "downs"),
+    [
+        ("large", ["device=cpu"], (128, 128), 32, 7),
+        ("small", ["device=cpu"], (64, 64), 32, 6),
+        ("large", ["device=cpu", "data.crop-size=64"], (64, 64), 32, 6),
+        ("large", ["device=cpu", "crop_size=[64, 96]"], (64, 96), 32, 5),
+        (
+            "large",
+            ["device=cpu", "crop_size=96", "generator.downs=4", "generator.features=8"],
+            (96, 96),
+            8,
+            4,
+        ),
+        ("large", ["training.device=cuda"], (256, 256), 64, 8),
+        ("large", ["device=cuda", "crop_size=128"], (128, 128), 64, 7),
+    ],
+)
+def test_pairs_get_a_unet_that_fits_machine_and_size(pictures, name, sets, crop, features, downs) -> None:
+    one = chosen(pictures[name], *sets)
+    found = {"features": 64, "downs": 8} | one.method.generator.arguments
+    assert (one.data.crop_size, found["features"], found["downs"]) == (crop, features, downs)
+    assert list(take(one)), "a step on such pictures is possible"
+
+
+def test_a_cpu_shows_a_picture_soon_and_normalises_by_the_instance(pictures) -> None:
+    for name in ("large", "unpaired"):
+        one = chosen(pictures[name], "device=cpu")
+        assert one.training.sample_every <= 200 and one.training.save_every <= 500
+        assert one.method.generator.arguments["norm"] == "instance"
+        assert one.training.steps == 12_000
+    assert chosen(pictures["large"], "device=cpu", "epochs=3").training.epochs == 3
+
+
+def test_weights_to_start_from_bring_their_network(pictures) -> None:
+    assert (
+        choose(pictures["large"], ["device=cpu", "training.initial.generator='x'"]).sections
+        == STARTS["aligned"]
+    )
+
+
+def test_what_is_wrong_with_the_pictures_is_told_later() -> None:
+    assert "method" in choose({"paired": ["nowhere", "nowhere"]}, ["device=cpu", "crop_size=["]).sections
+    assert choose({"images": "nowhere"}).reason == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ([], "Chosen for 10 pairs of 100 x 100 and a CPU: pix2pix, a U-Net of 32"),
+        (["pix2pix"], None),
+    ],
+)
+def test_train_says_what_it_chose_and_how_to_get_the_papers(
+    pictures, config: list[str], words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["train", *config, "--aligned", pictures["large"]["aligned"], "--device", "cpu", "--dry-run"]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    if words is None:
+        assert "Chosen" not in said and "generator 54.41 M" in said
+    else:
+        assert words in said and "img2img train pix2pix --aligned ..." in said
+
+
+def test_auto_is_what_torch_has() -> None:
+    has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    assert ("GPU" in choose({"aligned": "nowhere"}).reason.split("The paper")[0]) == has_gpu
