@@ -50,7 +50,7 @@ _WALL_FACTOR = 20  # times the processor time that a decoder may wait for a busy
 _STALLED = 50  # looks at a worker without any processor time of it in between: 10 s asleep
 _POLL = 0.2  # seconds
 _START = 60.0  # seconds until a worker must have said that it is there
-_GRACE = 0.7  # seconds that a file in work still has when the run shall end
+_GRACE = 0.4  # seconds that a file in work still has when the run shall end
 _MAX_IDLE = 16  # as many threads as a run has at most
 _MAX_FILES = 1000  # a worker answers before it is replaced: decoders may leak
 _MAX_TEXT = 2**24  # bytes of an answer beside its arrays
@@ -118,7 +118,7 @@ _is_ending = False
 
 
 def end_soon() -> None:
-    """Gives up each file that a worker does not finish within a second: the run shall end."""
+    """Gives up each file that a worker does not finish within half a second: the run shall end."""
     global _is_ending
     _is_ending = True
 
