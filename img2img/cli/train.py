@@ -99,7 +99,7 @@ def train(
             raise
         return 2
     if dry_run or folder is None:
-        return _explain(experiment)
+        return _explain(experiment, resume is not None)
     program = [sys.executable, "-m", "img2img", *click.get_current_context().obj]
     return _run(experiment, folder, resume is not None, as_json, quiet, program)
 
@@ -202,7 +202,7 @@ def _initial(value: str) -> str:
     return f"training.initial.{name}={json.dumps(path)}"
 
 
-def _explain(experiment: Experiment) -> int:
+def _explain(experiment: Experiment, resume: bool) -> int:
     """Prints the resolved configuration on stdout and the estimates on stderr."""
     from img2img.cli.render import say, say_warning
     from img2img.errors import display_text
@@ -210,7 +210,7 @@ def _explain(experiment: Experiment) -> int:
 
     text = experiment.dump()
     click.echo(display_text(text) if sys.stdout.isatty() else text, nl=False)
-    for sentence in estimate(experiment, say_warning):
+    for sentence in estimate(experiment, say_warning, resume=resume):
         say(sentence)
     return 0
 

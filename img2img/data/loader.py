@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 import signal
 import weakref
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -117,7 +118,7 @@ def _batches(
     loader: DataLoader[Any] = DataLoader(
         _Guarded(dataset),  # type: ignore[arg-type]
         batch_sampler=positions,
-        num_workers=workers,
+        num_workers=min(workers, _cores()),
         collate_fn=_collate_guarded,
         pin_memory=device.type == "cuda",
         prefetch_factor=_AHEAD if workers else None,
@@ -222,6 +223,12 @@ def _collate_guarded(samples: Sequence[Sample | Img2ImgError]) -> Stacked | Img2
         return collate(good)
     except Img2ImgError as error:
         return error
+
+
+def _cores() -> int:
+    """Returns how many processes can run at once here; torch warns of more workers than that."""
+    available = getattr(os, "sched_getaffinity", None)
+    return len(available(0)) if available else os.cpu_count() or 1
 
 
 def _ignore_signals(worker: int) -> None:

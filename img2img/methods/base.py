@@ -75,6 +75,11 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]]
     scale: int = 1
 
+    @property
+    def unguided(self) -> str | None:
+        """A sentence where fresh weights will hardly find their way by the losses there are; else None."""
+        return None
+
     def __init__(self, config: MethodConfig, source_channels: int, target_channels: int) -> None:
         super().__init__()
         self.notes: list[str] = []

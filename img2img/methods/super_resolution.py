@@ -134,6 +134,20 @@ class SuperResolution(Method):
             config = config.model_copy(update={"feature_matching": weight, "perceptual": None})
             self.terms = Terms(config, value_range)
         self.adversary = Adversary(config, channels, value_range)
+        self._content = bool(config.pixel_weight or config.perceptual or config.ssim_weight)
+
+    @property
+    def unguided(self) -> str | None:
+        """Without a term that compares pixels or contents only a trained network stays near the picture."""
+        if self.objective == "psnr" or self.adversary is None or self._content:
+            return None
+        return (
+            "fresh weights would learn from the discriminator alone: no loss compares pixels "
+            "(method.pixel_weight is 0) or contents (features of VGG19 are not at hand or not asked for). "
+            "Start from a trained network (--init FILE), give the weights of VGG19 "
+            "(method.perceptual.weights=FILE, or method.perceptual.allow_download=true), or set "
+            "method.pixel_weight=1."
+        )
 
     def begin(self, stage: str) -> None:
         """Chooses the losses: "psnr" or "gan"; "" for the one that the configuration names."""

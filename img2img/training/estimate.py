@@ -16,6 +16,7 @@ from img2img.data import Data, open_data
 from img2img.errors import ConfigError, PlanError
 from img2img.methods import Method, methods
 from img2img.training.experiment import Experiment, scale_of, stages
+from img2img.training.initial import start_from
 from img2img.training.runtime import Runtime
 from img2img.types import Batch
 
@@ -24,15 +25,22 @@ _PROGRAM = 0.7 * GIB  # what Python, torch and OpenCV take before anything is bu
 _SPARE = 1.1  # what the allocator cannot use
 
 
-def estimate(experiment: Experiment, warn: Callable[[str], None] = lambda sentence: None) -> Iterator[str]:
+Warn = Callable[[str], None]
+
+
+def estimate(
+    experiment: Experiment, warn: Warn = lambda sentence: None, *, resume: bool = False
+) -> Iterator[str]:
     """Yields sentences on data, length, parameters and memory; nothing is computed, no GPU is needed.
 
     Args:
         experiment: What will be trained.
         warn: Called with each sentence that the run would warn with.
+        resume: Whether it is a run that goes on: it does not begin with weights of others any more.
 
     Raises:
-        ConfigError: The data or the networks do not fit the configuration.
+        ConfigError: The data, the networks or the weights to start from do not fit the configuration.
+        ModelError: These weights cannot be opened.
         PlanError: The data are not there; this comes last, after all that is known without them.
     """
     settings, missing = experiment.training, None
@@ -59,22 +67,37 @@ def estimate(experiment: Experiment, warn: Callable[[str], None] = lambda senten
         epochs = total * samples / len(data.train)
         yield f"Length: {total} steps of {samples} samples, {epochs:.1f} epochs of {len(data.train)}."
     channels = None if data is None else (data.source_channels, data.target_channels)
-    yield from take(experiment, channels)
+    yield from take(experiment, channels, warn, resume=resume)
     if missing is not None:
         raise missing
 
 
-def take(experiment: Experiment, channels: tuple[int, int] | None = None) -> Iterator[str]:
+def take(
+    experiment: Experiment,
+    channels: tuple[int, int] | None = None,
+    warn: Warn = lambda sentence: None,
+    *,
+    resume: bool = False,
+) -> Iterator[str]:
     """Yields sentences on parameters and memory; one step of each stage is tried without computing.
 
     Args:
         experiment: Its data need not be there.
         channels: Of source and target; None takes those of the configuration, or colour.
+        warn, resume: See `estimate`.
 
     Raises:
-        ConfigError: The networks do not fit each other, or not the size of the crop.
+        ConfigError: The networks do not fit each other, the weights to start from, or the size of the crop.
+        ModelError: These weights cannot be opened.
     """
     settings = experiment.training
+    if settings.initial and not resume:  # for real, and then forgotten
+        with torch.random.fork_rng(devices=[]):
+            whole_method = methods[experiment.method.name](
+                experiment.method, *(channels or _channels(experiment))
+            )
+        yield from start_from(whole_method.generators(), settings.initial)
+        del whole_method
     runtime = Runtime("cpu", precision="fp32" if settings.precision == "fp32" else "bf16")
     runtime.precision = settings.precision
     if settings.precision == "auto":
@@ -86,6 +109,10 @@ def take(experiment: Experiment, channels: tuple[int, int] | None = None) -> Ite
             name: sum(p.numel() for p in parameters) for name, parameters in method.parameter_groups().items()
         }
         settings.require_groups(groups)
+        yield from method.notes
+        method.begin(stages(settings, 1)[0].name)
+        if method.unguided is not None and not settings.initial and not resume:
+            warn(method.unguided)
         yield "Parameters: " + ", ".join(f"{name} {n / 1e6:.2f} M" for name, n in groups.items()) + "."
         weights = sum(tensor.numel() for tensor in (*method.parameters(), *method.buffers()))
         learned = sum(groups.values())

@@ -18,8 +18,8 @@ from img2img.methods import Picture
 CELL = 256
 
 
-def write_grid(path: Path, pictures: Mapping[str, Picture], keys: Sequence[str]) -> None:
-    """Writes a labelled sheet.
+def write_grid(path: Path, pictures: Mapping[str, Picture], keys: Sequence[str]) -> Image:
+    """Writes a labelled sheet, and returns it.
 
     Args:
         path: The PNG file.
@@ -38,7 +38,9 @@ def write_grid(path: Path, pictures: Mapping[str, Picture], keys: Sequence[str])
         cells[0] = (cells[0][0], f"{cells[0][1]}: {key}"[:36])
         rows.append(cells)
     width = max(CELL, *(pixels[0].shape[1] for pixels in columns.values()))
-    write_image(sheet(rows, cell_width=min(width, 512)), path)
+    grid = sheet(rows, cell_width=min(width, 512))
+    write_image(grid, path)
+    return grid
 
 
 def _shown(pixels: Pixels) -> Image:

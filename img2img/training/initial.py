@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,23 @@ _ADVICE = (
     "give method.generator the same arguments, or start without a configuration: then the architecture of "
     "the file is taken."
 )
+
+
+def start_from(generators: Mapping[str, Generator], initial: Mapping[str, Path]) -> Iterator[str]:
+    """Gives `generators` the weights that `training.initial` names, and yields a sentence for each.
+
+    Raises:
+        ConfigError: There is no such generator, or a file is for another one.
+        ModelError: A file cannot be opened.
+    """
+    for name, path in initial.items():
+        if name not in generators:
+            raise ConfigError(
+                f"training.initial: there is no generator {name!r}; there is {' and '.join(generators)}."
+            )
+        left_out = load_initial(generators[name], path)
+        text = f"{name} starts with the weights of {display_path(path)}"
+        yield f"{text}, {left_out}." if left_out else f"{text}."
 
 
 def load_initial(generator: Generator, path: Path) -> str:

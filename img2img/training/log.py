@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from img2img.errors import display_path
-from img2img.image import write_bytes
+from img2img.image import Image, write_bytes
 from img2img.training.state import DiskError
 
 
@@ -124,6 +124,11 @@ class Metrics:
         if self._board is not None:
             for name, value in _flat(values):
                 self._board.add_scalar(f"{kind}/{name}", value, step)
+
+    def show(self, step: int, grid: Image) -> None:
+        """Gives TensorBoard the grid of pictures."""
+        if self._board is not None:
+            self._board.add_image("samples", grid.pixels, step, dataformats="HWC")
 
     def close(self) -> None:
         """Closes the files."""

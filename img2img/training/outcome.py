@@ -52,7 +52,7 @@ class Outcome:
         self.scores = Scores()
         self.health = Health()
 
-    def draw(self, step: int) -> None:
+    def draw(self, step: int, metrics: Metrics | None = None) -> None:
         """Writes the grid of pictures, and says what it gives reason to."""
         if not self.runtime.is_first:
             return
@@ -63,7 +63,9 @@ class Outcome:
             with self.runtime.autocast():
                 pictures = self.method.pictures(batch, self.trainer.evaluated())
         try:
-            write_grid(self.folder / "samples" / f"step_{step:08}.png", pictures, batch.keys)
+            grid = write_grid(self.folder / "samples" / f"step_{step:08}.png", pictures, batch.keys)
+            if metrics is not None:
+                metrics.show(step, grid)
         except ImageWriteError as error:
             self.watch.warn(str(error))  # a picture for people; whether the run can go on, its state decides
         for sentence in self.health.pictures(pictures):

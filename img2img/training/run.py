@@ -20,7 +20,7 @@ from img2img.image.files import sweep_parts
 from img2img.methods import Method, methods
 from img2img.training.experiment import Experiment, Stage, changes, scale_of, stages
 from img2img.training.health import Health
-from img2img.training.initial import load_initial
+from img2img.training.initial import start_from
 from img2img.training.layout import arrange
 from img2img.training.lock import LOCK, locked
 from img2img.training.log import Clock, Metrics, Silent, Status, Watch
@@ -204,15 +204,10 @@ class _Run:
         """Prepares the folder and the first weights."""
         generators = self.method.generators()
         with self.runtime.together():
-            for name, path in self.settings.initial.items():
-                if name not in generators:
-                    raise ConfigError(
-                        f"training.initial: there is no generator {name!r}; there is "
-                        f"{' and '.join(generators)}."
-                    )
-                left_out = load_initial(generators[name], path)
-                text = f"{name} starts with the weights of {display_path(path)}"
-                self.watch.say(f"{text}, {left_out}." if left_out else f"{text}.")
+            for sentence in start_from(generators, self.settings.initial):
+                self.watch.say(sentence)
+            if not self.settings.initial and self.method.unguided is not None:
+                self.watch.warn(self.method.unguided)
             self.trainer.reset_averages()
             if self.runtime.is_first:
                 # two states at once, the old and the new, and the model files beside them
@@ -303,7 +298,7 @@ class _Run:
                 if log:
                     self._log(clock, metrics)
                 if _due(self.step, settings.sample_every, done):
-                    self.outcome.draw(self.step)
+                    self.outcome.draw(self.step, metrics)
                 if _due(self.step, settings.validate_every, done):
                     self.outcome.validate(self.step, self.samples, metrics)
                 if save:

@@ -10,6 +10,7 @@ import torch
 
 from img2img.config import parse_yaml
 from img2img.data import DataConfig
+from img2img.data.config import SPLIT_OFF
 from img2img.data.pictures import read
 from img2img.data.records import find_records
 from img2img.errors import Img2ImgError
@@ -69,6 +70,7 @@ _SMALL_CYCLEGAN: dict[str, Any] = {
 _SMALL = {"pix2pix": _SMALL_PIX2PIX, "cyclegan": _SMALL_CYCLEGAN}
 _STEPS = (12_000, 60_000)  # of a run on a CPU: for up to 400 samples, and for any number
 _EPOCHS = 30  # between the two
+_ROWS = 6  # of the grid of pictures, at least
 _SMALLEST = 96  # pixels; smaller pictures are trained at 64
 _LEVELS = {"pix2pix": 8}  # of the paper's U-Net, at 256 pixels
 
@@ -137,7 +139,10 @@ def choose(source: Mapping[str, Any], assignments: Iterable[str] = (), paper: bo
     if any(_assigned(assignments, "training", unit) is not None for unit in ("epochs", "steps")):
         length = ""
         del training["steps"]
-    sections = sections | {"data": sections["data"] | {"crop_size": side}, "training": training}
+    data = sections["data"] | {"crop_size": side}
+    if name == "pix2pix" and samples:  # of few pairs a larger share, or the grid would have one row
+        data["validation_fraction"] = min(max(SPLIT_OFF, _ROWS / samples), 2 * SPLIT_OFF)
+    sections = sections | {"data": data, "training": training}
     sections = _levelled(sections, crop or side)
     of_what = "pictures" if name == "cyclegan" else "pairs"
     seen = "" if size is None else f" of {size[1]} x {size[0]}"
@@ -171,7 +176,7 @@ def _has_gpu(device: object) -> bool:
 def _look(source: Mapping[str, Any]) -> tuple[int, tuple[int, int] | None]:
     """Returns the number of samples for training, and (height, width) of the first that can be read."""
     try:
-        config = DataConfig.model_validate({**source, "unmatched": "skip"})
+        config = DataConfig.model_validate({**source, "unmatched": "skip", "validation_fraction": 0})
         records = find_records(config)
     except (Img2ImgError, ValueError):  # what is wrong is told when the data are opened
         return 0, None

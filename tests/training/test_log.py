@@ -8,8 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
+import numpy as np
 import pytest
+from drawings import draw_pairs
 
+from img2img.image import read_image
+from img2img.training import read_experiment, train
 from img2img.training.log import Metrics
 
 
@@ -21,11 +25,15 @@ class Writer:
     def __init__(self, folder: str, purge_step: int | None = None) -> None:
         self.folder, self.purge_step = folder, purge_step
         self.scalars: list[tuple[str, float, int]] = []
+        self.images: list[tuple[str, tuple[int, ...], int, str]] = []
         self.closed = False
         Writer.made.append(self)
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         self.scalars.append((name, value, step))
+
+    def add_image(self, name: str, pixels: np.ndarray, step: int, dataformats: str) -> None:
+        self.images.append((name, pixels.shape, step, dataformats))
 
     def close(self) -> None:
         self.closed = True
@@ -48,6 +56,17 @@ def test_tensorboard_gets_every_number_with_its_step(board: type[Writer], tmp_pa
     assert Path(writer.folder).parent == tmp_path
     assert ("training/losses/g_l1", 2.0, 5) in writer.scalars
     assert writer.closed
+
+
+def test_tensorboard_gets_the_grids_of_a_run(board: type[Writer], tmp_path: Path) -> None:
+    draw_pairs(tmp_path / "pairs", 4)
+    sets = ["steps=2", "sample_every=1", "validate_every=0", "threads=1", "workers=0"]
+    train(
+        read_experiment("smoke_pix2pix", sets, source={"aligned": str(tmp_path / "pairs")}), tmp_path / "run"
+    )
+    grid = read_image(tmp_path / "run/samples/step_00000001.png")
+    assert [image[2] for image in board.made[0].images] == [1, 2]
+    assert board.made[0].images[0] == ("samples", grid.pixels.shape, 1, "HWC")
 
 
 def test_a_run_that_continues_overrules_later_points(board: type[Writer], tmp_path: Path) -> None:

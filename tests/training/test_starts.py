@@ -82,7 +82,7 @@ def test_what_is_wrong_with_the_pictures_is_told_later() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ([], "Chosen for 10 pairs of 100 x 100 and a CPU: pix2pix, a U-Net of 32"),
+        ([], "Chosen for 12 pairs of 100 x 100 and a CPU: pix2pix, a U-Net of 32"),
         (["pix2pix"], None),
     ],
 )
