@@ -174,10 +174,10 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         )
     facts = _parse(metadata[KEY], path)
     spec = ArchSpec(facts["architecture"], facts["arguments"])
-    palette = facts.get("palette")
+    palette, size = facts.get("palette"), facts.get("size")
     info = ModelInfo(
         facts["output"],
-        tuple(facts["size"]) if isinstance(facts["size"], list) else facts["size"],
+        tuple(size) if isinstance(size, list) else size,
         facts["origin"],
         None if palette is None else tuple(map(tuple, palette)),
         facts.get("nearest") is True,

@@ -159,6 +159,11 @@ def test_a_header_that_lies(path, changes, match):
         open_model(path)
 
 
+def test_a_header_may_leave_the_size_out(path):
+    rewrite(path, size=...)
+    assert open_model(path)[1].size is None
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{", "7", "[" * 100_000])
 def test_our_entry_is_not_the_object_it_should_be(path, text):
     state = safetensors.torch.load_file(path)

@@ -1,4 +1,4 @@
-"""A format whose files say what its decoder shall do; `python -m tests.image.hostile` is img2img with it."""
+"""A format whose files say what its decoder shall do; as a program it is img2img with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from img2img.image import formats, isolation
 from img2img.image.formats.base import Format, Header, Raster
 
 MAGIC = b"HOSTILE "
-SERVE = "import tests.image.hostile as h, img2img.image.worker as w; h.install(); w.serve()"
+SERVE = "import hostile as h, img2img.image.worker as w; h.install(); w.serve()"
 
 
 def decode(data: bytes, header: Header) -> Raster:

@@ -10,9 +10,12 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import boxes
 import cv2
 import numpy as np
 import pytest
+from boxes import box, entry, grid, location, locations, meta, owned, size
+from pictures import exif_block, from_pillow, profile, smooth
 from PIL import Image as Pillow
 
 from img2img.errors import ImageError, ImageReadError
@@ -20,9 +23,6 @@ from img2img.image import EncodeOptions, Image, Metadata, read_image
 from img2img.image.codec import decode, encode
 from img2img.image.colour import ColourSpace
 from img2img.image.formats import avif
-from tests.image import boxes
-from tests.image.boxes import box, entry, grid, location, locations, meta, owned, size
-from tests.image.pictures import exif_block, from_pillow, profile, smooth
 
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>made by a test</x:xmpmeta>"
 SHARED = os.environ.get("IMG2IMG_TEST_DATA")

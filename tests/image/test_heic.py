@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pillow_heif
 import pytest
+from boxes import grid
+from pictures import exif_block, profile, smooth
 from PIL import Image as Pillow
 
 from img2img.errors import ImageFormatError, ImageReadError
@@ -17,8 +19,6 @@ from img2img.image import read_image
 from img2img.image.codec import decode
 from img2img.image.colour import ColourSpace
 from img2img.image.formats import heic
-from tests.image.boxes import grid
-from tests.image.pictures import exif_block, profile, smooth
 
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>made by a test</x:xmpmeta>"
 

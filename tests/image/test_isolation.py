@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hostile
 import numpy as np
 import psutil
 import pytest
+from pictures import from_pillow, smooth
 
 from img2img.errors import ImageLimitError, ImageReadError
 from img2img.image import Image, Limits, formats, isolation
 from img2img.image.codec import decode
-from tests.image import hostile
-from tests.image.pictures import from_pillow, smooth
 
 ROOT = Path(__file__).parents[2]
 
@@ -232,7 +232,7 @@ def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Proces
     source.mkdir()
     for i in range(3):
         (source / f"{i}.hostile").write_bytes(hostile.MAGIC + f"hang {mark}".encode())
-    line = ["-m", "tests.image.hostile", "process", str(source), "-o", str(tmp_path / "out"), "--op", "flip"]
+    line = [hostile.__file__, "process", str(source), "-o", str(tmp_path / "out"), "--op", "flip"]
     with subprocess.Popen(
         [sys.executable, "-W", "error::ResourceWarning", *line, "--jobs", "1"],
         cwd=ROOT,

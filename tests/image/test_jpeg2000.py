@@ -8,13 +8,13 @@ from functools import cache
 import cv2
 import numpy as np
 import pytest
+from boxes import box
+from pictures import exif_block, from_pillow, profile, smooth
 from PIL import Image as Pillow
 
 from img2img.errors import ImageFormatError, ImageReadError
 from img2img.image import Image
 from img2img.image.codec import decode, encode, fit_reason
-from tests.image.boxes import box
-from tests.image.pictures import exif_block, from_pillow, profile, smooth
 
 
 @cache

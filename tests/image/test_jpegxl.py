@@ -13,7 +13,9 @@ from pathlib import Path
 import imagecodecs
 import numpy as np
 import pytest
+from boxes import box
 from imagecodecs import jpegxl_encode
+from pictures import exif_block, from_pillow, profile, smooth
 from PIL import Image as Pillow
 from PIL import ImageOps
 
@@ -23,8 +25,6 @@ from img2img.image.codec import decode
 from img2img.image.colour import ColourSpace
 from img2img.image.formats import jpegxl
 from img2img.image.formats.jpegxl_header import read_header
-from tests.image.boxes import box
-from tests.image.pictures import exif_block, from_pillow, profile, smooth
 
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>made by a test</x:xmpmeta>"
 PREFIX = b"Exif\0\0"
