@@ -45,7 +45,7 @@ STARTS: dict[str, dict[str, Any]] = {
 }
 """Sections of a configuration by the key of `data` that names the pictures; the papers' where there are."""
 
-_OFTEN: dict[str, Any] = {"log_every": 50, "sample_every": 200, "validate_every": 400, "save_every": 400}
+_OFTEN: dict[str, Any] = {"log_every": 50, "sample_every": 100, "validate_every": 400, "save_every": 400}
 # What two cores learn in half an hour. Instance norm is the same in training and in use; a weaker adversary,
 # because it soon knows few pictures by heart; averaged weights, because they are calmer.
 _SMALL_PIX2PIX: dict[str, Any] = {

@@ -44,7 +44,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ("./nowhere.safetensors", "there is no such model file"),
+        ("nowhere.safetensors", "nowhere.safetensors"),
         ("broken.safetensors", "broken.safetensors"),
         ("other.safetensors", "is a resnet, the configuration has a unet"),
         ("large.safetensors", "is a unet with features 16 (here 8)"),
