@@ -65,7 +65,7 @@ _SMALL_CYCLEGAN: dict[str, Any] = {
         "discriminator": {"name": "patchgan", "features": 32},
     },
     "data": {"crop_size": 128, "workers": 1},
-    "training": {**_SMALL_PIX2PIX["training"], "sample_every": 50},
+    "training": {**_SMALL_PIX2PIX["training"], "sample_every": 50, "grid_samples": 2},
 }
 _SMALL = {"pix2pix": _SMALL_PIX2PIX, "cyclegan": _SMALL_CYCLEGAN}
 _STEPS = (12_000, 60_000)  # of a run on a CPU: for up to 400 samples, and for any number
@@ -133,7 +133,7 @@ def choose(source: Mapping[str, Any], assignments: Iterable[str] = (), paper: bo
     samples, size = _look(source)
     sections = _SMALL[name]
     side = 128 if size is None or min(size) >= _SMALLEST else 64
-    steps = min(max(_STEPS[0], _EPOCHS * samples), _STEPS[1])
+    steps = min(max(_STEPS[0], _EPOCHS * samples), _STEPS[1]) if name == "pix2pix" else _STEPS[0]
     training = sections["training"] | {"steps": steps}
     length = f", {steps} steps"
     if any(_assigned(assignments, "training", unit) is not None for unit in ("epochs", "steps")):
