@@ -86,7 +86,8 @@ def show_log(verbose: bool) -> None:
     logger = logging.getLogger("img2img")
     logger.handlers = [_Lines()]
     logger.handlers[0].setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
-    logger.setLevel("DEBUG" if verbose else "CRITICAL")
+    logger.handlers[0].setLevel("DEBUG" if verbose else "CRITICAL")
+    logger.setLevel("DEBUG" if verbose else "NOTSET")
 
 
 @contextmanager
