@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from img2img.errors import ImageFormatError, ImageLimitError, ImageReadError, ImageWriteError, display_path
+from img2img.files import open_regular
 from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS, EncodeOptions, decode, encode
 from img2img.image.image import Image
 from img2img.image.kinds import NOT_READ, RAW
@@ -55,7 +56,7 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
             raise ImageReadError(f"this is {kind}, not an image file", path)
         if status.st_size > limits.max_file_size:
             raise ImageLimitError(_too_large(status.st_size, limits), path)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(limits.max_file_size + 1)
     except FileNotFoundError as error:
         if path.is_symlink():
