@@ -6,11 +6,13 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
 
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
+from img2img.fields import Fields
 from img2img.registry import Registry
 from img2img.types import UNIT, ValueRange
 
@@ -48,7 +50,8 @@ class Generator(nn.Module):
             output included, at 64x64 and larger; with the element size it gives the memory of a tile.
         output_layers: Names of the submodules that make the output, in half precision kept in fp32.
         half_precision: Whether it computes well in bf16 and fp16.
-        conditions: Names of further inputs that `forward(x, **conditions)` needs.
+        conditions: The further inputs that `forward(x, **conditions)` needs, by name, with their kinds.
+            Where the arguments decide (the length of a vector), the constructor sets it.
         tiny: The smallest sensible arguments, for tests that walk the registry.
         spec: Name and arguments of this instance.
     """
@@ -65,7 +68,7 @@ class Generator(nn.Module):
     live_features: int
     output_layers: tuple[str, ...] = ()
     half_precision: bool = True
-    conditions: tuple[str, ...] = ()
+    conditions: Fields = MappingProxyType({})
     tiny: ClassVar[dict[str, Any]] = {}
     name: ClassVar[str]
     spec: ArchSpec

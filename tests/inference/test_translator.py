@@ -11,6 +11,7 @@ from fakes import Enlarge
 
 from img2img.checkpoint import ModelInfo, save_model
 from img2img.errors import ConfigError, ProcessingError, UnknownModelError
+from img2img.fields import Mask
 from img2img.image import Image
 from img2img.inference import Translator, load_model
 from img2img.models import Compact, Generator, Resnet, RRDBNet
@@ -347,7 +348,7 @@ def test_wrong_options_are_sentences(options, match):
 
 def test_a_generator_with_conditions_is_refused():
     class Conditional(Enlarge):
-        conditions = ("mask",)
+        conditions = {"mask": Mask()}
 
     with pytest.raises(ConfigError, match="needs more than a picture: mask"):
         Translator(Conditional(), device="cpu")

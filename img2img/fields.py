@@ -1,0 +1,130 @@
+"""What a sample holds: the kinds of fields that a training method declares and a network takes.
+
+    fields = {"source": Picture(), "target": Picture(like="source"), "mask": Mask(like="source"),
+              "attributes": Vector()}
+
+The kind of a field decides how a file is read, resized, cropped, turned, augmented, stacked and scaled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from img2img.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing in a sample.
+
+    Attributes:
+        like: The field with which it shares window, turn and geometry, since both show the same place; None
+            for one that is drawn by itself. The first field has none.
+        kind: The name of the kind in files and messages.
+        spatial: Whether it has a height and a width.
+        exact: Whether its values are names that must not be mixed: it is resized by nearest neighbour, and
+            no change of colours touches it.
+    """
+
+    like: str | None = None
+
+    kind: ClassVar[str]
+    spatial: ClassVar[bool] = True
+    exact: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Picture(Field):
+    """Colours: (N, C, H, W) fp32 in the value range of the network, from files of 8 or 16 bits or floats.
+
+    Attributes:
+        scale: How many times as high and wide it is as the field that it is like; above 1 is
+            super-resolution.
+    """
+
+    kind = "picture"
+    scale: int = 1
+
+
+@dataclass(frozen=True)
+class Mask(Field):
+    """Places: (N, 1, H, W) fp32, 1 where the mask is white and 0 elsewhere, from files or drawn at random."""
+
+    kind = "mask"
+    exact = True
+
+
+@dataclass(frozen=True)
+class Ids(Field):
+    """Numbers of objects: (N, 1, H, W) int32 as they stand in files of 8 or 16 bits or whole floats."""
+
+    kind = "ids"
+    exact = True
+
+
+@dataclass(frozen=True)
+class Vector(Field):
+    """Numbers that belong to a whole sample: (N, K) fp32, as they stand in a table.
+
+    Attributes:
+        size: K, where it is known.
+    """
+
+    kind = "vector"
+    spatial = False
+    size: int | None = None
+
+
+Fields = Mapping[str, Field]
+KINDS: dict[str, type[Field]] = {cls.kind: cls for cls in (Picture, Mask, Ids, Vector)}
+
+
+def groups(fields: Fields) -> list[tuple[str, ...]]:
+    """Returns the names of the fields that belong together, each with those that are like it.
+
+    Vectors that are like nothing belong to the first field.
+
+    Raises:
+        ConfigError: A field is like one that does not exist or that itself is like another.
+    """
+    found: dict[str, list[str]] = {}
+    for name, field in fields.items():
+        leader = field.like
+        if leader is None and not field.spatial:
+            leader = next((other for other, one in fields.items() if one.spatial), None)
+        if leader is None:
+            found[name] = [name, *found.get(name, [])]
+        elif leader not in fields or fields[leader].like is not None or not fields[leader].spatial:
+            raise ConfigError(
+                f"the field {name!r} is like {leader!r}, which is no field that stands by itself."
+            )
+        else:
+            found.setdefault(leader, []).append(name)
+    return [tuple(names) for names in found.values()]
+
+
+def describe(fields: Fields) -> dict[str, dict[str, Any]]:
+    """Returns kinds and sizes of `fields` as JSON has them; `read_fields` takes that."""
+    return {
+        name: {"kind": field.kind}
+        | ({"size": field.size} if isinstance(field, Vector) and field.size else {})
+        for name, field in fields.items()
+    }
+
+
+def read_fields(described: Mapping[str, Mapping[str, Any]]) -> dict[str, Field]:
+    """Returns the fields of `describe`.
+
+    Raises:
+        ConfigError: A kind is not known.
+    """
+    found = {}
+    for name, facts in described.items():
+        cls = KINDS.get(str(facts.get("kind")))
+        if cls is None:
+            raise ConfigError(f"the field {name!r} is of a kind that is not known: {facts.get('kind')!r}.")
+        size = {"size": facts["size"]} if cls is Vector and facts.get("size") else {}
+        found[name] = cls(**size)
+    return found
