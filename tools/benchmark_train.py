@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from img2img.errors import Img2ImgError
 from img2img.inference.ceiling import cpu_bf16, matrix_ceilings
 from img2img.methods import Method, methods
-from img2img.training.layout import arrange, memory_format
 from img2img.training.loop import Trainer
+from img2img.training.memory_format import memory_format, prepare_networks
 from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
 from img2img.types import Batch, ValueRange
@@ -269,7 +269,7 @@ def _ours(workload: Workload, features: int | None, way: str, given: Mapping[str
     settings = TrainingSettings.model_validate({"steps": 1, "betas": workload.betas, **given, **extra})
     runtime = Runtime(settings.device, precision=settings.precision)
     method = workload.make(features)
-    arrange(method, settings, runtime)
+    prepare_networks(method, settings, runtime)
     method.begin("")
     trainer = Trainer(method, settings, runtime, lambda step, group: RATE)
     layouts = {

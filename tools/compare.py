@@ -30,7 +30,7 @@ from img2img.methods import SuperResolution, SuperResolutionConfig
 from img2img.models import Generator
 from img2img.training import Experiment, Runtime, Trainer, read_experiment
 from img2img.training.experiment import stages
-from img2img.training.layout import arrange
+from img2img.training.memory_format import prepare_networks
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 PHOTO = (480, 640, 3)
@@ -138,7 +138,7 @@ def trained(experiment: Experiment, seconds: float) -> tuple[Generator, int, flo
     data = open_data(experiment.data, kind="super_resolution", scale=experiment.method.scale, seed=seed)
     method = SuperResolution(experiment.method, data.source_channels, data.target_channels)
     runtime = Runtime(settings.device, precision=settings.precision)
-    arrange(method, settings, runtime)
+    prepare_networks(method, settings, runtime)
     (stage,) = stages(settings, len(data.train))
     warmup = stage.schedule.warmup
     stage = replace(stage, schedule=stage.schedule.model_copy(update={"warmup": 0}))

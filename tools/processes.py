@@ -22,7 +22,7 @@ from torch import Tensor, multiprocessing
 
 from img2img.methods import Method, methods
 from img2img.training import Runtime, Trainer
-from img2img.training.layout import arrange
+from img2img.training.memory_format import prepare_networks
 from img2img.training.settings import TrainingSettings
 from img2img.types import Batch
 
@@ -90,7 +90,7 @@ def train(case: str, steps: int, samples: int, runtime: Runtime) -> Mapping[str,
     config = methods[CASES[case]["name"]].Config.model_validate(CASES[case])
     method: Method = methods[config.name](config, 3, 3).double()
     settings = TrainingSettings(steps=max(steps, 1), sync_batch_norm=True)
-    arrange(method, settings, runtime)
+    prepare_networks(method, settings, runtime)
     trainer = Trainer(method, settings, runtime, lambda step, group: 2e-4)
     own = slice(None) if runtime.world == 1 else slice(runtime.rank, runtime.rank + 1)
     images = torch.Generator().manual_seed(1)

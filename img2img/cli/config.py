@@ -78,12 +78,12 @@ def validate(file: str, assignments: tuple[str, ...]) -> int:
     """
     from img2img.cli.render import say, say_warning
     from img2img.errors import display_path
-    from img2img.training.estimate import take
+    from img2img.training.estimate import estimate_memory
     from img2img.training.experiment import read_experiment
     from img2img.training.starts import PLACES
 
     experiment = read_experiment(file, assignments, places=PLACES)
-    for sentence in take(experiment, warn=say_warning):
+    for sentence in estimate_memory(experiment, warn=say_warning):
         say(sentence)
     say(f"{display_path(file)} is right.", "green")
     return 0

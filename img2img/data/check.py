@@ -10,7 +10,7 @@ from img2img.data.checks import CHECKS
 from img2img.data.config import DataConfig, Kind
 from img2img.data.findings import Case as Case
 from img2img.data.findings import Checked, Finding, Material, Sample
-from img2img.data.inspection import look_at
+from img2img.data.inspection import inspect_files
 from img2img.data.records import HELD_OUT, Records, find_records
 from img2img.errors import PlanError
 
@@ -41,17 +41,17 @@ def check(
     paths = list(dict.fromkeys(path for _, _, record in samples for path in record.files))
     labels = config.source_labels != "none"
     begin(len(paths))
-    looked = {}
-    for result in look_at(
+    inspected = {}
+    for result in inspect_files(
         paths, config.aligned is not None, labels, config.palette, jobs or os.cpu_count() or 1
     ):
-        looked[result.path] = result
+        inspected[result.path] = result
         advance(result.problem is not None)
-    material = Material(config, kind or config.kind, scale, samples, looked, found)
+    material = Material(config, kind or config.kind, scale, samples, inspected, found)
     findings = [finding for find in CHECKS for finding in find(material)]
     findings.sort(key=lambda finding: finding.level)
     counts = Counter(part if role == "A" else f"{part} B" for part, role, _ in samples)
-    return Checked(tuple(findings), len(looked), tuple(counts.items()), found[0].origin)
+    return Checked(tuple(findings), len(inspected), tuple(counts.items()), found[0].origin)
 
 
 def _samples(config: DataConfig) -> tuple[list[Sample], list[Records]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from img2img.data.findings import Case, Finding, Material, Side
 from img2img.data.findings import half as _half
 from img2img.data.findings import plural as _plural
-from img2img.data.inspection import FLAT, Face, alike
+from img2img.data.inspection import FLAT, ImageStats, near_duplicates
 from img2img.data.pictures import one_view
 from img2img.data.range_checks import beyond, no_numbers, ranges
 from img2img.data.ranges import suggested
@@ -24,8 +24,8 @@ _MANY_FLAT = 0.05
 
 
 def _unusable(material: Material) -> Iterator[Finding]:
-    broken = [Case((x.path,), x.problem) for x in material.looked.values() if x.problem and not x.odd]
-    odd = [Case((x.path,), x.problem) for x in material.looked.values() if x.problem and x.odd]
+    broken = [Case((x.path,), x.problem) for x in material.inspected.values() if x.problem and not x.odd]
+    odd = [Case((x.path,), x.problem) for x in material.inspected.values() if x.problem and x.odd]
     if broken:
         yield Finding(
             "error",
@@ -83,9 +83,9 @@ def _partner_sizes(material: Material) -> Iterator[Finding]:
     wrong: list[Case] = []
     resized = material.config.load_size is not None  # both, so that proportions are all that matters
     for a, b in material.pairs():
-        one, other = ((face.height, face.width) for face in (a.face, b.face))
+        one, other = ((stats.height, stats.width) for stats in (a.stats, b.stats))
         if one != other and not (resized and one_view(one, other)):
-            wrong.append(Case((a.path, b.path), f"{_size(a.face)} and {_size(b.face)}"))
+            wrong.append(Case((a.path, b.path), f"{_size(a.stats)} and {_size(b.stats)}"))
     if wrong:
         yield Finding(
             "warning" if resized else "error",
@@ -102,11 +102,11 @@ def _scaled_partners(material: Material) -> Iterator[Finding]:
     wrong = []
     for a, b in material.pairs():
         low, high = (a, b) if material.source == "A" else (b, a)
-        if (low.face.height * material.scale, low.face.width * material.scale) != (
-            high.face.height,
-            high.face.width,
+        if (low.stats.height * material.scale, low.stats.width * material.scale) != (
+            high.stats.height,
+            high.stats.width,
         ):
-            wrong.append(Case((low.path, high.path), f"{_size(low.face)} and {_size(high.face)}"))
+            wrong.append(Case((low.path, high.path), f"{_size(low.stats)} and {_size(high.stats)}"))
     if wrong:
         yield Finding(
             "error",
@@ -118,7 +118,7 @@ def _scaled_partners(material: Material) -> Iterator[Finding]:
 
 
 def _same_twice(material: Material) -> Iterator[Finding]:
-    same = [Case((a.path, b.path)) for a, b in material.pairs() if a.face.digest == b.face.digest]
+    same = [Case((a.path, b.path)) for a, b in material.pairs() if a.stats.digest == b.stats.digest]
     if same:
         yield Finding(
             "error",
@@ -132,14 +132,16 @@ def _same_twice(material: Material) -> Iterator[Finding]:
 def _flat(material: Material) -> Iterator[Finding]:
     flat = []
     for s in material.sides:
-        contrast, least = s.face.contrast, FLAT
+        contrast, least = s.stats.contrast, FLAT
         if material.holds_names(s.role):
             least = 0.0  # names may be neighbours
         else:
             numbers = material.numbers(s.role) or suggested(material.extents(s.role))
             if numbers is not None:
-                contrast *= s.face.extent.white / (numbers.high - numbers.low)
-        if (contrast < least or contrast == 0) and not (s.face.alpha and _wanted(material, s.role) in (2, 4)):
+                contrast *= s.stats.extent.white / (numbers.high - numbers.low)
+        if (contrast < least or contrast == 0) and not (
+            s.stats.alpha and _wanted(material, s.role) in (2, 4)
+        ):
             detail = f"standard deviation {contrast * 255:.2f} of 255"
             flat.append(Case((s.path,), f"{_half(material, s)}{detail}"))
     if flat:
@@ -157,12 +159,12 @@ def _channels(material: Material) -> Iterator[Finding]:
     for role in "AB":
         sides = [side for side in material.sides if side.role == role]
         wanted = _wanted(material, role)
-        counts = Counter(side.face.channels for side in sides)
+        counts = Counter(side.stats.channels for side in sides)
         goal = wanted or max(counts, default=0)
         lost = [
             s
             for s in sides
-            if s.face.channels not in (1, goal) and (s.face.channels, goal) not in ((3, 1), (3, 2), (3, 4))
+            if s.stats.channels not in (1, goal) and (s.stats.channels, goal) not in ((3, 1), (3, 2), (3, 4))
         ]
         if lost:
             yield Finding(
@@ -170,9 +172,9 @@ def _channels(material: Material) -> Iterator[Finding]:
                 "channels",
                 f"{len(lost)} pictures of {role} cannot be brought to {goal} channels.",
                 "Grey becomes any number of channels and colour becomes grey; nothing else is converted.",
-                tuple(Case((s.path,), _plural(s.face.channels, "channel")) for s in lost),
+                tuple(Case((s.path,), _plural(s.stats.channels, "channel")) for s in lost),
             )
-        rare = [s for s in sides if s.face.channels != counts.most_common(1)[0][0] and s not in lost]
+        rare = [s for s in sides if s.stats.channels != counts.most_common(1)[0][0] and s not in lost]
         if rare:
             mixed = " and ".join(f"{count} with {channels}" for channels, count in counts.most_common())
             yield Finding(
@@ -180,9 +182,9 @@ def _channels(material: Material) -> Iterator[Finding]:
                 "channels",
                 f"the pictures of {role} differ in their channels: {mixed}.",
                 f"All are brought to {goal}.",
-                tuple(Case((s.path,), _plural(s.face.channels, "channel")) for s in rare),
+                tuple(Case((s.path,), _plural(s.stats.channels, "channel")) for s in rare),
             )
-        depths = Counter(side.face.depth for side in sides)
+        depths = Counter(side.stats.depth for side in sides)
         if len(depths) > 1:
             common = depths.most_common(1)[0][0]
             yield Finding(
@@ -192,9 +194,9 @@ def _channels(material: Material) -> Iterator[Finding]:
                 + " and ".join(f"{count} of {depth}" for depth, count in depths.most_common())
                 + ".",
                 "No value changes its meaning, but check that 16-bit files are not 12-bit ones in disguise.",
-                tuple(Case((s.path,), s.face.depth) for s in sides if s.face.depth != common),
+                tuple(Case((s.path,), s.stats.depth) for s in sides if s.stats.depth != common),
             )
-        clear = [s for s in sides if s.face.alpha and wanted not in (2, 4)]
+        clear = [s for s in sides if s.stats.alpha and wanted not in (2, 4)]
         if clear:
             key = "source_channels" if role == material.source else "target_channels"
             kept = 2 if goal == 1 else 4
@@ -210,14 +212,14 @@ def _channels(material: Material) -> Iterator[Finding]:
 def _spaces(material: Material) -> Iterator[Finding]:
     """Colours that training converts, as label maps are never."""
     labels = material.source if material.config.source_labels != "none" else None
-    other = [side for side in material.sides if side.face.space and side.role != labels]
+    other = [side for side in material.sides if side.stats.space and side.role != labels]
     if other:
         yield Finding(
             "warning",
             "colour-space",
             f"{len(other)} of {_count(material.sides, 'picture')} with colours that are not in sRGB.",
             "They are converted to it for training, as they are for the model that it makes.",
-            tuple(Case((s.path,), f"{_half(material, s)}{s.face.space}") for s in other),
+            tuple(Case((s.path,), f"{_half(material, s)}{s.stats.space}") for s in other),
         )
 
 
@@ -238,18 +240,18 @@ def _sizes(material: Material) -> Iterator[Finding]:
         small = [
             s
             for s in material.sides
-            if s.face.height < config.crop_size[0] or s.face.width < config.crop_size[1]
+            if s.stats.height < config.crop_size[0] or s.stats.width < config.crop_size[1]
         ]
         text, goal = "smaller than crop_size", config.crop_size
     elif config.load_size is not None:
         height, width = config.load_size
-        small = [s for s in material.sides if 2 * s.face.height < height and 2 * s.face.width < width]
+        small = [s for s in material.sides if 2 * s.stats.height < height and 2 * s.stats.width < width]
         text, goal = "less than half as large as load_size", config.load_size
         bent = []
         for side in material.sides:
-            factor = (side.face.width / side.face.height) / (width / height)
+            factor = (side.stats.width / side.stats.height) / (width / height)
             if not 1 / _DISTORTED <= factor <= _DISTORTED:
-                bent.append(Case((side.path,), f"{_half(material, side)}{_size(side.face)}"))
+                bent.append(Case((side.path,), f"{_half(material, side)}{_size(side.stats)}"))
         if bent:
             yield Finding(
                 "warning",
@@ -266,7 +268,7 @@ def _sizes(material: Material) -> Iterator[Finding]:
             "small",
             f"{len(small)} of {len(material.sides)} pictures are {text} ({goal[1]} x {goal[0]}).",
             "They are enlarged, and the network learns their blur.",
-            tuple(Case((s.path,), f"{_half(material, s)}{_size(s.face)}") for s in small),
+            tuple(Case((s.path,), f"{_half(material, s)}{_size(s.stats)}") for s in small),
         )
 
 
@@ -276,7 +278,7 @@ def _patches(material: Material) -> Iterator[Finding]:
         return
     only = material.source if material.config.kind == "paired" else None  # patches are cut from its target
     sides = [side for side in material.sides if side.role != only]
-    small = [s for s in sides if s.face.height < crop[0] or s.face.width < crop[1]]
+    small = [s for s in sides if s.stats.height < crop[0] or s.stats.width < crop[1]]
     if small:
         yield Finding(
             "error",
@@ -284,7 +286,7 @@ def _patches(material: Material) -> Iterator[Finding]:
             f"{len(small)} of {len(sides)} pictures are smaller than the patches of {crop[1]} x {crop[0]} "
             "that are cut from them.",
             "Remove them or set a smaller crop_size.",
-            tuple(Case((s.path,), _size(s.face)) for s in small),
+            tuple(Case((s.path,), _size(s.stats)) for s in small),
         )
     if any(side % scale for side in crop):
         yield Finding(
@@ -296,13 +298,13 @@ def _patches(material: Material) -> Iterator[Finding]:
 
 
 def _duplicates(material: Material) -> Iterator[Finding]:
-    """Equal pictures, and across the parts also alike ones; of pairs the whole pair counts."""
+    """Equal pictures, and across the parts also near duplicates; of pairs the whole pair counts."""
     groups: dict[object, dict[Path, tuple[str, str]]] = defaultdict(dict)
     keys: dict[int, list[Side]] = defaultdict(list)
     for side in material.sides:
         keys[id(side.record)].append(side)
     for sides in keys.values():
-        digest = tuple(side.face.digest for side in sides)
+        digest = tuple(side.stats.digest for side in sides)
         groups[digest][sides[0].path] = (sides[0].part, sides[0].role)
     copies = [group for group in groups.values() if len(group) > 1]
     leaks = [group for group in copies if len({part for part, _ in group.values()}) > 1]
@@ -328,7 +330,7 @@ def _duplicates(material: Material) -> Iterator[Finding]:
     for role in "AB":
         sides = [side for side in material.sides if side.role == role]
         train, rest = ([s for s in sides if (s.part == "train") is wanted] for wanted in (True, False))
-        for i, j, likeness in alike([s.face for s in train], [s.face for s in rest], LIKENESS):
+        for i, j, likeness in near_duplicates([s.stats for s in train], [s.stats for s in rest], LIKENESS):
             one, other = train[i].path, rest[j].path
             if not any({one, other} <= group for group in known):
                 found[other] = max((likeness, one), found.get(other, (0.0, one)))
@@ -351,27 +353,27 @@ def _labels(material: Material) -> Iterator[Finding]:
     if config.source_labels == "none" or not sources:
         return
     if config.palette is not None:
-        foreign = [s for s in sources if s.face.foreign > 0]
+        foreign = [s for s in sources if s.stats.foreign > 0]
         if foreign:
             yield Finding(
-                "error" if any(s.face.foreign > 0.01 for s in foreign) else "warning",
+                "error" if any(s.stats.foreign > 0.01 for s in foreign) else "warning",
                 "foreign-colours",
                 f"{len(foreign)} of {len(sources)} label maps have colours that the palette lacks.",
                 "Such pixels count as the nearest colour. Store label maps as PNG, never as JPEG, and resize "
                 "them with nearest neighbour.",
                 tuple(
-                    Case((s.path,), f"{s.face.foreign:.1%} of the pixels")
-                    for s in sorted(foreign, key=lambda s: -s.face.foreign)
+                    Case((s.path,), f"{s.stats.foreign:.1%} of the pixels")
+                    for s in sorted(foreign, key=lambda s: -s.stats.foreign)
                 ),
             )
         return
     one_hot = config.source_labels == "one_hot"
-    many = [s for s in sources if len(s.face.colours) > MOST]
+    many = [s for s in sources if len(s.stats.colours) > MOST]
     together: set[int] = set()
     for side in sources if one_hot else ():
-        together.update(side.face.colours.tolist())
+        together.update(side.stats.colours.tolist())
     if many or len(together) > MOST:
-        worst = many or sorted(sources, key=lambda s: -len(s.face.colours))
+        worst = many or sorted(sources, key=lambda s: -len(s.stats.colours))
         which = f"{len(many)} of {len(sources)} label maps" if many else "the label maps together"
         yield Finding(
             "error" if one_hot else "warning",
@@ -379,7 +381,7 @@ def _labels(material: Material) -> Iterator[Finding]:
             f"{which} have more than {MOST} colours.",
             "They were probably stored as JPEG, which blurs colours into one another; give the true ones as "
             "data.palette with source_labels: one_hot.",
-            tuple(Case((s.path,), f"{_half(material, s)}{_colours(s.face)}") for s in worst),
+            tuple(Case((s.path,), f"{_half(material, s)}{_colours(s.stats)}") for s in worst),
         )
 
 
@@ -420,12 +422,12 @@ CHECKS: tuple[Callable[[Material], Iterable[Finding]], ...] = (
 )
 
 
-def _colours(face: Face) -> str:
-    return f"more than {MOST} colours" if len(face.colours) > MOST else _plural(len(face.colours), "colour")
+def _colours(stats: ImageStats) -> str:
+    return f"more than {MOST} colours" if len(stats.colours) > MOST else _plural(len(stats.colours), "colour")
 
 
-def _size(face: Face) -> str:
-    return f"{face.width} x {face.height}"
+def _size(stats: ImageStats) -> str:
+    return f"{stats.width} x {stats.height}"
 
 
 def _count(cases: Sized, noun: str = "file") -> str:

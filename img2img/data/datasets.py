@@ -76,7 +76,7 @@ class Dataset(ABC):
 
     @property
     def count(self) -> int:
-        """How many samples validation goes through: `still` takes numbers below it."""
+        """How many samples validation goes through: `validation_sample` takes numbers below it."""
         return len(self)
 
     @abstractmethod
@@ -88,7 +88,7 @@ class Dataset(ABC):
         """
 
     @abstractmethod
-    def still(self, index: int) -> Sample:
+    def validation_sample(self, index: int) -> Sample:
         """Returns sample `index` for validation: whole, and the same every time.
 
         Raises:
@@ -177,7 +177,7 @@ class PairedDataset(Dataset):
         window, turn = draw(source, self.crop, self.flip, random_stream(WINDOW, self.seed, epoch, index))
         return Sample(Part(source, window, turn), Part(target, window, turn), self.records[index].key)
 
-    def still(self, index: int) -> Sample:
+    def validation_sample(self, index: int) -> Sample:
         """Returns a pair, the centre of it if it is larger than what the network sees."""
         source, target = self.pair(index)
         window = centre(source, self.crop)
@@ -199,7 +199,7 @@ class PairedDataset(Dataset):
 
 
 class UnpairedDataset(Dataset):
-    """Two heaps of pictures; an epoch is as long as the larger one.
+    """Two sets of pictures; an epoch is as long as the larger one.
 
     A comes in the order of the epoch, B is drawn at random with replacement, and each is cut and mirrored by
     itself, as in CycleGAN (arXiv:1703.10593).
@@ -248,8 +248,8 @@ class UnpairedDataset(Dataset):
             sides.append(Part(pixels, *draw(pixels, self.crop, self.flip, stream)))
         return Sample(sides[0], sides[1], f"{a.key} | {b.key}")
 
-    def still(self, index: int) -> Sample:
-        """Returns the pictures with one number in A and B; the smaller heap begins anew."""
+    def validation_sample(self, index: int) -> Sample:
+        """Returns the pictures with one number in A and B; the smaller set begins anew."""
         a, b = self.a[index % len(self.a)], self.b[index % len(self.b)]
         sides = [self._picture(record, domain) for domain, record in enumerate((a, b))]
         first, second = (Part(pixels, centre(pixels, self.crop)) for pixels in sides)

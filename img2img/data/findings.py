@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from img2img.data.config import DataConfig, Kind
-from img2img.data.inspection import Face, Looked
+from img2img.data.inspection import ImageStats, Inspection
 from img2img.data.ranges import Extent
 from img2img.data.records import Record, Records
 from img2img.types import ValueRange
 
 Sample = tuple[str, str, Record]
-"""A part (train, validation, ...), a role (A; B for the other heap of unpaired data) and the files."""
+"""A part (train, validation, ...), a role (A; B for the other set of unpaired data) and the files."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Side:
     role: str  # A or B
     record: Record
     path: Path
-    face: Face
+    stats: ImageStats
 
 
 class Material:
@@ -104,7 +104,7 @@ class Material:
     Attributes:
         config, kind, scale: See `img2img.data.check.check`.
         samples: Every sample with its part and its role.
-        looked: What each file shows.
+        inspected: What each file shows.
         found: What the samples come from, with what was left out.
         source: The role that is the source: "A" or "B".
         sides: Every picture that can be used, in the order of the samples.
@@ -116,20 +116,20 @@ class Material:
         kind: Kind,
         scale: int,
         samples: Sequence[Sample],
-        looked: dict[Path, Looked],
+        inspected: dict[Path, Inspection],
         found: Sequence[Records],
     ) -> None:
         self.config, self.kind, self.scale = config, kind, scale
-        self.samples, self.looked, self.found = samples, looked, found
+        self.samples, self.inspected, self.found = samples, inspected, found
         self.source = "B" if config.direction == "BtoA" else "A"
         self.sides = [side for sample in samples for side in self._of(*sample)]
 
     def _of(self, part: str, role: str, record: Record) -> Iterator[Side]:
         for i, path in enumerate(record.files):
-            looked = self.looked[path]
-            if looked.problem is None:
-                for j, face in enumerate(looked.faces):
-                    yield Side(part, "AB"[max(i, j)] if role == "A" else role, record, path, face)
+            inspected = self.inspected[path]
+            if inspected.problem is None:
+                for j, stats in enumerate(inspected.images):
+                    yield Side(part, "AB"[max(i, j)] if role == "A" else role, record, path, stats)
 
     def numbers(self, role: str) -> ValueRange | None:
         """Black and white in the numbers of a side; None where they are those of the depth."""
@@ -143,7 +143,7 @@ class Material:
 
     def extents(self, role: str) -> list[Extent]:
         """The numbers in the pictures of a side."""
-        return [side.face.extent for side in self.sides if side.role == role]
+        return [side.stats.extent for side in self.sides if side.role == role]
 
     def pairs(self) -> Iterator[tuple[Side, Side]]:
         """Both sides of each whole pair, A first."""

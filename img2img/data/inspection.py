@@ -27,7 +27,7 @@ _ENOUGH = 1 << 16  # pixels from which colours and contrast are told
 
 
 @dataclass(frozen=True, eq=False)
-class Face:
+class ImageStats:
     """One picture: a file, or one half of a side-by-side file. What is transparent counts as white.
 
     Attributes:
@@ -59,25 +59,25 @@ class Face:
 
 
 @dataclass(frozen=True)
-class Looked:
+class Inspection:
     """One file.
 
     Attributes:
         path: Which.
-        faces: Its picture, or the left and the right half; empty if there is a problem.
+        images: Its picture, or the left and the right half; empty if there is a problem.
         problem: Why it cannot be used.
         odd: Whether that is an odd width, so that it has no halves.
     """
 
     path: Path
-    faces: tuple[Face, ...] = ()
+    images: tuple[ImageStats, ...] = ()
     problem: str | None = None
     odd: bool = False
 
 
-def look(
+def inspect_file(
     path: Path, both_halves: bool = False, labels: bool = False, palette: Palette | None = None
-) -> Looked:
+) -> Inspection:
     """Reads a file and returns the facts; a file that cannot be read is one of them.
 
     Args:
@@ -89,26 +89,28 @@ def look(
     try:
         image = read_image(path)
     except ImageError as error:
-        return Looked(path, problem=error.reason)
+        return Inspection(path, problem=error.reason)
     if not both_halves:
-        return Looked(path, (_face(image, labels, palette),))
+        return Inspection(path, (_stats(image, labels, palette),))
     if image.width % 2:
-        return Looked(
-            path, (_face(image, labels, palette),), f"its width is {image.width}, which is odd", odd=True
+        return Inspection(
+            path, (_stats(image, labels, palette),), f"its width is {image.width}, which is odd", odd=True
         )
-    return Looked(path, tuple(_face(half, labels, palette) for half in halves(image, path)))
+    return Inspection(path, tuple(_stats(half, labels, palette) for half in halves(image, path)))
 
 
-def look_at(
+def inspect_files(
     paths: Sequence[Path], both_halves: bool, labels: bool, palette: Palette | None, jobs: int
-) -> Iterator[Looked]:
-    """Yields `look` of each file, in order, with `jobs` threads."""
+) -> Iterator[Inspection]:
+    """Yields `inspect_file` of each file, in order, with `jobs` threads."""
     with ThreadPoolExecutor(jobs) as threads:
-        yield from threads.map(lambda path: look(path, both_halves, labels, palette), paths)
+        yield from threads.map(lambda path: inspect_file(path, both_halves, labels, palette), paths)
 
 
-def alike(one: Sequence[Face], other: Sequence[Face], least: float) -> list[tuple[int, int, float]]:
-    """Returns which faces of two sets look alike, by the correlation of their thumbnails.
+def near_duplicates(
+    one: Sequence[ImageStats], other: Sequence[ImageStats], least: float
+) -> list[tuple[int, int, float]]:
+    """Returns which images of two sets look alike, by the correlation of their thumbnails.
 
     Brightness and contrast do not count, nor does colour; flat pictures are like nothing.
 
@@ -116,8 +118,8 @@ def alike(one: Sequence[Face], other: Sequence[Face], least: float) -> list[tupl
         (place in `one`, place in `other`, correlation) of the pairs with at least the correlation `least`.
     """
     found = []
-    first = [i for i, face in enumerate(one) if face.thumbnail is not None]
-    second = [i for i, face in enumerate(other) if face.thumbnail is not None]
+    first = [i for i, stats in enumerate(one) if stats.thumbnail is not None]
+    second = [i for i, stats in enumerate(other) if stats.thumbnail is not None]
     if not first or not second:
         return []
     wall = np.stack([other[i].thumbnail for i in second])  # type: ignore[misc]
@@ -129,7 +131,7 @@ def alike(one: Sequence[Face], other: Sequence[Face], least: float) -> list[tupl
     return found
 
 
-def _face(image: Image, labels: bool, palette: Palette | None) -> Face:
+def _stats(image: Image, labels: bool, palette: Palette | None) -> ImageStats:
     pixels = over_white(image).pixels
     step = max(1, int(np.sqrt(pixels.shape[0] * pixels.shape[1] / _ENOUGH)))
     some = pixels[::step, ::step]
@@ -141,7 +143,7 @@ def _face(image: Image, labels: bool, palette: Palette | None) -> Face:
     digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
     if image.alpha is not None and contrast < FLAT:  # white on nothing: alpha is all that tells them apart
         digest.update(np.ascontiguousarray(image.alpha).data)
-    return Face(
+    return ImageStats(
         height=image.height,
         width=image.width,
         channels=image.channels,

@@ -165,7 +165,7 @@ def in_order(
     shape: object = None
     for index in range(dataset.count):
         try:
-            sample = dataset.still(index)
+            sample = dataset.validation_sample(index)
         except ImageError as error:
             report(f"{error}. It is left out.")
             continue

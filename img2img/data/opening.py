@@ -90,7 +90,7 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
     _require_fit(config, kind, scale)
     records = find_records(config)
     if kind == "unpaired" and as_pairs:
-        records = _divorced(records)
+        records = _as_unpaired(records)
     sides = (0, 1) if config.direction == "AtoB" else (1, 0)
     probes = _probes(config, records)
     source, target = (probes[side] for side in sides)
@@ -119,7 +119,7 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
         )
         return made[sides[0]], made[sides[1]]  # in the order of the files: A and B
 
-    def dataset(first: tuple[Record, ...], second: tuple[Record, ...], still: bool) -> Dataset:
+    def dataset(first: tuple[Record, ...], second: tuple[Record, ...], validation: bool) -> Dataset:
         swap = sides == (1, 0)
         if kind == "super_resolution":
             assert config.crop_size is not None
@@ -140,7 +140,7 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
                 seed,
             )
         size = config.load_size
-        if still and size is not None:
+        if validation and size is not None:
             size = config.crop_size or size  # the whole picture at the size of the crop, as in the papers
         made = recipes(size, config.crop_size if size is None else None)
         if kind == "paired":
@@ -154,8 +154,8 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
 
     fed = len(palette) if palette else channels[0]
     return Data(
-        dataset(records.train, records.train_b, still=False),
-        dataset(records.validation, records.validation_b, still=True) if records.validation else None,
+        dataset(records.train, records.train_b, validation=False),
+        dataset(records.validation, records.validation_b, validation=True) if records.validation else None,
         fed,
         channels[1],
         "; ".join(filter(None, [_sentence(records, source, target, fed, channels[1]), config.preparation])),
@@ -217,18 +217,18 @@ def _require_fit(config: DataConfig, kind: Kind, scale: int) -> None:
         raise ConfigError("data.scales is for images; low-resolution pictures from files have one size.")
 
 
-def _divorced(records: Records) -> Records:
-    """Returns pairs as two heaps."""
+def _as_unpaired(records: Records) -> Records:
+    """Returns pairs as two sets of pictures without partners."""
 
-    def heap(pairs: tuple[Record, ...], side: int) -> tuple[Record, ...]:
+    def one_side(pairs: tuple[Record, ...], side: int) -> tuple[Record, ...]:
         return tuple(Record(pair.key, pair.files[side]) for pair in pairs)
 
     return replace(
         records,
-        train=heap(records.train, 0),
-        train_b=heap(records.train, 1),
-        validation=heap(records.validation, 0),
-        validation_b=heap(records.validation, 1),
+        train=one_side(records.train, 0),
+        train_b=one_side(records.train, 1),
+        validation=one_side(records.validation, 0),
+        validation_b=one_side(records.validation, 1),
     )
 
 

@@ -120,7 +120,7 @@ class PatchDataset(Dataset):
             source = self.augmenter.values(source, changes)
         return Sample(Part(source, None, turn), Part(target, None, turn), self.records[place].key)
 
-    def still(self, index: int) -> Sample:
+    def validation_sample(self, index: int) -> Sample:
         """Returns the middle of picture `index` (below `count`), its sides multiples of the scale."""
         low, high = self._picture(index, 1.0)
         height, width = low.shape[:2]

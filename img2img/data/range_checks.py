@@ -14,7 +14,7 @@ def no_numbers(material: Material) -> Iterator[Finding]:
     """Values that are no brightness at all: NaN, infinite, 1e38 for "no data"."""
     bad = []
     for side in material.sides:
-        extent = side.face.extent
+        extent = side.stats.extent
         if not material.holds_names(side.role) and not extent.sound(material.numbers(side.role)):
             found = f"values from {extent.words()}"
             if extent.broken:
@@ -34,14 +34,14 @@ def no_numbers(material: Material) -> Iterator[Finding]:
 def ranges(material: Material) -> Iterator[Finding]:
     """Numbers that are not those of their depth, where nobody said what black and white are."""
     sides = [side for side in _sound(material) if material.numbers(side.role) is None]
-    extents = {role: [s.face.extent for s in sides if s.role == role] for role in "AB"}
+    extents = {role: [s.stats.extent for s in sides if s.role == role] for role in "AB"}
     hint = advice(extents[material.source], extents["B" if material.source == "A" else "A"])
-    outside = [side for side in sides if not side.face.extent.fits()]
+    outside = [side for side in sides if not side.stats.extent.fits()]
     if outside:
-        low = min(side.face.extent.low for side in outside)
-        high = max(side.face.extent.high for side in outside)
+        low = min(side.stats.extent.low for side in outside)
+        high = max(side.stats.extent.high for side in outside)
         yield Finding(
-            "error" if any(side.face.extent.far() for side in outside) else "warning",
+            "error" if any(side.stats.extent.far() for side in outside) else "warning",
             "outside-range",
             f"{len(outside)} of {plural(len(sides), 'picture')} with values outside 0 to 1, which is black "
             f"to white in floating point: {low:g} to {high:g}.",
@@ -66,7 +66,7 @@ def beyond(material: Material) -> Iterator[Finding]:
     """Pictures that do not go with the ranges that the configuration says."""
     shallow, cut = [], []
     for side in _sound(material):
-        numbers, extent = material.numbers(side.role), side.face.extent
+        numbers, extent = material.numbers(side.role), side.stats.extent
         if numbers is None:
             continue
         margin = _BEYOND * (numbers.high - numbers.low)
@@ -93,12 +93,12 @@ def beyond(material: Material) -> Iterator[Finding]:
 
 
 def _values(material: Material, side: Side) -> Case:
-    return Case((side.path,), f"{half(material, side)}values from {side.face.extent.words()}")
+    return Case((side.path,), f"{half(material, side)}values from {side.stats.extent.words()}")
 
 
 def _sound(material: Material) -> list[Side]:
     return [
         side
         for side in material.sides
-        if not material.holds_names(side.role) and side.face.extent.sound(material.numbers(side.role))
+        if not material.holds_names(side.role) and side.stats.extent.sound(material.numbers(side.role))
     ]

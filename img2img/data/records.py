@@ -145,9 +145,9 @@ def find_records(config: DataConfig) -> Records:
     if config.validation is not None:
         held_out = _both(config, config.validation)
     search = Search(config.follow_symlinks, config.hidden)
-    records = Records(*_heaps(config, train, search))
+    records = Records(*_unpaired(config, train, search))
     if held_out:
-        validation, validation_b = _heaps(config, held_out, search)
+        validation, validation_b = _unpaired(config, held_out, search)
         records = replace(
             records,
             validation=validation,
@@ -360,7 +360,7 @@ def _two(root: Path, name: str) -> tuple[Path, ...] | None:
     return folders if all(map(Path.is_dir, folders)) else None
 
 
-def _heaps(
+def _unpaired(
     config: DataConfig, folders: tuple[Path, ...], search: Search
 ) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
     """Returns the samples in `folders`, or those of A and those of B."""

@@ -126,7 +126,9 @@ class Adversary(nn.Module):
                 "layers or scales."
             )
 
-    def judge(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+    def discriminator_loss(
+        self, real: Tensor, fake: Tensor, condition: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Returns the losses of the discriminator, weighted; no gradient reaches what made `fake`.
 
         Args:
@@ -144,8 +146,10 @@ class Adversary(nn.Module):
             losses["d_r1"] = r1_penalty(partial(self._logits, condition), real, self.config.r1)
         return self._named(losses)
 
-    def fool(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
-        """Returns the adversarial loss of the generator, weighted; arguments as in `judge`."""
+    def generator_loss(
+        self, real: Tensor, fake: Tensor, condition: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Returns the adversarial loss of the generator, weighted; arguments as in `discriminator_loss`."""
         fake_logits = self._logits(condition, fake)
         real_logits = None
         if self.gan.needs_real:
@@ -153,13 +157,15 @@ class Adversary(nn.Module):
                 real_logits = self._logits(condition, real)
         return {self._gan: self.config.gan_weight * self.gan.generator(fake_logits, real_logits)}
 
-    def match(self, made: Tensor, truth: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+    def feature_matching(
+        self, made: Tensor, truth: Tensor, condition: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Returns the distance of two images in the features of the discriminator, weighted, if it is wanted.
 
         Args:
             made: (N, C, H, W) from the generator.
             truth: What it should have been; both are looked at without augmentation.
-            condition: As in `judge`.
+            condition: As in `discriminator_loss`.
         """
         if not self.config.feature_matching:
             return {}

@@ -1,4 +1,4 @@
-"""CycleGAN: two generators, one each way, on two heaps of images without pairs.
+"""CycleGAN: two generators, one each way, on two sets of images without pairs.
 
 Zhu, Park, Isola, Efros: Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks
 (arXiv:1703.10593). The order of the updates, the weights and the initialisation are those of the authors'
@@ -77,7 +77,7 @@ class CycleGANConfig(AdversarialConfig, TermsConfig):
 
 @methods.register("cyclegan")
 class CycleGAN(Method):
-    """Learns from two heaps of images, A and B, to make images of each look like those of the other.
+    """Learns from images of two kinds, A and B, to make images of each look like those of the other.
 
     `a2b` makes images of B from those of A; `judge_b` tells them from real ones. `b2a` and `judge_a` do the
     reverse. Losses are named after the domain of the image that they look at: `cycle_a` compares an image of
@@ -150,8 +150,8 @@ class CycleGAN(Method):
             fake_b, fake_a = self.a2b(real_a), self.b2a(real_b)
         back_a, back_b = self.b2a(fake_b), self.a2b(fake_a)
         losses = {
-            **self.judge_b.fool(real_b, fake_b),
-            **self.judge_a.fool(real_a, fake_a),
+            **self.judge_b.generator_loss(real_b, fake_b),
+            **self.judge_a.generator_loss(real_a, fake_a),
             "cycle_a": self.lambda_a * self.cycle_loss(back_a, real_a),
             "cycle_b": self.lambda_b * self.cycle_loss(back_b, real_b),
             **self._further(back_a, real_a, back_b, real_b),
@@ -163,8 +163,8 @@ class CycleGAN(Method):
         optimize(
             "discriminator",
             {
-                **self.judge_a.judge(real_a, self.pool_a(fake_a)),
-                **self.judge_b.judge(real_b, self.pool_b(fake_b)),
+                **self.judge_a.discriminator_loss(real_a, self.pool_a(fake_a)),
+                **self.judge_b.discriminator_loss(real_b, self.pool_b(fake_b)),
             },
         )
 
@@ -185,8 +185,8 @@ class CycleGAN(Method):
     def _further(self, back_a: Tensor, real_a: Tensor, back_b: Tensor, real_b: Tensor) -> dict[str, Tensor]:
         """Returns what else a configuration may want of the way there and back; usually nothing."""
         return {
-            **self.judge_a.match(back_a, real_a),
-            **self.judge_b.match(back_b, real_b),
+            **self.judge_a.feature_matching(back_a, real_a),
+            **self.judge_b.feature_matching(back_b, real_b),
             **self.terms_a(back_a, real_a),
             **self.terms_b(back_b, real_b),
         }

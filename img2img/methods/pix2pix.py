@@ -74,11 +74,11 @@ class Pix2Pix(Method):
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """The discriminator, then the generator."""
         fake = self.generator(batch.source)
-        optimize("discriminator", self.adversary.judge(batch.target, fake, batch.source))
+        optimize("discriminator", self.adversary.discriminator_loss(batch.target, fake, batch.source))
         losses = {
-            **self.adversary.fool(batch.target, fake, batch.source),
+            **self.adversary.generator_loss(batch.target, fake, batch.source),
             self.pixel_name: self.pixel_weight * self.pixel_loss(fake, batch.target),
-            **self.adversary.match(fake, batch.target, batch.source),
+            **self.adversary.feature_matching(fake, batch.target, batch.source),
             **self.terms(fake, batch.target),
         }
         optimize("generator", losses)

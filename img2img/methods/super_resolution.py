@@ -67,18 +67,18 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
 
     def fitted(self, crop: tuple[int, int] | None) -> Self:
         """The discriminator judges whole crops, so one that has a size has theirs."""
-        judge = self.discriminator
-        if self.objective == "psnr" or crop is None or not judge.has_size:
+        network = self.discriminator
+        if self.objective == "psnr" or crop is None or not network.has_size:
             return self
         height, width = crop
-        given = judge.arguments.get("input_size", height)
+        given = network.arguments.get("input_size", height)
         if (given, given) != crop:
             wanted = f"{given}x{given}" if height == width else "squares of one size"
             raise ValueError(
-                f"the discriminator {judge.name} judges {wanted}, but data.crop_size is {width}x{height}; "
+                f"the discriminator {network.name} judges {wanted}, but data.crop_size is {width}x{height}; "
                 "leave method.discriminator.input_size out, and make the crop square"
             )
-        return self.model_copy(update={"discriminator": judge.replace(input_size=height)})
+        return self.model_copy(update={"discriminator": network.replace(input_size=height)})
 
 
 @methods.register("super_resolution")
@@ -114,9 +114,9 @@ class SuperResolution(Method):
         self.pixel_loss = pixel_losses[config.pixel_loss]
         self.adversary: Adversary | None = None
         if config.objective == "gan":
-            self._oppose(config, target_channels, self.generator.output_range)
+            self._build_adversary(config, target_channels, self.generator.output_range)
 
-    def _oppose(self, config: SuperResolutionConfig, channels: int, value_range: ValueRange) -> None:
+    def _build_adversary(self, config: SuperResolutionConfig, channels: int, value_range: ValueRange) -> None:
         """Makes the discriminator and the further losses of the stage gan."""
         try:
             self.terms = Terms(config, value_range)
@@ -184,12 +184,12 @@ class SuperResolution(Method):
             return
         losses = {
             **{name: self.config.pixel_weight * loss for name, loss in pixel.items()},
-            **self.adversary.fool(batch.target, fake),
-            **self.adversary.match(fake, batch.target),
+            **self.adversary.generator_loss(batch.target, fake),
+            **self.adversary.feature_matching(fake, batch.target),
             **self.terms(fake, batch.target),
         }
         optimize("generator", losses)
-        optimize("discriminator", self.adversary.judge(batch.target, fake))
+        optimize("discriminator", self.adversary.discriminator_loss(batch.target, fake))
 
     def pictures(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Picture]:
         """The middle of each sample: bicubic (at scale 1 the source), output, target."""

@@ -67,12 +67,12 @@ def estimate(
         epochs = total * samples / len(data.train)
         yield f"Length: {total} steps of {samples} samples, {epochs:.1f} epochs of {len(data.train)}."
     channels = None if data is None else (data.source_channels, data.target_channels)
-    yield from take(experiment, channels, warn, resume=resume)
+    yield from estimate_memory(experiment, channels, warn, resume=resume)
     if missing is not None:
         raise missing
 
 
-def take(
+def estimate_memory(
     experiment: Experiment,
     channels: tuple[int, int] | None = None,
     warn: Warn = lambda sentence: None,
@@ -167,7 +167,7 @@ def _peak(method: Method, stage: str, batch: Batch, runtime: Runtime) -> int:
     method.train()
     method.begin(stage)
     method.check(batch)
-    with _Meter() as meter, runtime.autocast():
+    with _PeakMemory() as meter, runtime.autocast():
         try:
             method.step(batch, optimize)
         except RuntimeError as error:
@@ -178,7 +178,7 @@ def _peak(method: Method, stage: str, batch: Batch, runtime: Runtime) -> int:
     return int(meter.peak)
 
 
-class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors made within it that are alive at once."""
 
     def __init__(self) -> None:

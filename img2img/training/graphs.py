@@ -133,9 +133,9 @@ class GraphedStep:
         seen = self._seen[shape] = self._seen.get(shape, 0) + 1
         if self._gave_up or seen <= _EAGER_FIRST or len(self._recordings) == _MOST:
             return None
-        still = {name: tensor.clone() for name, tensor in _tensors(batch).items()}
-        conditions = {name: still[f"conditions.{name}"] for name in batch.conditions}
-        own = replace(batch, source=still["source"], target=still["target"], keys=(), conditions=conditions)
+        static = {name: tensor.clone() for name, tensor in _tensors(batch).items()}
+        conditions = {name: static[f"conditions.{name}"] for name in batch.conditions}
+        own = replace(batch, source=static["source"], target=static["target"], keys=(), conditions=conditions)
         try:
             result, replay = self._recorder.record(lambda: self._step(own))
         except RuntimeError as error:

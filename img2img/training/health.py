@@ -25,47 +25,49 @@ class Health:
     """Watches the losses and the pictures, and has a sentence for each of the usual troubles, once each."""
 
     def __init__(self) -> None:
-        self._judges: dict[str, deque[float]] = {}
+        self._discriminators: dict[str, deque[float]] = {}
         self._highest: dict[str, float] = {}
         self._said: set[str] = set()
 
     def state(self) -> dict[str, Any]:
         """Returns what a run that continues has to know."""
-        losses = {name: list(values) for name, values in self._judges.items()}
+        losses = {name: list(values) for name, values in self._discriminators.items()}
         return {"losses": losses, "highest": dict(self._highest), "said": sorted(self._said)}
 
     @classmethod
-    def of(cls, state: Mapping[str, Any] | None) -> Self:
+    def from_state(cls, state: Mapping[str, Any] | None) -> Self:
         """Returns one that goes on from what `state` returned; without a state a new one."""
         health = cls()
         if state is not None:
-            health._judges = {n: deque(values, maxlen=WINDOW) for n, values in state["losses"].items()}
+            health._discriminators = {
+                n: deque(values, maxlen=WINDOW) for n, values in state["losses"].items()
+            }
             health._highest = dict(state["highest"])
             health._said = set(state["said"])
         return health
 
     def losses(self, means: Mapping[str, float]) -> Iterator[str]:
-        """Yields what the losses of a status give reason to say."""
-        judges: dict[str, float] = {}
-        for name, value in means.items():
-            judge, _, of = name.rpartition("_")
+        """Yields warnings about the mean losses since the last status."""
+        totals: dict[str, float] = {}
+        for loss, value in means.items():
+            name, _, of = loss.rpartition("_")
             if of in ("real", "fake") and name[0] == "d":
-                judges[judge] = judges.get(judge, 0.0) + value
-        for judge, total in judges.items():
-            self._highest[judge] = max(self._highest.get(judge, total), total)
-            recent = self._judges.setdefault(judge, deque(maxlen=WINDOW))
+                totals[name] = totals.get(name, 0.0) + value
+        for name, total in totals.items():
+            self._highest[name] = max(self._highest.get(name, total), total)
+            recent = self._discriminators.setdefault(name, deque(maxlen=WINDOW))
             recent.append(total)
-            if len(recent) == WINDOW and 0 <= max(recent) < _SATURATED * self._highest[judge]:
-                whose = "" if judge == "d" else f" of {judge.removeprefix('d_').upper()}"
+            if len(recent) == WINDOW and 0 <= max(recent) < _SATURATED * self._highest[name]:
+                whose = "" if name == "d" else f" of {name.removeprefix('d_').upper()}"
                 yield from self._once(
-                    f"saturated {judge}",
+                    f"saturated {name}",
                     f"the discriminator{whose} has won: its loss has been near zero for a long time, and the "
                     "generator learns nothing from it. Try method.real_label 0.9, a smaller "
                     "learning_rates.discriminator, fewer discriminator layers, or more data.",
                 )
 
     def pictures(self, pictures: Mapping[str, Picture]) -> Iterator[str]:
-        """Yields what a grid of pictures gives reason to say.
+        """Yields warnings about a grid of pictures.
 
         Args:
             pictures: The columns, as `Method.pictures` returns them.

@@ -106,7 +106,7 @@ class Outcome:
             found = validate(self.method, self.trainer.evaluated(), held_out, self.runtime)
         if not found:
             return
-        better = self.scores.take(step, found)
+        better = self.scores.update(step, found)
         if metrics is not None:
             metrics.write(step, samples, "validation", found)
         text = ", ".join(f"{name} {value:.4f}" for name, value in found.items())

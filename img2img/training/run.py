@@ -21,10 +21,10 @@ from img2img.methods import Method, methods
 from img2img.training.experiment import Experiment, Stage, changes, scale_of, stages
 from img2img.training.health import Health
 from img2img.training.initial import start_from
-from img2img.training.layout import arrange
 from img2img.training.lock import LOCK, locked
 from img2img.training.log import Clock, Metrics, Silent, Status, Watch
 from img2img.training.loop import Trainer
+from img2img.training.memory_format import prepare_networks
 from img2img.training.outcome import Outcome
 from img2img.training.processes import LostProcessError
 from img2img.training.runtime import Runtime
@@ -178,7 +178,7 @@ class _Run:
                 self.watch.say(note)
             self.generator = next(iter(self.method.generators().values()))
             self.settings.require_groups(self.method.parameter_groups())
-            arrange(self.method, self.settings, runtime)
+            prepare_networks(self.method, self.settings, runtime)
             self.stages = stages(self.settings, len(self.data.train), runtime.world)
             for sentence in filter(None, (stage.idleness() for stage in self.stages)):
                 self.watch.warn(sentence)
@@ -253,7 +253,7 @@ class _Run:
         if self._measures_anew and self.outcome.scores.best:
             self.watch.warn("scores of before are of other pictures or sizes; the best is looked for anew.")
             self.outcome.scores = Scores()
-        self.outcome.health = Health.of(state.get("health"))
+        self.outcome.health = Health.from_state(state.get("health"))
         if state["global_batch"] != self.global_batch:
             self.trainer.step_count = self.samples // self.global_batch
             self.watch.warn(

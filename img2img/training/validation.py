@@ -28,7 +28,7 @@ class Scores:
     last: dict[str, float] = field(default_factory=dict)
     start: dict[str, float] = field(default_factory=dict)
 
-    def take(self, step: int, found: Mapping[str, float]) -> bool:
+    def update(self, step: int, found: Mapping[str, float]) -> bool:
         """Files the scores of `step`; returns whether they are the best so far."""
         self.last = {**found, "step": step}
         if step == 0:

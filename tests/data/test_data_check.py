@@ -10,7 +10,7 @@ from worlds import noise, pairs, write
 
 from img2img.data import DataConfig, open_data
 from img2img.data.check import Checked, Finding, check
-from img2img.data.inspection import look
+from img2img.data.inspection import inspect_file
 from img2img.image.resize import resize
 
 
@@ -381,10 +381,10 @@ def test_the_result_does_not_depend_on_the_number_of_threads(tmp_path: Path) -> 
 
 def test_the_thumbnail_is_the_mean_over_a_grid(tmp_path: Path) -> None:
     pixels = scene(1, 64)
-    (face,) = look(write(tmp_path, "x.png", pixels)).faces
+    (stats,) = inspect_file(write(tmp_path, "x.png", pixels)).images
     means = pixels.reshape(16, 4, 16, 4, 3).mean((1, 3, 4))
     means -= means.mean()
-    np.testing.assert_allclose(face.thumbnail, (means / np.linalg.norm(means)).reshape(-1), atol=1e-6)
+    np.testing.assert_allclose(stats.thumbnail, (means / np.linalg.norm(means)).reshape(-1), atol=1e-6)
 
 
 def test_the_real_broken_file_is_found(test_data: Path) -> None:

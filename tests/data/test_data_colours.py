@@ -51,7 +51,7 @@ def test_two_sides_in_two_spaces_are_equal(dtype: str, to: tuple[bytes, None], t
     )
     data = open_data(config, kind="paired")
     for index in range(3):
-        sample = data.train.still(index)
+        sample = data.train.validation_sample(index)
         source, target = (side.pixels.astype(float) for side in (sample.source, sample.target))
         white = 1.0 if dtype == "float32" else np.iinfo(dtype).max
         coarse = dtype == "uint8" and to is LINEAR

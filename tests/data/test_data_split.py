@@ -151,8 +151,8 @@ def test_lists_are_read_back(tmp_path: Path) -> None:
     )
     records = find_records(config)
     assert (len(records.train), len(records.validation)) == (singles.counts["train"], singles.counts["val"])
-    heaps = divide(DataConfig(unpaired=(a, b)), 0.2, 0.0, 0)
-    assert write_lists(heaps, tmp_path / "heaps") == ["trainA.txt", "trainB.txt", "valA.txt", "valB.txt"]
+    sets = divide(DataConfig(unpaired=(a, b)), 0.2, 0.0, 0)
+    assert write_lists(sets, tmp_path / "sets") == ["trainA.txt", "trainB.txt", "valA.txt", "valB.txt"]
 
 
 def test_what_is_there_is_left_alone_and_failures_leave_nothing(

@@ -29,16 +29,16 @@ REAL, FAKE, CONDITION = images(2, 3, 16, 16), images(2, 3, 16, 16, seed=2), imag
 
 
 def test_the_discriminator_sees_the_condition_first_and_nothing_learns_through_its_losses() -> None:
-    judge = adversary(4)
+    player = adversary(4)
     fake = FAKE.clone().requires_grad_()
-    losses = judge.judge(REAL, fake, CONDITION)
-    logits = judge.discriminator(torch.cat((CONDITION, REAL), 1))
+    losses = player.discriminator_loss(REAL, fake, CONDITION)
+    logits = player.discriminator(torch.cat((CONDITION, REAL), 1))
     torch.testing.assert_close(
         losses["d_real"], 0.5 * torch.nn.functional.softplus(-logits).mean(), rtol=1e-5, atol=1e-6
     )
     sum(losses.values()).backward()  # type: ignore[union-attr]
     assert fake.grad is None
-    judge.fool(REAL, fake, CONDITION)["g_gan"].backward()
+    player.generator_loss(REAL, fake, CONDITION)["g_gan"].backward()
     assert fake.grad is not None and bool(fake.grad.abs().sum() > 0)
 
 
@@ -48,17 +48,17 @@ def test_real_and_fake_in_one_call_are_the_same_as_in_two(name: str) -> None:
     one, two = adversary(discriminator=network), adversary(discriminator=network)
     assert one._together
     two._together = False
-    expected = two.judge(REAL, FAKE)
-    for key, value in one.judge(REAL, FAKE).items():
+    expected = two.discriminator_loss(REAL, FAKE)
+    for key, value in one.discriminator_loss(REAL, FAKE).items():
         torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("change", [{"norm": "batch"}, {"norm": "none", "spectral": True}])
 def test_discriminators_that_mix_images_see_them_apart(change: dict[str, Any]) -> None:
-    judge = adversary(discriminator={"name": "patchgan", "features": 4, "layers": 1, **change})
+    player = adversary(discriminator={"name": "patchgan", "features": 4, "layers": 1, **change})
     sizes: list[int] = []
-    judge.discriminator.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
-    judge.judge(REAL, FAKE)
+    player.discriminator.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    player.discriminator_loss(REAL, FAKE)
     assert sizes == [2, 2]
 
 
@@ -74,30 +74,30 @@ def test_augmentation_moves_image_and_condition_alike_and_colours_the_image_alon
 
 
 def test_r1_is_the_slope_for_the_image_and_not_for_its_condition() -> None:
-    judge = adversary(4, r1=3.0)
+    player = adversary(4, r1=3.0)
     real = REAL.clone().requires_grad_()
-    values = judge.discriminator(torch.cat((CONDITION, real), 1)).flatten(1).mean(1)
+    values = player.discriminator(torch.cat((CONDITION, real), 1)).flatten(1).mean(1)
     (slope,) = torch.autograd.grad(values.sum(), real)
     expected = 3.0 / 2 * slope.flatten(1).square().sum(1).mean()
-    torch.testing.assert_close(judge.judge(REAL, FAKE, CONDITION)["d_r1"], expected)
+    torch.testing.assert_close(player.discriminator_loss(REAL, FAKE, CONDITION)["d_r1"], expected)
 
 
 def test_the_penalty_of_wgan() -> None:
-    judge = adversary(gan="wgan", gradient_penalty=10.0)
-    losses = judge.judge(REAL, FAKE)
+    player = adversary(gan="wgan", gradient_penalty=10.0)
+    losses = player.discriminator_loss(REAL, FAKE)
     assert losses.keys() == {"d_real", "d_fake", "d_penalty"}
-    torch.testing.assert_close(losses["d_real"], -0.5 * judge.discriminator(REAL).mean())
+    torch.testing.assert_close(losses["d_real"], -0.5 * player.discriminator(REAL).mean())
     assert 0 < float(losses["d_penalty"].detach()) <= 10.0  # of a discriminator that is nearly flat
 
 
 def test_features_are_matched_where_it_is_wanted() -> None:
-    assert adversary().match(FAKE, REAL) == {}
-    judge = adversary(feature_matching=7.0)
-    features = judge.discriminator.features
+    assert adversary().feature_matching(FAKE, REAL) == {}
+    player = adversary(feature_matching=7.0)
+    features = player.discriminator.features
     expected = 7.0 * feature_matching(features(FAKE), features(REAL))
-    torch.testing.assert_close(judge.match(FAKE, REAL)["g_features"], expected)
+    torch.testing.assert_close(player.feature_matching(FAKE, REAL)["g_features"], expected)
     fake, real = FAKE.clone().requires_grad_(), REAL.clone().requires_grad_()
-    judge.match(fake, real)["g_features"].backward()
+    player.feature_matching(fake, real)["g_features"].backward()
     assert fake.grad is not None and real.grad is None
 
 
@@ -110,11 +110,11 @@ def test_names_of_losses_where_there_are_several_adversaries() -> None:
             "discriminator": {"name": "patchgan", "features": 2},
         }
     )
-    judge = Adversary(config, 3, SYMMETRIC, ("b", "a2b"))
+    player = Adversary(config, 3, SYMMETRIC, ("b", "a2b"))
     real, fake = images(1, 3, 32, 32), images(1, 3, 32, 32, seed=2)
-    assert judge.judge(real, fake).keys() == {"d_b_real", "d_b_fake", "d_b_r1"}
-    assert judge.fool(real, fake).keys() == {"g_a2b"}
-    assert judge.match(fake, real).keys() == {"features_b"}
+    assert player.discriminator_loss(real, fake).keys() == {"d_b_real", "d_b_fake", "d_b_r1"}
+    assert player.generator_loss(real, fake).keys() == {"g_a2b"}
+    assert player.feature_matching(fake, real).keys() == {"features_b"}
 
 
 @pytest.mark.parametrize(
@@ -127,14 +127,14 @@ def test_names_of_losses_where_there_are_several_adversaries() -> None:
     ],
 )
 def test_the_smallest_image_that_can_be_judged(network: dict[str, Any], least: int) -> None:
-    judge = adversary(discriminator={**network, "features": 2, "norm": "instance"})
-    judge.check(REAL.new_zeros(1, 3, least, least))
-    for logits in judge.fool(images(1, 3, least, least), images(1, 3, least, least)).values():
+    player = adversary(discriminator={**network, "features": 2, "norm": "instance"})
+    player.check(REAL.new_zeros(1, 3, least, least))
+    for logits in player.generator_loss(images(1, 3, least, least), images(1, 3, least, least)).values():
         assert logits.isfinite()
     with pytest.raises(ConfigError, match=rf"images of {least} pixels and more.*{least}x{least - 1}"):
-        judge.check(REAL.new_zeros(1, 3, least - 1, least))
+        player.check(REAL.new_zeros(1, 3, least - 1, least))
     with pytest.raises((RuntimeError, ValueError)):
-        judge.discriminator(images(1, 3, least - 1, least - 1))
+        player.discriminator(images(1, 3, least - 1, least - 1))
 
 
 def test_ssim_needs_its_window() -> None:

@@ -7,8 +7,8 @@ import torch
 
 from img2img.methods import Method, methods
 from img2img.training import compiling
-from img2img.training.layout import arrange
 from img2img.training.loop import Trainer
+from img2img.training.memory_format import prepare_networks
 from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
 from img2img.types import Batch
@@ -34,7 +34,7 @@ def compiled(method: Method) -> list[str]:
 def trainer(method: Method, compile: bool) -> Trainer:
     settings = TrainingSettings(steps=1, compile=compile, ema=0.9)
     runtime = Runtime("cpu", precision="fp32")
-    arrange(method, settings, runtime)
+    prepare_networks(method, settings, runtime)
     return Trainer(method, settings, runtime, lambda step, group: 1e-3)
 
 

@@ -13,7 +13,7 @@ from img2img.checkpoint import ModelInfo, save_model
 from img2img.cli.main import cli
 from img2img.models import ArchSpec, build
 from img2img.training import read_experiment
-from img2img.training.estimate import take
+from img2img.training.estimate import estimate_memory
 
 UNGUIDED = "fresh weights would learn from the discriminator alone"
 SMALL = (
@@ -81,7 +81,7 @@ def test_a_discriminator_alone_is_warned_of(
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))  # no weights of VGG19 lie there
     experiment = read_experiment("srgan_x4", [*SMALL, *sets], source={"images": str(world / "photos")})
     warnings: list[str] = []
-    said = list(take(experiment, warn=warnings.append))
+    said = list(estimate_memory(experiment, warn=warnings.append))
     assert any(UNGUIDED in each for each in warnings) == warned
     assert any("instead of those of VGG19" in each for each in said) == ("objective=psnr" not in sets)
 
@@ -99,5 +99,5 @@ def test_the_run_warns_likewise_and_not_where_a_first_stage_guides(
     plain = ["steps=null", "learning_rate=2e-4", "schedule={kind: constant}"]
     experiment = read_experiment("srgan_x4", [*SMALL, *plain, stages], source={"images": "x"})
     warnings: list[str] = []
-    list(take(experiment, warn=warnings.append))
+    list(estimate_memory(experiment, warn=warnings.append))
     assert not warnings

@@ -84,8 +84,8 @@ def test_a_run_that_continues_remembers() -> None:
     health = Health()
     told(health, 0.35, 0.35, 5)
     told(health, 1e-3, 1e-3, WINDOW - 1)
-    again = Health.of(health.state())
+    again = Health.from_state(health.state())
     (text,) = told(again, 1e-3, 1e-3, 1)
     assert "has won" in text
-    assert told(Health.of(again.state()), 1e-3, 1e-3, 50) == []  # said once
-    assert told(Health.of(None), 1e-3, 1e-3, 50) == []  # never any better
+    assert told(Health.from_state(again.state()), 1e-3, 1e-3, 50) == []  # said once
+    assert told(Health.from_state(None), 1e-3, 1e-3, 50) == []  # never any better

@@ -11,7 +11,7 @@ from drawings import draw_pairs, draw_photos
 
 from img2img.cli.main import cli
 from img2img.training import read_experiment
-from img2img.training.estimate import take
+from img2img.training.estimate import estimate_memory
 from img2img.training.starts import STARTS, choose
 
 
@@ -55,7 +55,7 @@ def test_pairs_get_a_unet_that_fits_machine_and_size(pictures, name, sets, crop,
     one = chosen(pictures[name], *sets)
     found = {"features": 64, "downs": 8} | one.method.generator.arguments
     assert (one.data.crop_size, found["features"], found["downs"]) == (crop, features, downs)
-    assert list(take(one)), "a step on such pictures is possible"
+    assert list(estimate_memory(one)), "a step on such pictures is possible"
 
 
 def test_a_cpu_shows_a_picture_soon_and_normalises_by_the_instance(pictures) -> None:

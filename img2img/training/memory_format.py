@@ -12,7 +12,7 @@ from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
 
 
-def arrange(method: Method, settings: TrainingSettings, runtime: Runtime) -> None:
+def prepare_networks(method: Method, settings: TrainingSettings, runtime: Runtime) -> None:
     """Puts the weights of each network into its memory format, which its activations then follow."""
     for network in method.children():
         network.to(memory_format=memory_format(network, settings, runtime))
