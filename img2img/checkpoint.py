@@ -33,9 +33,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from img2img.errors import ConfigError, ImageWriteError, ModelError, UnknownModelError, display_path
-from img2img.files import open_regular
-from img2img.image import write_bytes
+from img2img.errors import ConfigError, ModelError, UnknownModelError, display_path
+from img2img.files import open_regular, write_bytes
 from img2img.models import ArchSpec, Generator, build, generators
 from img2img.types import ValueRange
 
@@ -139,8 +138,8 @@ def save_model(
     data = safetensors.torch.save(state, {KEY: text})
     try:
         write_bytes(data, path)
-    except ImageWriteError as error:
-        raise ModelError(f"cannot be written: {error.reason}", path) from error
+    except OSError as error:
+        raise ModelError(f"cannot be written: {error.strerror or error}", path) from error
 
 
 def _stored(weight: Tensor, dtype: torch.dtype, name: str, path: str | PathLike[str]) -> Tensor:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import socket
 import stat
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -32,10 +30,7 @@ from urllib.request import (
 
 import img2img
 from img2img.errors import ConfigError, DownloadError, display_path
-from img2img.files import open_regular, read_regular
-
-if sys.platform != "win32":
-    import fcntl
+from img2img.files import file_digest, file_lock, read_regular
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are there and, where known, the bytes of the whole file."""
@@ -101,9 +96,12 @@ def fetch(
         if path.exists():
             return _at_hand(path, sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(part):
+        with file_lock(part.with_name(f"{part.name}.lock"), wait=True):
             if path.exists():  # another process was faster
                 return _at_hand(path, sha256)
+            if os.path.lexists(part) and not stat.S_ISREG(part.lstat().st_mode):
+                raise OSError(f"{display_path(part)} is a link, folder, pipe or device, and in the way")
+            part.touch()
             _fill(part, urls, sha256, size, progress or (lambda done, total: None))
             part.replace(path)
             _note(part).unlink(missing_ok=True)
@@ -129,7 +127,7 @@ def require_address(url: str) -> None:
 
 
 def _at_hand(path: Path, sha256: str) -> Path:
-    found = _checksum(path)
+    found = file_digest(path)
     if not found.startswith(sha256):
         raise DownloadError(
             f"{display_path(path)} exists and is another file: its sha256 begins with {found[:16]}, that of "
@@ -168,7 +166,7 @@ def _from_mirror(url: str, part: Path, sha256: str, size: int | None, progress: 
         have = _length(part)
         try:
             _transfer(url, part, have, size, progress, check=not sha256)
-            found = _checksum(part)
+            found = file_digest(part)
             if found.startswith(sha256) and size in (None, _length(part)):
                 return
             expected = f"{sha256[:16]}..." if sha256 else f"{size} bytes"
@@ -366,25 +364,3 @@ def _blocks(response: HTTPResponse) -> Iterator[bytes]:
             if came < SLOWEST * passed:
                 raise _RefusedError(f"broke off: it sends {came / passed:.0f} bytes a second")
             since, came = time.monotonic(), 0
-
-
-def _checksum(path: Path) -> str:
-    with open_regular(path) as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-@contextmanager
-def _alone(part: Path) -> Iterator[None]:
-    """Waits until no other process of this machine writes `part`."""
-    if os.path.lexists(part) and not stat.S_ISREG(part.lstat().st_mode):
-        raise OSError(f"{display_path(part)} is a link, folder, pipe or device, and in the way")
-    if sys.platform == "win32":
-        yield
-    else:
-        with part.open("ab") as file:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield

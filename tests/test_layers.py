@@ -21,7 +21,7 @@ LAYERS = [
     ["checkpoint", "weights"],
     ["models", "losses", "metrics", "processors"],
     ["image"],
-    ["registry", "config", "fetch", "lock", "fields"],
+    ["registry", "config", "fetch", "fields"],
     ["errors", "types", "files", "keys"],
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}

@@ -8,15 +8,14 @@ import socket
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from img2img.batch.manifest import STATE_FOLDER, Manifest
 from img2img.batch.plan import Plan
 from img2img.batch.shard import Shard
 from img2img.errors import PlanError, display_path
-from img2img.image.files import part_beside
-from img2img.lock import HeldError, hold, holder, release
+from img2img.files import LockedError, file_lock, lock_holder, part_beside
 
 _LOCK = "lock"
 
@@ -44,31 +43,28 @@ def claim(plan: Plan) -> Iterator[None]:
             break
         made.append(path)
     path = folder / _name(plan.shard) if plan.root else part_beside(folder / "lock")
-    try:
-        if plan.root and folder.is_symlink():
+    with ExitStack() as stack:
+        stack.callback(_remove, made)
+        try:
+            if plan.root and folder.is_symlink():
+                raise PlanError(
+                    f"{display_path(folder)} is a symbolic link, and holds what earlier runs did; it was not "
+                    "touched. Remove it, or choose another output folder."
+                )
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(file_lock(path, json.dumps(_self(plan.shard))))
+        except LockedError as error:
+            raise _busy(place, str(error)) from None
+        except OSError as error:
+            where = f" ({display_path(error.filename)})" if isinstance(error.filename, str) else ""
             raise PlanError(
-                f"{display_path(folder)} is a symbolic link, and holds what earlier runs did; it was not "
-                "touched. Remove it, or choose another output folder."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        file = hold(path, json.dumps(_self(plan.shard)))
-    except HeldError as error:
-        raise _busy(place, str(error)) from None
-    except OSError as error:
-        _remove(made)
-        where = f" ({display_path(error.filename)})" if isinstance(error.filename, str) else ""
-        raise PlanError(
-            f"the output folder {display_path(place)} cannot be written: {error.strerror or error}{where}. "
-            "Choose another one."
-        ) from error
-    try:
+                f"the output folder {display_path(place)} cannot be written: "
+                f"{error.strerror or error}{where}. Choose another one."
+            ) from error
         if plan.root:
             _check_others(plan.root, plan.shard)
             Manifest.check(plan.root, plan.shard)
         yield
-    finally:
-        release(path, file)
-        _remove(made)
 
 
 def _check_folders(plan: Plan) -> None:
@@ -120,7 +116,7 @@ def _check_others(root: Path, shard: Shard | None) -> None:
         other = path.name.removeprefix(_LOCK).removeprefix(".")
         shares = shard is not None and other.endswith(f"-of-{shard.count}")
         if not shares and path.name != _name(shard):
-            text = holder(path)
+            text = lock_holder(path)
             if text is not None:
                 raise _busy(root, text)
 

@@ -26,7 +26,7 @@ from typing import Any
 from img2img.batch.names import FALLBACKS
 from img2img.batch.shard import Shard
 from img2img.errors import PlanError, display_path
-from img2img.image import write_bytes
+from img2img.files import file_digest, write_bytes
 
 STATE_FOLDER = ".img2img"
 _LARGEST = 2**32  # bytes of a manifest; one file takes some 400 a run
@@ -300,15 +300,6 @@ def settings_key(settings: Mapping[str, Any]) -> str:
     """
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def file_digest(path: Path) -> str:
-    """Returns the SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _has_digest(path: Path, digest: str) -> bool:

@@ -14,7 +14,8 @@ from img2img.batch.plan import Plan
 from img2img.batch.report import Result
 from img2img.batch.stages import Stages
 from img2img.errors import UsageError
-from img2img.image import EncodeOptions, Image, Limits, sweep_parts
+from img2img.files import sweep_parts
+from img2img.image import EncodeOptions, Image, Limits
 from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS
 
 _MAX_DEFAULT_JOBS = 16

@@ -40,7 +40,7 @@ def init(name: str, output: Path | None, overwrite: bool) -> int:
     """
     from img2img.cli.render import say
     from img2img.errors import ConfigError, display_path
-    from img2img.image import write_bytes
+    from img2img.files import write_bytes
     from img2img.methods import methods
     from img2img.registry import unknown
     from img2img.training.document import documented

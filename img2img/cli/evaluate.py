@@ -170,7 +170,7 @@ def _require_places(outputs: Sequence[Path]) -> None:
     Raises:
         UsageError: A folder does not exist or cannot be written, or the name is that of a folder.
     """
-    from img2img.image.files import part_beside
+    from img2img.files import part_beside
 
     for path in outputs:
         if not path.parent.is_dir():
@@ -247,7 +247,7 @@ def _say_problem(problem: Problem) -> None:
 
 
 def _write(evaluation: Evaluation, json_file: Path | None, csv_file: Path | None) -> None:
-    from img2img.image import write_bytes
+    from img2img.files import write_bytes
 
     def write(path: Path | None, text: str) -> None:
         if path is None:

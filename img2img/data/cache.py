@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from img2img.errors import ImageReadError, ImageWriteError, display_path
-from img2img.image import write_bytes
+from img2img.errors import ImageReadError, display_path
+from img2img.files import write_bytes
 from img2img.image.image import DTYPES, Pixels
 
 _logger = logging.getLogger(__name__)
@@ -85,13 +85,12 @@ class Cache:
             if shutil.disk_usage(path.parent).free < len(data) + _SPARE:
                 raise OSError(None, "less than 1 GiB would stay free")
             write_bytes(data, path)
-        except (OSError, ImageWriteError) as error:
+        except OSError as error:
             self._full = True
-            reason = error.strerror if isinstance(error, OSError) else error.reason
             _logger.warning(
                 "the cache of pictures takes no more: %s: %s. What is missing in it is read from the files.",
                 display_path(path.parent),
-                reason,
+                error.strerror,
             )
             return False
         return True

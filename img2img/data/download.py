@@ -23,8 +23,7 @@ from img2img.config import load_yaml, validate
 from img2img.data.archive import inner_parts, unpack
 from img2img.errors import ConfigError, DownloadError, UsageError, display_path
 from img2img.fetch import fetch, require_address
-from img2img.files import open_regular, read_regular
-from img2img.image import write_bytes
+from img2img.files import open_regular, read_regular, write_bytes
 from img2img.registry import unknown
 
 MARK = ".img2img-recipe.json"  # in the finished folder: which archives it was made of

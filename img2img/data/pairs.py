@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from img2img.errors import ProcessingError, display_path
-from img2img.image import Image, write_bytes
+from img2img.files import write_bytes
+from img2img.image import Image
 from img2img.image.alpha import over_white
 from img2img.image.conversion import converted, meaning
 from img2img.image.image import Pixels
@@ -65,8 +66,7 @@ def place_original(source: Path, target: Path) -> bool:
         Whether it was copied now.
 
     Raises:
-        ProcessingError: Another file stands there, which is not replaced, or its folder cannot be made.
-        ImageWriteError: It cannot be stored.
+        ProcessingError: Another file stands there, which is not replaced, or it cannot be stored.
     """
     if target.exists():
         if target.samefile(source) or _equal(source, target):

@@ -14,7 +14,7 @@ from img2img.image.codec import (
     upright,
 )
 from img2img.image.discovery import Found, Passed, discover, list_images
-from img2img.image.files import read_image, sweep_parts, write_bytes, write_image
+from img2img.image.files import read_image, write_bytes, write_image
 from img2img.image.image import Image, Metadata, white_of
 from img2img.image.limits import Limits
 
@@ -34,7 +34,6 @@ __all__ = [
     "list_images",
     "prepare",
     "read_image",
-    "sweep_parts",
     "upright",
     "white_of",
     "write_bytes",

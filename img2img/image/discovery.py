@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from img2img.errors import ImageFormatError, display_path
-from img2img.image.files import is_part
+from img2img.files import is_part
 from img2img.image.formats import READABLE, recognise
 from img2img.image.kinds import NOT_READ, RAW
 

@@ -14,8 +14,7 @@ import torch
 
 import img2img.models
 from img2img import __version__
-from img2img.errors import ImageWriteError
-from img2img.image import write_bytes
+from img2img.files import write_bytes
 from img2img.weights.finder import user_cache
 
 MOST_BYTES = 4 * 2**30  # a converted U-Net takes 0.2 GiB
@@ -52,7 +51,7 @@ class Cache:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_bytes(hashlib.sha256(content).digest() + content, self.folder / name)
             self._trim()
-        except (OSError, ImageWriteError):
+        except OSError:
             return False
         return True
 

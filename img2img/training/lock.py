@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from img2img.errors import ConfigError, display_path
-from img2img.lock import HeldError, hold, release
+from img2img.files import LockedError, file_lock
 
 LOCK = ".lock"
 
@@ -22,19 +22,16 @@ def locked(folder: Path) -> Iterator[None]:
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK
     try:
-        file = hold(path, f"{os.getpid()}\n")
-    except HeldError as error:
+        with file_lock(folder / LOCK, str(os.getpid())):
+            yield
+    except LockedError as error:
         process = f" (process {error})" if str(error).isdigit() else ""
         raise ConfigError(
             f"another run is at work in {display_path(folder)}{process}; wait for it or stop it, or give "
             "another folder with -o."
         ) from None
-    try:
-        yield
     finally:
-        release(path, file)
         for made in missing:
             with suppress(OSError):  # not empty: it is in use now
                 made.rmdir()

@@ -15,8 +15,8 @@ import torch
 from img2img.config import load_yaml, parse_yaml
 from img2img.data import Data, batches, open_data
 from img2img.errors import ConfigError, Img2ImgError, display_path
+from img2img.files import sweep_parts
 from img2img.image import write_bytes
-from img2img.image.files import sweep_parts
 from img2img.methods import Method, methods
 from img2img.training.experiment import Experiment, Stage, changes, scale_of, stages
 from img2img.training.health import Health

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
 import re
 import shutil
@@ -13,7 +11,7 @@ from typing import Any
 import torch
 
 from img2img.errors import Img2ImgError, ModelError, display_path
-from img2img.image import write_bytes
+from img2img.files import file_digest, replacing, sweep_parts, write_bytes
 
 _NAME = re.compile(r"state_(\d{8,})\.pt")
 _RESUME = "What was saved before is untouched; make room, then continue with --resume."
@@ -46,21 +44,16 @@ class States:
             DiskError: There is no room; the older states are untouched.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in self.folder.glob("*.part"):  # of a process that was killed
-            part.unlink(missing_ok=True)
+        sweep_parts(self.folder)
         require_space(self.folder, size_of(state))
         path = self.folder / f"state_{state['step']:08}.pt"
-        part = path.with_suffix(".part")
         try:
-            with part.open("wb") as file:
+            with replacing(path) as file:
                 torch.save(state, file)
                 file.flush()
-                os.fsync(file.fileno())
-            # the checksum first: a state without one is never trusted, and one too many harms nobody
-            write_bytes(_digest(part).encode(), path.with_suffix(".sha256"))
-            part.replace(path)
-        except (OSError, RuntimeError, Img2ImgError) as error:
-            part.unlink(missing_ok=True)
+                # the checksum first: a state without one is never trusted, and one too many harms nobody
+                write_bytes(file_digest(file.name).encode(), path.with_suffix(".sha256"))
+        except (OSError, RuntimeError) as error:
             raise DiskError(
                 f"{display_path(path)}: the state could not be written ({_why(error)}). The older states are "
                 "untouched; make room, then continue with --resume."
@@ -140,18 +133,10 @@ def _why(error: Exception) -> str:
     return str(error).splitlines()[0].rstrip(".")
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _fault(path: Path) -> str | None:
     """Returns why the bytes of `path` cannot be trusted, or None."""
     try:
         expected = path.with_suffix(".sha256").read_text().strip()
-        return None if expected == _digest(path) else "its checksum does not match"
+        return None if expected == file_digest(path) else "its checksum does not match"
     except OSError as error:
         return f"its checksum cannot be read: {error.strerror}"

@@ -109,10 +109,10 @@ def test_file_systems_that_take_no_files(tmp_path):
 def test_a_full_disk_is_found_before_the_first_picture(tmp_path, monkeypatch):
     source, fake = fill(tmp_path / "in", ["a.png"]), Fake()
 
-    def full(path: Path, text: str) -> None:
+    def full(path: Path, *more: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(sys.modules["img2img.batch.claim"], "hold", full)
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(PlanError, match="No space left"):
         img2img.convert_folder(source, tmp_path / "out", fake)
     assert not fake.calls and not (tmp_path / "out").exists()

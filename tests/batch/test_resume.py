@@ -10,6 +10,7 @@ from folders import Fake, convert, fill, picture, statuses
 from img2img.batch import Summary, exit_code, manifest, plan, run
 from img2img.batch.manifest import Manifest
 from img2img.errors import ImageWriteError
+from img2img.files import part_beside
 from img2img.image import EncodeOptions, Image, files, read_image, write_image
 
 NAMES = ["a.png", "b.png", "sub/c.png"]
@@ -264,8 +265,10 @@ def test_lines_are_plain_json_with_relative_names(done):
     assert {line.get("begin") or line.get("done") for line in lines} == set(NAMES)
 
 
-def test_part_files_of_dead_processes_are_swept(done, monkeypatch):
-    parts = [done[1] / f".img2img-{files._HOST}-{2**22 + 5}-1.part", done[1] / "sub" / "mine.part"]
+def test_part_files_of_dead_processes_are_swept(done):
+    """A part file's name holds the machine and the process; that process does not exist."""
+    own = part_beside(done[1] / "a.png").name
+    parts = [done[1] / own.replace(f"-{os.getpid()}-", f"-{2**22 + 5}-"), done[1] / "sub" / "mine.part"]
     for part in parts:
         part.write_bytes(b"half")
     again(done)

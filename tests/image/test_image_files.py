@@ -24,6 +24,7 @@ from img2img.errors import (
     ImageReadError,
     ImageWriteError,
 )
+from img2img.files import part_beside, sweep_parts
 from img2img.image import (
     Image,
     Limits,
@@ -31,11 +32,9 @@ from img2img.image import (
     discover,
     list_images,
     read_image,
-    sweep_parts,
     write_bytes,
     write_image,
 )
-from img2img.image import files as files_module
 from img2img.image.discovery import sentences_not_read
 
 NAMES = {
@@ -135,7 +134,7 @@ def test_a_failure_at_any_step_leaves_everything_as_it_was(
         raise error
 
     if step == "fsync":
-        monkeypatch.setattr(files_module.os, "fsync", fail)
+        monkeypatch.setattr(os, "fsync", fail)
     elif step == "replace":
         monkeypatch.setattr(Path, "replace", fail)
     expected = ImageWriteError if isinstance(error, OSError) else type(error)
@@ -182,11 +181,10 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
 
 
 def test_parts_of_the_dead_are_swept_and_others_are_not(tmp_path: Path) -> None:
-    host = files_module._HOST
     child = subprocess.Popen([sys.executable, "-c", "pass"])
     child.wait()
-    dead = tmp_path / f".img2img-{host}-{child.pid}-0.part"
-    alive = tmp_path / f".img2img-{host}-{os.getpid()}-0.part"
+    alive = part_beside(tmp_path / "x")
+    dead = tmp_path / alive.name.replace(f"-{os.getpid()}-", f"-{child.pid}-")
     elsewhere = tmp_path / f".img2img-{'0' * 8}-1-0.part"
     forgotten = tmp_path / f".img2img-{'0' * 8}-2-0.part"
     foreign = tmp_path / "movie.part"
@@ -200,7 +198,7 @@ def test_parts_of_the_dead_are_swept_and_others_are_not(tmp_path: Path) -> None:
 
 
 def test_a_part_from_before_this_process_is_dead_although_its_number_lives(tmp_path: Path) -> None:
-    part = tmp_path / f".img2img-{files_module._HOST}-{os.getpid()}-0.part"
+    part = part_beside(tmp_path / "x")
     part.write_bytes(b"half")
     assert sweep_parts(tmp_path) == 0
     os.utime(part, (1e9, 1e9))  # in a container, the process that was killed often had our number

@@ -279,15 +279,15 @@ def test_a_folder_in_use_is_left_alone(pairs: Path, straight: Path) -> None:
     }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="locks by fcntl")
 def test_two_runs_do_not_share_a_folder(pairs: Path, tmp_path: Path) -> None:
     code = (
-        "import fcntl, os, sys, time\n"
-        "file = open(sys.argv[1], 'a'); print(os.getpid(), file=file, flush=True)\n"
-        "fcntl.lockf(file, fcntl.LOCK_EX); print('in', flush=True); time.sleep(60)"
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from img2img.training.lock import locked\n"
+        "with locked(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / LOCK)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "in\n"
         with pytest.raises(ConfigError, match=rf"another run is at work in .*process {other.pid}"):
