@@ -16,7 +16,7 @@ from img2img.inference import openvino
 from img2img.inference.cache import Cache, key
 from img2img.inference.precision import DTYPES, in_precision
 from img2img.models import Generator
-from img2img.models.norm import get_norm_stats
+from img2img.models.base import get_norm_stats
 from img2img.registry import unknown
 
 Choice = Literal["auto", "eager", "compile", "openvino"]

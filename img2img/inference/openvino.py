@@ -21,8 +21,9 @@ from torch import Tensor
 from img2img.checkpoint import fingerprint
 from img2img.inference.cache import Cache, key
 from img2img.models import Generator
+from img2img.models.base import get_norm_stats
 from img2img.models.dropout import Dropout
-from img2img.models.norm import BatchNorm, InstanceNorm, get_norm_stats
+from img2img.models.norm import BatchNorm, InstanceNorm
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}  # of the output's norm; bf16 has 8 bits and many layers

@@ -27,8 +27,9 @@ from img2img.inference.precision import choose_device
 from img2img.inference.runner import Runner
 from img2img.interop import open_checkpoint
 from img2img.models import Generator
+from img2img.models.base import set_norm_stats
 from img2img.models.dropout import set_dropout
-from img2img.models.norm import NormStats, set_norm_stats
+from img2img.models.norm import NormStats
 from img2img.types import ValueRange
 from img2img.weights import find_model
 

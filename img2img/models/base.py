@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.fields import Fields
-from img2img.registry import Registry
+from img2img.models.norm import NormStats, batch_norms
+from img2img.models.strips import Kept, StripCost
+from img2img.registry import Registry, unknown
 from img2img.types import UNIT, ValueRange
 
 Tiling = Literal["local", "global_statistics", "none"]
@@ -52,6 +54,8 @@ class Generator(nn.Module):
         half_precision: Whether it computes well in bf16 and fp16.
         conditions: The further inputs that `forward(x, **conditions)` needs, by name, with their kinds.
             Where the arguments decide (the length of a vector), the constructor sets it.
+        training_arguments: Names of the arguments that say how it learns and leave names and shapes of the
+            weights as they are.
         tiny: The smallest sensible arguments, for tests that walk the registry.
         spec: Name and arguments of this instance.
     """
@@ -69,6 +73,7 @@ class Generator(nn.Module):
     output_layers: tuple[str, ...] = ()
     half_precision: bool = True
     conditions: Fields = MappingProxyType({})
+    training_arguments: ClassVar[tuple[str, ...]] = ()
     tiny: ClassVar[dict[str, Any]] = {}
     name: ClassVar[str]
     spec: ArchSpec
@@ -89,6 +94,44 @@ class Generator(nn.Module):
     def exported(self) -> Generator:
         """Returns what a training writes into its model files: this network, or a simpler equal of it."""
         return self
+
+    def check_state(self) -> None:
+        """Makes sure that the weights keep what the arguments promise beyond names and shapes.
+
+        Raises:
+            ConfigError: They do not; the message begins with "the weights".
+        """
+
+    def fine_tuning_arguments(self) -> dict[str, Any]:
+        """Returns the arguments of the network that a training goes on with from these weights.
+
+        They differ from those in `spec` by some of `training_arguments` at most.
+        """
+        return dict(self.spec.arguments)
+
+    def strip_costs(self, height: int, width: int, element_size: int) -> list[StripCost]:
+        """Returns the ways through the network for pictures too large for memory, fastest first; often none.
+
+        Args:
+            height, width: Of the input, multiples of `multiple_of`.
+            element_size: Bytes of one activation.
+        """
+        return []
+
+    def in_strips(self, x: Tensor, kept: Kept, rows: int) -> Iterator[tuple[int, Tensor]]:
+        """Runs on one large picture and yields finished rows from top to bottom, equal to those of `forward`.
+
+        Norm layers may keep the statistics of the picture; the caller clears them.
+
+        Args:
+            x: (1, in_channels, H, W) in `input_range`, H and W multiples of `multiple_of`.
+            kept: One of the ways that `strip_costs` names.
+            rows: Input rows that a strip stands for.
+
+        Yields:
+            The first row of a strip in the output, and the strip (1, out_channels, h, W*scale), not clamped.
+        """
+        raise TypeError(f"{type(self).__name__} has no way through it in strips")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -147,3 +190,25 @@ def build(spec: ArchSpec) -> Generator:
         allowed = ", ".join(signature.parameters)
         raise ConfigError(f"the generator {spec.name!r}: {error}; its arguments are: {allowed}.") from None
     return cls(**spec.arguments)
+
+
+def set_norm_stats(generator: Generator, stats: NormStats) -> None:
+    """Chooses what every batch norm of `generator` normalises by in evaluation; without any it does nothing.
+
+    `generator.tiling` follows, because statistics of an image are not those of its tiles.
+
+    Raises:
+        ConfigError: `stats` is neither "running" nor "image".
+    """
+    if stats not in get_args(NormStats):
+        raise ConfigError(unknown("choice of norm statistics", stats, get_args(NormStats)))
+    layers = list(batch_norms(generator))
+    for layer in layers:
+        layer.stats = stats
+    if layers and generator.tiling != "none":
+        generator.tiling = "global_statistics" if stats == "image" else "local"
+
+
+def get_norm_stats(generator: Generator) -> NormStats | None:
+    """Returns what the batch norms of `generator` normalise by in evaluation; None if it has none."""
+    return next((layer.stats for layer in batch_norms(generator)), None)

@@ -16,6 +16,7 @@ from img2img.models.base import generators
 from img2img.models.norm import NormKind, make_norm
 from img2img.models.resnet import Resnet
 from img2img.models.stage import Upsampling, stage
+from img2img.models.strips import Step
 
 
 class BlurDown(nn.Module):
@@ -37,6 +38,10 @@ class BlurDown(nn.Module):
         """(N, C, H, W) to (N, C, ceil(H/2), ceil(W/2))."""
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filt, stride=2, groups=x.shape[1])
 
+    def as_step(self) -> Step:
+        """What strips have to know of it."""
+        return Step(self, halo=2, down=2)
+
 
 class BlurUp(nn.Module):
     """Doubles H and W through the binomial filter 1 3 3 1 in both directions, with repeated borders.
@@ -48,6 +53,10 @@ class BlurUp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, 2H, 2W)."""
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+    def as_step(self) -> Step:
+        """What strips have to know of it."""
+        return Step(self, halo=1, up=2)
 
 
 @generators.register("cut_resnet")

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
 from img2img.models.skip import require_addable, shuffled
-from img2img.models.symmetric import SymmetricConv2d
+from img2img.models.symmetric import SymmetricConv2d, is_symmetric
 
 
 class _Block(nn.Module):
@@ -54,6 +54,7 @@ class EDSR(Generator):
     """
 
     output_layers = ("last",)
+    training_arguments = ("symmetric",)
     tiny: ClassVar[dict[str, Any]] = {"features": 4, "blocks": 1, "scale": 2}
 
     def __init__(
@@ -109,6 +110,24 @@ class EDSR(Generator):
                 state[f"{name}.bias"] = layer.symmetric_bias().detach()
         plain.load_state_dict(state, assign=True)
         return plain.train(self.training)
+
+    def check_state(self) -> None:
+        """A symmetric network has weights that learned to be."""
+        if not is_symmetric(self):
+            raise ConfigError(
+                "the weights did not learn to be symmetric, as method.generator.symmetric wants it; set "
+                "that to false."
+            )
+
+    def fine_tuning_arguments(self) -> dict[str, Any]:
+        """A network that learned to be symmetric goes on so; its model file holds a plain one."""
+        try:
+            twin = EDSR(**(self.spec.arguments | {"symmetric": True}))
+            twin.load_state_dict(self.state_dict())
+            twin.check_state()
+        except ConfigError:
+            return self.spec.arguments | {"symmetric": False}
+        return twin.spec.arguments
 
 
 @torch.no_grad()

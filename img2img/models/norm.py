@@ -10,7 +10,6 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional as F
 
 from img2img.errors import ConfigError
-from img2img.models.base import Generator
 from img2img.registry import unknown
 
 NormKind = Literal["batch", "instance", "none"]
@@ -196,28 +195,6 @@ def make_norm(kind: NormKind, channels: int, stats: NormStats = "running") -> nn
     if kind == "none":
         return nn.Identity()
     raise ConfigError(unknown("norm", kind, get_args(NormKind)))
-
-
-def set_norm_stats(generator: Generator, stats: NormStats) -> None:
-    """Chooses what every batch norm of `generator` normalises by in evaluation; without any it does nothing.
-
-    `generator.tiling` follows, because statistics of an image are not those of its tiles.
-
-    Raises:
-        ConfigError: `stats` is neither "running" nor "image".
-    """
-    if stats not in get_args(NormStats):
-        raise ConfigError(unknown("choice of norm statistics", stats, get_args(NormStats)))
-    layers = list(batch_norms(generator))
-    for layer in layers:
-        layer.stats = stats
-    if layers and generator.tiling != "none":
-        generator.tiling = "global_statistics" if stats == "image" else "local"
-
-
-def get_norm_stats(generator: Generator) -> NormStats | None:
-    """Returns what the batch norms of `generator` normalise by in evaluation; None if it has none."""
-    return next((layer.stats for layer in batch_norms(generator)), None)
 
 
 def batch_norms(module: nn.Module) -> Iterator[BatchNorm]:

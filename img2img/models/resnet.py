@@ -6,6 +6,7 @@ Zhu, Park, Isola, Efros: Unpaired Image-to-Image Translation using Cycle-Consist
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -16,6 +17,20 @@ from img2img.models.base import Generator, generators
 from img2img.models.dropout import Dropout
 from img2img.models.norm import NormKind, make_norm
 from img2img.models.stage import Upsampling, reflect_conv, stage, upsampling
+from img2img.models.strips import (
+    Kept,
+    Step,
+    StripCost,
+    advance,
+    heights,
+    measure,
+    reach,
+    step,
+    steps,
+    store,
+    strips,
+    together,
+)
 from img2img.types import SYMMETRIC
 
 
@@ -43,6 +58,11 @@ class ResidualBlock(nn.Module):
         y = self.dropout(self.activation(self.norm1(self.conv1(x))))
         output: Tensor = x + self.norm2(self.conv2(y))
         return output
+
+    def as_step(self) -> Step:
+        """What strips have to know of it."""
+        inside = steps(self.conv1, self.norm1, self.activation, self.dropout, self.conv2, self.norm2)
+        return Step(self, halo=sum(part.halo for part in inside), inside=tuple(inside))
 
 
 @generators.register("resnet")
@@ -97,6 +117,7 @@ class Resnet(Generator):
         self.live_features = (6 if upsample == "resize" else 3) * features + in_channels + out_channels
 
         widths = [features * 2**level for level in range(downs + 1)]
+        self.low_features = widths[-1]
         self.head = nn.Sequential(
             stage(
                 conv=reflect_conv(in_channels, features, 7, norm == "instance"),
@@ -115,6 +136,47 @@ class Resnet(Generator):
         """(N, in_channels, H, W) in [-1, 1] to (N, out_channels, H, W) in [-1, 1]."""
         output: Tensor = self.last(self.tail(self.blocks(self.head(x))))
         return output
+
+    def strip_costs(self, height: int, width: int, element_size: int) -> list[StripCost]:
+        """Two maps of features, one or none; a strip counts in fp32, in which the norms compute.
+
+        The factor was fitted to the allocations of a run; a test compares.
+        """
+        head, blocks, tail = self._steps()
+        image = 4 * self.in_channels * height * width
+        low_map = element_size * self.low_features * height * width // self.multiple_of**2
+        beyond = 2 * max(reach(head), reach(tail) * self.multiple_of)
+        each_row = 4 * 1.4 * self.live_features * width
+        return [
+            StripCost("two maps", image + 2 * low_map, each_row, beyond),
+            StripCost("one map", image + low_map, each_row, beyond),
+            StripCost("nothing", image, each_row, 2 * reach([*head, *blocks, *tail])),
+        ]
+
+    def in_strips(self, x: Tensor, kept: Kept, rows: int) -> Iterator[tuple[int, Tensor]]:
+        """Each norm takes the statistics of the picture in a pass over all strips."""
+        head, blocks, tail = self._steps()
+        if kept == "nothing":
+            chain = [*head, *blocks, *tail]
+            measure(chain, x, rows)
+            yield from strips(chain, x, rows)
+            return
+        low = max(1, rows // self.multiple_of)
+        features = _low_map(head, x, rows, low)
+        spare: Tensor | None = None
+        for block in blocks:
+            if kept == "one map":
+                advance(features, [block], 2 * low)  # a row takes half of what one of head or tail does
+            else:
+                spare = _add_branch(features, block, 2 * low, spare)
+        del spare
+        measure(tail, features, low)
+        yield from strips(tail, features, low)
+
+    def _steps(self) -> tuple[list[Step], list[Step], list[Step]]:
+        """Returns what stands before, at and behind the low resolution."""
+        blocks = [step(block) for block in self.blocks]
+        return steps(self.head), blocks, [*steps(self.tail), together(self.last)]
 
     def _down(self, in_channels: int, out_channels: int, norm: NormKind) -> nn.Sequential:
         """Returns the stage that halves the resolution."""
@@ -140,3 +202,24 @@ class Resnet(Generator):
         """
         cell = 1 << downs
         return 3 + (cell - 1) + 2 * cell * blocks + (cell + 2 if upsample == "deconv" else 2 * cell)
+
+
+def _low_map(chain: list[Step], x: Tensor, rows: int, low: int) -> Tensor:
+    """Returns `chain(x)`; a norm that already stands at low resolution takes its statistics from the map."""
+    last_change = max(i for i, part in enumerate(chain) if part.down > 1)
+    cut = next((i for i, part in enumerate(chain) if part.norm and i > last_change), len(chain))
+    measure(chain[:cut], x, rows)
+    features = store(strips(chain[:cut], x, rows), heights(chain, x.shape[2])[-1])
+    advance(features, chain[cut:], low)
+    return features
+
+
+def _add_branch(features: Tensor, block: Step, rows: int, spare: Tensor | None) -> Tensor:
+    """Adds a residual block's branch to the map `features` through a second map, which it returns."""
+    first, *middle, norm = block.inside
+    branch = store(strips([first], features, rows), features.shape[2], spare)
+    advance(branch, middle, rows)
+    measure([norm], branch, rows)
+    for start, x in strips([norm], branch, rows):
+        features[:, :, start : start + x.shape[2]] += x
+    return branch

@@ -9,6 +9,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -17,8 +18,11 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
+from img2img.models.strips import Kept, Step, StripCost, overwrite, step, store, strips
 
 HALO = 2  # rows of the trunk's features beyond a strip that the tail sees of them
+BLOCK_HALO = 15  # three times five convolutions
+MOST_INDEXED = 2**31 - 1  # values that kernels with 32-bit indices reach in one tensor
 
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:
@@ -136,18 +140,19 @@ class RRDBNet(Generator):
         self.conv_first = _conv(in_channels * unshuffle**2, features)
         self.body = nn.Sequential(*(ResidualBlock(features, growth, plus) for _ in range(blocks)))
         self.conv_body = _conv(features, features)
-        for step in range(1, self.upsamplings + 1):
-            self.add_module(f"conv_up{step}", _conv(features, features))
+        for number in range(1, self.upsamplings + 1):
+            self.add_module(f"conv_up{number}", _conv(features, features))
         self.conv_hr = _conv(features, features)
         self.conv_last = _conv(features, out_channels)
 
         # trunk: three residual inputs, and of a dense block the last two concatenations;
         # tail: a map, its enlargement and what the convolution makes of that, for one strip of the picture
         final = 4**self.upsamplings
-        trunk = 3 * features + 2 * (features + 4 * growth)
+        self.features, self.dense = features, features + 4 * growth
+        self.trunk_features = trunk = 3 * features + 2 * self.dense
         tail = features * (2 * final + final // 4) if self.upsamplings else 3 * features
-        self.strips = max(1, math.ceil(tail / trunk))
-        strip = tail * min(1.0, 1 / self.strips + 2 * HALO / 64) + out_channels * final
+        self.tail_strips = max(1, math.ceil(tail / trunk))
+        strip = tail * min(1.0, 1 / self.tail_strips + 2 * HALO / 64) + out_channels * final
         image = in_channels * unshuffle**2 + out_channels * final
         self.live_features = math.ceil((image + max(trunk, features + strip)) / unshuffle**2)
 
@@ -161,11 +166,11 @@ class RRDBNet(Generator):
         The trunk is most of the work and little of the memory; the tail at x4 is the other way round.
         """
         features = self.trunk(x)
-        if self.strips == 1:
+        if self.tail_strips == 1:
             return self.tail(features)
         n, _, height, width = features.shape
         factor = 2**self.upsamplings
-        rows = math.ceil(height / self.strips)
+        rows = math.ceil(height / self.tail_strips)
         result: Tensor | None = None
         for top in range(0, height, rows):
             above, bottom = min(top, HALO), min(top + rows, height)
@@ -178,6 +183,42 @@ class RRDBNet(Generator):
         assert result is not None  # height is at least 1
         return result
 
+    def strip_costs(self, height: int, width: int, element_size: int) -> list[StripCost]:
+        """No layer looks at the whole picture, but the reach is long: all of the trunk is kept, or one map.
+
+        A strip counts in fp32, in which the last convolution computes. The factors were fitted to the
+        allocations of a run; a test compares.
+        """
+        low_width, low_pixels = width // self.unshuffle, height * width // self.unshuffle**2
+        image, enlarged = 4 * self.in_channels * height * width, 4**self.upsamplings
+        each_row = 4 * 1.3 * self.trunk_features * low_width / self.unshuffle
+        around = 4 * 4 * (2 * enlarged + enlarged // 4) * self.features * low_width  # four rows in the tail
+        one_map = image + element_size * self.features * low_pixels + around
+        costs = [StripCost("one map", one_map, each_row, 2 * BLOCK_HALO * self.unshuffle)]
+        if self.dense * low_pixels <= MOST_INDEXED:
+            whole = image + element_size * self.trunk_features * low_pixels
+            costs.insert(0, StripCost("trunk", whole, each_row, 2 * HALO * self.unshuffle))
+        return costs
+
+    def in_strips(self, x: Tensor, kept: Kept, rows: int) -> Iterator[tuple[int, Tensor]]:
+        """The tail, where the memory goes, runs in strips; without memory for the trunk that does, too."""
+        folding, factor = self.unshuffle, 2**self.upsamplings
+        low = max(1, rows // folding)
+        if kept == "trunk":
+            features = self.trunk(x)
+        else:
+            unfold = Step(lambda image: F.pixel_unshuffle(image, folding), down=folding)
+            first = [unfold, step(self.conv_first)]
+            features = store(strips(first, x, low * folding), x.shape[2] // folding)
+            for block in self.body:
+                overwrite(features, strips([Step(block, BLOCK_HALO)], features, low), BLOCK_HALO)
+            residual = strips([step(self.conv_body)], features, low)
+            skipped = strips(first, x, low * folding)
+            sums = ((row, skip + part) for (row, part), (_, skip) in zip(residual, skipped, strict=True))
+            overwrite(features, sums, 1)
+        thin = max(1, min(low, 4 * low // factor**2))  # about as large as a strip of the trunk
+        yield from strips([Step(self.tail, HALO, up=factor)], features, thin)
+
     def trunk(self, x: Tensor) -> Tensor:
         """Returns the features (N, features, H/unshuffle, W/unshuffle) that the tail enlarges."""
         if self.unshuffle > 1:
@@ -188,8 +229,8 @@ class RRDBNet(Generator):
 
     def tail(self, features: Tensor) -> Tensor:
         """Turns the trunk's features into the image; a strip of it sees 2 rows of them beyond its own."""
-        for step in range(1, self.upsamplings + 1):
+        for number in range(1, self.upsamplings + 1):
             features = F.interpolate(features, scale_factor=2, mode="nearest")
-            features = _lrelu(self.get_submodule(f"conv_up{step}")(features))
+            features = _lrelu(self.get_submodule(f"conv_up{number}")(features))
         image: Tensor = self.conv_last(_lrelu(self.conv_hr(features)))
         return image

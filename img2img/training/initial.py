@@ -10,8 +10,7 @@ from torch import Size, Tensor
 
 from img2img.errors import ConfigError, display_path
 from img2img.interop import open_checkpoint
-from img2img.models import ArchSpec, Generator, build
-from img2img.models.symmetric import is_symmetric
+from img2img.models import Generator
 from img2img.weights import find_model
 
 _ADVICE = (
@@ -60,7 +59,7 @@ def load_initial(generator: Generator, path: Path) -> str:
     differing = {
         key: f"{key} {theirs.arguments.get(key)} (here {value})"
         for key, value in own.arguments.items()
-        if value != theirs.arguments.get(key) and key != "symmetric"  # a matter of the weights, see below
+        if value != theirs.arguments.get(key) and key not in generator.training_arguments
     }
     left_out: list[str] = []
     if differing.keys() == {"scale"}:
@@ -72,11 +71,10 @@ def load_initial(generator: Generator, path: Path) -> str:
         found_there = ", ".join(differing.values()) or "other weights"
         raise ConfigError(f"{display_path(path)} is a {theirs.name} with {found_there}; {_ADVICE}")
     generator.load_state_dict(weights, strict=not left_out)
-    if not is_symmetric(generator):
-        raise ConfigError(
-            f"{display_path(path)} did not learn to be symmetric, and the configuration wants a network that "
-            "is (method.generator.symmetric); set that to false, or start without its weights."
-        )
+    try:
+        generator.check_state()
+    except ConfigError as error:
+        raise ConfigError(f"{display_path(path)}: {error} Or start without its weights.") from None
     if left_out:
         layers = ", ".join(left_out)
         return f"all but {layers}, for the file is for x{found.scale} and this is x{generator.scale}"
@@ -94,21 +92,8 @@ def architecture(path: Path) -> tuple[dict[str, Any], int]:
         ModelError: The file cannot be opened.
     """
     found = _opened(path)
-    arguments = dict(found.spec.arguments)
-    if "symmetric" in arguments:  # a network that learned to be goes on so
-        arguments["symmetric"] = _is_symmetric(found)
-    return {"name": found.spec.name, **arguments}, found.scale
+    return {"name": found.spec.name, **found.fine_tuning_arguments()}, found.scale
 
 
 def _opened(path: Path) -> Generator:
     return open_checkpoint(find_model(path))[0].exported()
-
-
-def _is_symmetric(plain: Generator) -> bool:
-    """Returns whether the weights of `plain` are those of a symmetric network."""
-    try:
-        twin = build(ArchSpec(plain.spec.name, plain.spec.arguments | {"symmetric": True}))
-    except ConfigError:
-        return False
-    twin.load_state_dict(plain.state_dict())
-    return is_symmetric(twin)

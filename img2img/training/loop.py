@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from img2img.errors import ConfigError
 from img2img.methods import Method
 from img2img.models import Generator
-from img2img.models.symmetric import is_symmetric
 from img2img.training.ema import ExponentialAverage
 from img2img.training.graphs import graphed
 from img2img.training.optimizers import make_optimizer
@@ -254,11 +253,11 @@ class Trainer:
                 f"--init starts a new one from its weights ({_first_fault(error)})."
             ) from error
         healed = _heal(self.method)
-        if not is_symmetric(self.method):
-            raise ConfigError(
-                "the networks of the state did not learn to be symmetric (method.generator.symmetric), which "
-                "cannot change in a run."
-            )
+        for name, generator in self.method.generators().items():
+            try:
+                generator.check_state()
+            except ConfigError as error:
+                raise ConfigError(f"{name} in the state: {error} That cannot change in a run.") from None
         self.step_count, self.bad_steps = state["step"], state["bad_steps"]
         if state.get("optimizer", self.settings.optimizer) == self.settings.optimizer:
             for name, optimizer in self._optimizers.items():

@@ -25,8 +25,9 @@ from img2img.inference.backends import (
 )
 from img2img.inference.cache import Cache
 from img2img.models import ArchSpec, Generator, build, generators
+from img2img.models.base import set_norm_stats
 from img2img.models.dropout import set_dropout
-from img2img.models.norm import Statistics, set_norm_stats
+from img2img.models.norm import Statistics
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="OpenVINO is an extra and not installed"

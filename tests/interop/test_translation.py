@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from img2img.errors import ModelError, UnknownModelError
 from img2img.interop import open_checkpoint, recognise
 from img2img.models import Generator
-from img2img.models.norm import set_norm_stats
+from img2img.models.base import set_norm_stats
 
 TOLERANCE = 1e-9  # both networks run in float64: what differs is a layer, never a rounding
 

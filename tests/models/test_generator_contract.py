@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import weakref
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import img2img.models
 from img2img.checkpoint import ModelInfo, open_model, save_model
 from img2img.errors import ConfigError
 from img2img.inference import Translator
+from img2img.inference.schemes import Scheme, in_strips
 from img2img.models import ArchSpec, Generator, build, generators
 
 NAMES = list(generators)
@@ -130,6 +132,41 @@ def test_tiled_equals_whole_where_tiling_is_local(generator):
     whole = Translator(generator, info, device="cpu", tile=10_000)(pixels)
     tiled = Translator(generator, info, device="cpu", tile=16)(pixels)
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=2e-5)
+
+
+def test_strips_equal_the_whole(generator):
+    """Every way through a network for large pictures gives what `forward` gives."""
+    x = noise(generator.double(), 40).double()
+    height, width = x.shape[2:]
+    costs = generator.strip_costs(height, width, 8)
+    with torch.inference_mode():
+        whole = generator(x)
+    for cost, next_cost in pairwise(costs):
+        assert cost.fixed >= next_cost.fixed, "they stand from the fastest to the one that needs least"
+    for cost in costs:
+        found = list(in_strips(generator, x, Scheme(cost.kept, 2 * generator.multiple_of, 0)))
+        assert [start for start, _ in found] == list(
+            accumulate((part.shape[2] for _, part in found[:-1]), initial=0)
+        )
+        torch.testing.assert_close(torch.cat([part for _, part in found], 2), whole, rtol=0, atol=1e-9)
+    if not costs:
+        with pytest.raises(TypeError):
+            next(iter(in_strips(generator, x, Scheme("one map", 8, 0))))
+
+
+def test_weights_keep_what_the_arguments_promise(generator):
+    generator.check_state()
+    arguments = generator.fine_tuning_arguments()
+    assert {k for k, v in generator.spec.arguments.items() if arguments[k] != v} <= set(
+        generator.training_arguments
+    )
+    again = build(ArchSpec(generator.spec.name, arguments)).eval()
+    again.load_state_dict(generator.state_dict())
+    again.check_state()
+    x = noise(generator, 16)
+    with torch.inference_mode():
+        torch.testing.assert_close(again(x), generator(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(generator.exported()(x), generator(x), rtol=1e-4, atol=1e-5)
 
 
 def test_receptive_field_is_exact(generator):

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 import img2img
 from img2img.errors import ConfigError
 from img2img.models import Resnet, SRResNet, UNet
+from img2img.models.base import get_norm_stats, set_norm_stats
 from img2img.models.dropout import Dropout, set_dropout
-from img2img.models.norm import BatchNorm, InstanceNorm, Statistics, get_norm_stats, make_norm, set_norm_stats
+from img2img.models.norm import BatchNorm, InstanceNorm, Statistics, make_norm
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 

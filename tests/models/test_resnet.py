@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.models import CutResnet, Resnet
+from img2img.models.base import set_norm_stats
 from img2img.models.cut_resnet import BlurDown, BlurUp
-from img2img.models.norm import set_norm_stats
 from img2img.types import SYMMETRIC
 
 

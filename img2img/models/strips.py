@@ -9,16 +9,36 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from img2img.models.cut_resnet import BlurDown, BlurUp
 from img2img.models.dropout import Dropout
 from img2img.models.norm import BatchNorm, InstanceNorm, Statistics
-from img2img.models.resnet import ResidualBlock
+
+Kept = Literal["trunk", "two maps", "one map", "nothing"]
+"""What a way through a network keeps whole, all of it at the low resolution of its blocks: everything there,
+two maps of features, one, or none."""
 
 POINTWISE = (nn.Identity, nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Tanh, Dropout, BatchNorm, InstanceNorm)
+
+
+@dataclass(frozen=True)
+class StripCost:
+    """The most bytes that a way through a network takes, the input included, the finished output not.
+
+    Attributes:
+        kept: Which way.
+        fixed: Bytes whatever the strip.
+        each_row: Bytes for each input row of a strip and around it.
+        beyond: Input rows around a strip.
+    """
+
+    kept: Kept
+    fixed: float
+    each_row: float
+    beyond: int
 
 
 @dataclass(frozen=True)
@@ -47,31 +67,31 @@ class Step:
         return max(0, low), min(height, high)
 
 
+@runtime_checkable
+class _KnowsItsStep(Protocol):
+    def as_step(self) -> Step: ...
+
+
 def step(layer: nn.Module) -> Step:
     """Returns `layer` with what has to be known of it.
 
     Raises:
-        TypeError: It is a kind of layer whose geometry nobody wrote down here.
+        TypeError: It is no layer of torch that is known here, and has no method `as_step` that says it.
     """
-    if isinstance(layer, ResidualBlock):
-        inside = steps(layer.conv1, layer.norm1, layer.activation, layer.dropout, layer.conv2, layer.norm2)
-        return Step(layer, halo=sum(part.halo for part in inside), inside=tuple(inside))
+    if isinstance(layer, _KnowsItsStep):
+        return layer.as_step()
     if isinstance(layer, nn.ConvTranspose2d):
         return Step(layer, halo=layer.kernel_size[0] // 2, up=layer.stride[0])
     if isinstance(layer, nn.Conv2d):
         stride = layer.stride[0]
         return Step(layer, halo=-(-(layer.kernel_size[0] // 2) // stride) * stride, down=stride)
-    if isinstance(layer, BlurDown):
-        return Step(layer, halo=2, down=2)
-    if isinstance(layer, BlurUp):
-        return Step(layer, halo=1, up=2)
     if isinstance(layer, nn.Upsample) and layer.mode == "nearest":
         return Step(layer, up=int(layer.scale_factor))  # type: ignore[arg-type]
     if isinstance(layer, InstanceNorm) or (isinstance(layer, BatchNorm) and layer.stats == "image"):
         return Step(layer, norm=layer)
     if isinstance(layer, POINTWISE):
         return Step(layer)
-    raise TypeError(f"{type(layer).__name__} has no known geometry; add it to img2img.inference.strips.step")
+    raise TypeError(f"{type(layer).__name__} has no known geometry; give it a method as_step")
 
 
 def steps(*layers: nn.Module) -> list[Step]:
@@ -192,3 +212,25 @@ def statistics(found: Iterator[tuple[int, Tensor]]) -> Statistics:
         deviations = deviations + strip_deviations + apart.square() * (count * size / total)
         count = total
     return Statistics(mean.to(device, dtype), (deviations / count).to(device, dtype))
+
+
+def measure(chain: Sequence[Step], source: Tensor, rows: int) -> None:
+    """Gives each norm in `chain` the statistics of its input, one pass over `source` after the other."""
+    for norm, before in _norms(chain):
+        norm.statistics = statistics(strips(before, source, rows))
+
+
+def advance(features: Tensor, chain: Sequence[Step], rows: int) -> None:
+    """Replaces the map by `chain(features)`, norms included."""
+    if chain:
+        measure(chain, features, rows)
+        overwrite(features, strips(chain, features, rows), reach(chain))
+
+
+def _norms(chain: Sequence[Step]) -> Iterator[tuple[InstanceNorm | BatchNorm, list[Step]]]:
+    """Yields the norms in the order of computation, each with the steps in front of it."""
+    for i, part in enumerate(chain):
+        if part.norm is not None:
+            yield part.norm, list(chain[:i])
+        for norm, before in _norms(part.inside):
+            yield norm, [*chain[:i], *before]
