@@ -40,6 +40,17 @@ def noise(generator: Generator, side: int, batch: int = 1) -> torch.Tensor:
     return low + (high - low) * torch.rand(batch, generator.in_channels, side, side + generator.multiple_of)
 
 
+def conditions(generator: Generator, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Returns what `generator` needs beside `x`; each kind of condition has its line here."""
+    kinds = {"mask": lambda: (torch.rand_like(x[:, :1]) > 0.8).to(x.dtype)}
+    return {name: kinds[name]() for name in generator.conditions}
+
+
+def require_pictures_alone(generator: Generator) -> None:
+    if generator.conditions:
+        pytest.skip(f"the translator gives no {', '.join(generator.conditions)}")
+
+
 def test_every_file_that_registers_is_imported():
     folder = Path(img2img.models.__file__).parent
     registering = {
@@ -61,7 +72,7 @@ def test_every_file_that_registers_is_imported():
 def test_shape_scale_range_and_finiteness(generator):
     x = noise(generator, 24, batch=2)
     with torch.inference_mode():
-        y = generator(x)
+        y = generator(x, **conditions(generator, x))
     n, _, height, width = x.shape
     assert y.shape == (n, generator.out_channels, height * generator.scale, width * generator.scale)
     assert y.isfinite().all()
@@ -73,18 +84,21 @@ def test_shape_scale_range_and_finiteness(generator):
 def test_images_of_a_batch_do_not_meet(generator):
     x = noise(generator, 24, batch=2)
     with torch.inference_mode():
-        torch.testing.assert_close(generator(x)[:1], generator(x[:1]), rtol=1e-4, atol=1e-5)
+        more = conditions(generator, x)
+        first = {name: value[:1] for name, value in more.items()}
+        torch.testing.assert_close(generator(x, **more)[:1], generator(x[:1], **first), rtol=1e-4, atol=1e-5)
 
 
 def test_infer_equals_forward(generator):
     x = noise(generator, 40)
+    more = conditions(generator, x)
     with torch.inference_mode():
-        torch.testing.assert_close(generator.infer(x), generator(x), rtol=0, atol=1e-5)
+        torch.testing.assert_close(generator.infer(x, **more), generator(x, **more), rtol=0, atol=1e-5)
 
 
 def test_gradient_reaches_every_parameter_and_the_input(generator):
     x = noise(generator, 24, batch=2).requires_grad_()
-    generator.train()(x).square().mean().backward()
+    generator.train()(x, **conditions(generator, x)).square().mean().backward()
     assert x.grad is not None and x.grad.abs().sum() > 0
     without = [
         name for name, p in generator.named_parameters() if p.grad is None or not p.grad.isfinite().all()
@@ -100,8 +114,9 @@ def test_spec_rebuilds_it(generator):
     assert again.spec == generator.spec
     again.load_state_dict(generator.state_dict())
     x = noise(generator, 16)
+    more = conditions(generator, x)
     with torch.inference_mode():
-        assert torch.equal(again.eval()(x), generator(x))
+        assert torch.equal(again.eval()(x, **more), generator(x, **more))
 
 
 def test_model_file_round_trip_is_bit_exact(generator, tmp_path):
@@ -111,12 +126,14 @@ def test_model_file_round_trip_is_bit_exact(generator, tmp_path):
     again, read = open_model(path)
     assert read == info and again.spec == generator.spec and not again.training
     x = noise(generator, 16)
+    more = conditions(generator, x)
     with torch.inference_mode():
-        assert torch.equal(again(x), generator(x))
+        assert torch.equal(again(x, **more), generator(x, **more))
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 3), (17, 30)])
 def test_any_size_goes_through_the_translator(generator, height, width):
+    require_pictures_alone(generator)
     translator = Translator(generator, ModelInfo("own"), device="cpu", precision="fp32")
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, generator.in_channels), np.uint8)
     result = translator(pixels)
@@ -220,8 +237,9 @@ def test_live_features_is_not_below_the_measured_peak(generator, side):
     x = noise(generator, side)
     x = x.contiguous(memory_format=torch.channels_last)
     generator.to(memory_format=torch.channels_last)
-    with torch.no_grad(), LiveBytes(x) as live:
-        result = generator.infer(x)
+    more = conditions(generator, x)
+    with torch.no_grad(), LiveBytes(x, *more.values()) as live:
+        result = generator.infer(x, **more)
     measured = live.peak / 4 / (x.shape[2] * x.shape[3])
     assert result.isfinite().all()
     assert measured <= generator.live_features, "tiles would need more memory than they are given"
