@@ -19,7 +19,7 @@ from img2img.errors import ConfigError
 from img2img.image.resize import resize
 from img2img.image.tensor import to_pixels, to_tensor
 from img2img.losses import PixelKind, pixel_losses
-from img2img.losses.perceptual import FeaturesMissingError
+from img2img.losses.vgg import FeaturesMissingError
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.base import Method, MethodConfig, Optimize, Picture, methods
 from img2img.methods.networks import DiscriminatorConfig, GeneratorConfig, InitConfig, make_generator

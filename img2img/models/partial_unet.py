@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
-from img2img.models.norm import make_norm
+from img2img.models.norm import BatchNorm, make_norm
 from img2img.types import UNIT
 
 _KERNELS = (7, 5, 5)  # of the outermost levels of the encoder; 3 in all others
@@ -180,6 +180,7 @@ class PartialUNet(Generator):
         """Switches to training or evaluation; norms that are frozen stay in evaluation."""
         super().train(mode)
         if self.freeze_encoder_norm:
-            for level in self.encoder:
-                level.norm.eval()
+            for module in self.encoder.modules():
+                if isinstance(module, BatchNorm):
+                    module.eval()
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -14,11 +13,13 @@ from torch import Tensor, nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from img2img.errors import ConfigError, ModelError
-from img2img.losses import PerceptualLoss, perceptual
+from img2img.losses import PerceptualLoss, vgg
+from img2img.losses.vgg import VGG16, VGG19
 from img2img.types import SYMMETRIC, UNIT
 
 CONVS = [place for place, layer in enumerate(make_layers(cfgs["E"])) if isinstance(layer, nn.Conv2d)]
-PLACES = dict(zip(perceptual.LAYERS, CONVS, strict=True))
+CONV_NAMES = [name for name in VGG19.layers if name.startswith("conv")]
+PLACES = dict(zip(CONV_NAMES, CONVS, strict=True))
 
 
 @cache
@@ -134,7 +135,7 @@ def test_it_is_no_part_of_what_holds_it(shallow: Path) -> None:
     holder = Holder()
     assert not list(holder.parameters())
     assert not holder.state_dict()
-    network = holder.perceptual._network
+    network = holder.perceptual._features.network
     before = [p.clone() for p in network.parameters()]
     holder.train()
     output, target = images()
@@ -155,7 +156,9 @@ def test_under_autocast_the_distance_is_fp32(shallow: Path) -> None:
 
 
 def test_the_deepest_layer_decides_how_much_is_built(shallow: Path) -> None:
-    network = PerceptualLoss({"conv1_2": 1.0, "conv2_1": 1.0}, value_range=UNIT, weights=shallow)._network
+    network = PerceptualLoss(
+        {"conv1_2": 1.0, "conv2_1": 1.0}, value_range=UNIT, weights=shallow
+    )._features.network
     assert [tuple(p.shape) for p in network.parameters() if p.dim() == 4] == [
         (64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3)
     ]  # fmt: skip
@@ -178,7 +181,7 @@ class TestWeights:
 
     def test_those_that_torch_keeps_are_found(self, cache_folder: Path, shallow: Path) -> None:
         cache_folder.mkdir(parents=True)
-        torch.save(reference()[:3].state_dict(), cache_folder / perceptual.NAME)
+        torch.save(reference()[:3].state_dict(), cache_folder / VGG19.file)
         output, target = images()
         found = PerceptualLoss({"conv1_2": 1.0}, value_range=UNIT)(output, target)
         assert found == PerceptualLoss({"conv1_2": 1.0}, value_range=UNIT, weights=shallow)(output, target)
@@ -188,24 +191,23 @@ class TestWeights:
     ) -> None:
         content = tmp_path / "content"
         torch.save(reference()[:3].state_dict(), content)
-        digest = hashlib.sha256(content.read_bytes()).hexdigest()
 
         def download(urls: tuple[str, ...], path: Path, sha256: str, progress: object) -> Path:
-            assert urls[0].endswith(perceptual.NAME)
-            assert digest.startswith(sha256)
+            assert urls[0].endswith(VGG19.file)
+            assert sha256 == VGG19.sha256
             path.parent.mkdir(parents=True)
             return content.rename(path)
 
-        monkeypatch.setattr(perceptual, "fetch", download)
-        monkeypatch.setattr(perceptual, "SHA256", digest[:8])
+        monkeypatch.setattr(vgg, "fetch", download)
         PerceptualLoss({"conv1_2": 1.0}, value_range=UNIT, allow_download=True)
-        assert (cache_folder / perceptual.NAME).is_file()
+        assert (cache_folder / VGG19.file).is_file()
 
     def test_the_digits_in_the_name_are_those_of_the_checksum(self) -> None:
-        from torchvision.models import VGG19_Weights
+        from torchvision.models import VGG16_Weights, VGG19_Weights
 
-        assert VGG19_Weights.IMAGENET1K_V1.url in perceptual.URLS
-        assert f"vgg19-{perceptual.SHA256}.pth" == perceptual.NAME
+        for ours, theirs in ((VGG16, VGG16_Weights), (VGG19, VGG19_Weights)):
+            assert theirs.IMAGENET1K_V1.url == ours.url
+            assert f"{ours.title.lower()}-{ours.sha256}.pth" == ours.file
 
     def test_the_old_format_of_torch_is_read(self, tmp_path: Path) -> None:
         path = tmp_path / "old.pth"

@@ -1,0 +1,233 @@
+"""Features of the networks VGG16 and VGG19, which were trained to recognise things.
+
+Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition (arXiv:1409.1556).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from img2img.errors import ConfigError, ModelError, display_path
+from img2img.fetch import Progress, fetch
+from img2img.registry import unknown
+from img2img.types import ValueRange
+
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, channels in [0, 1]
+_WIDTHS = (64, 128, 256, 512, 512)  # channels of the blocks; a pooling after each
+
+
+class FeaturesMissingError(ConfigError):
+    """The weights of VGG16 or VGG19 are not at hand."""
+
+
+@dataclass(frozen=True)
+class Vgg:
+    """One of the networks.
+
+    Attributes:
+        title: Its name, for people.
+        file: The name of the file with torchvision's weights.
+        sha256: The digits that its checksum begins with.
+        mebibytes: Its size.
+        depths: Convolutions of each block.
+    """
+
+    title: str
+    file: str
+    sha256: str
+    mebibytes: int
+    depths: tuple[int, ...]
+
+    @property
+    def url(self) -> str:
+        """Where torchvision's weights can be downloaded."""
+        return f"https://download.pytorch.org/models/{self.file}"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Convolutions by block and place, and the pooling after each block: conv1_1, conv1_2, pool1, ..."""
+        return tuple(
+            name
+            for block, depth in enumerate(self.depths, 1)
+            for name in (*(f"conv{block}_{place}" for place in range(1, depth + 1)), f"pool{block}")
+        )
+
+
+VGG16 = Vgg("VGG16", "vgg16-397923af.pth", "397923af", 528, (2, 2, 3, 3, 3))
+VGG19 = Vgg("VGG19", "vgg19-dcbb9e9d.pth", "dcbb9e9d", 548, (2, 2, 4, 4, 4))
+
+
+class Features:
+    """What a frozen network sees in pictures, at chosen layers.
+
+    It is no module of whatever holds this object, so it is in no state dict and no group of parameters. It
+    follows the pictures to their device and computes in their autocast precision.
+
+    Args:
+        vgg: Which network.
+        layers: Which layers, of `vgg.layers`.
+        value_range: What stands for black and white in the pictures.
+        before_activation: Whether of a convolution its own output is taken, not that of the ReLU after it.
+        weights: A file with the weights, as torchvision or safetensors stores them, with or without the
+            prefix "features."; those of the layers up to the deepest are enough. By default torchvision's,
+            from where torch keeps downloaded models.
+        allow_download: Whether they may be downloaded to there.
+        progress: Called while they are.
+
+    Raises:
+        ConfigError: A layer does not exist, or no weights are at hand.
+        ModelError: The file does not hold the weights.
+        DownloadError: The download failed.
+    """
+
+    def __init__(
+        self,
+        vgg: Vgg,
+        layers: Sequence[str],
+        value_range: ValueRange,
+        before_activation: bool = True,
+        weights: str | PathLike[str] | None = None,
+        allow_download: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        for name in layers:
+            if name not in vgg.layers:
+                raise ConfigError(unknown(f"layer of {vgg.title}", name, vgg.layers))
+        self.deepest = max(layers, key=vgg.layers.index)
+        self.value_range = value_range
+        self.network = _Network(vgg, tuple(layers), before_activation)
+        self.network.fill(_find(vgg, weights, allow_download, progress))
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Returns the features of (N, 1 or 3, H, W) by layer, with gradients where the pictures have them.
+
+        Raises:
+            ConfigError: The pictures have another number of channels, or are too small for the deepest layer.
+        """
+        self.check(images)
+        if self.network.device != images.device:
+            self.network.to(images.device)
+        low, high = self.value_range
+        mean, deviation = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
+        values = (images.float() - low) / (high - low)
+        found: dict[str, Tensor] = self.network((values - mean) / deviation)  # grey becomes three channels
+        return found
+
+    def check(self, images: Tensor) -> None:
+        """Makes sure that it can look at pictures such as these, (N, C, H, W).
+
+        Raises:
+            ConfigError: They are neither grey nor RGB, or too small for the deepest layer.
+        """
+        channels, height, width = images.shape[1:]
+        if channels not in (1, 3):
+            raise ConfigError(
+                f"the perceptual loss sees grey or RGB images, not {channels} channels; leave it out here."
+            )
+        if min(height, width) < self.network.minimum_size:
+            raise ConfigError(
+                f"images of {width}x{height} pixels are too small for the perceptual loss at "
+                f"{self.deepest}, which needs {self.network.minimum_size}x{self.network.minimum_size}; "
+                "train on larger crops or take an earlier layer."
+            )
+
+
+class _Network(nn.Module):
+    """A network up to the deepest of some layers, with torchvision's names for the weights."""
+
+    def __init__(self, vgg: Vgg, names: tuple[str, ...], before_activation: bool) -> None:
+        super().__init__()
+        self.title = vgg.title
+        self.places: dict[int, str] = {}
+        stages: list[nn.Module] = []
+        inputs, last = 3, max(map(vgg.layers.index, names))
+        with torch.device("meta"):
+            for name in vgg.layers[: last + 1]:
+                block = int(name[4])
+                if name.startswith("pool"):
+                    stages.append(nn.MaxPool2d(2, 2))
+                    if name in names:
+                        self.places[len(stages) - 1] = name
+                    continue
+                stages.append(nn.Conv2d(inputs, _WIDTHS[block - 1], 3, padding=1))
+                inputs = _WIDTHS[block - 1]
+                if name in names:
+                    self.places[len(stages) - (1 if before_activation else 0)] = name
+                kept = name in names and before_activation  # then the ReLU must not overwrite it
+                stages.append(nn.ReLU(inplace=not kept))
+        self.stages = nn.Sequential(*stages[: max(self.places) + 1])
+        poolings = sum(isinstance(stage, nn.MaxPool2d) for stage in self.stages)
+        self.minimum_size = int(2**poolings)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def fill(self, path: Path) -> None:
+        """Takes the weights from a file, freezes them, and makes the network ready for use."""
+        state = _read(path)
+        taken = {}
+        for key, parameter in self.stages.named_parameters():
+            value = state.get(f"features.{key}", state.get(key))
+            if value is None or value.shape != parameter.shape:
+                found = "is missing" if value is None else f"has the shape {tuple(value.shape)}"
+                raise ModelError(
+                    f"is no file of {self.title}'s weights: features.{key} {found}, it should have the "
+                    f"shape {tuple(parameter.shape)}.",
+                    path,
+                )
+            taken[key] = value.to(torch.float32, copy=True)
+        self.stages.load_state_dict(taken, assign=True)
+        self.requires_grad_(False).eval()
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Returns the features of (N, 3, H, W) by name."""
+        found = {}
+        for place, stage in enumerate(self.stages):
+            x = stage(x)
+            if place in self.places:
+                found[self.places[place]] = x
+        return found
+
+
+def _find(
+    vgg: Vgg, given: str | PathLike[str] | None, allow_download: bool, progress: Progress | None
+) -> Path:
+    """Returns where the weights lie."""
+    if given is not None:
+        if not Path(given).is_file():
+            raise ConfigError(
+                f"{display_path(given)}, named as the file of the perceptual loss's weights, does not exist."
+            )
+        return Path(given)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / vgg.file
+    if path.is_file():
+        return path
+    if allow_download:
+        return fetch((vgg.url,), path, vgg.sha256, progress=progress)
+    raise FeaturesMissingError(
+        f"the weights of {vgg.title} for the perceptual loss are not at hand. Name their file (weights), or "
+        f"put {vgg.file} into {display_path(path.parent)}, or allow the download of {vgg.mebibytes} MiB from "
+        f"{vgg.url} (allow_download)."
+    )
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    """Returns the tensors of a file by name."""
+    try:
+        if path.suffix.lower() == ".safetensors":
+            return safetensors.torch.load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # whatever a broken file makes the two readers raise
+        raise ModelError(f"cannot be read as a file of weights ({type(error).__name__}).", path) from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ModelError("holds something other than weights by name.", path)
+    return state
