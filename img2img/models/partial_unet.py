@@ -6,6 +6,7 @@ Liu, Reda, Shih, Wang, Tao, Catanzaro: Image Inpainting for Irregular Holes Usin
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from img2img.errors import ConfigError
+from img2img.fields import Mask
 from img2img.models.base import Generator, generators
 from img2img.models.norm import BatchNorm, make_norm
 from img2img.types import UNIT
@@ -118,7 +120,7 @@ class PartialUNet(Generator):
         ConfigError: A value that is not allowed.
     """
 
-    conditions = ("mask",)
+    conditions = MappingProxyType({"mask": Mask()})
     output_layers = ("decoder.0",)
     tiny: ClassVar[dict[str, Any]] = {"features": 4, "downs": 3, "growth": 2}
     mean: Tensor

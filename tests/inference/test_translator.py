@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -348,7 +349,7 @@ def test_wrong_options_are_sentences(options, match):
 
 def test_a_generator_with_conditions_is_refused():
     class Conditional(Enlarge):
-        conditions = {"mask": Mask()}
+        conditions = MappingProxyType({"mask": Mask()})
 
     with pytest.raises(ConfigError, match="needs more than a picture: mask"):
         Translator(Conditional(), device="cpu")

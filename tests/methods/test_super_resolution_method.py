@@ -15,7 +15,7 @@ from torch.nn.functional import softplus
 from img2img.errors import ConfigError
 from img2img.image import Image, write_image
 from img2img.image.resize import resize
-from img2img.losses.perceptual import FeaturesMissingError
+from img2img.losses.vgg import FeaturesMissingError
 from img2img.methods import SuperResolution, SuperResolutionConfig
 from img2img.training import Runtime, Trainer, read_experiment, train
 from img2img.training.settings import TrainingSettings
@@ -40,7 +40,7 @@ def no_vgg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any, **kwargs: Any) -> Path:
         raise AssertionError("a download was tried")
 
-    monkeypatch.setattr("img2img.losses.perceptual.fetch", refuse)
+    monkeypatch.setattr("img2img.losses.vgg.fetch", refuse)
 
 
 @pytest.fixture

@@ -41,9 +41,14 @@ def noise(generator: Generator, side: int, batch: int = 1) -> torch.Tensor:
 
 
 def conditions(generator: Generator, x: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Returns what `generator` needs beside `x`; each kind of condition has its line here."""
-    kinds = {"mask": lambda: (torch.rand_like(x[:, :1]) > 0.8).to(x.dtype)}
-    return {name: kinds[name]() for name in generator.conditions}
+    """Returns what `generator` needs beside `x`; each kind of field has its line here."""
+    made = {
+        "picture": lambda field: torch.rand_like(x),
+        "mask": lambda field: (torch.rand_like(x[:, :1]) > 0.8).to(x.dtype),
+        "ids": lambda field: torch.randint(0, 9, x[:, :1].shape, dtype=torch.int32),
+        "vector": lambda field: torch.rand(len(x), field.size),
+    }
+    return {name: made[field.kind](field) for name, field in generator.conditions.items()}
 
 
 def require_pictures_alone(generator: Generator) -> None:
