@@ -39,16 +39,21 @@ class _Patient:
         """Writes `text` where that is possible."""
         try:
             self._stream.write(text)
-        except (OSError, RuntimeError):  # RuntimeError: a signal came in the middle of another line
+        except OSError:
             give_up(self._stream)
+        except RuntimeError:  # we are in the handler of a signal that came in the middle of another line
+            with suppress(OSError):
+                os.write(self._stream.fileno(), text.encode(errors="backslashreplace"))
         return len(text)
 
     def flush(self) -> None:
         """Flushes where that is possible."""
         try:
             self._stream.flush()
-        except (OSError, RuntimeError):
+        except OSError:
             give_up(self._stream)
+        except RuntimeError:
+            pass  # the line in whose middle we are is flushed when it goes on
 
 
 def give_up(stream: Any) -> None:

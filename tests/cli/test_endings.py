@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import programs
 import psutil
 import pytest
 from click.testing import CliRunner
@@ -24,7 +25,6 @@ from img2img.image import Image, write_image
 
 FULL = Path("/dev/full")
 needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
-PROGRAM = [sys.executable, "-m", "img2img"]
 
 
 @pytest.fixture
@@ -37,9 +37,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def run(photos: Path, *arguments: object, **streams: Any) -> subprocess.CompletedProcess[str]:
-    command = [*PROGRAM, "process", str(photos), "-o", str(photos.parent / "out"), "--op", "flip"]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    return subprocess.run([*command, *map(str, arguments)], text=True, check=False, timeout=60, **streams)
+    return programs.run(["-m", "img2img", *_process(photos, *arguments)], **streams)
 
 
 def outputs(photos: Path) -> list[str]:
@@ -126,8 +124,8 @@ cli.main(sys.argv[1:])
 def test_a_second_signal_ends_what_hangs_at_once_with_its_processes(
     photos: Path, number: int, code: int
 ) -> None:
-    command = [sys.executable, "-c", STUCK, *_process(photos)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = ["-c", STUCK, *_process(photos)]
+    with programs.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == "working\n"
         children = psutil.Process(process.pid).children()
@@ -137,6 +135,30 @@ def test_a_second_signal_ends_what_hangs_at_once_with_its_processes(
         process.send_signal(number)
         assert process.wait(10) == code and time.monotonic() - started < 5
     assert children and not psutil.wait_procs(children, 5)[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_signal_in_the_middle_of_a_line_costs_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The buffer that is being written takes nothing from the handler of a signal; rich repeats its own line."""
+    reader, writer = os.pipe()
+
+    class Raw(io.FileIO):
+        lines = 0
+
+        def write(self, data: Any) -> int:
+            self.lines += 1
+            if self.lines == 2:
+                signal.raise_signal(signal.SIGUSR1)
+            return super().write(data)
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: say("a signal"))
+    with io.TextIOWrapper(io.BufferedWriter(Raw(writer, "w")), line_buffering=True) as stream:
+        monkeypatch.setattr("sys.stderr", stream)
+        for line in ("one", "two", "three"):
+            say(line)
+    signal.signal(signal.SIGUSR1, before)
+    with os.fdopen(reader) as lines:
+        assert set(lines.read().split("\n")) == {"", "one", "a signal", "two", "three"}
 
 
 # what is shown
