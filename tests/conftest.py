@@ -6,12 +6,33 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import programs
 import pytest
 
 # The networks of the tests are tiny: a second thread only makes the first one wait. Set before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Folders are run by a process for each core, eight at most; files and tests by name in this process."""
+    if any(".py" in argument for argument in config.args):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, 8)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Makes the process that programs are forked from, once all is imported and before anything runs."""
+    if not session.config.option.collectonly:
+        programs.prepare()
+
+
+def pytest_unconfigure() -> None:
+    """Ends it."""
+    programs.end()
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import programs
 import pytest
 from folders import Fake, convert, fill, picture, statuses
 
@@ -26,16 +27,14 @@ with claim(plan([Path(sys.argv[1])], Path(sys.argv[2]), Rules(shard=shard))):
 """
 
 
-def other_run(source: Path, output: Path, shard: str = "") -> subprocess.Popen:
-    process = subprocess.Popen(
-        [sys.executable, "-c", OTHER, str(source), str(output), shard],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
-    )  # fmt: skip
-    assert process.stdout.readline() == b"ready\n"
+def other_run(source: Path, output: Path, shard: str = "") -> programs.Program:
+    command = ["-c", OTHER, source, output, shard]
+    process = programs.start(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == "ready\n"
     return process
 
 
-def end(process: subprocess.Popen, kill: bool = False) -> None:
+def end(process: programs.Program, kill: bool = False) -> None:
     if kill:
         process.kill()
     process.communicate()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
+import programs
 import pytest
 
 from img2img.batch.launch import launch, per_device, worst
@@ -108,7 +108,7 @@ def test_signals_let_every_process_finish_its_work(number, expected, tmp_path):
         "import sys; from img2img.batch.launch import launch;"
         f"sys.exit(launch([[sys.executable, '-c', {child!r}, path] for path in sys.argv[1:]], ['a', 'b']))"
     )
-    process = subprocess.Popen([*python(parent), *map(str, files)], start_new_session=True)
+    process = programs.start(["-c", parent, *files])
     _wait_for(files)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)  # a terminal tells the whole group

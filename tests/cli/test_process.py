@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import programs
 import pytest
 from click.testing import CliRunner, Result
 
@@ -238,8 +239,7 @@ def test_a_signal_finishes_what_is_in_flight(tmp_path: Path, number: int, code: 
     for index in range(1, 400):
         os.link(folder / "0.png", folder / f"{index}.png")
     arguments = ["process", str(folder), "-o", str(out), "--op", "denoise=0.5", "--verbose"]
-    command = [sys.executable, "-m", "img2img", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as run:
+    with programs.start(["-m", "img2img", *arguments], stderr=subprocess.PIPE, cwd=tmp_path) as run:
         assert run.stderr is not None
         for line in run.stderr:
             if line.startswith("done"):
@@ -271,7 +271,7 @@ cli.main(["process", {str(tmp_path / "in")!r}, "-o", {str(tmp_path / "out")!r}, 
     (tmp_path / "in").mkdir()
     write_image(Image(np.zeros((2, 2, 3), np.uint8)), tmp_path / "in" / "a.png")
     (tmp_path / "in" / "b.png").write_bytes(b"")
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    run = programs.run(["-c", script])
     assert run.returncode == 1
     assert "b.png" in run.stderr
     assert "1 done, 0 skipped, 1 failed" in run.stderr

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import programs
 import pytest
 import torch
 import yaml
@@ -59,19 +60,12 @@ def source_of(name: str, sources: dict[str, list[str]]) -> list[str]:
     return sources[{"pix2pix": "paired", "cyclegan": "unpaired"}.get(method, method)]
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "img2img", "train", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,  # a group of its own: what it leaves behind can be seen
-    )
+def start(*arguments: str) -> programs.Program:
+    command = ["-m", "img2img", "train", *arguments]
+    return programs.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def finish(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
+def finish(process: programs.Program, code: int = 0) -> tuple[str, str]:
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == code, err
     assert "Traceback" not in err and "warn" not in err.lower(), err
@@ -88,7 +82,7 @@ def alive(group: int) -> bool:
     return True
 
 
-def wait_for(ready, process: subprocess.Popen | None = None) -> None:
+def wait_for(ready, process: programs.Program | None = None) -> None:
     end = time.monotonic() + PATIENCE
     while not ready():
         if process is not None and process.poll() is not None:

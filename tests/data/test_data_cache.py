@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import programs
 import pytest
 import torch
 from worlds import noise, pairs
@@ -183,13 +184,6 @@ for _ in range(50):
     next(stream)
 print(len(signals), flush=True)
 """
-    run = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        start_new_session=True,
-        check=False,
-    )
+    run = programs.run(["-c", script, tmp_path])
     assert (run.stdout, run.stderr, run.returncode) == ("2\n", "", 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["A", "B"], "the private cache is gone"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import programs
 import pytest
 from pictures import from_pillow, picture, smooth
 
@@ -157,7 +158,7 @@ def test_a_full_disk_leaves_no_part(tmp_path: Path) -> None:
         "try:\n    write_bytes(bytes(5000), sys.argv[1])\n"
         "except ImageWriteError as error:\n    sys.exit(7)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "x.png")], check=False)
+    done = programs.run(["-c", script, tmp_path / "x.png"])
     assert done.returncode == 7
     assert listing(tmp_path) == []
 

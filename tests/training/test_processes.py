@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+import programs
 import pytest
 import torch
 from click.testing import CliRunner
@@ -60,12 +61,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train(source(folder, "steps=6", *small), folder / "grown")
     ports = free_ports(7)
     ranks = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "ranks.py"), str(rank), str(folder), *ports],
-            env=ENVIRONMENT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        programs.start([HERE / "ranks.py", rank, folder, *ports], env=ENVIRONMENT, stderr=subprocess.PIPE)
         for rank in range(2)
     ]
     try:
@@ -74,6 +70,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for rank in ranks:
             rank.kill()
             rank.wait()
+            rank.stderr.close()
     assert [rank.returncode for rank in ranks] == [0, 0], errors
     return folder
 
@@ -282,13 +279,8 @@ class Command:
         options = [f"--set={key}" for key in sets]
         arguments = ["train", "smoke_pix2pix", "--aligned", str(folder / "pairs"), "-o", str(self.folder)]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*program, *arguments, "--precision=fp32", *options, *more],
-                env=ENVIRONMENT,
-                stderr=log,
-                stdout=log,
-                start_new_session=True,
-            )
+            command = [*program, *arguments, "--precision=fp32", *options, *more]
+            self.process = programs.start(command, env=ENVIRONMENT, stderr=log, stdout=log)
         end = time.monotonic() + PATIENCE
         while not list(self.folder.glob("states/*.pt")):
             if self.process.poll() is not None or time.monotonic() > end:
@@ -314,7 +306,7 @@ class Command:
         return train(experiment, self.folder, resume=True).step == steps
 
 
-MODULE = [sys.executable, "-m", "img2img"]
+MODULE = ["-m", "img2img"]
 
 
 @pytest.fixture
@@ -382,7 +374,7 @@ def test_a_signal_stops_and_saves_once(command, number: signal.Signals, group: b
 @POSIX
 @pytest.mark.slow
 def test_torchrun(command) -> None:
-    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    program = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     run = command([*program, "-m", "img2img"])
     run.process.terminate()
     code, said = run.end()
