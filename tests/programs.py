@@ -180,12 +180,14 @@ def _serve(control: socket.socket) -> None:
     os.setsid()  # Ctrl-C is for the tests
     faulthandler.disable()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    keepers: list[int] = []
     while True:
         message, handles, _, _ = socket.recv_fds(control, 2**20, 4)
+        keepers = [keeper for keeper in keepers if os.waitpid(keeper, os.WNOHANG)[0] == 0]
         if not message:
             return
-        if os.fork() == 0:
+        keepers.append(os.fork())
+        if keepers[-1] == 0:
             control.close()
             _keep(*json.loads(message), *handles)
         for handle in handles:
@@ -194,7 +196,6 @@ def _serve(control: socket.socket) -> None:
 
 def _keep(words: list[str], cwd: str, environment: dict[str, str], told: int, *streams: int) -> NoReturn:
     """Starts the program and tells its number and then its exit code."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
         os.close(told)

@@ -139,7 +139,7 @@ def test_a_second_signal_ends_what_hangs_at_once_with_its_processes(
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_a_signal_in_the_middle_of_a_line_costs_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The buffer that is being written takes nothing from the handler of a signal; rich repeats its own line."""
+    """The buffer that is being written takes nothing from the handler; rich may repeat the line."""
     reader, writer = os.pipe()
 
     class Raw(io.FileIO):
