@@ -110,12 +110,17 @@ def test_rrdbnet_equals_whole(scale: int, unshuffle: int) -> None:
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_the_tail_of_rrdbnet_is_bit_equal_at_its_published_width(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "height", "width", "rows"),
+    [(torch.float32, 40, 32, 16), (torch.bfloat16, 10, 8, 4)],  # bfloat16 is slow where a CPU lacks it
+)
+def test_the_tail_of_rrdbnet_is_bit_equal_at_its_published_width(
+    dtype: torch.dtype, height: int, width: int, rows: int
+) -> None:
     torch.manual_seed(0)
     generator = RRDBNet(blocks=1).eval().to(dtype)
-    x = picture(generator, 40, 32, dtype)
-    assert torch.equal(joined(in_strips(generator, x, Scheme("trunk", 16, 0))), whole(generator, x))
+    x = picture(generator, height, width, dtype)
+    assert torch.equal(joined(in_strips(generator, x, Scheme("trunk", rows, 0))), whole(generator, x))
 
 
 def test_statistics_survive_a_mean_far_from_zero() -> None:
