@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
+from img2img.inference.ceiling import matrix_ceilings
 from img2img.training.loop import Trainer
 from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
@@ -71,7 +73,7 @@ def test_training_is_compared_with_the_baseline():
     assert done.returncode == 0, done.stderr
     numbers = json.loads(done.stdout)
     baseline, ours = numbers["runs"]
-    assert (baseline["name"], baseline["ratio"], ours["name"]) == ("baseline", 1.0, "auto")
+    assert (baseline["name"], baseline["ratio"], ours["name"]) == ("baseline", 1.0, "fp32")
     assert ours["ratio"] == pytest.approx(ours["images_per_second"] / baseline["images_per_second"], abs=0.02)
     assert ours["images_per_second"] == pytest.approx(2 * ours["steps_per_second"], rel=0.05)
     assert baseline["memory_format"] == ours["memory_format"] == "contiguous"
@@ -85,12 +87,40 @@ def test_training_is_compared_with_the_baseline():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("pix2pix", 256), ("cyclegan", 32), ("cyclegan9", 32), ("compact", 32), ("edsr", 32), ("esrgan", 128)],
+)
+def test_every_workload_runs_in_both_precisions_beside_a_busy_process(name, size, monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    tool = importlib.import_module("benchmark_train")
+    assert name in tool.WORKLOADS and len(tool.WORKLOADS) == 6
+    monkeypatch.setattr(tool, "ceilings", lambda device: matrix_ceilings("cpu", 64, 0.01))
+    options = ["--features", "4", "--size", str(size), "--batch", "1", "--rounds", "1", "--steps", "1"]
+    done = CliRunner().invoke(tool.train, [name, *options, "--device", "cpu", "--busy", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    numbers = json.loads(done.stdout)
+    assert [entry["name"] for entry in numbers["runs"]] == ["baseline", "fp32", "auto"] and numbers[
+        "busy"
+    ] == 1
+    assert all(entry["ratio"] > 0 and entry["cpu_ratio"] > 0 for entry in numbers["runs"])
+
+
+@pytest.mark.slow
 def test_training_fails_below_the_minimum():
     done = benchmark(
         "compact", "--features", "4", "--size", "32", "--batch", "1", "--rounds", "1", "--device", "cpu",
         "--minimum", "1000",
     )  # fmt: skip
     assert done.returncode == 1 and "less than 1000" in done.stderr and "images/s" in done.stdout
+
+
+@pytest.mark.slow
+def test_loading_makes_its_own_pairs(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    tool = importlib.import_module("benchmark_train")
+    done = CliRunner().invoke(tool.train, ["loading", "--size", "32", "--rounds", "1"])
+    assert done.exit_code == 0 and "JPEGs of 512x256" in done.output, done.output
 
 
 @pytest.mark.slow

@@ -181,7 +181,7 @@ def _bare_loop(source: Path, output: Path, jobs: int) -> None:
 def _make_photos(folder: Path, count: int, parts: int, photos: Path | None) -> list[Path]:
     """Fills `parts` folders with `count` JPEGs of 4000 x 3000 pixels and returns the folders."""
     originals = sorted(photos.glob("*.jpg"))[:8] if photos else []
-    contents = [_enlarged(path) for path in originals] or [_synthetic(seed) for seed in range(4)]
+    contents = [_enlarged(path) for path in originals] or [_synthetic(seed) for seed in range(min(4, count))]
     encoded = [encode(Image(pixels), ".jpg", EncodeOptions(quality=92)) for pixels in contents]
     folders = [folder / str(i) for i in range(max(1, min(parts, count)))]
     for i in range(count):

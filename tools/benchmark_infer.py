@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import psutil
 import torch
+from benchmark_machine import ceilings, higher, machine, neighbours, options
 from torch.utils.flop_counter import FlopCounterMode
 
 from img2img.batch import Summary, plan, run
@@ -26,15 +27,18 @@ from img2img.checkpoint import ModelInfo
 from img2img.image import Image, discover, read_image, write_image
 from img2img.image.tensor import to_pixels, to_tensor
 from img2img.inference import Translator, load_model
-from img2img.inference.ceiling import cpu_bf16, matrix_ceilings
+from img2img.inference.precision import DTYPES, choose_device
 from img2img.models import ArchSpec, Generator, build
 
-NETWORKS = {
-    "rrdbnet": (ArchSpec("rrdbnet"), 128),
-    "resnet9": (ArchSpec("resnet"), 256),
-    "unet256": (ArchSpec("unet"), 256),
+NETWORKS = {  # every architecture at its usual arguments, with the usual side of its inputs
     "compact": (ArchSpec("compact"), 128),
+    "cut_resnet": (ArchSpec("cut_resnet"), 256),
+    "edsr": (ArchSpec("edsr"), 128),
+    "msrresnet": (ArchSpec("msrresnet"), 128),
+    "resnet9": (ArchSpec("resnet"), 256),
+    "rrdbnet": (ArchSpec("rrdbnet"), 128),
     "srresnet": (ArchSpec("srresnet"), 128),
+    "unet256": (ArchSpec("unet"), 256),
 }
 BACKENDS = ("auto", "eager", "compile", "openvino")
 BATCH = 8  # images that the engine hands over at once
@@ -94,7 +98,7 @@ class Toolkit(Runner):
         ready = self.translator.prepare()
         self.prepared = time.perf_counter() - started
         self.precision = ready.precision
-        self.label = f"{backend} ({ready.name} {ready.precision})"
+        self.label = f"{backend} {precision} ({ready.name} {ready.precision})"
         if ready.note:
             click.echo(ready.note, err=True)
 
@@ -108,9 +112,17 @@ class Toolkit(Runner):
 
 
 @click.command()
-@click.option("--network", type=click.Choice(list(NETWORKS)), default="resnet9", show_default=True)
+@click.option(
+    "--network",
+    "networks",
+    type=click.Choice([*NETWORKS, "all"]),
+    multiple=True,
+    default=["resnet9"],
+    show_default=True,
+    help="Repeatable; each is compared with a baseline of its own.",
+)
 @click.option("--images", default=32, show_default=True)
-@click.option("--size", type=int, help="Side of the pictures. [default: 128 for enlarging, else 256]")
+@click.option("--size", type=int, help="Side of the pictures. [default: 128 to enlarge, else 256]")
 @click.option(
     "--backend",
     "backends",
@@ -120,7 +132,16 @@ class Toolkit(Runner):
     show_default=True,
     help="Repeatable: all are compared with one baseline.",
 )
-@click.option("--precision", default="auto", show_default=True, help="auto, fp32, bf16 or fp16.")
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(["auto", *DTYPES]),
+    multiple=True,
+    default=["fp32", "auto"],
+    show_default=True,
+    help="Repeatable: every backend computes in each of them.",
+)
+@options
 @click.option("--device", default="auto", show_default=True)
 @click.option("--rounds", default=4, show_default=True, help="Parts of the work that take turns.")
 @click.option(
@@ -134,13 +155,15 @@ class Toolkit(Runner):
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where to make temporary files. [default: the system's folder for them]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each network, not a table.")
 def infer(
-    network: str,
+    networks: tuple[str, ...],
     images: int,
     size: int | None,
     backends: tuple[str, ...],
-    precision: str,
+    precisions: tuple[str, ...],
+    threads: int | None,
+    busy: int,
     device: str,
     rounds: int,
     photos: Path | None,
@@ -153,14 +176,51 @@ def infer(
     The baseline is what scripts do: fp32, contiguous, eager, one picture at a time, decoding and encoding
     in line. All take turns in one process. Compiling and converting is excluded and printed apart.
     """
-    from img2img.inference.precision import choose_device
+    if threads:
+        torch.set_num_threads(threads)
+    place, worst = choose_device(device), math.inf
+    for name in NETWORKS if "all" in networks else networks:
+        spec, usual = NETWORKS[name]
+        ways = [(backend, precision) for backend in backends for precision in precisions]
+        with tempfile.TemporaryDirectory(dir=folder) as root:
+            side = fitting(spec, size or usual)
+            numbers = compare(spec, side, place, ways, images, rounds, busy, photos, Path(root))
+        numbers = {"network": name, "size": side, "images": images} | numbers
+        click.echo(json.dumps(numbers) if as_json else _table(numbers))
+        worst = min(worst, *(entry["ratio"] for entry in numbers["runs"][1:]))
+    if minimum is not None and worst < minimum:
+        raise click.ClickException(f"{worst:.2f} times the baseline, less than {minimum}")
 
-    spec, usual = NETWORKS[network]
-    side, place = size or usual, choose_device(device)
-    runners = _runners(spec, place, backends, precision)
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        root = Path(name)
-        parts = _make_parts(root / "in", images, rounds, side, photos)
+
+def compare(
+    spec: ArchSpec,
+    side: int,
+    device: torch.device,
+    ways: Sequence[tuple[str, str]],
+    images: int,
+    rounds: int,
+    busy: int,
+    photos: Path | None,
+    root: Path,
+) -> dict[str, Any]:
+    """Returns what was measured for one network, ready for JSON.
+
+    Args:
+        spec: The network.
+        side: Of the pictures.
+        device: Where all compute.
+        ways: Backend and precision of each way that is compared with the baseline.
+        images: Pictures in all rounds together.
+        rounds: How often all take turns.
+        busy: Processes that keep a core busy each meanwhile.
+        photos: What the pictures are cut out of; None makes some.
+        root: An empty folder for pictures.
+    """
+    flops = flops_of(spec, side)
+    runners = _runners(spec, device, ways)
+    parts = _make_parts(root / "in", images, rounds, side, photos)
+    before = ceilings(device)
+    with neighbours(busy):
         for i, part in enumerate([parts[0], *parts]):  # the first time nothing is counted
             for step in range(len(runners)):
                 runner = runners[(i + step) % len(runners)]
@@ -169,22 +229,16 @@ def infer(
                 _measure(runner, part, output, counted=i > 0)
                 if len(list(output.glob("*.png"))) != len(list(part.iterdir())):
                     raise click.ClickException(f"{runner.label} did not make all pictures")
-    ceilings = matrix_ceilings(str(place))
-    numbers = _numbers(runners, images, _flops(spec, side), ceilings)
-    numbers = {"network": network, "size": side, "images": images, "machine": _machine(place)} | numbers
-    click.echo(json.dumps(numbers) if as_json else _table(numbers))
-    if minimum is not None:
-        worst = min(entry["ratio"] for entry in numbers["runs"][1:])
-        if worst < minimum:
-            raise click.ClickException(f"{worst:.2f} times the baseline, less than {minimum}")
+    ceiling = higher(before, ceilings(device))
+    return {"machine": machine(device, busy), "busy": busy} | _numbers(runners, images, flops, ceiling)
 
 
-def _runners(spec: ArchSpec, device: torch.device, backends: Sequence[str], precision: str) -> list[Runner]:
+def _runners(spec: ArchSpec, device: torch.device, ways: Sequence[tuple[str, str]]) -> list[Runner]:
     def fresh() -> Generator:
         torch.manual_seed(0)
         return build(spec).eval()
 
-    toolkit = [Toolkit(fresh(), device, backend, precision) for backend in backends]
+    toolkit = [Toolkit(fresh(), device, backend, precision) for backend, precision in ways]
     return [Baseline(fresh(), device), *toolkit]
 
 
@@ -201,14 +255,12 @@ def _measure(runner: Runner, source: Path, output: Path, counted: bool) -> None:
         runner.prepared += seconds if "compile" in runner.label else 0.0  # graphs for these shapes
 
 
-def _numbers(
-    runners: Sequence[Runner], images: int, flops: int, ceilings: dict[str, float]
-) -> dict[str, Any]:
+def _numbers(runners: Sequence[Runner], images: int, flops: int, limits: dict[str, float]) -> dict[str, Any]:
     baseline = runners[0]
     runs = []
     for runner in runners:
         speed = flops * images / runner.seconds / 1e9
-        ceiling = ceilings["fp32" if runner.precision == "fp32" else "bf16"]
+        ceiling = limits["fp32" if runner.precision == "fp32" else "bf16"]
         ratios = [ours / theirs for ours, theirs in zip(baseline.rounds, runner.rounds, strict=True)]
         runs.append(
             {
@@ -222,42 +274,45 @@ def _numbers(
                 "prepare_seconds": round(runner.prepared, 2),
             }
         )
-    rounded = {name: round(value, 1) for name, value in ceilings.items()}
+    rounded = {name: round(value, 1) for name, value in limits.items()}
     return {"gflop_per_image": round(flops / 1e9, 2), "ceiling_gflops": rounded, "runs": runs}
 
 
 def _table(numbers: dict[str, Any]) -> str:
-    ceilings = ", ".join(f"{name} {value:.0f}" for name, value in numbers["ceiling_gflops"].items())
+    limits = ", ".join(f"{name} {value:.0f}" for name, value in numbers["ceiling_gflops"].items())
     lines = [
         f"{numbers['network']}, {numbers['images']} pictures of {numbers['size']}x{numbers['size']}, "
         f"{numbers['gflop_per_image']:.1f} GFLOP each, on {numbers['machine']}",
-        f"matrix products: {ceilings} GFLOP/s",
-        f"{'':28}{'images/s':>10}{'ratio':>8}{'(rounds)':>14}{'GFLOP/s':>10}{'of ceiling':>12}{'peak':>11}"
+        f"matrix products: {limits} GFLOP/s",
+        f"{'':34}{'images/s':>10}{'ratio':>8}{'(rounds)':>14}{'GFLOP/s':>10}{'of ceiling':>12}{'peak':>11}"
         f"{'prepared in':>13}",
     ]
     for entry in numbers["runs"]:
         low, high = entry["ratio_of_rounds"]
         lines.append(
-            f"{entry['name']:28}{entry['images_per_second']:10.2f}{entry['ratio']:8.2f}"
+            f"{entry['name']:34}{entry['images_per_second']:10.2f}{entry['ratio']:8.2f}"
             f"{f'({low:.2f}-{high:.2f})':>14}{entry['gflops']:10.0f}{entry['share_of_ceiling']:12.0%}"
             f"{entry['peak_mib']:7} MiB{entry['prepare_seconds']:11.1f} s"
         )
     return "\n".join(lines)
 
 
-def _flops(spec: ArchSpec, side: int) -> int:
+def fitting(spec: ArchSpec, side: int) -> int:
+    """Returns the smallest side from `side` on that the network takes without padding."""
+    with torch.device("meta"):
+        generator = build(spec)
+    unit = generator.multiple_of
+    return -(-max(side, generator.minimum_size) // unit) * unit
+
+
+def flops_of(spec: ArchSpec, side: int) -> int:
+    """Returns the floating-point operations of a network for one picture of side x side pixels."""
     with torch.device("meta"):
         generator = build(spec).eval()
         x = torch.empty(1, generator.in_channels, side, side)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         generator(x)
     return int(counter.get_total_flops())
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"{torch.get_num_threads()} CPU threads, bf16 units: {cpu_bf16()}"
 
 
 def _reset_peak() -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import click
 import torch
 from benchmark_loading import loading
+from benchmark_machine import ceilings, higher, machine, neighbours, options
 from plain_steps import Betas, Step, cyclegan_step, esrgan_step, pix2pix_step, pixel_step, with_plain_layers
 from torch.utils.flop_counter import FlopCounterMode
 
 from img2img.errors import Img2ImgError
-from img2img.inference.ceiling import cpu_bf16, matrix_ceilings
 from img2img.methods import Method, methods
 from img2img.training.loop import Trainer
 from img2img.training.memory_format import memory_format, prepare_networks
@@ -145,7 +145,15 @@ class Runner:
     show_default=True,
     help="Repeatable: plain settings, training.compile, training.cuda_graphs.",
 )
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16"]), default="auto", show_default=True)
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(["auto", "fp32", "bf16"]),
+    multiple=True,
+    default=["fp32", "auto"],
+    show_default=True,
+    help="Repeatable: every way computes in each of them.",
+)
 @click.option(
     "--memory-format",
     type=click.Choice(["auto", "contiguous", "channels_last"]),
@@ -153,7 +161,7 @@ class Runner:
     show_default=True,
 )
 @click.option("--device", default="auto", show_default=True)
-@click.option("--threads", type=int, help="CPU threads. [default: torch's choice]")
+@options
 @click.option("--features", type=int, help="Width of all networks. [default: that of the papers, 64]")
 @click.option(
     "--aligned",
@@ -169,10 +177,11 @@ def train(
     rounds: int,
     steps: int,
     ways: tuple[str, ...],
-    precision: str,
+    precisions: tuple[str, ...],
     memory_format: str,
     device: str,
     threads: int | None,
+    busy: int,
     features: int | None,
     aligned: Path | None,
     minimum: float | None,
@@ -188,12 +197,14 @@ def train(
     if threads:
         torch.set_num_threads(threads)
     if workload == "loading":
-        numbers = loading(aligned, size or 256, batch or 8, rounds)
+        with neighbours(busy):
+            numbers = loading(aligned, size or 256, batch or 8, rounds)
         click.echo(json.dumps(numbers) if as_json else _loading_table(numbers))
     else:
-        settings = {"precision": precision, "memory_format": memory_format, "device": device}
+        settings = {"memory_format": memory_format, "device": device}
+        both = [(way, precision) for way in ways for precision in precisions]
         try:
-            numbers = compare(workload, size, batch, features, rounds, steps, ways, settings)
+            numbers = compare(workload, size, batch, features, rounds, steps, both, settings, busy)
         except Img2ImgError as error:
             raise click.ClickException(str(error)) from error
         click.echo(json.dumps(numbers) if as_json else _table(numbers))
@@ -209,51 +220,69 @@ def compare(
     features: int | None,
     rounds: int,
     steps: int,
-    ways: Sequence[str],
+    ways: Sequence[tuple[str, str]],
     settings: Mapping[str, Any],
+    busy: int = 0,
 ) -> dict[str, Any]:
-    """Returns what was measured for the workload `name`, ready for JSON."""
+    """Returns what was measured for the workload `name`, ready for JSON.
+
+    Args:
+        name: In `WORKLOADS`.
+        size: Side of the targets; None takes the usual one, as for `batch` and `features`.
+        batch: Samples a step.
+        features: Width of all networks.
+        rounds: How often baseline and trainers take turns.
+        steps: In a round.
+        ways: Of `WAYS`, each with a precision.
+        settings: More of the section `training`.
+        busy: Processes that keep a core busy each meanwhile.
+    """
     workload = WORKLOADS[name]
     size, batch = size or workload.size, batch or workload.batch
-    runtime = Runtime(settings["device"], precision=settings["precision"])
-    batches = _batches(workload.make(features), size, batch, runtime.device)
-    runners = [_baseline(workload, features, runtime.device)]
-    for way in ways:
-        runners.append(_ours(workload, features, way, settings))
-    flops, before = 0, _ceilings(runtime.device)
+    device = Runtime(settings["device"], precision="fp32").device
+    batches = _batches(workload.make(features), size, batch, device)
+    runners = [_baseline(workload, features, device)]
+    for way, precision in ways:
+        runners.append(_ours(workload, features, way, {**settings, "precision": precision}))
+    flops, before = 0, ceilings(device)
     for runner in runners:
         started = time.perf_counter()
         if runner is runners[0]:
             with FlopCounterMode(display=False) as counter:
                 runner.step(batches[0])
             flops = counter.get_total_flops()
-        for once in islice(cycle(batches), WARM_UP[runtime.device.type]):
+        for once in islice(cycle(batches), WARM_UP[device.type]):
             runner.step(once)
-        _wait(runtime.device)
+        _wait(device)
         runner.prepared = time.perf_counter() - started
-    for turn in range(rounds):
-        for place in range(len(runners)):
-            runner = runners[(turn + place) % len(runners)]
-            _wait(runtime.device)
-            started, used = time.perf_counter(), time.process_time()
-            for once in islice(cycle(batches), steps):
-                runner.step(once)
-            _wait(runtime.device)
-            runner.seconds.append((time.perf_counter() - started) / steps)
-            runner.cpu_seconds.append((time.process_time() - used) / steps)
-    after = _ceilings(runtime.device)
-    ceilings = {key: max(value, after[key]) for key, value in before.items()}
+    with neighbours(busy):
+        for turn in range(rounds):
+            for place in range(len(runners)):
+                _take(runners[(turn + place) % len(runners)], batches, steps, device)
+    limits = higher(before, ceilings(device))
     return {
         "workload": name,
         "size": size,
         "batch": batch,
         "features": features,
-        "machine": _machine(runtime.device),
+        "machine": machine(device, busy),
+        "busy": busy,
         "torch": torch.__version__,
         "tflop_per_step": round(flops / 1e12, 4),
-        "ceiling_gflops": {key: round(value, 1) for key, value in ceilings.items()},
-        "runs": [_entry(runner, runners[0], batch, flops, ceilings) for runner in runners],
+        "ceiling_gflops": {key: round(value, 1) for key, value in limits.items()},
+        "runs": [_entry(runner, runners[0], batch, flops, limits) for runner in runners],
     }
+
+
+def _take(runner: Runner, batches: Sequence[Batch], steps: int, device: torch.device) -> None:
+    """Lets `runner` do its steps of a round, and files how long they took."""
+    _wait(device)
+    started, used = time.perf_counter(), time.process_time()
+    for once in islice(cycle(batches), steps):
+        runner.step(once)
+    _wait(device)
+    runner.seconds.append((time.perf_counter() - started) / steps)
+    runner.cpu_seconds.append((time.process_time() - used) / steps)
 
 
 def _baseline(workload: Workload, features: int | None, device: torch.device) -> Runner:
@@ -278,7 +307,8 @@ def _ours(workload: Workload, features: int | None, way: str, given: Mapping[str
     }
     different = set(layouts.values())
     layout = different.pop() if len(different) == 1 else ", ".join(f"{k} {v}" for k, v in layouts.items())
-    return Runner(way, runtime.precision, trainer.step, layout)
+    label = given["precision"] if way == "auto" else f"{way} {given['precision']}"
+    return Runner(label, runtime.precision, trainer.step, layout)
 
 
 def _batches(method: Method, size: int, batch: int, device: torch.device) -> list[Batch]:
@@ -294,7 +324,7 @@ def _batches(method: Method, size: int, batch: int, device: torch.device) -> lis
 
 
 def _entry(
-    runner: Runner, baseline: Runner, batch: int, flops: int, ceilings: Mapping[str, float]
+    runner: Runner, baseline: Runner, batch: int, flops: int, limits: Mapping[str, float]
 ) -> dict[str, Any]:
     seconds = statistics.median(runner.seconds)
     ratios = [theirs / ours for theirs, ours in zip(baseline.seconds, runner.seconds, strict=True)]
@@ -311,24 +341,24 @@ def _entry(
         "cpu_seconds": round(cpu, 3),
         "cpu_ratio": round(statistics.median(baseline.cpu_seconds) / cpu, 2),
         "gflops": round(speed, 1),
-        "share_of_ceiling": round(speed / ceilings[runner.precision], 3),
+        "share_of_ceiling": round(speed / limits[runner.precision], 3),
         "prepare_seconds": round(runner.prepared, 2),
     }
 
 
 def _table(numbers: Mapping[str, Any]) -> str:
-    ceilings = ", ".join(f"{name} {value:.0f}" for name, value in numbers["ceiling_gflops"].items())
+    limits = ", ".join(f"{name} {value:.0f}" for name, value in numbers["ceiling_gflops"].items())
     lines = [
         f"{numbers['workload']}, batches of {numbers['batch']} at {numbers['size']}x{numbers['size']}, "
         f"{numbers['tflop_per_step']:.3f} TFLOP a step, on {numbers['machine']}",
-        f"matrix products: {ceilings} GFLOP/s",
-        f"{'':14}{'images/s':>10}{'steps/s':>10}{'ratio':>8}{'(rounds)':>14}{'of CPU time':>13}"
+        f"matrix products: {limits} GFLOP/s",
+        f"{'':18}{'images/s':>10}{'steps/s':>10}{'ratio':>8}{'(rounds)':>14}{'of CPU time':>13}"
         f"{'GFLOP/s':>10}{'of ceiling':>12}  precision, memory",
     ]
     for entry in numbers["runs"]:
         low, high = entry["ratio_of_rounds"]
         lines.append(
-            f"{entry['name']:14}{entry['images_per_second']:10.2f}{entry['steps_per_second']:10.2f}"
+            f"{entry['name']:18}{entry['images_per_second']:10.2f}{entry['steps_per_second']:10.2f}"
             f"{entry['ratio']:8.2f}{f'({low:.2f}-{high:.2f})':>14}{entry['cpu_ratio']:13.2f}{entry['gflops']:10.0f}"
             f"{entry['share_of_ceiling']:12.0%}  {entry['precision']}, {entry['memory_format']}"
         )
@@ -345,16 +375,6 @@ def _loading_table(numbers: Mapping[str, Any]) -> str:
         ),
     ]
     return "\n".join(lines)
-
-
-def _ceilings(device: torch.device) -> dict[str, float]:
-    return matrix_ceilings(str(device), 4096 if device.type == "cuda" else 2048, 0.5)
-
-
-def _machine(device: torch.device) -> str:
-    if device.type == "cuda":
-        return str(torch.cuda.get_device_name(device))
-    return f"{torch.get_num_threads()} CPU threads, bf16 units: {cpu_bf16()}"
 
 
 def _wait(device: torch.device) -> None:

@@ -7,6 +7,11 @@ from typing import Literal
 
 import torch
 
+_SMALL = 128  # rows and columns of the first product
+_SHORT = (
+    0.05  # seconds of a product after which one of twice the side is tried, which takes eight times as long
+)
+
 
 def cpu_bf16() -> Literal["amx", "avx512", "none"]:
     """Returns which bf16 matrix units this CPU has.
@@ -22,12 +27,13 @@ def cpu_bf16() -> Literal["amx", "avx512", "none"]:
 
 
 def matrix_ceilings(device: str = "auto", size: int = 4096, seconds: float = 1.0) -> dict[str, float]:
-    """Measures a (size, size) by (size, size) matrix product.
+    """Measures products of square matrices.
 
     Args:
         device: A torch device; "auto" takes the first GPU when there is one.
-        size: Rows and columns.
-        seconds: How long each precision runs at least, after one product that is not counted.
+        size: Rows and columns at most. Smaller products come first, and none that would take seconds: without
+            units for it, bf16 is a thousand times slower than fp32.
+        seconds: How long the largest product of each precision is repeated.
 
     Returns:
         GFLOP/s of the fastest product, by precision ("fp32", "bf16").
@@ -41,15 +47,27 @@ def matrix_ceilings(device: str = "auto", size: int = 4096, seconds: float = 1.0
 
 
 def _product_speed(device: torch.device, dtype: torch.dtype, size: int, seconds: float) -> float:
-    a = torch.rand(size, size, device=device).to(dtype)
-    b = torch.rand(size, size, device=device).to(dtype)
+    side = min(size, _SMALL)
+    speed, took = _repeated(device, dtype, side, 0.0)
+    while side < size and took < _SHORT:
+        side = min(2 * side, size)
+        faster, took = _repeated(device, dtype, side, 0.0)
+        speed = max(speed, faster)
+    return max(speed, _repeated(device, dtype, side, seconds)[0])
+
+
+def _repeated(device: torch.device, dtype: torch.dtype, side: int, seconds: float) -> tuple[float, float]:
+    """Returns GFLOP/s and seconds of the fastest product of (side, side); the first is not counted."""
+    a = torch.rand(side, side, device=device).to(dtype)
+    b = torch.rand(side, side, device=device).to(dtype)
     out = a @ b
-    best = float("inf")
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    best, end = float("inf"), time.perf_counter() + seconds
+    while best == float("inf") or time.perf_counter() < end:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         started = time.perf_counter()
         torch.matmul(a, b, out=out)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - started)
-    return 2 * size**3 / best / 1e9
+    return 2 * side**3 / best / 1e9, best

@@ -27,10 +27,11 @@ class _ReflectConv2d(nn.Conv2d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if not torch.is_autocast_enabled(input.device.type):
+        # only the CPU is asked: others keep the precision, and some (meta) have no autocast to ask about
+        if input.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             output: Tensor = super()._conv_forward(input, weight, bias)
             return output
-        with torch.autocast(input.device.type, enabled=False):
+        with torch.autocast("cpu", enabled=False):
             input = F.pad(input, self._reversed_padding_repeated_twice, mode="reflect")
         return F.conv2d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
 

@@ -1,0 +1,53 @@
+"""The benchmark of the batch engine runs, small, with all its commands."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+pytestmark = pytest.mark.slow
+SMALL = {
+    "engine": ["--images", "1", "--rounds", "1", "--minimum", "0"],
+    "memory": ["--few", "5", "--many", "50", "--maximum", "200"],
+    "plan": ["--files", "600"],
+}
+ELSEWHERE = {"fidelity", "infer", "train"}  # tests/test_benchmark_infer.py, tests/test_benchmark_train.py
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOLS))
+    return importlib.import_module("benchmark")
+
+
+def test_every_command_is_tried_somewhere(tool):
+    listed = set(tool.benchmark.list_commands(None))
+    assert {name for name in listed if not tool.benchmark.get_command(None, name).hidden} == set(
+        SMALL
+    ) | ELSEWHERE
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_run(tool, name, tmp_path):
+    done = CliRunner().invoke(tool.benchmark, [name, *SMALL[name], "--folder", str(tmp_path), "--json"])
+    assert done.exit_code == 0, done.output
+    numbers = json.loads(done.stdout)
+    found = {
+        "engine": lambda: numbers["engine_to_reference"] > 0 and numbers["images"] == 1,
+        "memory": lambda: [entry["done"] for entry in numbers["files"].values()] == [5, 50],
+        "plan": lambda: numbers["files"] == 600,
+    }
+    assert found[name](), numbers
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_engine_fails_below_the_minimum(tool, tmp_path):
+    done = CliRunner().invoke(
+        tool.benchmark, ["plan", "--files", "5", "--maximum", "0", "--folder", str(tmp_path)]
+    )
+    assert done.exit_code == 1 and "planning took" in done.output
