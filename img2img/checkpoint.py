@@ -2,12 +2,13 @@
 
 Its metadata holds one entry, `img2img`, with a JSON object:
 
-    format                       1, or 2 where it has a range; a larger one is of a newer img2img
+    format                       1, or 2 where it has a range or keeps proportions; a larger one is of a newer
+                                 img2img
     architecture, arguments      what `models.build` needs
     scale, in_channels, out_channels, input_range, output_range
                                  what the architecture makes of them, for readers that are not img2img
     colour                       "grey", "RGB" or the number of channels of the output
-    output, size, origin, range, target_range
+    output, size, fit, origin, range, target_range
                                  see `ModelInfo`
     sha256                       of the weights as they are stored, see `fingerprint`
 
@@ -38,7 +39,7 @@ from img2img.files import open_regular, write_bytes
 from img2img.models import ArchSpec, Generator, build, generators
 from img2img.types import ValueRange
 
-FORMAT = 2  # older versions know no range and would make nonsense of it: files without one stay 1
+FORMAT = 2  # older versions know neither range nor fit and would make nonsense of it: files without stay 1
 KEY = "img2img"
 MAX_HEADER = 16 * 2**20  # RRDBNet-23 has 702 tensors and needs 0.1 MiB
 
@@ -53,6 +54,7 @@ _LARGEST = 1e30  # what may be white: float32 computes with it
 _FEW = 64  # what any other argument that counts may be, also in a file of few tensors
 
 Output = Literal["like_input", "own"]
+Fit = Literal["squeeze", "keep"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class ModelInfo:
         nearest: Whether its inputs must be resized without mixing colours, as label maps must.
         range, target_range: Black and white in the numbers of the pictures that go in and that come out;
             None where they are those of the depth.
+        fit: How pictures of other proportions come to `size`: "squeeze" makes exactly that of them, "keep"
+            leaves their proportions, with neither side smaller than that.
         origin: Where it comes from, for people: {"layout": "ESRGAN, old", "file": "4x_foo.pth"}.
     """
 
@@ -79,6 +83,7 @@ class ModelInfo:
     nearest: bool = False
     range: ValueRange | None = None
     target_range: ValueRange | None = None
+    fit: Fit = "squeeze"
 
     def __post_init__(self) -> None:
         """Makes one side length a pair."""
@@ -121,9 +126,10 @@ def save_model(
         for name, value in generator.state_dict().items()
     }
     header = _facts(generator) | {
-        "format": 1 if info.range is info.target_range is None else FORMAT,
+        "format": 1 if info.range is info.target_range is None and info.fit == "squeeze" else FORMAT,
         "output": info.output,
         "size": plain_size(info.size),
+        "fit": info.fit,
         "origin": dict(info.origin),
         "palette": info.palette,
         "nearest": info.nearest,
@@ -180,7 +186,8 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         facts["origin"],
         None if palette is None else tuple(map(tuple, palette)),
         facts.get("nearest") is True,
-        *(facts.get(key) and ValueRange(*facts[key]) for key in ("range", "target_range")),
+        **{key: ValueRange(*facts[key]) for key in ("range", "target_range") if facts.get(key)},
+        fit=facts.get("fit", "squeeze"),
     )
     # the shapes in the header are compared before the weights are read
     _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
@@ -367,6 +374,7 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         "arguments": isinstance(facts.get("arguments"), dict),
         "output": facts.get("output") in get_args(Output),
         "size": _is_size(facts.get("size")),
+        "fit": facts.get("fit", "squeeze") in get_args(Fit),
         "origin": isinstance(facts.get("origin"), dict)
         and all(isinstance(value, str) for value in facts["origin"].values()),
         "sha256": isinstance(facts.get("sha256"), str),

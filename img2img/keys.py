@@ -34,6 +34,8 @@ _MEANT = {
     "data.crop_size": "size image_size img_size imgsize imagesize input_size "
     "resolution res fine_size finesize patch_size patch gt_size crop cropsize",
     "data.load_size": "loadsize resize_to scale_size resize_size",
+    "data.fit": "preprocess resize_mode resize_or_crop keep_ratio keep_proportions keep_aspect "
+    "keep_aspect_ratio aspect_ratio proportions squeeze letterbox",
     "data.workers": "num_workers n_workers num_threads nthreads n_threads num_worker num_worker_per_gpu",
     "data.flip": "no_flip hflip horizontal_flip use_hflip mirror",
     "data.source_channels": "input_nc input_channels in_channels n_channels in_nc num_in_ch",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from img2img.cli.network import BACKEND, PRECISION
+from img2img.cli.network import BACKEND, FIT, PRECISION, SIZE
 from img2img.cli.options import FOLLOW_SYMLINKS, HIDDEN, MESSAGES, SPEED, GroupedCommand, option
 from img2img.cli.render import ProgressStyle, print_table, say, say_error
 from img2img.errors import UsageError, display_path
@@ -76,6 +76,8 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 @option("--json", "json_file", type=_OUT, metavar="FILE|-", help="Write everything as JSON; - is stdout.")
 @option("--csv", "csv_file", type=_OUT, metavar="FILE|-", help="Write the table as CSV; - is stdout.")
 @option("--sheet", type=_PATH, metavar="FILE", help="Write a picture of the worst predictions.")
+@SIZE
+@FIT
 @FOLLOW_SYMLINKS
 @HIDDEN
 @option("-t", "--tile", type=click.IntRange(0), group=SPEED, metavar="PIXELS", help="Side of the tiles.")

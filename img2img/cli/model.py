@@ -245,6 +245,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         "result": RESULTS[info.output],
         **{name: _range(value) for name, value in ranges.items() if value is not None},
         "trained_size": plain_size(info.size),
+        **({"fit": info.fit} if info.size else {}),
         "multiple_of": generator.multiple_of,
         "tiling": generator.tiling,
         "origin": origin,

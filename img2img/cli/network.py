@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -100,6 +101,10 @@ class NetworkOptions:
             **more,
             "size": plain_size(translator.size),
         }
+        if translator.size and translator.fit != "squeeze":
+            settings["fit"] = translator.fit
+        else:
+            settings.pop("fit", None)
         return translator, settings
 
 
@@ -125,6 +130,40 @@ def _model(**more: Any) -> Any:
     )
 
 
+class Sides(click.ParamType):  # type: ignore[type-arg]
+    """A side length in pixels, width x height, or "native"."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | tuple[int, int] | Literal["native"]:
+        """Returns the side of a square, (height, width), or "native"."""
+        if value == "native":
+            return "native"
+        found = re.fullmatch(r"(\d{1,9})(?:\s*[xX\u00d7]\s*(\d{1,9}))?", value.strip())
+        width, height = (int(side or found[1]) for side in found.groups()) if found else (0, 0)
+        if min(width, height) < 1:
+            self.fail(
+                f"{value!r} is no size; write a side length in pixels (256), WIDTHxHEIGHT (96x64) or native.",
+                param,
+                ctx,
+            )
+        return width if width == height else (height, width)
+
+
+SIZE = option(
+    "--size",
+    type=Sides(),
+    metavar="N|WxH|native",
+    help="What the network sees: N x N pixels, W x H, or each image as it is. [default: as it was trained]",
+)
+FIT = option(
+    "--fit",
+    type=click.Choice(["squeeze", "keep"]),
+    help="How images of other proportions come to that size: squeezed into it, or in their proportions with "
+    "neither side smaller. [default: as it was trained]",
+)
 PRECISION = option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),

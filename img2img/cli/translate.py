@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from img2img.cli.network import NetworkOptions, network_options
+from img2img.cli.network import FIT, SIZE, NetworkOptions, network_options
 from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
-
-
-class Size(click.ParamType):  # type: ignore[type-arg]
-    """A side length in pixels, width x height, or "native"."""
-
-    name = "size"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | tuple[int, int] | Literal["native"]:
-        """Returns the side of a square, (height, width), or "native"."""
-        if value == "native":
-            return "native"
-        found = re.fullmatch(r"(\d{1,9})(?:\s*[xX\u00d7]\s*(\d{1,9}))?", value.strip())
-        width, height = (int(side or found[1]) for side in found.groups()) if found else (0, 0)
-        if min(width, height) < 1:
-            self.fail(
-                f"{value!r} is no size; write a side length in pixels (256), WIDTHxHEIGHT (96x64) or native.",
-                param,
-                ctx,
-            )
-        return width if width == height else (height, width)
 
 
 @click.command(cls=GroupedCommand)
 @INPUTS
-@option(
-    "--size",
-    type=Size(),
-    metavar="N|WxH|native",
-    help="What the network sees: N x N pixels, W x H, or each image as it is. [default: as it was trained]",
-)
+@SIZE
+@FIT
 @option(
     "--norm-stats",
     type=click.Choice(["image", "running"]),
@@ -57,6 +30,7 @@ def translate(
     arguments: list[str],
     inputs: tuple[Path, ...],
     size: int | tuple[int, int] | Literal["native"] | None,
+    fit: Literal["squeeze", "keep"] | None,
     norm_stats: Literal["image", "running"] | None,
     dropout: bool,
     seed: int,
@@ -71,4 +45,6 @@ def translate(
     Example: img2img translate horses/ -o zebras/ -m latest_net_G_A.pth
     """
     choices: dict[str, Any] = {"size": size, "norm_stats": norm_stats, "dropout": seed if dropout else None}
+    if fit is not None:
+        choices["fit"] = fit
     return network.convert(inputs, options, lambda: network.load(**choices), arguments)

@@ -245,19 +245,28 @@ def _sizes(material: Material) -> Iterator[Finding]:
         text, goal = "smaller than crop_size", config.crop_size
     elif config.load_size is not None:
         height, width = config.load_size
-        small = [s for s in material.sides if 2 * s.stats.height < height and 2 * s.stats.width < width]
+        keep = config.fit == "keep"
+        enough = any if keep else all  # what has its proportions is enlarged as much as its smaller part
+        small = [
+            s
+            for s in material.sides
+            if enough(
+                2 * own < side
+                for own, side in zip((s.stats.height, s.stats.width), (height, width), strict=True)
+            )
+        ]
         text, goal = "less than half as large as load_size", config.load_size
         bent = []
         for side in material.sides:
             factor = (side.stats.width / side.stats.height) / (width / height)
-            if not 1 / _DISTORTED <= factor <= _DISTORTED:
+            if not keep and not 1 / _DISTORTED <= factor <= _DISTORTED:
                 bent.append(Case((side.path,), f"{_half(material, side)}{_size(side.stats)}"))
         if bent:
             yield Finding(
                 "warning",
                 "proportions",
                 f"{len(bent)} of {len(material.sides)} pictures are squeezed a lot to {width} x {height}.",
-                "Cut them to one shape before, or set load_size: null, which takes sections as they are.",
+                "fit: keep learns from sections in their proportions; or cut them to one shape before.",
                 tuple(bent),
             )
     else:

@@ -145,10 +145,17 @@ class DataConfig(BaseModel):
 
     load_size: Size | None = Field(
         JITTERED,
-        description="Pictures are resized to this side (or height and width), whatever their proportions, "
-        "before the crop; null keeps their own size, and only enlarges what is smaller than the crop. "
+        description="Pictures are resized to this side (or height and width), see fit, before the crop; "
+        "null keeps their own size, and only enlarges what is smaller than the crop. "
         "Left out it is 286/256 of crop_size. Validation resizes the whole picture to crop_size. Not for "
         "super-resolution.",
+    )
+    fit: Literal["squeeze", "keep"] = Field(
+        "squeeze",
+        description="How pictures of other proportions come to load_size, and to crop_size in validation: "
+        "squeeze makes exactly that of them, as in the papers; keep leaves their proportions, with neither "
+        "side smaller than that, and training cuts its crop out of it. The model file remembers it, and "
+        "translate does the same; sides are padded there to the multiple that the network needs.",
     )
     crop_size: Size | None = Field(
         CROPPED,
@@ -288,7 +295,8 @@ class DataConfig(BaseModel):
         if self.kind == "super_resolution" or self.load_size in (None, self.crop_size):
             return ""
         assert self.load_size is not None
-        return f"loaded at {_by(self.load_size)}" + (
+        proportions = "in their proportions, at least " if self.fit == "keep" else "at "
+        return f"loaded {proportions}{_by(self.load_size)}" + (
             f", cut to {_by(self.crop_size)}" if self.crop_size else ""
         )
 

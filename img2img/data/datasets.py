@@ -186,8 +186,9 @@ class PairedDataset(Dataset):
     def _make(self, record: Record) -> tuple[Pixels, ...]:
         a = read(record.source)
         a, b = halves(a, record.source) if record.target is None else (a, read(record.target))
-        first = self.recipes[0](a, record.source)
-        second = self.recipes[1](b, record.target or record.source)
+        recipes = [recipe.like(b if self.swap else a) for recipe in self.recipes]
+        first = recipes[0](a, record.source)
+        second = recipes[1](b, record.target or record.source)
         if first.shape[:2] != second.shape[:2]:
             raise ImageReadError(
                 f"it has {first.shape[1]} x {first.shape[0]} pixels and its partner "

@@ -110,12 +110,13 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
     alpha = ends_in_alpha(channels[0], max(image.channels for image, _ in source))
     augmenter = Augmenter(augment.geometric, augment.photometric, labels, augment.sharp, alpha)
 
+    keep = config.fit == "keep"
     method: Literal["bicubic", "nearest"] = "nearest" if labels else config.resize
 
     def recipes(size: Size | None, least: Size | None) -> tuple[Recipe, Recipe]:
         made = (
-            Recipe(size, least, method, channels[0], palette, labels, numbers[0]),
-            Recipe(size, least, config.resize, channels[1], numbers=numbers[1]),
+            Recipe(size, least, method, channels[0], palette, labels, numbers[0], keep),
+            Recipe(size, least, config.resize, channels[1], numbers=numbers[1], keep=keep),
         )
         return made[sides[0]], made[sides[1]]  # in the order of the files: A and B
 
@@ -143,14 +144,13 @@ def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) 
         if validation and size is not None:
             size = config.crop_size or size  # the whole picture at the size of the crop, as in the papers
         made = recipes(size, config.crop_size if size is None else None)
+        crop = None if validation and keep and size is not None else config.crop_size
         if kind == "paired":
             classes = len(palette) if palette else 0
-            return PairedDataset(
-                first, made, swap, config.crop_size, config.flip, augmenter, cache, seed, classes
-            )
+            return PairedDataset(first, made, swap, crop, config.flip, augmenter, cache, seed, classes)
         if swap:
             first, second, made = second, first, (made[1], made[0])
-        return UnpairedDataset(first, second, made, config.crop_size, config.flip, augmenter, cache, seed)
+        return UnpairedDataset(first, second, made, crop, config.flip, augmenter, cache, seed)
 
     fed = len(palette) if palette else channels[0]
     return Data(

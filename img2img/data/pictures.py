@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +15,7 @@ from img2img.image.conversion import converted
 from img2img.image.image import Pixels
 from img2img.image.numbers import require_sound, to_unit
 from img2img.image.palette import Palette, classes, nearest
-from img2img.image.resize import resize
+from img2img.image.resize import covering, resize
 from img2img.types import ValueRange
 
 _ASPECT = 0.02  # by which the proportions of partners may differ: rounding to whole pixels
@@ -29,7 +29,7 @@ class Recipe:
     brought into sRGB, but not those of label maps, which are names.
 
     Attributes:
-        size: (height, width) to resize to, whatever the proportions; None keeps the size of each picture.
+        size: (height, width) to resize to; None keeps the size of each picture.
         least: (height, width) that a picture has at least; a smaller one is enlarged, in its proportions.
         method: How it is resized.
         channels: Of the result; None takes what the file has.
@@ -37,6 +37,7 @@ class Recipe:
         labels: Whether it is a label map.
         numbers: Black and white in the numbers of the file; the result is then float32, limited to 0 and 1.
             None takes those of its depth.
+        keep: Whether `size` is the least that a picture gets, in its proportions; else it is squeezed.
     """
 
     size: tuple[int, int] | None = None
@@ -46,13 +47,25 @@ class Recipe:
     palette: Palette | None = None
     labels: bool = False
     numbers: ValueRange | None = None
+    keep: bool = False
+
+    def like(self, image: Image) -> Recipe:
+        """Returns the recipe that brings partners of `image` to its size.
+
+        Raises:
+            ProcessingError: See `covering`.
+        """
+        if self.size is None or not self.keep:
+            return self
+        return replace(self, size=covering((image.height, image.width), self.size), keep=False)
 
     def __call__(self, image: Image, path: Path) -> Pixels:
         """Returns the array (H, W, C) for `image`, in its own depth unless there are `numbers`.
 
         Raises:
             ImageReadError: Its channels cannot be brought to those that are wanted, its depth does not hold
-                `numbers`, or a value is not finite or stands for "no data"; `path` is named.
+                `numbers`, a value is not finite or stands for "no data", or it is much too long; `path` is
+                named.
         """
         channels = len(self.palette[0]) if self.palette else self.channels
         try:
@@ -62,22 +75,24 @@ class Recipe:
                 image if self.labels else converted(image), channels, path, unmixed=self.method == "nearest"
             )
             require_sound(pixels, self.numbers)
+            height, width = self._extent(*pixels.shape[:2])
         except ProcessingError as error:
             raise ImageReadError(str(error), path) from error
         if self.numbers is not None:
             pixels = np.clip(pixels, 0, 1)
-        height, width = pixels.shape[:2]
-        if self.size is not None:
-            height, width = self.size
-        elif self.least is not None and (height < self.least[0] or width < self.least[1]):
-            factor = max(self.least[0] / height, self.least[1] / width)
-            height = max(self.least[0], round(height * factor))
-            width = max(self.least[1], round(width * factor))
         if (height, width) != pixels.shape[:2]:
             pixels = (
                 nearest(pixels, height, width) if self.method == "nearest" else resize(pixels, height, width)
             )
         return classes(pixels, self.palette) if self.palette else pixels
+
+    def _extent(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the size that a picture of this one gets."""
+        if self.size is not None:
+            return covering((height, width), self.size) if self.keep else self.size
+        if self.least is not None and (height < self.least[0] or width < self.least[1]):
+            return covering((height, width), self.least)
+        return height, width
 
 
 def seen(image: Image, channels: int | None, path: Path, unmixed: bool = False) -> Pixels:

@@ -16,9 +16,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.errors import ProcessingError
 from img2img.image.image import DTYPES, Pixels, white_of
 from img2img.image.opencv import transposed
 
+_LONGEST = 64  # times a side that was asked for: beyond it is no picture, but a line
 _BLOCK = 64  # rows of output that one matrix product makes: bounds memory, keeps the products dense enough
 
 
@@ -46,6 +48,22 @@ def resize(pixels: Pixels, height: int, width: int) -> Pixels:
         return np.ascontiguousarray(_resize_rows(pixels, height))
     pixels = _resize_rows(pixels, height)
     return np.ascontiguousarray(transposed(_resize_rows(transposed(pixels), width)))
+
+
+def covering(size: tuple[int, int], least: tuple[int, int]) -> tuple[int, int]:
+    """Returns the smallest (height, width) in the proportions of `size` that is `least` in both.
+
+    Raises:
+        ProcessingError: It is so long and thin that it would be a very large picture.
+    """
+    factor = max(least[0] / size[0], least[1] / size[1])
+    height, width = (max(low, round(side * factor)) for side, low in zip(size, least, strict=True))
+    if max(height, width) > _LONGEST * max(least):
+        raise ProcessingError(
+            f"a picture of {size[1]} x {size[0]} pixels would become {width} x {height} in its proportions; "
+            "cut it, or let it be squeezed (fit: squeeze)."
+        )
+    return height, width
 
 
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -139,7 +139,7 @@ class Runner:
             room = min(budget(self.device, self.memory), most)
             if self._layout(height, width, self._affordable(dtype, room), dtype).ramp == 0:
                 return None
-        height, width = self._padded(height, width)
+        height, width = padded(self.generator, height, width)
         if height * width <= self._affordable(dtype, room):
             return None
         while True:
@@ -164,7 +164,7 @@ class Runner:
         """Returns the result, or None if it is not finite."""
         height, width = (side * network.scale for side in picture.shape[:2])
         result = np.empty((height, width, 1 if grey else network.out_channels), picture.dtype)
-        window = _window(picture, 0, 0, *self._padded(*picture.shape[:2]))
+        window = _window(picture, 0, 0, *padded(self.generator, *picture.shape[:2]))
         x = to_tensor([window], network.input_range, device=self.device)
         for top, strip in in_strips(network, x.contiguous(memory_format=torch.channels_last), scheme):
             if not torch.isfinite(strip).all():
@@ -189,11 +189,6 @@ class Runner:
         each = generator.live_features * self._dtype(dtype).itemsize
         return int(each + 12 * results)  # scaled, checked, rounded
 
-    def _padded(self, height: int, width: int) -> tuple[int, int]:
-        """Returns the size at which the network takes a picture."""
-        unit, least = self.generator.multiple_of, self.generator.minimum_size
-        return -(-max(height, least) // unit) * unit, -(-max(width, least) // unit) * unit
-
     def _cached(self, dtype: np.dtype[Any]) -> int:
         return int(CACHED_BYTES / self.generator.live_features / self._dtype(dtype).itemsize)
 
@@ -208,7 +203,7 @@ class Runner:
     ) -> Layout:
         """Returns the tiles; `checked`: raises ProcessingError if a picture that must stay whole cannot."""
         generator = self.generator
-        height, width = self._padded(height, width)
+        height, width = padded(self.generator, height, width)
         radius = generator.receptive_field if generator.tiling == "local" else None
         if checked and radius is None and height * width > pixels and self.device.type == "cpu":
             needed = height * width * self._each(dtype)
@@ -276,10 +271,16 @@ def _window(picture: Pixels, top: int, left: int, rows: int, columns: int) -> Pi
     bottom, right = top + rows, left + columns
     if bottom <= height and right <= width:
         return picture[top:bottom, left:right]
-    return picture[np.ix_(_mirrored(top, bottom, height), _mirrored(left, right, width))]
+    return picture[np.ix_(mirrored(top, bottom, height), mirrored(left, right, width))]
 
 
-def _mirrored(start: int, stop: int, length: int) -> NDArray[np.int64]:
+def padded(generator: Generator, height: int, width: int) -> tuple[int, int]:
+    """Returns the size (height, width) at which `generator` takes a picture of this one."""
+    unit, least = generator.multiple_of, generator.minimum_size
+    return -(-max(height, least) // unit) * unit, -(-max(width, least) // unit) * unit
+
+
+def mirrored(start: int, stop: int, length: int) -> NDArray[np.int64]:
     """Returns start to stop - 1 reflected at the ends of `length`, without repeating the ends."""
     period = max(1, 2 * (length - 1))
     index = np.arange(start, stop) % period

@@ -11,7 +11,7 @@ from typing import Literal, get_args, overload
 
 import numpy as np
 
-from img2img.checkpoint import ModelInfo, fingerprint
+from img2img.checkpoint import Fit, ModelInfo, fingerprint
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image import Image
 from img2img.image.alpha import bleed, over_white, within
@@ -20,7 +20,7 @@ from img2img.image.conversion import converted
 from img2img.image.image import DTYPES, Pixels, white_of
 from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
 from img2img.image.palette import foreign, nearest, one_hot
-from img2img.image.resize import resize
+from img2img.image.resize import covering, resize
 from img2img.inference.backends import Backend
 from img2img.inference.enlarge import resized, toward_bicubic
 from img2img.inference.precision import choose_device
@@ -51,6 +51,7 @@ def load_model(
     backend: str = "auto",
     scale: float | None = None,
     strength: float = 1.0,
+    fit: Fit | None = None,
 ) -> Translator:
     """Opens a model by its name or its path, whoever made it.
 
@@ -67,6 +68,9 @@ def load_model(
             returns to the size of the picture. None takes the size it was trained at, where the model is a
             translation model and its file knows; "native" leaves pictures as they are. Models that enlarge
             are native.
+        fit: How pictures of other proportions come to that size: "squeeze" makes exactly that of them, "keep"
+            leaves their proportions, with neither side smaller than that; the network gets them padded to
+            the multiple that it needs. None takes what the model was trained with.
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
             "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
@@ -97,6 +101,7 @@ def load_model(
         backend,
         scale,
         strength,
+        fit,
     )
 
 
@@ -125,7 +130,7 @@ class Translator:
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
-        device, precision, tile, memory, alpha, size, norm_stats, dropout, backend, scale, strength: See
+        device, precision, tile, memory, alpha, size, norm_stats, dropout, backend, scale, strength, fit: See
             `load_model`.
 
     Attributes:
@@ -133,6 +138,7 @@ class Translator:
         info: What its file says.
         device: Where it runs.
         size: (height, width) in pixels of what the network sees, or None for that of each picture.
+        fit: How pictures of other proportions come to it.
         scale: Output pixels per input pixel along one side.
         strength: Share of the model in the result.
         precision: "fp32", "bf16" or "fp16": what 8-bit pictures are computed in.
@@ -157,6 +163,7 @@ class Translator:
         backend: str = "auto",
         scale: float | None = None,
         strength: float = 1.0,
+        fit: Fit | None = None,
     ) -> None:
         if alpha not in get_args(Alpha):
             raise ConfigError(f"alpha {alpha!r} is not one of {', '.join(get_args(Alpha))}.")
@@ -167,6 +174,9 @@ class Translator:
             raise ConfigError(f"the generator {generator.spec.name!r} needs more than a picture: {needs}.")
         self.info = info or ModelInfo()
         self.size = _sides(size, generator, self.info)
+        if fit not in (None, *get_args(Fit)):
+            raise ConfigError(f"fit {fit!r} is not one of {', '.join(get_args(Fit))}.")
+        self.fit = fit or self.info.fit
         self.scale = generator.scale if scale is None else scale
         self.strength = _share(strength, generator, self.info)
         if not 0 < self.scale < float("inf"):
@@ -195,7 +205,10 @@ class Translator:
     def group_key(self, image: Image) -> Hashable:
         """Returns what images must agree in to share a call; None for one that is large enough alone."""
         dtype = np.dtype(np.float32) if self._counts else image.pixels.dtype
-        height, width = self.size or (image.height, image.width)
+        try:
+            height, width = self._extent(image.height, image.width)
+        except ProcessingError:
+            return None  # it is told of that picture alone
         if 2 * height * width > self._runner.batch_pixels(dtype):
             return None
         return height, width, image.channels, dtype.str, image.alpha is not None
@@ -313,8 +326,8 @@ class Translator:
         pixels = with_channels(
             image, len(palette[0]) if palette else self.generator.in_channels, unmixed=True
         )
-        if self.size is not None and pixels.shape[:2] != self.size:
-            pixels = nearest(pixels, *self.size)
+        if (extent := self._extent(*pixels.shape[:2])) != pixels.shape[:2]:
+            pixels = nearest(pixels, *extent)
         if not palette:
             return pixels, []
         share = foreign(pixels, palette)
@@ -333,8 +346,15 @@ class Translator:
         return [with_channels(image, wanted)]
 
     def _sized(self, pixels: Pixels) -> Pixels:
-        """Returns `pixels` at the size that the network works at; proportions are not kept, as trained."""
-        return pixels if self.size is None else resize(pixels, *self.size)
+        """Returns `pixels` at the size that the network works at."""
+        extent = self._extent(*pixels.shape[:2])
+        return pixels if extent == pixels.shape[:2] else resize(pixels, *extent)
+
+    def _extent(self, height: int, width: int) -> tuple[int, int]:
+        """Returns the size at which the network sees a picture of this one, before it is padded."""
+        if self.size is None:
+            return height, width
+        return covering((height, width), self.size) if self.fit == "keep" else self.size
 
     def _masks(self, image: Image) -> list[Pixels]:
         """Returns alpha as a picture for the model, if the model shall enlarge it and that is worth it."""

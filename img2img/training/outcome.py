@@ -22,6 +22,7 @@ from img2img.training.log import Metrics, Watch
 from img2img.training.loop import Trainer
 from img2img.training.state import DiskError
 from img2img.training.validation import Scores, validate
+from img2img.training.whole import of_any_size
 from img2img.types import Batch
 
 
@@ -61,7 +62,7 @@ class Outcome:
             if batch is None:
                 return
             with self.runtime.autocast():
-                pictures = self.method.pictures(batch, self.trainer.evaluated())
+                pictures = self.method.pictures(batch, of_any_size(self.trainer.evaluated()))
         try:
             grid = write_grid(self.folder / "samples" / f"step_{step:08}.png", pictures, batch.keys)
             if metrics is not None:
@@ -103,7 +104,8 @@ class Outcome:
             return
         with _apart(self.method):
             held_out = self._in_order(self.data.validation, self.settings.validation_samples)
-            found = validate(self.method, self.trainer.evaluated(), held_out, self.runtime)
+            networks = of_any_size(self.trainer.evaluated())
+            found = validate(self.method, networks, held_out, self.runtime)
         if not found:
             return
         better = self.scores.update(step, found)
@@ -126,7 +128,9 @@ class Outcome:
 
     def _export(self, kind: str, generators: Mapping[str, Network], step: int, samples: int) -> None:
         data = self.experiment.data
-        size = (data.crop_size or data.load_size) if self.method.data_kind != "super_resolution" else None
+        # what is trained without a load_size is not brought to one in use, either
+        sized = self.method.data_kind != "super_resolution" and data.load_size is not None
+        size = (data.crop_size or data.load_size) if sized else None
         origin = {
             "layout": f"img2img {__version__}, {self.experiment.method.name}",
             "step": str(step),
@@ -145,7 +149,7 @@ class Outcome:
             stem = kind if len(generators) == 1 else f"{name}_{kind}"
             nearest = labels and name == first  # the way back begins with photographs
             ranges = self.experiment.data.numbers if name == first else self.experiment.data.numbers[::-1]
-            info = ModelInfo(output, size, origin, self.data.palette, nearest, *ranges)
+            info = ModelInfo(output, size, origin, self.data.palette, nearest, *ranges, fit=data.fit)
             try:
                 save_model(self.folder / f"{stem}.safetensors", generator.exported(), info)
             except ModelError as error:

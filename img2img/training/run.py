@@ -44,6 +44,7 @@ _MEASURED_ON = tuple(
         "validation",
         "load_size",
         "crop_size",
+        "fit",
         "range",
         "target_range",
         "direction",
