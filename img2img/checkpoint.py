@@ -2,13 +2,15 @@
 
 Its metadata holds one entry, `img2img`, with a JSON object:
 
-    format                       1, or 2 where it has a range or keeps proportions; a larger one is of a newer
-                                 img2img
+    format                       1, 2 where it has a range or keeps proportions, 3 where its network takes more
+                                 than a picture; a larger one is of a newer img2img
     architecture, arguments      what `models.build` needs
     scale, in_channels, out_channels, input_range, output_range
                                  what the architecture makes of them, for readers that are not img2img
     colour                       "grey", "RGB" or the number of channels of the output
-    output, size, fit, origin, range, target_range
+    conditions                   in format 3: what the network takes beside the picture, by name:
+                                 {"mask": {"kind": "mask"}, "attributes": {"kind": "vector", "size": 5}}
+    output, size, fit, origin, range, target_range, attributes
                                  see `ModelInfo`
     sha256                       of the weights as they are stored, see `fingerprint`
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import Any, Literal, get_args
@@ -35,11 +37,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from img2img.errors import ConfigError, ModelError, UnknownModelError, display_path
+from img2img.fields import Vector, describe
 from img2img.files import open_regular, write_bytes
 from img2img.models import ArchSpec, Generator, build, generators
 from img2img.types import ValueRange
 
-FORMAT = 2  # older versions know neither range nor fit and would make nonsense of it: files without stay 1
+FORMAT = 3  # older versions know neither ranges nor fit (2) nor conditions (3): files without these stay 1
 KEY = "img2img"
 MAX_HEADER = 16 * 2**20  # RRDBNet-23 has 702 tensors and needs 0.1 MiB
 
@@ -49,8 +52,10 @@ _BITS = (
     | {f"{kind}{bits}": bits for kind in "IUF" for bits in (8, 16, 32, 64)}
     | {"BF16": 16, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
 )
-_WIDTHS = {"in_channels", "out_channels", "features", "growth"}  # arguments that count channels
+# arguments that count channels
+_WIDTHS = {"in_channels", "out_channels", "features", "growth", "attributes", "classes"}
 _LARGEST = 1e30  # what may be white: float32 computes with it
+_LONGEST = 200  # characters in the name of a number of a vector
 _FEW = 64  # what any other argument that counts may be, also in a file of few tensors
 
 Output = Literal["like_input", "own"]
@@ -73,6 +78,8 @@ class ModelInfo:
             None where they are those of the depth.
         fit: How pictures of other proportions come to `size`: "squeeze" makes exactly that of them, "keep"
             leaves their proportions, with neither side smaller than that.
+        attributes: What the numbers of a vector stand for that the network takes, by the name of the
+            condition: {"attributes": ("Blond_Hair", "Male")}. Empty where that is not known.
         origin: Where it comes from, for people: {"layout": "ESRGAN, old", "file": "4x_foo.pth"}.
     """
 
@@ -84,6 +91,7 @@ class ModelInfo:
     range: ValueRange | None = None
     target_range: ValueRange | None = None
     fit: Fit = "squeeze"
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Makes one side length a pair."""
@@ -109,8 +117,8 @@ def save_model(
         dtype: What weights are stored as: torch.float32, torch.bfloat16 or torch.float16.
 
     Raises:
-        ModelError: A constructor argument cannot be written as JSON, a weight is too large for `dtype`, or
-            the file cannot be stored.
+        ModelError: A constructor argument cannot be written as JSON, a weight is too large for `dtype`, names
+            are not those of a vector of the network, or the file cannot be stored.
     """
     if generator.spec.name not in generators:
         raise ModelError(
@@ -118,6 +126,9 @@ def save_model(
             "use the file that the network came from.",
             path,
         )
+    attributes = {name: list(names) for name, names in info.attributes.items()}
+    if not _are_attributes(attributes) or _misnamed(attributes, generator):
+        raise ModelError(f"cannot be written: {attributes} names no numbers of its network.", path)
     buffers = {name for name, _ in generator.named_buffers(remove_duplicate=False)}
     state = {
         name: value.detach().cpu().contiguous().clone()
@@ -125,8 +136,9 @@ def save_model(
         else _stored(value, dtype, name, path)
         for name, value in generator.state_dict().items()
     }
+    plain = info.range is info.target_range is None and info.fit == "squeeze"
     header = _facts(generator) | {
-        "format": 1 if info.range is info.target_range is None and info.fit == "squeeze" else FORMAT,
+        "format": 3 if generator.conditions else 1 if plain else 2,
         "output": info.output,
         "size": plain_size(info.size),
         "fit": info.fit,
@@ -137,6 +149,10 @@ def save_model(
         "target_range": info.target_range,
         "sha256": fingerprint(state),
     }
+    if generator.conditions:
+        header["attributes"] = attributes
+    else:  # as older versions write it
+        del header["conditions"]
     try:
         text = json.dumps(header, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -188,6 +204,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         facts.get("nearest") is True,
         **{key: ValueRange(*facts[key]) for key in ("range", "target_range") if facts.get(key)},
         fit=facts.get("fit", "squeeze"),
+        attributes={name: tuple(names) for name, names in facts.get("attributes", {}).items()},
     )
     # the shapes in the header are compared before the weights are read
     _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
@@ -198,11 +215,18 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
     found = _facts(generator)
     # an argument that is younger than the file has its default
     found["arguments"] = {name: found["arguments"][name] for name in facts["arguments"]}
+    facts = {"conditions": {}} | facts
     for name, value in found.items():
         if facts[name] != value:
             raise ModelError(
                 f"contradicts itself: it says {name} {_short(facts[name])}, its network has {value}.", path
             )
+    if wrong := _misnamed(info.attributes, generator):
+        raise ModelError(
+            f"contradicts itself: its network takes no vector {_short(wrong)} of "
+            f"{len(info.attributes[wrong])} numbers.",
+            path,
+        )
     return generator, info
 
 
@@ -351,6 +375,7 @@ def _facts(generator: Generator) -> dict[str, Any]:
         "input_range": list(generator.input_range),
         "output_range": list(generator.output_range),
         "colour": colours.get(generator.out_channels, generator.out_channels),
+        "conditions": describe(generator.conditions),
     }
     return facts
 
@@ -381,6 +406,9 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         "palette": _is_palette(facts.get("palette")),
         "range": _is_range(facts.get("range")),
         "target_range": _is_range(facts.get("target_range")),
+        "conditions": isinstance(facts.get("conditions", {}), dict)
+        and bool(facts.get("conditions")) == (version == 3),
+        "attributes": _are_attributes(facts.get("attributes", {})),
     } | {
         name: name in facts
         for name in ("scale", "in_channels", "out_channels", "input_range", "output_range", "colour")
@@ -406,6 +434,31 @@ def _is_range(value: Any) -> bool:
         and all(type(number) in (int, float) and abs(number) < _LARGEST for number in value)
         and value[0] < value[1]
     )
+
+
+def _are_attributes(value: Any) -> bool:
+    """Returns whether `value` maps names to lists of different names, all of them short and visible."""
+    if not isinstance(value, dict):
+        return False
+    for key, names in value.items():
+        if not isinstance(key, str) or not isinstance(names, list) or not names:
+            return False
+        if not all(
+            isinstance(name, str) and 0 < len(name) <= _LONGEST and name.isprintable() for name in names
+        ):
+            return False
+        if len(set(names)) < len(names):
+            return False
+    return True
+
+
+def _misnamed(attributes: Mapping[str, Sequence[str]], generator: Generator) -> str | None:
+    """Returns a name in `attributes` that is no vector of the network, or one of another length."""
+    for name, names in attributes.items():
+        known = generator.conditions.get(name)
+        if not isinstance(known, Vector) or known.size not in (None, len(names)):
+            return name
+    return None
 
 
 def _is_palette(value: Any) -> bool:

@@ -10,11 +10,16 @@ import sys
 import pytest
 import safetensors.torch
 import torch
+from companions import Companions
 
 from img2img.checkpoint import KEY, MAX_HEADER, ModelInfo, fingerprint, open_model, read_header, save_model
 from img2img.errors import ModelError, UnknownModelError
+from img2img.inference import load_model
 from img2img.interop import open_checkpoint
-from img2img.models import Compact, RRDBNet, SRResNet
+from img2img.models import Compact, RRDBNet, SRResNet, generators
+from img2img.types import ValueRange
+
+NAMES = ("Blond_Hair", "Male", "Young")
 
 
 @pytest.fixture
@@ -124,8 +129,8 @@ def test_a_file_from_before_an_argument_existed_opens_with_its_default(path, gen
 
 
 def test_a_newer_format(path):
-    rewrite(path, format=3)
-    with pytest.raises(ModelError, match=r"newer img2img \(format 3.*upgrade"):
+    rewrite(path, format=4)
+    with pytest.raises(ModelError, match=r"newer img2img \(format 4.*upgrade"):
         open_model(path)
 
 
@@ -157,6 +162,80 @@ def test_a_header_that_lies(path, changes, match):
     rewrite(path, **changes)
     with pytest.raises(ModelError, match=match):
         open_model(path)
+
+
+@pytest.fixture
+def conditional(tmp_path, monkeypatch):
+    """A model file of a network that takes a mask and a vector."""
+    monkeypatch.setitem(generators._entries, "companions", Companions)
+    torch.manual_seed(0)
+    path = tmp_path / "conditional.safetensors"
+    save_model(path, Companions("mask attributes"), ModelInfo("own", attributes={"attributes": NAMES}))
+    return path
+
+
+def test_conditions_and_their_names_are_in_the_file(conditional):
+    facts = json.loads(read_header(conditional)["__metadata__"][KEY])
+    assert facts["format"] == 3, "older versions must not open it"
+    assert facts["conditions"] == {"mask": {"kind": "mask"}, "attributes": {"kind": "vector", "size": 3}}
+    generator, info = open_checkpoint(conditional)
+    assert generator.conditions == Companions("mask attributes").conditions
+    assert info.attributes == {"attributes": NAMES}
+    assert load_model(conditional, device="cpu").conditions == generator.conditions
+
+
+def test_a_file_without_conditions_is_as_it_was(path, generator, tmp_path):
+    facts = json.loads(read_header(path)["__metadata__"][KEY])
+    assert facts["format"] == 1 and not {"conditions", "attributes"} & set(facts)
+    ranged = tmp_path / "ranged.safetensors"
+    save_model(ranged, generator, ModelInfo(range=ValueRange(0, 4095)))
+    facts = json.loads(read_header(ranged)["__metadata__"][KEY])
+    assert facts["format"] == 2 and not {"conditions", "attributes"} & set(facts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"format": 1}, "conditions missing or wrong"),
+        ({"conditions": ...}, "conditions missing or wrong"),
+        ({"conditions": {}}, "conditions missing or wrong"),
+        ({"conditions": ["mask"]}, "conditions missing or wrong"),
+        ({"conditions": {"mask": {"kind": "mask"}}}, "contradicts itself: it says conditions"),
+        ({"conditions": {"mask": {"kind": "ids"}}}, "contradicts itself"),
+        ({"conditions": {"mask": "mask"}}, "contradicts itself"),
+        ({"conditions": {"x\x1b]0;" * 10_000: {}}}, "contradicts itself"),
+        ({"arguments": {"names": "mask"}}, "contradicts itself"),
+        ({"attributes": {"attributes": ["a", "b"]}}, "takes no vector attributes of 2 numbers"),
+        ({"attributes": {"mask": ["a", "b", "c"]}}, "takes no vector mask"),
+        ({"attributes": {"y\x1b" * 10_000: ["a", "b", "c"]}}, "takes no vector"),
+        ({"attributes": ["a"]}, "attributes missing or wrong"),
+        ({"attributes": {"attributes": "abc"}}, "attributes missing or wrong"),
+        ({"attributes": {"attributes": []}}, "attributes missing or wrong"),
+        ({"attributes": {"attributes": ["a", "a", "b"]}}, "attributes missing or wrong"),
+        ({"attributes": {"attributes": ["a", "b", 3]}}, "attributes missing or wrong"),
+        ({"attributes": {"attributes": ["a", "b", ["c"]]}}, "attributes missing or wrong"),
+        ({"attributes": {"attributes": ["a", "b", "\x1b[2J"]}}, "attributes missing or wrong"),
+        ({"attributes": {"attributes": ["a", "b", "c" * 1000]}}, "attributes missing or wrong"),
+    ],
+)
+def test_a_header_that_lies_about_conditions(conditional, changes, match):
+    rewrite(conditional, **changes)
+    with pytest.raises(ModelError, match=match) as caught:
+        open_model(conditional)
+    assert len(str(caught.value)) < 2000 and "\x1b" not in str(caught.value)
+
+
+def test_conditions_of_a_network_that_takes_none(path):
+    rewrite(path, format=3, conditions={"mask": {"kind": "mask"}})
+    with pytest.raises(ModelError, match="contradicts itself: it says conditions"):
+        open_model(path)
+
+
+def test_names_of_numbers_that_a_network_does_not_take_are_not_written(tmp_path, generator):
+    for attributes in ({"attributes": ("a",)}, {"mask": ("a",)}):
+        with pytest.raises(ModelError, match="names no numbers of its network"):
+            save_model(tmp_path / "m.safetensors", generator, ModelInfo(attributes=attributes))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_header_may_leave_the_size_out(path):

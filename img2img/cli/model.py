@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -136,6 +136,10 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
         )
     if (info_a.palette, info_a.nearest) != (info_b.palette, info_b.nearest):
         raise ConfigError("the two models cannot be blended: they were trained on different label maps.")
+    if info_a.attributes != info_b.attributes:
+        raise ConfigError(
+            "the two models cannot be blended: the numbers that they take stand for other things."
+        )
     if (info_a.range, info_a.target_range) != (info_b.range, info_b.target_range):
         raise ConfigError("the two models cannot be blended: they were trained on different data.range.")
     origin = {
@@ -244,6 +248,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         "output": f"{generator.out_channels} channels in [{_range(generator.output_range)}]",
         "result": RESULTS[info.output],
         **{name: _range(value) for name, value in ranges.items() if value is not None},
+        **({"conditions": _conditions(generator, info)} if generator.conditions else {}),
         "trained_size": plain_size(info.size),
         **({"fit": info.fit} if info.size else {}),
         "multiple_of": generator.multiple_of,
@@ -252,11 +257,30 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
     }
 
 
+def _conditions(generator: Generator, info: ModelInfo) -> dict[str, Any]:
+    """Returns kinds and names of what the network takes beside the picture."""
+    from img2img.fields import describe
+
+    found = describe(generator.conditions)
+    for name, names in info.attributes.items():
+        found[name]["names"] = list(names)
+    return found
+
+
+def _condition(facts: Mapping[str, Any]) -> str:
+    """Returns "vector of 2: Blond_Hair, Male"."""
+    size = f" of {facts['size']}" if "size" in facts else ""
+    names = f": {', '.join(facts['names'])}" if "names" in facts else ""
+    return f"{facts['kind']}{size}{names}"
+
+
 def _range(values: tuple[float, float]) -> str:
     return f"{values[0]:g}, {values[1]:g}"
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, dict) and all(isinstance(item, dict) for item in value.values()) and value:
+        return "; ".join(f"{key} ({_condition(item)})" for key, item in value.items())
     if isinstance(value, dict):
         return ", ".join(f"{key}={item}" for key, item in value.items())
     if isinstance(value, int) and not isinstance(value, bool):

@@ -94,6 +94,7 @@ class NetworkOptions:
             backend=self.backend,
             **more,
         )
+        translator.require(())
         settings = {
             "model": translator.fingerprint,
             "precision": translator.precision,

@@ -174,7 +174,7 @@ def open_predictor(model: Model, scale: int | None = None, **options: Any) -> tu
         options: Of `load_model`.
 
     Raises:
-        ConfigError: There is no whole factor.
+        ConfigError: There is no whole factor, or the model takes more than a picture.
         ModelError: The model cannot be opened.
     """
     if model == BICUBIC:
@@ -182,6 +182,11 @@ def open_predictor(model: Model, scale: int | None = None, **options: Any) -> tu
             raise ConfigError("bicubic enlarges by any factor; give the scale.")
         return bicubic(scale), scale
     translator = model if isinstance(model, Translator) else load_model(model, scale=scale, **options)
+    if translator.conditions:
+        raise ConfigError(
+            f"the model takes more than a picture ({', '.join(translator.conditions)}), and evaluation "
+            "gives it a picture alone; make the pictures with it first, and compare these as predictions."
+        )
     own = translator.scale
     if own != int(own):
         raise ConfigError(f"the model enlarges by {own:g}; evaluation needs a whole factor.")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from img2img.errors import ConfigError
 from img2img.inference import openvino
 from img2img.inference.cache import Cache, key
+from img2img.inference.conditions import typical
 from img2img.inference.precision import DTYPES, in_precision
 from img2img.models import Generator
 from img2img.models.base import get_norm_stats
@@ -42,8 +43,13 @@ class Backend(Protocol):
     seconds: float
     note: str
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Maps (N, in_channels, H, W) in fp32 to (N, out_channels, H*scale, W*scale) in fp32."""
+    def __call__(self, x: Tensor, **conditions: Tensor) -> Tensor:
+        """Maps (N, in_channels, H, W) in fp32 to (N, out_channels, H*scale, W*scale) in fp32.
+
+        Args:
+            x: In `input_range`.
+            **conditions: As the network's `infer` takes them.
+        """
 
 
 class Eager:
@@ -63,9 +69,9 @@ class Eager:
         self.generator = generator if precision == "fp32" else in_precision(generator, DTYPES[precision])
         self.seconds = time.perf_counter() - started
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, **conditions: Tensor) -> Tensor:
         """See `Backend`."""
-        return self.generator.infer(x).float()
+        return self.generator.infer(x, **conditions).float()
 
 
 class Compiled:
@@ -81,6 +87,7 @@ class Compiled:
 
     Raises:
         RuntimeError, OSError, ImportError: There is no C++ compiler, or it failed.
+        ConfigError: The length of a vector that the network takes is not known.
     """
 
     name, note = "compile", ""
@@ -89,22 +96,23 @@ class Compiled:
         started = time.perf_counter()
         self.precision = precision
         self._network = in_precision(generator, DTYPES[precision])
-        self._whole: Callable[[Tensor], Tensor] | None = None
+        self._whole: Callable[..., Tensor] | None = None
         blocks = equal_blocks(self._network)
         if not blocks:
             self._whole = torch.compile(self._network, dynamic=True)
         for block in blocks:
             block.compile(dynamic=True)
         for count in (1, 2):
-            self(typical_input(generator, count))
+            x = typical_input(generator, count)
+            self(x, **typical(generator, x))
         self.seconds = time.perf_counter() - started
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, **conditions: Tensor) -> Tensor:
         """See `Backend`; large calls do without a graph of the whole, which would need more memory."""
         with torch.inference_mode():  # a change of the mode would compile again
             if self._whole is None or is_large(x, self._network):
-                return self._network.infer(x).float()
-            return self._whole(x).float()
+                return self._network.infer(x, **conditions).float()
+            return self._whole(x, **conditions).float()
 
 
 class OpenVino:
@@ -128,8 +136,8 @@ class OpenVino:
         self._eager: Eager | None = None
         self.seconds = time.perf_counter() - started
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """See `Backend`; large calls are left to the eager network, which needs less memory for them."""
+    def __call__(self, x: Tensor, **conditions: Tensor) -> Tensor:
+        """See `Backend`; it is for networks without conditions, and leaves large calls to the eager one."""
         if not is_large(x, self._generator):
             return self._network(x)
         self._eager = self._eager or Eager(self._generator, self.precision)
@@ -150,7 +158,8 @@ def choose_backend(
         precision: "fp32", "bf16" or "fp16".
         backend: "eager", "compile" or "openvino"; "auto" takes OpenVINO where it is installed, fits and is
             faster on a typical tile, else "eager". The comparison is remembered, so that a busy machine does
-            not choose differently the next time. If compiling fails, `note` says why it is "eager".
+            not choose differently the next time. If compiling fails, or OpenVINO is asked for and the network
+            takes more than a picture, `note` says why it is "eager".
         batch_pixels: How many input pixels calls will have; up to four typical tiles are compared at once,
             because a U-Net reads its weights once for all of them.
         cache: Where converted networks and comparisons are kept; None takes the user's.
@@ -162,6 +171,10 @@ def choose_backend(
         raise ConfigError(unknown("backend", backend, get_args(Choice)))
     if backend == "compile":
         return _compiled(generator, precision)
+    if backend == "openvino" and generator.conditions:
+        needs = ", ".join(generator.conditions)
+        note = f"OpenVINO is left out: it is used for networks that take a picture alone, not {needs} too."
+        return Eager(generator, precision, note)
     if backend == "openvino":
         if reason := openvino.obstacle(generator, precision):
             raise ConfigError(f"OpenVINO cannot run this model: {reason}")
@@ -230,6 +243,8 @@ def equal_blocks(generator: Generator) -> list[nn.Module]:
 def _compiled(generator: Generator, precision: str) -> Backend:
     try:
         return Compiled(generator, precision)
+    except ConfigError as error:
+        return Eager(generator, precision, f"torch.compile is left out: {error}")
     except (RuntimeError, OSError, ImportError) as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = lines[0][:200] if lines else type(error).__name__

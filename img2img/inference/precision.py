@@ -72,9 +72,17 @@ def in_precision(generator: Generator, dtype: torch.dtype) -> Generator:
     for module in lowered.modules():
         if next(module.parameters(recurse=False), None) is not None:
             module.register_forward_pre_hook(_follow_weights)
+            if generator.conditions:  # which layers may be handed by name
+                module.register_forward_pre_hook(_named_follow_weights, with_kwargs=True)
     return lowered
 
 
 def _follow_weights(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     dtype = next(module.parameters(recurse=False)).dtype
     return tuple(x.to(dtype) if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs)
+
+
+def _named_follow_weights(
+    module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return inputs, dict(zip(named, _follow_weights(module, tuple(named.values())), strict=True))

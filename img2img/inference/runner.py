@@ -15,6 +15,7 @@ from img2img.errors import ProcessingError
 from img2img.image.image import Pixels
 from img2img.image.tensor import to_pixels, to_tensor
 from img2img.inference.backends import Backend, Eager, choose_backend
+from img2img.inference.conditions import Planes, stacked
 from img2img.inference.memory import budget, free_memory
 from img2img.inference.precision import DTYPES, choose_precision
 from img2img.inference.schemes import Scheme, choose_scheme, in_strips, no_tiles
@@ -78,13 +79,21 @@ class Runner:
             )
         return self._backends[precision]
 
-    def __call__(self, pictures: Sequence[Pixels], to_grey: Sequence[bool], notes: list[str]) -> list[Pixels]:
+    def __call__(
+        self,
+        pictures: Sequence[Pixels],
+        to_grey: Sequence[bool],
+        notes: list[str],
+        planes: Sequence[Planes] = (),
+    ) -> list[Pixels]:
         """Runs the network over pictures of one shape and dtype.
 
         Args:
             pictures: (H, W, in_channels), any H and W.
             to_grey: For each of them whether the result's channels are averaged into one.
             notes: Receives a sentence about everything unusual.
+            planes: For each of them its conditions, all of one shape and dtype, if the network has any; the
+                spatial ones have the size of the picture.
 
         Returns:
             (H*scale, W*scale, out_channels or 1) for each, of the same dtype.
@@ -102,7 +111,7 @@ class Runner:
             count = max(1, min(self.batch_pixels(dtype) // (grid.height * grid.width), 64))
             try:
                 if scheme is None:
-                    return self._in_tiles(pictures, to_grey, grid, count, notes)
+                    return self._in_tiles(pictures, planes, to_grey, grid, count, notes)
                 pairs = zip(pictures, to_grey, strict=True)
                 return [self._in_strips(picture, grey, scheme, notes) for picture, grey in pairs]
             except (MemoryError, RuntimeError) as error:
@@ -130,8 +139,10 @@ class Runner:
         """Returns how a picture goes through in strips, or None if whole or in exact tiles is better.
 
         Strips take more than the usual share of the memory, up to `most` bytes, only where nothing else
-        would be exact.
+        would be exact. They know nothing of conditions.
         """
+        if self.generator.conditions:
+            return None
         if self.tile is not None and self.generator.tiling == "local":
             return None
         room = most
@@ -186,6 +197,7 @@ class Runner:
         """Returns how many bytes an input pixel takes."""
         generator = self.generator
         results = generator.in_channels + generator.out_channels * generator.scale**2
+        results += sum(field.spatial for field in generator.conditions.values())
         each = generator.live_features * self._dtype(dtype).itemsize
         return int(each + 12 * results)  # scaled, checked, rounded
 
@@ -219,6 +231,7 @@ class Runner:
     def _in_tiles(
         self,
         pictures: Sequence[Pixels],
+        planes: Sequence[Planes],
         to_grey: Sequence[bool],
         grid: Layout,
         count: int,
@@ -236,7 +249,12 @@ class Runner:
                 _window(pictures[index], row.start, column.start, grid.height, grid.width)
                 for index, row, column in batch
             ]
-            outputs = self._forward(windows, notes)
+            given = (
+                [_windows(planes[index], row.start, column.start, grid) for index, row, column in batch]
+                if planes
+                else []
+            )
+            outputs = self._forward(windows, given, notes)
             for (index, row, column), output in zip(batch, torch.split(outputs, 1), strict=True):
                 part = output.mean(1, keepdim=True) if to_grey[index] else output
                 top, left, part = blenders[index].add(row, column, part)
@@ -246,20 +264,21 @@ class Runner:
                     results[index][top : top + done.shape[0], left : left + done.shape[1]] = done
         return results
 
-    def _forward(self, windows: list[Pixels], notes: list[str]) -> Tensor:
+    def _forward(self, windows: list[Pixels], planes: list[Planes], notes: list[str]) -> Tensor:
         x = to_tensor(windows, self.generator.input_range, device=self.device)
         x = x.contiguous(memory_format=torch.channels_last)
+        conditions = stacked(self.generator, planes, self.device)
         backend = self.backend(windows[0].dtype)
         if backend.note:
             notes.append(backend.note)
             backend.note = ""  # once is enough
         with torch.inference_mode():
-            result = backend(x)
+            result = backend(x, **conditions)
             if torch.isfinite(result).all():
                 return result
             if (backend.name, backend.precision) != ("eager", "fp32"):
                 notes.append(f"{backend.precision} overflowed; the part was computed again in fp32")
-                result = self.generator.infer(x)
+                result = self.generator.infer(x, **conditions)
             if not torch.isfinite(result).all():
                 raise ProcessingError(NOT_FINITE)
         return result
@@ -272,6 +291,14 @@ def _window(picture: Pixels, top: int, left: int, rows: int, columns: int) -> Pi
     if bottom <= height and right <= width:
         return picture[top:bottom, left:right]
     return picture[np.ix_(mirrored(top, bottom, height), mirrored(left, right, width))]
+
+
+def _windows(planes: Planes, top: int, left: int, grid: Layout) -> Planes:
+    """Cuts the window out of every condition of a picture that has places."""
+    return {
+        name: _window(plane, top, left, grid.height, grid.width) if plane.ndim == 3 else plane
+        for name, plane in planes.items()
+    }
 
 
 def padded(generator: Generator, height: int, width: int) -> tuple[int, int]:

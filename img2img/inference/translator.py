@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
-from typing import Literal, get_args, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 
 from img2img.checkpoint import Fit, ModelInfo, fingerprint
 from img2img.errors import ConfigError, ProcessingError
+from img2img.fields import Fields
 from img2img.image import Image
 from img2img.image.alpha import bleed, over_white, within
 from img2img.image.channels import as_grey, ends_in_alpha, with_channels
@@ -21,6 +22,7 @@ from img2img.image.image import DTYPES, Pixels, white_of
 from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
 from img2img.image.palette import foreign, nearest, one_hot
 from img2img.image.resize import covering, resize
+from img2img.inference import conditions as companions
 from img2img.inference.backends import Backend
 from img2img.inference.enlarge import resized, toward_bicubic
 from img2img.inference.precision import choose_device
@@ -127,6 +129,11 @@ class Translator:
     its target, in the depth of the picture; where that cannot hold them, in 8 or 16 bits if they are just
     those levels, otherwise in float32. What lies outside counts as black or white, and a warning says so.
 
+    A model may take more than a picture, see `conditions`. Each of these has the size of its picture and goes
+    through the model with it, in whatever tiles. A mask is 1 where it is white and 0 elsewhere, numbers of
+    objects stay what they are, a further picture is treated as the first one is, and a vector is the same for
+    the whole picture.
+
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
@@ -169,9 +176,6 @@ class Translator:
             raise ConfigError(f"alpha {alpha!r} is not one of {', '.join(get_args(Alpha))}.")
         if min(tile or 0, memory or 0) < 0:
             raise ConfigError(f"tile {tile} and memory {memory} must not be negative.")
-        if generator.conditions:
-            needs = ", ".join(generator.conditions)
-            raise ConfigError(f"the generator {generator.spec.name!r} needs more than a picture: {needs}.")
         self.info = info or ModelInfo()
         self.size = _sides(size, generator, self.info)
         if fit not in (None, *get_args(Fit)):
@@ -194,6 +198,20 @@ class Translator:
         if backend != "auto":
             self.prepare()  # what was asked for and cannot be had is an error before the first picture
 
+    @property
+    def conditions(self) -> Fields:
+        """What the model takes beside a picture, by name; most models take nothing."""
+        fields: Fields = self.generator.conditions
+        return fields
+
+    def require(self, names: Collection[str]) -> None:
+        """Makes sure that `names` are those of the conditions.
+
+        Raises:
+            ConfigError: One is missing, or there is none of that name.
+        """
+        companions.require(self.conditions, names)
+
     def prepare(self) -> Backend:
         """Makes ready what computes 8-bit pictures, which otherwise happens with the first of them.
 
@@ -214,33 +232,41 @@ class Translator:
         return height, width, image.channels, dtype.str, image.alpha is not None
 
     @overload
-    def __call__(self, images: Pixels) -> Pixels: ...
+    def __call__(self, images: Pixels, **conditions: Any) -> Pixels: ...
     @overload
-    def __call__(self, images: Sequence[Image]) -> list[Image]: ...
-    def __call__(self, images: Pixels | Sequence[Image]) -> Pixels | list[Image]:
+    def __call__(self, images: Sequence[Image], **conditions: Any) -> list[Image]: ...
+    def __call__(self, images: Pixels | Sequence[Image], **conditions: Any) -> Pixels | list[Image]:
         """Runs the model over one array or over a list of images.
 
         Args:
             images: (H, W, C) or (H, W), RGB, uint8, uint16 or float32 with black to white as 0 to 255, 0 to
                 65535 or 0 to 1; two or four channels that the model does not ask for end in alpha.
                 Or images, which may differ in everything.
+            **conditions: What `conditions` names, all of it: with an array one of each, with images a list
+                of each, as long. Masks are arrays (H, W) or (H, W, C) of bool, uint8, uint16 or floats,
+                numbers of objects arrays (H, W) of integers, pictures arrays (H, W, C), all of the size of
+                their picture, or images; vectors are rows of numbers.
 
         Returns:
             An array (H*scale, W*scale, C) or (H*scale, W*scale) of the same dtype, sides rounded; or the
             images, in order, with ICC profile and EXIF kept.
 
         Raises:
-            ProcessingError: The channels do not fit the model, or the work failed.
+            ConfigError: A condition is missing, unknown, or of another kind.
+            ProcessingError: The channels do not fit the model, a condition does not fit its picture, or the
+                work failed.
             ValueError: An array is no picture.
         """
         if isinstance(images, np.ndarray):
-            return self._array(images)
+            return self._array(images, conditions)
+        given = companions.by_picture(self.conditions, conditions, len(images))
         results: dict[int, Image] = {}
         groups: dict[Hashable, list[int]] = {}
         prepared = [self._prepared(image) for image in images]
-        jobs = [self._job(image) for image in prepared]
+        jobs = [self._job(image, own) for image, own in zip(prepared, given, strict=True)]
         for index, job in enumerate(jobs):
-            groups.setdefault((job.parts[0].shape, job.parts[0].dtype), []).append(index)
+            arrays = (job.parts[0], *job.planes.values())
+            groups.setdefault(tuple((array.shape, array.dtype) for array in arrays), []).append(index)
         for indices in groups.values():
             results.update(zip(indices, self._run([jobs[index] for index in indices]), strict=True))
         done = [
@@ -252,7 +278,7 @@ class Translator:
             for image, used, result in zip(images, prepared, done, strict=True)
         ]
 
-    def _array(self, array: Pixels) -> Pixels:
+    def _array(self, array: Pixels, conditions: Mapping[str, Any]) -> Pixels:
         if array.ndim not in (2, 3) or array.dtype not in DTYPES or 0 in array.shape:
             raise ValueError(
                 "a picture is an array (H, W, C) or (H, W) of uint8, uint16 or float32, "
@@ -261,7 +287,7 @@ class Translator:
         pixels = array if array.ndim == 3 else array[..., None]
         with_alpha = ends_in_alpha(pixels.shape[2], self._bands)
         image = Image(pixels[..., :-1], pixels[..., -1]) if with_alpha else Image(pixels)
-        (result,) = self([image])
+        (result,) = self([image], **{name: [value] for name, value in conditions.items()})
         for note in result.warnings:
             warnings.warn(note, RuntimeWarning, stacklevel=3)
         done = result.pixels
@@ -277,13 +303,15 @@ class Translator:
             image = to_unit(image, self.info.range or ValueRange(0, image.white))
         return as_grey(image) if self.info.output == "like_input" else converted(image)
 
-    def _job(self, image: Image) -> _Job:
+    def _job(self, image: Image, given: Mapping[str, Any]) -> _Job:
         """Returns what goes through the network for `image`."""
+        planes, remarks = self._planes(image, given) if given else ({}, [])
+        image = image.warn(*remarks) if remarks else image
         if self._takes_labels:
             label_map, notes = self._labels(image)
             if self._counts and label_map.dtype != np.float32:
                 label_map = label_map.astype(np.float32) / np.float32(white_of(label_map.dtype))
-            return _Job(image.warn(*notes), [label_map], [])
+            return _Job(image.warn(*notes), [label_map], [], planes)
         parts = self._parts(image)
         if self.info.range is not None:
             require_sound(np.concatenate(parts, 2), self.info.range)
@@ -292,7 +320,31 @@ class Translator:
         parts = [self._sized(part) for part in parts]
         if parts[0].dtype == np.float32 and not all(np.isfinite(part).all() for part in parts):
             raise ProcessingError("the picture holds values that are not finite numbers.")
-        return _Job(image, parts, self._masks(image))
+        return _Job(image, parts, self._masks(image), planes)
+
+    def _planes(self, image: Image, given: Mapping[str, Any]) -> tuple[dict[str, Pixels], list[str]]:
+        """Returns the conditions of `image` at the size at which the network works, and sentences on them."""
+        planes: dict[str, Pixels] = {}
+        notes: list[str] = []
+        for name, kind in self.conditions.items():
+            names = self.info.attributes.get(name, ())
+            plane = companions.plane(name, kind, given[name], self._further, notes, names)
+            if kind.spatial:
+                companions.require_size(name, plane, image)
+                if (extent := self._extent(*plane.shape[:2])) != plane.shape[:2]:
+                    plane = (nearest if kind.exact else resize)(plane, *extent)
+            planes[name] = plane
+        return planes, notes
+
+    def _further(self, image: Image) -> Pixels:
+        """Returns a picture that is a condition as the network sees it, as it sees the first one."""
+        if self.info.range is not None:
+            image = to_unit(image, self.info.range)
+        if self.info.output == "own":
+            image = converted(image)
+        pixels = with_channels(image, self._bands)
+        require_sound(pixels, self.info.range)
+        return pixels if self.info.range is None else np.clip(pixels, 0, 1)
 
     @property
     def _counts(self) -> bool:
@@ -376,13 +428,16 @@ class Translator:
         """Runs the model over pictures that agree in shape and dtype, in one call."""
         several = self.generator.out_channels > 1
         pictures: list[Pixels] = []
+        planes: list[companions.Planes] = []
         to_grey: list[bool] = []
         for job in jobs:
             pictures += job.parts + job.masks
+            if job.planes:
+                planes += [job.planes] * len(job.parts + job.masks)
             grey = several and self._stays_grey(job.image) and not self._makes_alpha(job.image)
             to_grey += [grey] * len(job.parts) + [several] * len(job.masks)
         notes: list[str] = []
-        done = iter(self._runner(pictures, to_grey, notes))
+        done = iter(self._runner(pictures, to_grey, notes, planes))
         warnings_ = tuple(dict.fromkeys(notes))
         results = []
         for job in jobs:
@@ -422,11 +477,12 @@ class Translator:
 
 @dataclass(frozen=True)
 class _Job:
-    """A picture with what of it goes through the network: its colours in one or more parts, and its alpha."""
+    """What of a picture goes through the network: its colours in one or more parts, its alpha, conditions."""
 
     image: Image
     parts: list[Pixels]
     masks: list[Pixels]
+    planes: companions.Planes
 
 
 def _misfits(parts: Sequence[Pixels], numbers: ValueRange) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from fakes import Enlarge
 
 from img2img.checkpoint import ModelInfo, save_model
 from img2img.errors import ConfigError, ProcessingError, UnknownModelError
-from img2img.fields import Mask
 from img2img.image import Image
 from img2img.inference import Translator, load_model
 from img2img.models import Compact, Generator, Resnet, RRDBNet
@@ -345,14 +343,6 @@ def test_load_model_by_path_and_by_name(tmp_path, monkeypatch, rng):
 def test_wrong_options_are_sentences(options, match):
     with pytest.raises(ConfigError, match=match):
         Translator(Enlarge(), **({"device": "cpu"} | options))
-
-
-def test_a_generator_with_conditions_is_refused():
-    class Conditional(Enlarge):
-        conditions = MappingProxyType({"mask": Mask()})
-
-    with pytest.raises(ConfigError, match="needs more than a picture: mask"):
-        Translator(Conditional(), device="cpu")
 
 
 def test_nothing_warns_on_the_way(rng):

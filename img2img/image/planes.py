@@ -1,0 +1,80 @@
+"""Pictures that are none: masks, and maps of numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2img.errors import ProcessingError
+from img2img.image.image import Image
+
+_LARGEST = 2**31 - 1  # an int32
+_ROWS = 256  # looked at once: sums of channels take more memory than the levels
+
+
+def mask_of(image: Image) -> tuple[NDArray[np.uint8], list[str]]:
+    """Returns where a mask is white.
+
+    Channels are averaged, and alpha does not count.
+
+    Args:
+        image: Any picture.
+
+    Returns:
+        (H, W, 1): 1 where the level is above half of white, else 0; and a sentence if nothing is, although
+        the picture is not black.
+
+    Raises:
+        ProcessingError: It holds values that are no finite numbers.
+    """
+    pixels, white = image.pixels, image.white
+    mask = np.empty((image.height, image.width, 1), np.uint8)
+    for top in range(0, image.height, _ROWS):
+        rows = pixels[top : top + _ROWS]
+        if pixels.dtype == np.float32 and not np.isfinite(rows).all():
+            raise ProcessingError(
+                "the mask holds values that are not finite numbers; white marks, black does not."
+            )
+        kind = np.float64 if pixels.dtype == np.float32 else np.uint32
+        mask[top : top + _ROWS, :, 0] = 2 * rows.sum(2, dtype=kind) > white * image.channels
+    brightest = pixels.max()
+    if brightest <= 0 or mask.any():
+        return mask, []
+    return mask, [
+        f"the mask marks nothing: its brightest level is {brightest:g} of {white:g}, and white begins above "
+        "the half"
+    ]
+
+
+def ids_of(image: Image) -> NDArray[np.int32]:
+    """Returns a map of numbers of objects as they stand in the picture, never scaled; alpha does not count.
+
+    Args:
+        image: One channel, or several that are equal, of whole numbers.
+
+    Returns:
+        (H, W, 1).
+
+    Raises:
+        ProcessingError: The channels differ, or a value is not whole or too large.
+    """
+    first = image.pixels[..., :1]
+    if not (first == image.pixels).all():
+        raise ProcessingError(
+            f"an id map has one channel, and this picture has {image.channels} that differ; store the "
+            "numbers as a grey picture of 8 or 16 bits."
+        )
+    if first.dtype == np.float32 and not (np.rint(first) == first).all():
+        raise ProcessingError("an id map holds whole numbers, and this picture holds fractions.")
+    return whole(first)
+
+
+def whole(numbers: NDArray[np.generic]) -> NDArray[np.int32]:
+    """Returns whole numbers of any type as int32.
+
+    Raises:
+        ProcessingError: One is too large.
+    """
+    if numbers.min() < -_LARGEST or numbers.max() > _LARGEST:
+        raise ProcessingError(f"an id map holds numbers up to {_LARGEST}, and this one larger ones.")
+    return numbers.astype(np.int32)

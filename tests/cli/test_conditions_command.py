@@ -1,0 +1,89 @@
+"""Commands on a model that takes more than a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from companions import Companions
+
+from img2img import evaluate
+from img2img.checkpoint import ModelInfo, open_model, save_model
+from img2img.cli.main import cli
+from img2img.errors import ConfigError
+from img2img.image import Image, write_image
+from img2img.models import generators
+
+NAMES = ("Blond_Hair", "Male", "Young")
+
+
+def img2img(*arguments: Any) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model that takes a mask and three numbers, and a folder with a picture."""
+    monkeypatch.setitem(generators._entries, "companions", Companions)
+    monkeypatch.setenv("COLUMNS", "400")  # no line is folded
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    info = ModelInfo("own", attributes={"attributes": NAMES})
+    save_model(tmp_path / "m.safetensors", Companions("mask attributes"), info)
+    save_model(
+        tmp_path / "other.safetensors",
+        Companions("mask attributes"),
+        ModelInfo("own", attributes={"attributes": ("Bald", *NAMES[1:])}),
+    )
+    (tmp_path / "in").mkdir()
+    write_image(Image(np.zeros((8, 8, 3), np.uint8)), tmp_path / "in" / "a.png")
+    return tmp_path
+
+
+def test_info_lists_them_with_kinds_and_names(place: Path) -> None:
+    result = img2img("model", "info", "m.safetensors")
+    assert result.exit_code == 0, result.output
+    assert "mask (mask); attributes (vector of 3: Blond_Hair, Male, Young)" in result.output
+    facts = json.loads(img2img("model", "info", "m.safetensors", "--json").output)
+    assert facts["conditions"] == {
+        "mask": {"kind": "mask"},
+        "attributes": {"kind": "vector", "size": 3, "names": list(NAMES)},
+    }
+
+
+def test_an_import_keeps_them(place: Path) -> None:
+    result = img2img("model", "import", "m.safetensors", "-o", "half.safetensors", "--precision", "fp16")
+    assert result.exit_code == 0, result.output
+    generator, info = open_model(place / "half.safetensors")
+    assert info.attributes == {"attributes": NAMES} and list(generator.conditions) == ["mask", "attributes"]
+
+
+def test_models_whose_numbers_mean_other_things_are_not_blended(place: Path) -> None:
+    result = img2img("model", "blend", "m.safetensors", "other.safetensors", "-o", "x.safetensors")
+    assert result.exit_code == 2 and "stand for other things" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["translate", "in", "-o", "out", "-m", "m.safetensors"],
+        ["upscale", "in", "-o", "out", "-m", "m.safetensors"],
+    ],
+)
+def test_a_command_says_what_is_needed_before_it_starts(place: Path, command: list[str]) -> None:
+    result = img2img(*command)
+    assert result.exit_code == 2 and "mask (a mask), attributes (3 numbers)" in result.stderr
+    assert not (place / "out").exists()
+
+
+def test_evaluation_has_pictures_alone(place: Path) -> None:
+    command = ["evaluate", "-m", "m.safetensors", "--protocol", "plain", "--target", "in", "--input", "in"]
+    result = img2img(*command)
+    assert result.exit_code == 2 and "more than a picture (mask, attributes)" in result.stderr
+    with pytest.raises(ConfigError, match="make the pictures with it first"):
+        evaluate(place / "in", model=place / "m.safetensors", protocol="plain", inputs=place / "in")
