@@ -2,8 +2,8 @@
 
 Its metadata holds one entry, `img2img`, with a JSON object:
 
-    format                       1, 2 where it has a range or keeps proportions, 3 where its network takes more
-                                 than a picture; a larger one is of a newer img2img
+    format                       1, 2 where it has a range or keeps proportions, 3 where its network takes
+                                 more than a picture; a larger one is of a newer img2img
     architecture, arguments      what `models.build` needs
     scale, in_channels, out_channels, input_range, output_range
                                  what the architecture makes of them, for readers that are not img2img
