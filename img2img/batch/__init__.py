@@ -6,12 +6,12 @@ report    results -> JSON lines, a summary, an exit code
 """
 
 from img2img.batch.claim import claim
-from img2img.batch.folder import convert_folder
-from img2img.batch.names import output_name
+from img2img.batch.outputs import output_name
 from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
 from img2img.batch.report import Report, Result, Summary, check_report, exit_code
-from img2img.batch.run import Processor, run
+from img2img.batch.run import convert_folder, run
 from img2img.batch.shard import Shard, shard_from_environment
+from img2img.batch.stages import Processor
 
 __all__ = [
     "Item",

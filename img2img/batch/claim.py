@@ -142,7 +142,7 @@ def _busy(place: Path, text: str) -> PlanError:
         who = f" (process {facts['pid']} on {facts['host']}, started {facts['started']}{shard})"
     return PlanError(
         f"another run is at work in {display_path(place)}{display_path(who)}; nothing was started. Wait for "
-        "it, choose another output folder, or share the work out with --shard."
+        "it, choose another output folder, or share the work out with `shard`."
     )
 
 

@@ -21,7 +21,7 @@ _UNREAD_RESULTS = 1000  # a caller that does not fetch them stops the work, not 
 
 
 @dataclass(eq=False)
-class Work:
+class Task:
     """One file between its stages.
 
     Attributes:
@@ -86,13 +86,13 @@ class Flow:
 
         self._changed = threading.Condition()
         self._position = 0  # in items
-        self._parked: deque[Work] = deque()  # known to be too large for what is free now
+        self._parked: deque[Task] = deque()  # known to be too large for what is free now
         self._decoding = 0
-        self._arrived: deque[Work] = deque()  # decoded, not yet in a group
-        self._groups: dict[Hashable, list[Work]] = {}  # waiting for company, oldest group first
-        self._full: deque[list[Work]] = deque()
+        self._arrived: deque[Task] = deque()  # decoded, not yet in a group
+        self._groups: dict[Hashable, list[Task]] = {}  # waiting for company, oldest group first
+        self._full: deque[list[Task]] = deque()
         self._unprocessed = 0  # arrived, in a group or being processed
-        self._outgoing: deque[Work] = deque()
+        self._outgoing: deque[Task] = deque()
         self._used = 0  # bytes, of all stages
         self._used_by_results = 0  # the part of it that waits for its encoder
         self._results: deque[Result] = deque()
@@ -158,8 +158,8 @@ class Flow:
 
     # --- codec threads
 
-    def next_task(self) -> tuple[Work, bool] | None:
-        """Returns (work, whether to encode it rather than to decode it), or None at the end."""
+    def next_task(self) -> tuple[Task, bool] | None:
+        """Returns (task, whether to encode it rather than to decode it), or None at the end."""
         with self._changed:
             while not self._cancelled:
                 if self._outgoing:
@@ -167,53 +167,53 @@ class Flow:
                 if self._may_decode():
                     self._decoding += 1
                     if self._parked:
-                        work = self._parked.popleft()
-                        self._used += work.cost
-                        return work, False
+                        task = self._parked.popleft()
+                        self._used += task.cost
+                        return task, False
                     self._position += 1
-                    return Work(self._items[self._position - 1]), False
+                    return Task(self._items[self._position - 1]), False
                 if self._is_drained():
                     break
                 self._changed.wait()
             return None
 
-    def reserve(self, work: Work, cost: int) -> bool:
+    def reserve(self, task: Task, cost: int) -> bool:
         """Counts `cost` bytes for a picture about to be decoded; without room for it, parks it: False."""
         with self._changed:
-            if work.cost:  # it was parked, and let in again when there was room
+            if task.cost:  # it was parked, and let in again when there was room
                 return True
-            work.cost = cost
+            task.cost = cost
             if self._fits(cost):
                 self._used += cost
                 return True
-            self._parked.append(work)
+            self._parked.append(task)
             self._decoding -= 1
             self._changed.notify_all()
             return False
 
-    def decoded(self, work: Work, image: Image | None) -> None:
+    def decoded(self, task: Task, image: Image | None) -> None:
         """Takes a decoded image, or notes that there is none."""
         with self._changed:
             self._decoding -= 1
-            self._used -= work.cost
-            work.hold(image)
-            self._used += work.cost
+            self._used -= task.cost
+            task.hold(image)
+            self._used += task.cost
             if image is not None:
-                self._arrived.append(work)
+                self._arrived.append(task)
                 self._unprocessed += 1
             self._changed.notify_all()
 
-    def encoded(self, work: Work) -> None:
+    def encoded(self, task: Task) -> None:
         """Lets go of a picture whose bytes are all that is needed now."""
         with self._changed:
-            self._used -= work.cost
-            self._used_by_results -= work.cost
-            work.hold(None)
+            self._used -= task.cost
+            self._used_by_results -= task.cost
+            task.hold(None)
             self._changed.notify_all()
 
     # --- processor thread
 
-    def next_images(self) -> tuple[list[Work], bool] | None:
+    def next_images(self) -> tuple[list[Task], bool] | None:
         """Returns (a group, True) to process, (one image, False) to find a group for, or None at the end."""
         with self._changed:
             while not self._cancelled:
@@ -230,28 +230,28 @@ class Flow:
                 self._changed.wait()
             return None
 
-    def join_group(self, work: Work, key: Hashable) -> None:
+    def join_group(self, task: Task, key: Hashable) -> None:
         """Puts an image beside those with the same key; None keeps it alone."""
         with self._changed:
             group = [] if key is None else self._groups.setdefault(key, [])
-            group.append(work)
-            large = sum(work.cost for work in group) >= self._group_bytes
+            group.append(task)
+            large = sum(task.cost for task in group) >= self._group_bytes
             if key is None or large or len(group) >= self._batch_size:
                 self._full.append(group)
                 if key is not None:
                     del self._groups[key]
 
-    def processed(self, works: Sequence[Work], images: Sequence[Image | None]) -> None:
+    def processed(self, tasks: Sequence[Task], images: Sequence[Image | None]) -> None:
         """Takes the results of a group; None where a file has failed."""
         with self._changed:
-            for work, image in zip(works, images, strict=True):
+            for task, image in zip(tasks, images, strict=True):
                 self._unprocessed -= 1
-                self._used -= work.cost
-                work.hold(image)
-                self._used += work.cost
-                self._used_by_results += work.cost
+                self._used -= task.cost
+                task.hold(image)
+                self._used += task.cost
+                self._used_by_results += task.cost
                 if image is not None:
-                    self._outgoing.append(work)
+                    self._outgoing.append(task)
             self._changed.notify_all()
 
     # --- all of these with the lock held
@@ -278,7 +278,7 @@ class Flow:
             return False
         return self._is_halted() or not (self._parked or self._position < len(self._items))
 
-    def _pop_group(self) -> list[Work] | None:
+    def _pop_group(self) -> list[Task] | None:
         if self._full:
             return self._full.popleft()
         # Company may still come while something is decoded or could be; then a small group waits.
@@ -287,11 +287,11 @@ class Flow:
         return self._groups.pop(next(iter(self._groups)))
 
     def _drop_unprocessed(self) -> None:
-        dropped = [*self._arrived, *(work for group in self._groups.values() for work in group)]
-        dropped += [work for group in self._full for work in group]
-        for work in dropped:
-            self._used -= work.cost
-            work.hold(None)
+        dropped = [*self._arrived, *(task for group in self._groups.values() for task in group)]
+        dropped += [task for group in self._full for task in group]
+        for task in dropped:
+            self._used -= task.cost
+            task.hold(None)
         self._unprocessed -= len(dropped)
         self._arrived.clear()
         self._groups.clear()

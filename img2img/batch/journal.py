@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from img2img.batch.manifest import Fingerprint, Manifest, Record, State, settings_key
+from img2img.batch.manifest import Fingerprint, Manifest, OutputRecord, OutputState, settings_key
 from img2img.batch.plan import Item, Plan
 from img2img.errors import ImageWriteError, display_path
 from img2img.image import write_bytes
@@ -17,15 +17,15 @@ from img2img.image import write_bytes
 UNCHANGED = "it is up to date"
 _FOREIGN = (
     "a file that img2img did not write stands at {path}; it was not touched. Move it away, choose another "
-    "output folder, or allow replacing it with --overwrite"
+    "output folder, or allow replacing it with `overwrite`"
 )
 _EDITED = (
     "{path} was changed after img2img wrote it, and would have to be made anew now; it was not touched. Move "
-    "it away, or allow replacing it with --overwrite"
+    "it away, or allow replacing it with `overwrite`"
 )
 _OF_ANOTHER = (
     "{path} was made from {source}, which is another file; it was not touched. Choose another output folder, "
-    "or allow replacing it with --overwrite"
+    "or allow replacing it with `overwrite`"
 )
 
 
@@ -48,7 +48,7 @@ class Journal:
         self._checksum = checksum
         self._manifest = None if plan.root is None else Manifest(plan.root, plan.shard)
 
-    def lost(self) -> list[Record]:
+    def lost(self) -> list[OutputRecord]:
         """Returns what this run has stored and somebody has removed since, with the folder around it."""
         return [] if self._manifest is None else self._manifest.lost()
 
@@ -84,13 +84,13 @@ class Journal:
         current = (
             record is not None and record.settings == self._settings and source.matches(record.fingerprint)
         )
-        if state is State.OURS:
+        if state is OutputState.OURS:
             return "unchanged" if current else "go"
-        if state is State.EDITED:
+        if state is OutputState.EDITED:
             if current and not self._overwrite:
                 return "edited"
             return self._allowed(_EDITED, path)
-        return self._allowed(_FOREIGN, path) if state is State.FOREIGN else "go"
+        return self._allowed(_FOREIGN, path) if state is OutputState.FOREIGN else "go"
 
     def store(self, data: bytes, item: Item, source: Fingerprint, path: Path) -> None:
         """Writes `data` to `path` and notes it; the file is complete or absent at every moment.
@@ -104,7 +104,7 @@ class Journal:
             write_bytes(data, path, before_replace=lambda: self._check_same(path, seen))
             return
         manifest = self._manifest
-        record = Record(
+        record = OutputRecord(
             output=manifest.relative(path),
             planned=manifest.relative(item.output),
             source=str(item.source.absolute()),
@@ -122,17 +122,17 @@ class Journal:
         write_bytes(data, path, before_replace=before_replace)
         manifest.done(record, path.lstat().st_mtime_ns)
 
-    def _examine(self, path: Path) -> tuple[State, Record | None]:
+    def _examine(self, path: Path) -> tuple[OutputState, OutputRecord | None]:
         if self._manifest is not None:
             return self._manifest.examine(path)
-        return (State.FOREIGN if os.path.lexists(path) else State.ABSENT), None
+        return (OutputState.FOREIGN if os.path.lexists(path) else OutputState.ABSENT), None
 
     def _allowed(self, sentence: str, path: Path, source: str = "") -> Literal["go"]:
         if not self._overwrite:
             raise ImageWriteError(sentence.format(path=display_path(path), source=source))
         return "go"
 
-    def _is_of_another(self, record: Record, source: Path) -> bool:
+    def _is_of_another(self, record: OutputRecord, source: Path) -> bool:
         """Returns whether the output was made from a file that still exists and is not `source`."""
         if record.source == str(source.absolute()):
             return False

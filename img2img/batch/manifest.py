@@ -23,7 +23,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from img2img.batch.names import FALLBACKS
+from img2img.batch.outputs import FALLBACKS
 from img2img.batch.shard import Shard
 from img2img.errors import PlanError, display_path
 from img2img.files import file_digest, write_bytes
@@ -66,7 +66,7 @@ class Fingerprint:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class OutputRecord:
     """One output that img2img wrote, or was about to write.
 
     Attributes:
@@ -92,7 +92,7 @@ class Record:
     mtime_ns: int | None = None
 
 
-class State(Enum):
+class OutputState(Enum):
     """What stands at the place of an output."""
 
     ABSENT = "absent"
@@ -117,8 +117,8 @@ class Manifest:
         self._lock = threading.Lock()
         self._file: int | None = None
         self._torn = False
-        self._done: dict[str, Record] = {}
-        self._begun: dict[str, Record] = {}
+        self._done: dict[str, OutputRecord] = {}
+        self._begun: dict[str, OutputRecord] = {}
         self._output_of: dict[str, str] = {}
         for record in _read_records(root / STATE_FOLDER):
             if record.mtime_ns is None:
@@ -163,7 +163,7 @@ class Manifest:
         output = self._output_of.get(self.relative(planned))
         return planned if output is None else self._root / output
 
-    def examine(self, path: Path) -> tuple[State, Record | None]:
+    def examine(self, path: Path) -> tuple[OutputState, OutputRecord | None]:
         """Returns what stands at `path`, with the record that tells how it was made.
 
         A file that has the size and time of its record is ours. One that has not is ours if its bytes are:
@@ -173,20 +173,20 @@ class Manifest:
         try:
             status = path.lstat()
         except OSError:
-            return State.ABSENT, None
+            return OutputState.ABSENT, None
         name = self.relative(path)
         done, begun = self._done.get(name), self._begun.get(name)
         if stat.S_ISREG(status.st_mode):
             if done is not None and (status.st_size, status.st_mtime_ns) == (done.size, done.mtime_ns):
-                return State.OURS, done
+                return OutputState.OURS, done
             for record in (begun, done):
                 if record is not None and status.st_size == record.size and _has_digest(path, record.digest):
                     self.done(record, status.st_mtime_ns)
                     self._done[name] = replace(record, mtime_ns=status.st_mtime_ns)
-                    return State.OURS, record
-        return (State.FOREIGN, None) if done is None else (State.EDITED, done)
+                    return OutputState.OURS, record
+        return (OutputState.FOREIGN, None) if done is None else (OutputState.EDITED, done)
 
-    def begin(self, record: Record) -> None:
+    def begin(self, record: OutputRecord) -> None:
         """Notes that the bytes of `record` are about to take their final name.
 
         Raises:
@@ -202,14 +202,14 @@ class Manifest:
         line |= {"settings": record.settings, "size": record.size, "sha256": record.digest}
         self._append(line | {"time_ns": record.time_ns})
 
-    def done(self, record: Record, mtime_ns: int) -> None:
+    def done(self, record: OutputRecord, mtime_ns: int) -> None:
         """Notes that `record` stands under its final name. That this fails is no harm: `begin` is enough."""
         try:
             self._append({"done": record.output, "time_ns": record.time_ns, "mtime_ns": mtime_ns})
         except OSError as error:
             _logger.debug("the manifest %s could not be completed: %s", self._path, error)
 
-    def lost(self) -> list[Record]:
+    def lost(self) -> list[OutputRecord]:
         """Returns what this run has stored and somebody has removed since, with the folder around it."""
         with self._lock:
             if self._file is None or not (self._moved or self._is_elsewhere(self._file)):
@@ -317,14 +317,14 @@ def _ends_with_newline(file: int) -> bool:
     return os.read(file, 1) == b"\n"
 
 
-def _read_records(folder: Path) -> Iterator[Record]:
+def _read_records(folder: Path) -> Iterator[OutputRecord]:
     """Yields the records of all shards, oldest first."""
     return _parse_lines(_read_lines(folder))
 
 
-def _parse_lines(lines: Iterator[bytes]) -> Iterator[Record]:
+def _parse_lines(lines: Iterator[bytes]) -> Iterator[OutputRecord]:
     """Yields the records in `lines`, oldest first: a "done" one right after its "begin"."""
-    begun: dict[tuple[str, int], Record] = {}
+    begun: dict[tuple[str, int], OutputRecord] = {}
     done: dict[tuple[str, int], int] = {}
     for text in lines:
         # Whatever stands in a line that is not ours shows here; there is nothing to do about it.
@@ -362,7 +362,7 @@ def _lines(file: int) -> Iterator[bytes]:
             yield line
 
 
-def _parse(line: Mapping[str, Any]) -> Record:
+def _parse(line: Mapping[str, Any]) -> OutputRecord:
     output = _text(line["begin"])
     planned = _text(line.get("planned", output))
     if output not in (planned, *(planned + extension for extension in FALLBACKS)):
@@ -371,7 +371,7 @@ def _parse(line: Mapping[str, Any]) -> Record:
     source = Fingerprint(
         int(line["source_size"]), int(line["source_mtime_ns"]), None if sha256 is None else _text(sha256)
     )
-    return Record(
+    return OutputRecord(
         output,
         planned,
         _text(line["source"]),

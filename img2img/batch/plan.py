@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from img2img.batch.clashes import check_outputs
-from img2img.batch.names import output_name
-from img2img.batch.places import Places, place_key
+from img2img.batch.inputs import existing, file_problem, sources, taker
+from img2img.batch.outputs import OutputFolder, check_outputs, output_name, place_key
 from img2img.batch.shard import Shard
-from img2img.batch.sources import existing, file_problem, sources, taker
 from img2img.errors import PlanError, display_path
 from img2img.image import READABLE, WRITABLE, Passed
 
@@ -26,7 +24,7 @@ class Rules:
     Attributes:
         suffix: Goes before the extension: "_x4" makes `a.jpg` into `a_x4.jpg`.
         extension: The format of all outputs, with or without its dot ("png"); None keeps that of each input.
-        include: Patterns of which a file must match one (see `img2img.batch.globs`); empty takes all.
+        include: Patterns of which a file must match one (see `img2img.batch.inputs`); empty takes all.
         exclude: Patterns of files and folders to leave out; they win over `include`.
         recursive: Look into folders below the input folders.
         follow_symlinks: Look into folders that symbolic links inside input folders lead to. A link to a file
@@ -134,7 +132,7 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
     if len(inputs) == 1 and not folders and _is_named_like_image(output) and not output.is_dir():
         return _plan_single(inputs[0], output, rules)
     _check_output_folder(output)
-    places = Places(output, folders)
+    places = OutputFolder(output, folders)
 
     items: list[Item] = []
     unreadable: list[tuple[str, Unreadable]] = []
@@ -193,7 +191,7 @@ def _plan_single(source: Path, output: Path, rules: Rules) -> Plan:
             f"the output {display_path(output)} and the extension {rules.extension} contradict each other; "
             "give one of them."
         )
-    places = Places(output.parent, [])
+    places = OutputFolder(output.parent, [])
     item = Item(source, output, source.name)
     problem = file_problem(source)
     matches = taker(rules.include, rules.exclude)(source.name, False)
@@ -237,7 +235,7 @@ def _why_nothing(inputs: Sequence[Path], refused: int, rules: Rules, passed: Pas
     where = ", ".join(display_path(path) for path in inputs[:3]) + (" ..." if len(inputs) > 3 else "")
     if refused:
         patterns = " ".join(
-            [f"--include {p!r}" for p in rules.include] + [f"--exclude {p!r}" for p in rules.exclude]
+            [f"`include` {p!r}" for p in rules.include] + [f"`exclude` {p!r}" for p in rules.exclude]
         )
         files = "1 file" if refused == 1 else f"{refused} files"
         return f"no image in {where} matches the patterns ({patterns}); they leave out {files}."

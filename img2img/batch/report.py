@@ -206,7 +206,7 @@ class Summary:
         return self.pixels / 1e6 / max(self.seconds, 1e-9)
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the summary for `--json`."""
+        """Returns the summary as JSON has it."""
         return {
             "done": self.done,
             "skipped": self.skipped,

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Protocol
+from os import PathLike
+from pathlib import Path
+from typing import Any
 
+from img2img.batch.claim import claim
 from img2img.batch.flow import Flow
 from img2img.batch.journal import Journal
-from img2img.batch.plan import Plan
-from img2img.batch.report import Result
-from img2img.batch.stages import Stages
-from img2img.errors import UsageError
+from img2img.batch.plan import Plan, Rules, plan
+from img2img.batch.report import Result, Summary
+from img2img.batch.stages import Processor, Stages
+from img2img.errors import PlanError, UsageError
 from img2img.files import sweep_parts
-from img2img.image import EncodeOptions, Image, Limits
+from img2img.image import EncodeOptions, Limits
 from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS
 
 _MAX_DEFAULT_JOBS = 16
 
 
-class Processor(Protocol):
-    """What a folder is put through: a model, an operation, a chain of them. It is called in one thread."""
-
-    def group_key(self, image: Image) -> Hashable:
-        """Images with one key may share a call; None stays alone."""
-
-    def __call__(self, images: Sequence[Image]) -> list[Image]:
-        """Returns one image for each of `images`, in order; the given ones are not changed."""
+DEFAULT_RULES = Rules()
 
 
 def run(
@@ -118,3 +114,45 @@ def _results(plan: Plan, flow: Flow, stages: Stages, jobs: int) -> Generator[Res
 def _usable_cpus() -> int:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, _MAX_DEFAULT_JOBS)
+
+
+def convert_folder(
+    inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
+    output: str | PathLike[str],
+    process: Processor,
+    *,
+    rules: Rules = DEFAULT_RULES,
+    on_result: Callable[[Result], None] | None = None,
+    **options: Any,
+) -> Summary:
+    """Converts files and folders: the main job in one call.
+
+    Args:
+        inputs: One file or folder, or several.
+        output: A folder, or a file name for a single input file.
+        process: A `Translator`, a chain of operations, or anything that keeps the `Processor` protocol.
+        rules: Which files are taken and how outputs are named.
+        on_result: Called with each result as it comes.
+        options: Those of `run`: settings, limits, options, jobs, batch_size, memory, overwrite, ...
+            Pass `settings` that identify the processor, so that a second call knows what is up to date.
+
+    Returns:
+        Counts, times and failures. Files that failed are in it; they raise nothing.
+
+    Raises:
+        PlanError: Inputs and output do not fit together, nothing matched, the output cannot be written, or
+            another run is at work there; nothing was written.
+        UsageError: An option makes no sense.
+    """
+    paths = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
+    planned = plan([Path(path) for path in paths], Path(output), rules)
+    if planned.reason:
+        raise PlanError(planned.reason)
+    summary = Summary()
+    with claim(planned):
+        for result in run(planned, process, **options):
+            summary.add(result)
+            if on_result is not None:
+                on_result(result)
+    summary.finish()
+    return summary

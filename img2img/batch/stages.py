@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from img2img.batch.flow import Flow, Work
+from img2img.batch.flow import Flow, Task
 from img2img.batch.journal import UNCHANGED, Journal, left_as_edited
-from img2img.batch.names import FALLBACKS
+from img2img.batch.outputs import FALLBACKS
 from img2img.batch.plan import Plan
 from img2img.batch.report import Result
 from img2img.errors import ImageFitError, ImageWriteError, Img2ImgError, ProcessingError, display_path
@@ -20,18 +20,25 @@ from img2img.image.codec import check
 from img2img.image.files import read_bytes
 from img2img.image.formats import recognise
 
-if TYPE_CHECKING:
-    from img2img.batch.run import Processor
-
 _logger = logging.getLogger(__name__)
 _LOST = "its result was removed together with its folder while this ran; the same command makes it anew"
+
+
+class Processor(Protocol):
+    """What a folder is put through: a model, an operation, a chain of them. It is called in one thread."""
+
+    def group_key(self, image: Image) -> Hashable:
+        """Images with one key may share a call; None stays alone."""
+
+    def __call__(self, images: Sequence[Image]) -> list[Image]:
+        """Returns one image for each of `images`, in order; the given ones are not changed."""
 
 
 class Stages:
     """The loops of the threads.
 
     Args:
-        flow: Where work comes from and goes to.
+        flow: Where tasks come from and go to.
         plan: What is done.
         process: Called in `processor_loop` only.
         journal: What earlier runs did.
@@ -69,86 +76,86 @@ class Stages:
 
     def codec_loop(self) -> None:
         """Decodes and encodes until nothing is left."""
-        while (task := self._flow.next_task()) is not None:
-            work, is_result = task
+        while (step := self._flow.next_task()) is not None:
+            task, is_result = step
             stage = self._encode if is_result else self._decode
-            stage(work)
+            stage(task)
 
     def processor_loop(self) -> None:
         """Groups and processes until nothing is left."""
         while (step := self._flow.next_images()) is not None:
-            works, is_group = step
+            tasks, is_group = step
             if is_group:
-                self._process_group(works)
+                self._process_group(tasks)
             else:
-                self._find_group(works[0])
+                self._find_group(tasks[0])
 
     # --- decoding
 
-    def _decode(self, work: Work) -> None:
+    def _decode(self, task: Task) -> None:
         image = result = None
         try:
-            with _timed(work, "decode"):
-                result = self._up_to_date(work)
+            with _timed(task, "decode"):
+                result = self._up_to_date(task)
                 if result is None:
-                    data = read_bytes(work.item.source, self._limits)
-                    if not self._flow.reserve(work, _decoded_size(data, self._limits)):
+                    data = read_bytes(task.item.source, self._limits)
+                    if not self._flow.reserve(task, _decoded_size(data, self._limits)):
                         return
-                    image = decode(data, self._limits, work.item.source)
-                    work.pixels = image.height * image.width
-                    work.warnings = image.warnings
+                    image = decode(data, self._limits, task.item.source)
+                    task.pixels = image.height * image.width
+                    task.warnings = image.warnings
         except Exception as error:  # noqa: BLE001  whatever it is, it concerns this file alone
-            result = _failure(work, error)
-        self._flow.decoded(work, image)
+            result = _failure(task, error)
+        self._flow.decoded(task, image)
         if result is not None:
             self._flow.emit(result)
 
-    def _up_to_date(self, work: Work) -> Result | None:
-        item = work.item
-        work.fingerprint = self._journal.fingerprint(item.source)
+    def _up_to_date(self, task: Task) -> Result | None:
+        item = task.item
+        task.fingerprint = self._journal.fingerprint(item.source)
         path = self._journal.stored(item)
-        verdict = self._journal.check(item, work.fingerprint, path)
+        verdict = self._journal.check(item, task.fingerprint, path)
         if verdict == "go":
             return None
         warnings = (left_as_edited(path),) if verdict == "edited" else ()
-        return Result(item.source, path, "skipped", UNCHANGED, warnings, work.ms)
+        return Result(item.source, path, "skipped", UNCHANGED, warnings, task.ms)
 
     # --- processing
 
-    def _find_group(self, work: Work) -> None:
-        assert work.image is not None
+    def _find_group(self, task: Task) -> None:
+        assert task.image is not None
         try:
-            key = self._process.group_key(work.image)
+            key = self._process.group_key(task.image)
             hash(key)
         except Exception as error:  # noqa: BLE001
-            self._flow.processed([work], [None])
-            self._flow.emit(_failure(work, error))
+            self._flow.processed([task], [None])
+            self._flow.emit(_failure(task, error))
         else:
-            self._flow.join_group(work, key)
+            self._flow.join_group(task, key)
 
-    def _process_group(self, works: Sequence[Work]) -> None:
+    def _process_group(self, tasks: Sequence[Task]) -> None:
         started = time.perf_counter()
-        outcomes = self._attempt(works)
+        outcomes = self._attempt(tasks)
         if outcomes is None:  # one by one, so that only the culprit fails
             outcomes = []
-            for work in works:
-                outcomes += self._attempt([work]) or []
-        share = (time.perf_counter() - started) * 1e3 / len(works)
-        for work, outcome in zip(works, outcomes, strict=True):
-            work.ms["process"] = share
+            for task in tasks:
+                outcomes += self._attempt([task]) or []
+        share = (time.perf_counter() - started) * 1e3 / len(tasks)
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            task.ms["process"] = share
             if isinstance(outcome, Image):
-                work.warnings = tuple(dict.fromkeys((*work.warnings, *outcome.warnings)))
-        self._flow.processed(works, [image if isinstance(image, Image) else None for image in outcomes])
+                task.warnings = tuple(dict.fromkeys((*task.warnings, *outcome.warnings)))
+        self._flow.processed(tasks, [image if isinstance(image, Image) else None for image in outcomes])
         for outcome in outcomes:
             if isinstance(outcome, Result):
                 self._flow.emit(outcome)
 
-    def _attempt(self, works: Sequence[Work]) -> Sequence[Image | Result] | None:
+    def _attempt(self, tasks: Sequence[Task]) -> Sequence[Image | Result] | None:
         """Returns the results of one call, the failure of a single image, or None for a failed group."""
         try:
-            return self._call([work.image for work in works if work.image is not None])
+            return self._call([task.image for task in tasks if task.image is not None])
         except Exception as error:  # noqa: BLE001
-            return [_failure(works[0], error)] if len(works) == 1 else None
+            return [_failure(tasks[0], error)] if len(tasks) == 1 else None
 
     def _call(self, images: list[Image]) -> list[Image]:
         results = self._process(images)
@@ -165,60 +172,60 @@ class Stages:
 
     # --- encoding
 
-    def _encode(self, work: Work) -> None:
-        item, pixels = work.item, work.pixels
+    def _encode(self, task: Task) -> None:
+        item, pixels = task.item, task.pixels
         try:
-            with _timed(work, "encode"):
-                assert work.image is not None and work.fingerprint is not None
-                path, extension = self._destination(work)
-                image = prepare(work.image, extension, self._options)
-                work.warnings = tuple(dict.fromkeys((*work.warnings, *image.warnings)))
+            with _timed(task, "encode"):
+                assert task.image is not None and task.fingerprint is not None
+                path, extension = self._destination(task)
+                image = prepare(task.image, extension, self._options)
+                task.warnings = tuple(dict.fromkeys((*task.warnings, *image.warnings)))
                 data = encode(image, extension, self._options)
                 del image
-                self._flow.encoded(work)
-                self._store(data, work, path)
-            result = Result(item.source, path, "done", "", work.warnings, work.ms, pixels)
+                self._flow.encoded(task)
+                self._store(data, task, path)
+            result = Result(item.source, path, "done", "", task.warnings, task.ms, pixels)
         except Exception as error:  # noqa: BLE001
-            result = _failure(work, error)
-        self._flow.encoded(work)
+            result = _failure(task, error)
+        self._flow.encoded(task)
         self._flow.emit(result)
 
-    def _store(self, data: bytes, work: Work, path: Path) -> None:
+    def _store(self, data: bytes, task: Task, path: Path) -> None:
         """Stores a result.
 
         Raises:
             ImageWriteError: It could not be written, or something stands there that may not be replaced.
         """
-        assert work.fingerprint is not None
+        assert task.fingerprint is not None
         for again in (False, True):
             _make_folder(path.parent)
             try:
-                return self._journal.store(data, work.item, work.fingerprint, path)
+                return self._journal.store(data, task.item, task.fingerprint, path)
             except ImageWriteError as error:
                 if again or not isinstance(error.__cause__, FileNotFoundError):
                     raise  # otherwise somebody has just removed the folder
 
-    def _destination(self, work: Work) -> tuple[Path, str]:
+    def _destination(self, task: Task) -> tuple[Path, str]:
         """Returns where the result goes, and its format; notes it when that is not what was planned.
 
         Raises:
             ImageFitError: No format that may be taken can hold it.
         """
-        assert work.image is not None
-        item = work.item
+        assert task.image is not None
+        item = task.item
         extension = item.output.suffix.lower()
-        reason = fit_reason(work.image, extension)
+        reason = fit_reason(task.image, extension)
         if reason is None:
             return item.output, extension
         for fallback in FALLBACKS:
-            if fit_reason(work.image, fallback) is None:
+            if fit_reason(task.image, fallback) is None:
                 path = item.output.with_name(item.output.name + fallback)
                 if not self._plan.is_free(path):
                     raise ImageFitError(
                         f"{reason}; the name {display_path(path.name)} is already that of another file. "
-                        "Choose a format for all outputs with --ext, or add a --suffix"
+                        "Choose a format for all outputs with `extension`, or add a `suffix`"
                     )
-                work.warnings += (f"it was stored as {display_path(path.name)}: {reason}",)
+                task.warnings += (f"it was stored as {display_path(path.name)}: {reason}",)
                 return path, fallback
         raise ImageFitError(f"{reason}, and no other format can hold it either")
 
@@ -247,18 +254,18 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _timed(work: Work, stage: str) -> Iterator[None]:
+def _timed(task: Task, stage: str) -> Iterator[None]:
     started = time.perf_counter()
     try:
         yield
     finally:
-        work.ms[stage] = (time.perf_counter() - started) * 1e3
+        task.ms[stage] = (time.perf_counter() - started) * 1e3
 
 
-def _failure(work: Work, error: Exception) -> Result:
+def _failure(task: Task, error: Exception) -> Result:
     if not isinstance(error, (Img2ImgError, OSError, MemoryError)):
-        _logger.debug("unexpected failure on %s", display_path(work.item.source), exc_info=error)
-    return Result(work.item.source, None, "failed", _reason(error), work.warnings, work.ms, work.pixels)
+        _logger.debug("unexpected failure on %s", display_path(task.item.source), exc_info=error)
+    return Result(task.item.source, None, "failed", _reason(error), task.warnings, task.ms, task.pixels)
 
 
 def _reason(error: Exception) -> str:

@@ -6,13 +6,23 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from img2img.cli.options import BatchOptions
-from img2img.cli.render import Progress, give_up, quiet_libraries, say, say_error, say_warning, show_log
+from img2img.cli.render import (
+    Progress,
+    give_up,
+    quiet_libraries,
+    say,
+    say_error,
+    say_warning,
+    show_log,
+    with_options,
+)
 from img2img.cli.signals import stop_on_signal
 from img2img.errors import ImageReadError, UsageError, display_path
 
@@ -104,7 +114,7 @@ def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Res
             stop=stop.event,
         )
         stack.enter_context(closing(results))  # whatever happens here, its threads end in good order
-        for result in results:
+        for result in map(_with_options, results):
             summary.add(result)
             if report is not None and (problem := report.add(result)):
                 say_error(f"{problem} The work goes on without it.")
@@ -120,6 +130,11 @@ def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Res
         return stop.exit_code
     code = exit_code(summary, matched=True, max_failures=options.max_failures)
     return code or int(not written or (report is not None and report.problem is not None))
+
+
+def _with_options(result: Result) -> Result:
+    sentences = tuple(map(with_options, result.warnings))
+    return replace(result, reason=with_options(result.reason), warnings=sentences)
 
 
 def _note_kind(result: Result, not_read: dict[str, list[Path]]) -> None:
@@ -192,9 +207,8 @@ def _peak_memory() -> int | None:
 
 def _to_stdout(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int:
     """Writes one result to stdout, in the format of --ext or of the input."""
-    from img2img.batch import output_name
-    from img2img.batch.names import FALLBACKS
-    from img2img.batch.sources import existing
+    from img2img.batch.inputs import existing
+    from img2img.batch.outputs import FALLBACKS, output_name
     from img2img.image import encode, fit_reason, prepare, read_image
 
     inputs = existing(list(inputs))

@@ -52,6 +52,9 @@ class App(click.Group):
             return None
         command = getattr(import_module(f"img2img.cli.{entry[0]}"), entry[1])
         assert isinstance(command, click.Command)
+        from img2img.cli.render import know_options
+
+        know_options(command)
         return command
 
     def resolve_command(

@@ -52,7 +52,7 @@ class NetworkOptions:
         if options.output == "-":
             raise click.UsageError("-o - writes one picture; it takes one device.")
         from img2img.batch import check_report
-        from img2img.batch.launch import launch, per_device
+        from img2img.cli.launch import launch, per_device
 
         if options.report is not None:
             check_report(options.report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
 ProgressStyle = Literal["auto", "rich", "plain", "none"]
+_ALIASES = {"ext": "extension", "batch": "batch_size"}  # options that are called otherwise in the library
+_flags: dict[str, str] = {}  # of the command that runs, by the parameters
 
 
 class _Patient:
@@ -121,9 +125,23 @@ def quiet_libraries() -> Iterator[None]:
             os.dup2(kept, 2)
 
 
+def know_options(command: click.Command) -> None:
+    """Lets messages call the parameters of the library as the options of `command` are called."""
+    for each in (command, *getattr(command, "commands", {}).values()):
+        for option in each.params:
+            if isinstance(option, click.Option) and option.name is not None:
+                flags = [flag for flag in option.opts if flag.startswith("--")]
+                _flags[_ALIASES.get(option.name, option.name)] = (flags or option.opts)[0]
+
+
+def with_options(text: str) -> str:
+    """Returns a message of the library, which names its parameters like `overwrite`, with --overwrite."""
+    return re.sub("`([a-z_]+)`", lambda name: _flags.get(name[1], name[0]), text)
+
+
 def say(text: str, style: str = "") -> None:
     """Prints one line for people. No markup is read from file names, and nothing in it moves the cursor."""
-    stderr().print(Text(display_text(text), style=style))
+    stderr().print(Text(display_text(with_options(text)), style=style))
 
 
 def say_error(text: str) -> None:

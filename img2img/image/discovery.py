@@ -87,7 +87,7 @@ class Passed:
         if len(some) < _NAMED:
             some.append(path)
 
-    def notes(self, hidden: str = "--hidden", links: str = "--follow-symlinks") -> list[str]:
+    def notes(self, hidden: str = "`hidden`", links: str = "`follow_symlinks`") -> list[str]:
         """Returns sentences about what may have been meant.
 
         Args:
@@ -100,7 +100,7 @@ class Passed:
             if kind in self.count
         ]
 
-    def reasons(self, hidden: str = "--hidden", links: str = "--follow-symlinks") -> str:
+    def reasons(self, hidden: str = "`hidden`", links: str = "`follow_symlinks`") -> str:
         """Returns sentences that say why there is nothing, for where nothing was found."""
         sentences = []
         if self.others:
@@ -110,7 +110,7 @@ class Passed:
             sentences.append(f"{files} no extension of a picture: {display_path(kinds)}.")
         sentences += self.notes(hidden, links)
         if "folder" in self.count:
-            sentences.append(self._sentence("folder", "--recursive"))
+            sentences.append(self._sentence("folder", "`recursive`"))
         sentences += [self._sentence(kind) for kind in ("system", "special") if kind in self.count]
         return " ".join(sentences) or "It is empty."
 

@@ -94,7 +94,7 @@ def write_bytes(
 def _too_large(size: int, limits: Limits) -> str:
     return (
         f"the file has {size:,} bytes; at most {limits.max_file_size:,} are read, "
-        "raise max_file_size if you trust it"
+        "raise `max_file_size` if you trust it"
     )
 
 

@@ -58,7 +58,7 @@ class Limits:
             many = f" in {channels} channels" if channels > 4 else ""
             raise ImageLimitError(
                 f"the picture is {width} x {height} = {width * height:,} pixels{many}; at most "
-                f"{self.max_pixels:,} are read, raise --max-pixels if you trust the file"
+                f"{self.max_pixels:,} are read, raise `max_pixels` if you trust the file"
             )
         if channels > self.max_channels:
             raise ImageLimitError(
@@ -72,7 +72,7 @@ class Limits:
         if size > FREE_BYTES + self.max_expansion * file_size:
             raise ImageLimitError(
                 f"the file has {file_size:,} bytes and would unpack to {size:,}, as files do that are made "
-                f"to fill the memory; raise --max-pixels above {DEFAULT_MAX_PIXELS:,} if you trust it"
+                f"to fill the memory; raise `max_pixels` above {DEFAULT_MAX_PIXELS:,} if you trust it"
             )
 
     def seconds(self, file_size: int) -> float:

@@ -67,8 +67,8 @@ def no_tiles(generator: Generator) -> str | None:
         return None
     return (
         f"{generator.spec.name} halves the picture until one value sees all of it, so no part of it can "
-        "be translated by itself without seams. Take --size with the side the model was trained at (the "
-        "result is brought back to the picture's size), or more memory for --size native."
+        "be translated by itself without seams. Take the `size` that the model was trained at (the result is "
+        "brought back to the picture's size), or more memory for the `size` native."
     )
 
 
@@ -95,7 +95,7 @@ def in_strips(generator: Generator, x: Tensor, scheme: Scheme) -> Iterator[tuple
     if any(isinstance(layer, Dropout) and layer.seed is not None for layer in generator.modules()):
         raise ProcessingError(
             "dropout is on, and its mask belongs to the picture as a whole: a picture too large for memory "
-            "cannot have it. Turn dropout off, or take a smaller --size."
+            "cannot have it. Turn dropout off, or take a smaller `size`."
         )
     try:
         yield from generator.in_strips(x, scheme.kept, scheme.rows)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from img2img.batch import Rules, Shard, plan, shard_from_environment
-from img2img.batch.globs import matcher
-from img2img.batch.names import collision_key, output_name
+from img2img.batch.inputs import matcher
+from img2img.batch.outputs import output_name
 from img2img.errors import PlanError, UsageError
+from img2img.image.discovery import collision_key
 
 
 def tree(folder: Path, *names: str) -> Path:
@@ -325,7 +326,7 @@ def test_nothing_matched_has_a_reason(tmp_path):
         ).reason
     )
     tree(tmp_path / "in", "a.jpg")
-    assert "--include" in plan([tmp_path / "in"], tmp_path / "out", Rules(include=("*.png",))).reason
+    assert "`include`" in plan([tmp_path / "in"], tmp_path / "out", Rules(include=("*.png",))).reason
     assert plan([tmp_path / "in"], tmp_path / "out").reason is None
 
 

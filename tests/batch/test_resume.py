@@ -108,7 +108,7 @@ def test_a_foreign_file_is_never_replaced(tmp_path):
     fake = Fake()
     results = convert(tmp_path / "in", tmp_path / "out", fake)
     assert statuses(results) == {"a.png": "failed", "b.png": "done"}
-    assert "--overwrite" in results["a.png"].reason
+    assert "`overwrite`" in results["a.png"].reason
     assert sum(map(len, fake.calls)) == 1, "it was told before any work"
     assert (tmp_path / "out" / "a.png").read_bytes() == b"mine"
     assert again((tmp_path / "in", tmp_path / "out")) == {"a.png": "failed", "b.png": "skipped"}
@@ -138,7 +138,7 @@ def test_an_edited_output(done):
     assert any("changed after" in warning for warning in results["a.png"].warnings)
     write_image(picture(seed=9), done[0] / "a.png")
     result = convert(*done)["a.png"]
-    assert result.status == "failed" and "--overwrite" in result.reason
+    assert result.status == "failed" and "`overwrite`" in result.reason
     assert edited.read_bytes() == b"retouched by hand"
     assert convert(*done, overwrite=True)["a.png"].status == "done"
     assert again(done) == UP_TO_DATE

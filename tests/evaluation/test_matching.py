@@ -129,7 +129,7 @@ def test_links_are_followed(tmp_path: Path) -> None:
         pytest.skip("this system lets nobody make links")
     found = find(tmp_path / "set", "target", HIGH, LOW)
     assert [file.name.as_posix() for file in found.found] == ["1.png"]
-    assert "1 link to a folder" in found.notes[0] and "--follow-symlinks" in found.notes[0]
+    assert "1 link to a folder" in found.notes[0] and "`follow_symlinks`" in found.notes[0]
     found = find(tmp_path / "set", "target", HIGH, LOW, follow_symlinks=True)
     assert [file.name.as_posix() for file in found.found] == ["1.png", "more/1.png", "more/2.png"]
     assert not found.problems and not found.notes

@@ -263,7 +263,7 @@ def test_hidden_files_and_folders_are_told_and_taken_on_request(tmp_path: Path) 
     assert _names(tmp_path, passed=passed) == ["a.png"]
     (note,) = passed.notes()
     assert (
-        "2 hidden files and folders" in note and ".b.png" in note and ".stash" in note and "--hidden" in note
+        "2 hidden files and folders" in note and ".b.png" in note and ".stash" in note and "`hidden`" in note
     )
     assert _names(tmp_path, hidden=True) == [".b.png", ".stash/c.png", ".stash/deep/d.png", "a.png"]
 
@@ -302,7 +302,7 @@ def test_links_to_folders_are_told_followed_on_request_and_loops_end(tmp_path: P
     passed = Passed()
     assert _names(folder, passed=passed) == ["z/x.png"]
     assert passed.count["link"] == 5
-    assert "5 links to folders" in passed.notes()[1] and "--follow-symlinks" in passed.notes()[1]
+    assert "5 links to folders" in passed.notes()[1] and "`follow_symlinks`" in passed.notes()[1]
     assert _names(folder, follow_symlinks=True) == [
         "current/o.png",
         "more/deep/n.png",
@@ -316,9 +316,9 @@ def test_links_to_folders_are_told_followed_on_request_and_loops_end(tmp_path: P
     [
         ({}, "empty"),
         ({"a.mov": ""}, "no extension of a picture: 1 .mov"),
-        ({".a.png": ""}, "--hidden"),
+        ({".a.png": ""}, "`hidden`"),
         ({".Trash-1000/a.png": ""}, "deleted files"),
-        ({"sub": "/"}, "--follow-symlinks"),
+        ({"sub": "/"}, "`follow_symlinks`"),
     ],
 )
 def test_that_there_is_nothing_has_its_true_reason(tmp_path: Path, make: dict[str, str], reason: str) -> None:

@@ -1,14 +1,37 @@
-"""Where outputs really go, once symbolic links are followed."""
+"""Names of outputs, where they really go, and that they meet neither each other nor an input."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from img2img.batch.names import collision_key
 from img2img.errors import PlanError, display_path
+from img2img.image import WRITABLE
+from img2img.image.discovery import collision_key
+
+FALLBACKS = (".png", ".tif")  # what is appended when a format cannot hold a result, in this order
+_PAIRS_SHOWN = 20
+
+Pair = tuple[Path, Path]  # source, output
+
+
+def output_name(name: str, suffix: str = "", extension: str | None = None) -> str:
+    """Returns the name of the output for a source called `name`.
+
+    The name stays as it is when its format can be written. Otherwise ".png" is appended to the whole name
+    (`hopper.gif` becomes `hopper.gif.png`), so that `hopper.gif` and `hopper.png` never meet.
+
+    Args:
+        name: A bare file name.
+        suffix: Goes before the extension: "_x4" makes `a.jpg` into `a_x4.jpg`.
+        extension: With its dot; replaces the extension: ".png" makes `a.jpg` into `a.png`.
+    """
+    stem, own = os.path.splitext(name)  # noqa: PTH122  a Path for each of 100,000 names is slow
+    chosen = own if extension is None else extension
+    whole = stem + suffix + chosen
+    return whole if chosen.lower() in WRITABLE else whole + FALLBACKS[0]
 
 
 def place_key(real_folder: str, name: str) -> str:
@@ -21,7 +44,7 @@ def _folder_key(real_folder: str) -> str:
     return collision_key(real_folder).rstrip(os.sep)
 
 
-class Places:
+class OutputFolder:
     """The output folder among the input folders.
 
     Args:
@@ -138,3 +161,74 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     except OSError:
         return None  # it does not exist yet
     return status.st_dev, status.st_ino
+
+
+def check_outputs(pairs: Iterable[Pair], places: OutputFolder, links: Collection[Path]) -> frozenset[str]:
+    """Returns the comparison keys of names in the output folder that are taken: outputs, folders, sources.
+
+    Args:
+        pairs: What becomes what.
+        places: Where the outputs lie.
+        links: The sources that may be symbolic links.
+
+    Raises:
+        PlanError: Two sources have one output, an output is another one's folder, an output is an input, or
+            links lead it elsewhere. The pairs are in the message.
+    """
+    pairs = list(pairs)
+    sources = _source_keys(pairs, places, links)
+    outputs: dict[str, Pair] = {}
+    folders: dict[str, Pair] = {}
+    clashes: list[tuple[Pair, Pair]] = []
+    for pair in pairs:
+        output = pair[1]
+        key, folder, exists = places.output_key(output)
+        if key in sources:
+            raise _is_a_source(output, sources[key])
+        # unlike Path.is_symlink this raises nothing: a name may be too long to exist
+        if exists and os.path.islink(output):  # noqa: PTH114
+            target = places.key(output.resolve())
+            if target in sources:
+                raise _is_a_source(output, sources[target])
+        if key in outputs:
+            clashes.append((outputs[key], pair))
+        outputs.setdefault(key, pair)
+        while folder not in folders and len(folder) > len(places.root_key):
+            folders[folder] = pair
+            folder = folder.rpartition(os.sep)[0]
+    clashes += [(outputs[key], folders[key]) for key in outputs.keys() & folders.keys()]
+    if clashes:
+        raise PlanError(_text(clashes))
+    near = (key for key in sources if key.startswith(places.root_key + os.sep))
+    return frozenset(near) | outputs.keys() | folders.keys()
+
+
+def _source_keys(pairs: list[Pair], places: OutputFolder, links: Collection[Path]) -> dict[str, Path]:
+    keys = {places.key(source): source for source, _ in pairs}
+    for source in links:  # what a link leads to is an input as well
+        keys.setdefault(places.key(source.resolve()), source)
+    return keys
+
+
+def _is_a_source(output: Path, source: Path) -> PlanError:
+    return PlanError(
+        f"the output {display_path(output)} would replace the input {display_path(source)}; inputs are never "
+        "written. Choose another output folder, or a suffix."
+    )
+
+
+def _text(clashes: list[tuple[Pair, Pair]]) -> str:
+    lines = []
+    for (one, one_output), (other, other_output) in clashes[:_PAIRS_SHOWN]:
+        both = " and ".join(dict.fromkeys((display_path(one_output), display_path(other_output))))
+        lines.append(f"  {display_path(one)} and {display_path(other)} -> {both}")
+    if len(clashes) > _PAIRS_SHOWN:
+        lines.append(f"  ... and {len(clashes) - _PAIRS_SHOWN} more pairs")
+    pairs = "1 pair of inputs" if len(clashes) == 1 else f"{len(clashes)} pairs of inputs"
+    return (
+        f"{pairs} would meet in one output (letter case and Unicode form do not keep names apart on every "
+        "file system):\n"
+        + "\n".join(lines)
+        + "\nNothing was started. Rename one of each, exclude it, or keep "
+        "the extensions as they are."
+    )

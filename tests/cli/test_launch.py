@@ -11,8 +11,8 @@ from pathlib import Path
 import programs
 import pytest
 
-from img2img.batch.launch import launch, per_device, worst
 from img2img.batch.shard import Shard
+from img2img.cli.launch import launch, per_device, worst
 from img2img.errors import UsageError
 
 
@@ -105,7 +105,7 @@ def test_signals_let_every_process_finish_its_work(number, expected, tmp_path):
         time.sleep(60)"""
     files = [tmp_path / "a", tmp_path / "b"]
     parent = (
-        "import sys; from img2img.batch.launch import launch;"
+        "import sys; from img2img.cli.launch import launch;"
         f"sys.exit(launch([[sys.executable, '-c', {child!r}, path] for path in sys.argv[1:]], ['a', 'b']))"
     )
     process = programs.start(["-c", parent, *files])

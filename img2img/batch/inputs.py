@@ -1,22 +1,24 @@
-"""What the inputs hold: every file that the rules take, with its place in the tree of outputs."""
+"""What the inputs hold: every file that the patterns take, with its place in the tree of outputs."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from img2img.batch.globs import matcher
-from img2img.batch.names import collision_key
 from img2img.errors import PlanError, display_path
 from img2img.image import Passed, discover
+from img2img.image.discovery import collision_key
 
 _SHOWN = 20
+_SPECIAL = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]")
+_TRANSLATED = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
-class Source(NamedTuple):
+class InputFile(NamedTuple):
     """A file among the inputs, or something that could not be looked into.
 
     Attributes:
@@ -54,7 +56,7 @@ def sources(
     follow_symlinks: bool,
     hidden: bool,
     passed: Passed,
-) -> Iterator[Source | None]:
+) -> Iterator[InputFile | None]:
     """Yields the files that `inputs` name or hold, and None for each that `takes` refuses.
 
     `passed` receives what discovery passes over.
@@ -75,7 +77,7 @@ def sources(
                 took = takes(source.relative, is_folder)
                 yield source._replace(relative=prefix + source.relative) if took else None
         else:
-            yield Source(path, path.name, file_problem(path)) if takes(path.name, False) else None
+            yield InputFile(path, path.name, file_problem(path)) if takes(path.name, False) else None
 
 
 def file_problem(path: Path) -> str | None:
@@ -104,9 +106,9 @@ def taker(include: tuple[str, ...], exclude: tuple[str, ...]) -> Callable[[str, 
 
 def _walk(
     folder: Path, recursive: bool, follow_symlinks: bool, hidden: bool, passed: Passed
-) -> Iterator[Source]:
+) -> Iterator[InputFile]:
     for found in discover(folder, recursive, follow_symlinks, hidden, passed):
-        yield Source(found.path, _relative(os.fspath(found.path), folder), found.problem, found.link)
+        yield InputFile(found.path, _relative(os.fspath(found.path), folder), found.problem, found.link)
 
 
 def _relative(found: str, folder: Path) -> str:
@@ -135,3 +137,53 @@ def _check_folder_names(folders: list[Path]) -> None:
             "several input folders keep their own names under the output, and these have the same one:\n"
             f"{lines}\nConvert them one by one into different output folders, or rename one."
         )
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[str], bool] | None:
+    """Returns a function that tells whether a path matches one of `patterns`; None if there is none.
+
+    A pattern is compared with the relative path (written with "/") and with the bare name, whatever the
+    letter case: `*.jpg` takes every JPEG of the tree, `holiday/*` the files directly in `holiday`,
+    `holiday/**` everything below it. `*` and `?` stop at "/", `**` does not, `[a-c]` and `[!a-c]` are one
+    character of a set. A trailing "/" stands for everything below: `holiday/` is `holiday/**`.
+    """
+    regexes = [_translate(pattern) for pattern in patterns]
+    if not regexes:
+        return None
+    match = re.compile("|".join(regexes), re.IGNORECASE | re.DOTALL).fullmatch
+
+    def matches(relative: str) -> bool:
+        return match(relative) is not None or match(relative.rpartition("/")[2]) is not None
+
+    return matches
+
+
+def _translate(pattern: str) -> str:
+    pattern = pattern.removeprefix("./")
+    if pattern.endswith("/"):
+        pattern += "**"
+    pieces, end = [], 0
+    for token in _SPECIAL.finditer(pattern):
+        text = token.group()
+        pieces += [re.escape(pattern[end : token.start()]), _TRANSLATED.get(text) or _character_set(text)]
+        end = token.end()
+    return "".join(pieces) + re.escape(pattern[end:])
+
+
+def _character_set(token: str) -> str:
+    members = token[1:-1]
+    negated = members.startswith("!")
+    members = members.removeprefix("!")
+    pieces, at = [], 0
+    while at < len(members):
+        if members[at + 1 : at + 2] == "-" and at + 2 < len(members):
+            low, high = members[at], members[at + 2]
+            pieces.append(f"{re.escape(low)}-{re.escape(high)}" if low <= high else "")
+            at += 3
+        else:
+            pieces.append(re.escape(members[at]))
+            at += 1
+    inside = "".join(pieces)
+    if not inside:  # only ranges that run backwards: nothing is in them
+        return "[^/]" if negated else "(?!)"
+    return f"(?!/)[{'^' if negated else ''}{inside}]"
