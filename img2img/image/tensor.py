@@ -113,9 +113,7 @@ def to_pixels(
     values.sub_(low).mul_(white / (high - low))
     if target != np.float32:
         if bool(values.isnan().any()):
-            raise ProcessingError(
-                "the result has values that are not numbers (NaN); try the `precision` fp32"
-            )
+            raise ProcessingError("the result has values that are not numbers (NaN); try `precision` fp32")
         values.clamp_(0.0, white).round_()
         values = values.to(torch.uint8 if target == np.uint8 else torch.int32)
     return [picture.astype(target, copy=False) for picture in values.cpu().numpy()]

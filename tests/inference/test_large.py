@@ -79,7 +79,7 @@ def test_a_network_that_has_no_tiles_goes_in_strips_whatever_the_tile(schemes_us
 def test_a_u_net_too_large_for_memory_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "free_memory", lambda: 10**6)
     translator = Translator(network("unet", features=4, downs=5), OWN, size="native", memory=10**5)
-    with pytest.raises(ProcessingError, match="--size"):
+    with pytest.raises(ProcessingError, match="`size`"):
         translator(picture(128, 128))
 
 

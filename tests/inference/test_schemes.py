@@ -234,7 +234,7 @@ def test_networks_without_a_scheme() -> None:
     assert schemes(Compact(**Compact.tiny), 64, 64, 8) == []
     unet = build(UNet(**UNet.tiny).spec)
     assert schemes(unet, 64, 64, 8) == []
-    assert "--size" in (no_tiles(unet) or "")
+    assert "`size`" in (no_tiles(unet) or "")
     assert no_tiles(resnet(Resnet, {})) is None
     with pytest.raises(TypeError, match="UNet"):
         next(in_strips(unet.eval(), torch.zeros(1, 3, 8, 8), Scheme("one map", 4, 0)))
