@@ -72,7 +72,7 @@ class PartialConv2d(nn.Module):
         known = F.avg_pool2d(known, kernel, stride, padding)  # sum(M) / sum(1)
         mask = (known > 0).to(known.dtype)
         weight = mask / torch.where(known > 0, known, 1)
-        result = F.conv2d(seen, self.conv.weight, None, stride, padding)
+        result = F.conv2d(seen.to(self.conv.weight.dtype), self.conv.weight, None, stride, padding)
         result = result * weight.to(result.dtype)
         if self.conv.bias is not None:
             result = result + self.conv.bias[:, None, None].to(result.dtype) * mask.to(result.dtype)

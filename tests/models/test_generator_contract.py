@@ -51,9 +51,16 @@ def conditions(generator: Generator, x: torch.Tensor) -> dict[str, torch.Tensor]
     return {name: made[field.kind](field) for name, field in generator.conditions.items()}
 
 
-def require_pictures_alone(generator: Generator) -> None:
-    if generator.conditions:
-        pytest.skip(f"the translator gives no {', '.join(generator.conditions)}")
+def companions(generator: Generator, height: int, width: int) -> dict[str, np.ndarray]:
+    """Returns the same for the translator, as arrays."""
+    rng = np.random.default_rng(1)
+    made = {
+        "picture": lambda field: rng.random((height, width, generator.in_channels), np.float32),
+        "mask": lambda field: rng.random((height, width)) > 0.8,
+        "ids": lambda field: rng.integers(0, 9, (height, width)),
+        "vector": lambda field: rng.random(field.size),
+    }
+    return {name: made[field.kind](field) for name, field in generator.conditions.items()}
 
 
 def test_every_file_that_registers_is_imported():
@@ -138,10 +145,9 @@ def test_model_file_round_trip_is_bit_exact(generator, tmp_path):
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 3), (17, 30)])
 def test_any_size_goes_through_the_translator(generator, height, width):
-    require_pictures_alone(generator)
     translator = Translator(generator, ModelInfo("own"), device="cpu", precision="fp32")
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, generator.in_channels), np.uint8)
-    result = translator(pixels)
+    result = translator(pixels, **companions(generator, height, width))
     assert result.shape == (height * generator.scale, width * generator.scale, generator.out_channels)
     assert result.dtype == np.uint8
 
@@ -150,14 +156,16 @@ def test_tiled_equals_whole_where_tiling_is_local(generator):
     if generator.tiling != "local":
         pytest.skip(f"tiling is {generator.tiling}")
     pixels = np.random.default_rng(0).random((90, 75, generator.in_channels), np.float32)
-    info = ModelInfo("own")
-    whole = Translator(generator, info, device="cpu", tile=10_000)(pixels)
-    tiled = Translator(generator, info, device="cpu", tile=16)(pixels)
+    info, more = ModelInfo("own"), companions(generator, 90, 75)
+    whole = Translator(generator, info, device="cpu", tile=10_000)(pixels, **more)
+    tiled = Translator(generator, info, device="cpu", tile=16)(pixels, **more)
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=2e-5)
 
 
 def test_strips_equal_the_whole(generator):
     """Every way through a network for large pictures gives what `forward` gives."""
+    if generator.conditions:
+        pytest.skip("strips carry no conditions: such a network is run as a whole")
     x = noise(generator.double(), 40).double()
     height, width = x.shape[2:]
     costs = generator.strip_costs(height, width, 8)
@@ -186,9 +194,11 @@ def test_weights_keep_what_the_arguments_promise(generator):
     again.load_state_dict(generator.state_dict())
     again.check_state()
     x = noise(generator, 16)
+    more = conditions(generator, x)
     with torch.inference_mode():
-        torch.testing.assert_close(again(x), generator(x), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(generator.exported()(x), generator(x), rtol=1e-4, atol=1e-5)
+        expected = generator(x, **more)
+        torch.testing.assert_close(again(x, **more), expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(generator.exported()(x, **more), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_receptive_field_is_exact(generator):
@@ -205,8 +215,9 @@ def test_receptive_field_is_exact(generator):
     x = torch.rand(1, generator.in_channels, side, side, dtype=torch.float64)
     other = x.clone()
     other[:, :, middle : middle + unit, middle : middle + unit] += 1
+    more = conditions(generator, x)
     with torch.inference_mode():
-        changed = (generator(x) != generator(other)).any(1)[0]
+        changed = (generator(x, **more) != generator(other, **more)).any(1)[0]
     for axis in (0, 1):
         touched = changed.any(axis).nonzero()[:, 0]
         before = middle - int(touched.min()) // scale
