@@ -6,6 +6,7 @@ report    results -> JSON lines, a summary, an exit code
 """
 
 from img2img.batch.claim import claim
+from img2img.batch.companions import Companion, Companions, Place, require_conditions
 from img2img.batch.outputs import output_name
 from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
 from img2img.batch.report import Report, Result, Summary, check_report, exit_code
@@ -14,7 +15,10 @@ from img2img.batch.shard import Shard, shard_from_environment
 from img2img.batch.stages import Processor
 
 __all__ = [
+    "Companion",
+    "Companions",
     "Item",
+    "Place",
     "Plan",
     "Processor",
     "Report",
@@ -29,6 +33,7 @@ __all__ = [
     "exit_code",
     "output_name",
     "plan",
+    "require_conditions",
     "run",
     "shard_from_environment",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from img2img.batch.manifest import Fingerprint
@@ -17,6 +17,8 @@ from img2img.batch.plan import Item
 from img2img.batch.report import Result
 from img2img.image import Image
 
+Condition = Image | tuple[float, ...]
+"""What a processor gets beside the picture."""
 _UNREAD_RESULTS = 1000  # a caller that does not fetch them stops the work, not the memory
 
 
@@ -28,6 +30,7 @@ class Task:
         item: From the plan.
         cost: Bytes that it is counted with: estimated while it is decoded, then those of its picture.
         image: The picture: the source, after processing the result; None before and after.
+        companions: What the source is processed with, by name; empty before and after.
         fingerprint: What the source file was.
         warnings: So far.
         ms: Milliseconds by stage.
@@ -37,15 +40,19 @@ class Task:
     item: Item
     cost: int = 0
     image: Image | None = None
+    companions: Mapping[str, Condition] = field(default_factory=dict)
     fingerprint: Fingerprint | None = None
     warnings: tuple[str, ...] = ()
     ms: dict[str, float] = field(default_factory=dict)
     pixels: int = 0
 
-    def hold(self, image: Image | None) -> None:
-        """Replaces the picture, and the cost with it."""
+    def hold(self, image: Image | None, companions: Mapping[str, Condition] | None = None) -> None:
+        """Replaces the pictures, and the cost with them."""
         self.image = image
-        self.cost = 0 if image is None else size_of(image)
+        self.companions = {} if companions is None else companions
+        self.cost = sum(
+            size_of(each) for each in (image, *self.companions.values()) if isinstance(each, Image)
+        )
 
 
 def size_of(image: Image) -> int:
@@ -191,12 +198,12 @@ class Flow:
             self._changed.notify_all()
             return False
 
-    def decoded(self, task: Task, image: Image | None) -> None:
-        """Takes a decoded image, or notes that there is none."""
+    def decoded(self, task: Task, image: Image | None, companions: Mapping[str, Condition]) -> None:
+        """Takes a decoded image with its companions, or notes that there is none."""
         with self._changed:
             self._decoding -= 1
             self._used -= task.cost
-            task.hold(image)
+            task.hold(image, companions)
             self._used += task.cost
             if image is not None:
                 self._arrived.append(task)

@@ -57,13 +57,13 @@ class Journal:
         if self._manifest is not None:
             self._manifest.close()
 
-    def fingerprint(self, source: Path) -> Fingerprint:
-        """Returns what tells later whether `source` has changed; take it before reading the file.
+    def fingerprint(self, item: Item) -> Fingerprint:
+        """Returns what tells later whether the files of `item` have changed; take it before reading them.
 
         Raises:
-            OSError: It cannot be examined.
+            OSError: One cannot be examined.
         """
-        return Fingerprint.of(source, self._checksum)
+        return Fingerprint.of(item.source, self._checksum, item.companions)
 
     def stored(self, item: Item) -> Path:
         """Returns where an earlier run stored the result of `item`, or where it is planned."""

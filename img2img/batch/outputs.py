@@ -163,20 +163,23 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def check_outputs(pairs: Iterable[Pair], places: OutputFolder, links: Collection[Path]) -> frozenset[str]:
+def check_outputs(
+    pairs: Iterable[Pair], places: OutputFolder, links: Collection[Path], companions: Collection[Path] = ()
+) -> frozenset[str]:
     """Returns the comparison keys of names in the output folder that are taken: outputs, folders, sources.
 
     Args:
         pairs: What becomes what.
         places: Where the outputs lie.
         links: The sources that may be symbolic links.
+        companions: Single files that are read beside the sources.
 
     Raises:
         PlanError: Two sources have one output, an output is another one's folder, an output is an input, or
             links lead it elsewhere. The pairs are in the message.
     """
     pairs = list(pairs)
-    sources = _source_keys(pairs, places, links)
+    sources = _source_keys([*(source for source, _ in pairs), *companions], places, [*links, *companions])
     outputs: dict[str, Pair] = {}
     folders: dict[str, Pair] = {}
     clashes: list[tuple[Pair, Pair]] = []
@@ -203,8 +206,8 @@ def check_outputs(pairs: Iterable[Pair], places: OutputFolder, links: Collection
     return frozenset(near) | outputs.keys() | folders.keys()
 
 
-def _source_keys(pairs: list[Pair], places: OutputFolder, links: Collection[Path]) -> dict[str, Path]:
-    keys = {places.key(source): source for source, _ in pairs}
+def _source_keys(sources: Iterable[Path], places: OutputFolder, links: Collection[Path]) -> dict[str, Path]:
+    keys = {places.key(source): source for source in sources}
     for source in links:  # what a link leads to is an input as well
         keys.setdefault(places.key(source.resolve()), source)
     return keys

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
+from img2img.batch.companions import Companion, Companions, Place
 from img2img.batch.inputs import existing, file_problem, sources, taker
 from img2img.batch.outputs import OutputFolder, check_outputs, output_name, place_key
 from img2img.batch.shard import Shard
@@ -14,6 +16,7 @@ from img2img.errors import PlanError, display_path
 from img2img.image import READABLE, WRITABLE, Passed
 
 _LONGEST_NAME = 255  # bytes, of nearly every file system
+_ALONE: Mapping[str, Companion] = MappingProxyType({})
 _FORMATS = ", ".join(sorted(WRITABLE))
 
 
@@ -63,11 +66,13 @@ class Item:
         source: The file to read.
         output: Where its result goes, unless only the result shows that this format cannot hold it.
         relative: The place of the source in the tree under the output, before renaming, written with "/".
+        companions: What it is processed with beside itself, by name.
     """
 
     source: Path
     output: Path
     relative: str
+    companions: Mapping[str, Companion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,8 @@ class Plan:
         taken: Comparison keys of all names in the output folder that this plan knows, of all shards: outputs,
             their folders, and sources that lie there.
         notes: Sentences about what was passed over and may have been meant.
+        conditions: The names of the companions that every item has.
+        shared: Companions that all items have in common: they are worth keeping.
     """
 
     items: tuple[Item, ...]
@@ -102,13 +109,20 @@ class Plan:
     shard: Shard | None = None
     taken: frozenset[str] = field(default=frozenset(), repr=False)
     notes: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
+    shared: frozenset[Path] = frozenset()
 
     def is_free(self, path: Path) -> bool:
         """Returns whether `path`, in the output folder, is neither output, folder nor source in any shard."""
         return place_key(os.path.realpath(path.parent), path.name) not in self.taken
 
 
-def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
+def plan(
+    inputs: Sequence[Path],
+    output: Path,
+    rules: Rules = Rules(),
+    companions: Mapping[str, Place] = _ALONE,
+) -> Plan:
     """Lists the work and refuses what cannot end well. Reads folders, opens no file, writes nothing.
 
     The content of one input folder goes directly under `output` with its tree; several input folders keep
@@ -121,18 +135,21 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
         inputs: Files and folders, in any mix.
         output: A folder, which need not exist, or a file.
         rules: Names, filters and shard.
+        companions: What each file is processed with beside itself: a folder with a file of the same relative
+            name for each, one file for all, or numbers for all. A file that lacks one fails by itself.
 
     Raises:
-        PlanError: An input does not exist, outputs collide with each other or with an input, or the output
-            lies inside an input folder. Nothing was written.
+        PlanError: An input or a place of companions does not exist, outputs collide with each other or with
+            an input, or the output lies inside an input folder. Nothing was written.
     """
     inputs = existing([Path(path) for path in inputs])
     output = Path(output)
     folders = [path for path in inputs if path.is_dir()]
     if len(inputs) == 1 and not folders and _is_named_like_image(output) and not output.is_dir():
-        return _plan_single(inputs[0], output, rules)
+        return _plan_single(inputs[0], output, rules, companions)
     _check_output_folder(output)
-    places = OutputFolder(output, folders)
+    company = Companions(companions, rules.follow_symlinks, rules.hidden)
+    places = OutputFolder(output, [*folders, *company.folders])
 
     items: list[Item] = []
     unreadable: list[tuple[str, Unreadable]] = []
@@ -155,8 +172,12 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
                 reason = f"the name of its result is too long: {display_path(stored)}"
                 unreadable.append((source.relative, Unreadable(source.path, reason)))
                 continue
-            target = targets[folder] / stored
-            items.append(Item(source.path, target, source.relative))
+            try:
+                own = company.of(source.relative) or _ALONE
+            except PlanError as error:
+                unreadable.append((source.relative, Unreadable(source.path, str(error))))
+                continue
+            items.append(Item(source.path, targets[folder] / stored, source.relative, own))
             if source.link:
                 links.append(source.path)
 
@@ -164,7 +185,7 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
         items = list({(item.source.absolute(), item.output): item for item in items}.values())
     if rules.follow_symlinks:
         places.check_sources(item.source for item in items)
-    taken = check_outputs([(item.source, item.output) for item in items], places, links)
+    taken = check_outputs([(item.source, item.output) for item in items], places, links, company.files)
     shard = rules.shard
     return Plan(
         items=tuple(item for item in items if shard is None or shard.holds(item.relative)),
@@ -175,10 +196,12 @@ def plan(inputs: Sequence[Path], output: Path, rules: Rules = Rules()) -> Plan:
         shard=shard,
         taken=taken,
         notes=tuple(passed.notes()),
+        conditions=tuple(companions),
+        shared=frozenset(company.files),
     )
 
 
-def _plan_single(source: Path, output: Path, rules: Rules) -> Plan:
+def _plan_single(source: Path, output: Path, rules: Rules, companions: Mapping[str, Place]) -> Plan:
     """One file to one file."""
     extension = output.suffix.lower()
     if extension not in WRITABLE:
@@ -191,13 +214,18 @@ def _plan_single(source: Path, output: Path, rules: Rules) -> Plan:
             f"the output {display_path(output)} and the extension {rules.extension} contradict each other; "
             "give one of them."
         )
-    places = OutputFolder(output.parent, [])
-    item = Item(source, output, source.name)
-    problem = file_problem(source)
+    company = Companions(companions, rules.follow_symlinks, rules.hidden)
+    places = OutputFolder(output.parent, company.folders)
+    problem, own = file_problem(source), _ALONE
+    try:
+        own = company.of(source.name)
+    except PlanError as error:
+        problem = problem or str(error)
+    item = Item(source, output, source.name, own)
     matches = taker(rules.include, rules.exclude)(source.name, False)
     items = [item] if matches and problem is None else []
     unreadable = (Unreadable(source, problem),) if matches and problem is not None else ()
-    taken = check_outputs([(source, output)], places, [source])
+    taken = check_outputs([(source, output)], places, [source], company.files)
     return Plan(
         items=tuple(item for item in items if rules.shard is None or rules.shard.holds(item.relative)),
         root=None,
@@ -206,6 +234,7 @@ def _plan_single(source: Path, output: Path, rules: Rules) -> Plan:
         total=len(items),
         shard=rules.shard,
         taken=taken,
+        conditions=tuple(companions),
     )
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from img2img.batch.claim import claim
+from img2img.batch.companions import Place, require_conditions
 from img2img.batch.flow import Flow
 from img2img.batch.journal import Journal
 from img2img.batch.plan import Plan, Rules, plan
@@ -25,6 +27,7 @@ _MAX_DEFAULT_JOBS = 16
 
 
 DEFAULT_RULES = Rules()
+NO_COMPANIONS: Mapping[str, Place] = MappingProxyType({})
 
 
 def run(
@@ -71,12 +74,13 @@ def run(
         were done and whose results somebody has removed while this ran.
 
     Raises:
-        UsageError: A number makes no sense.
+        UsageError: A number makes no sense, or `process` needs other companions than the plan has.
     """
     numbers = {"jobs": jobs, "batch_size": batch_size, "memory": memory, "max_failures": max_failures}
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise UsageError(f"{name} must be 1 or more, not {value}.")
+    require_conditions(process, plan.conditions)
     jobs = _usable_cpus() if jobs is None else jobs
     group_bytes = memory if batch_size else memory // 32
     batch_size = batch_size or 8
@@ -122,6 +126,7 @@ def convert_folder(
     process: Processor,
     *,
     rules: Rules = DEFAULT_RULES,
+    companions: Mapping[str, Place] = NO_COMPANIONS,
     on_result: Callable[[Result], None] | None = None,
     **options: Any,
 ) -> Summary:
@@ -132,6 +137,8 @@ def convert_folder(
         output: A folder, or a file name for a single input file.
         process: A `Translator`, a chain of operations, or anything that keeps the `Processor` protocol.
         rules: Which files are taken and how outputs are named.
+        companions: What each file is processed with beside itself, for a processor with `conditions`: by
+            their names a folder with files of the same relative names, one file for all, or numbers for all.
         on_result: Called with each result as it comes.
         options: Those of `run`: settings, limits, options, jobs, batch_size, memory, overwrite, ...
             Pass `settings` that identify the processor, so that a second call knows what is up to date.
@@ -145,7 +152,7 @@ def convert_folder(
         UsageError: An option makes no sense.
     """
     paths = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
-    planned = plan([Path(path) for path in paths], Path(output), rules)
+    planned = plan([Path(path) for path in paths], Path(output), rules, companions)
     if planned.reason:
         raise PlanError(planned.reason)
     summary = Summary()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from img2img.batch.flow import Flow, Task
+from img2img.batch.flow import Condition, Flow, Task
 from img2img.batch.journal import UNCHANGED, Journal, left_as_edited
 from img2img.batch.outputs import FALLBACKS
 from img2img.batch.plan import Plan
@@ -25,7 +25,12 @@ _LOST = "its result was removed together with its folder while this ran; the sam
 
 
 class Processor(Protocol):
-    """What a folder is put through: a model, an operation, a chain of them. It is called in one thread."""
+    """What a folder is put through: a model, an operation, a chain of them. It is called in one thread.
+
+    One that needs companions has an attribute `conditions`, their names, and takes them by name: each is a
+    sequence, as long as `images`, of images or of tuples of numbers. Files whose companions differ in size
+    never share a call.
+    """
 
     def group_key(self, image: Image) -> Hashable:
         """Images with one key may share a call; None stays alone."""
@@ -61,6 +66,7 @@ class Stages:
         self._journal = journal
         self._limits = limits
         self._options = options
+        self._kept: dict[tuple[Path, Hashable], Image] = {}
 
     def lost(self) -> Iterator[Result]:
         """Yields the failures of files that were done and are gone again; when all loops have returned."""
@@ -94,25 +100,53 @@ class Stages:
 
     def _decode(self, task: Task) -> None:
         image = result = None
+        companions: dict[str, Condition] = {}
         try:
             with _timed(task, "decode"):
                 result = self._up_to_date(task)
                 if result is None:
                     data = read_bytes(task.item.source, self._limits)
-                    if not self._flow.reserve(task, _decoded_size(data, self._limits)):
+                    unread = self._read_companions(task, companions)
+                    sizes = [_decoded_size(each, self._limits) for each in (data, *unread.values())]
+                    if not self._flow.reserve(task, sum(sizes)):
                         return
                     image = decode(data, self._limits, task.item.source)
                     task.pixels = image.height * image.width
                     task.warnings = image.warnings
+                    self._decode_companions(task, unread, companions)
         except Exception as error:  # noqa: BLE001  whatever it is, it concerns this file alone
-            result = _failure(task, error)
-        self._flow.decoded(task, image)
+            image, result = None, _failure(task, error)
+        self._flow.decoded(task, image, companions)
         if result is not None:
             self._flow.emit(result)
 
+    def _read_companions(self, task: Task, companions: dict[str, Condition]) -> dict[str, bytes]:
+        """Returns the content of the files that have to be decoded; the others go into `companions`."""
+        unread = {}
+        for name, place in task.item.companions.items():
+            if isinstance(place, tuple):
+                companions[name] = place
+            elif (kept := self._kept.get((place, _state(task, name)))) is not None:
+                companions[name] = kept
+            else:
+                with _companion(name, place):
+                    unread[name] = read_bytes(place, self._limits)
+        return unread
+
+    def _decode_companions(
+        self, task: Task, unread: dict[str, bytes], companions: dict[str, Condition]
+    ) -> None:
+        for name, data in unread.items():
+            place = task.item.companions[name]
+            assert isinstance(place, Path)
+            with _companion(name, place):
+                companions[name] = image = decode(data, self._limits, place)
+            if place in self._plan.shared:
+                self._kept[place, _state(task, name)] = image
+
     def _up_to_date(self, task: Task) -> Result | None:
         item = task.item
-        task.fingerprint = self._journal.fingerprint(item.source)
+        task.fingerprint = self._journal.fingerprint(item)
         path = self._journal.stored(item)
         verdict = self._journal.check(item, task.fingerprint, path)
         if verdict == "go":
@@ -127,6 +161,8 @@ class Stages:
         try:
             key = self._process.group_key(task.image)
             hash(key)
+            if key is not None and task.companions:
+                key = (key, *((name, _shape(each)) for name, each in sorted(task.companions.items())))
         except Exception as error:  # noqa: BLE001
             self._flow.processed([task], [None])
             self._flow.emit(_failure(task, error))
@@ -153,12 +189,15 @@ class Stages:
     def _attempt(self, tasks: Sequence[Task]) -> Sequence[Image | Result] | None:
         """Returns the results of one call, the failure of a single image, or None for a failed group."""
         try:
-            return self._call([task.image for task in tasks if task.image is not None])
+            return self._call(tasks)
         except Exception as error:  # noqa: BLE001
             return [_failure(tasks[0], error)] if len(tasks) == 1 else None
 
-    def _call(self, images: list[Image]) -> list[Image]:
-        results = self._process(images)
+    def _call(self, tasks: Sequence[Task]) -> list[Image]:
+        images = [task.image for task in tasks if task.image is not None]
+        conditions = {name: [task.companions[name] for task in tasks] for name in self._plan.conditions}
+        process: Callable[..., list[Image]] = self._process
+        results = process(images, **conditions)
         if not isinstance(results, (list, tuple)):
             raise ProcessingError(
                 f"the processor returned {type(results).__name__} instead of a list of images."
@@ -228,6 +267,27 @@ class Stages:
                 task.warnings += (f"it was stored as {display_path(path.name)}: {reason}",)
                 return path, fallback
         raise ImageFitError(f"{reason}, and no other format can hold it either")
+
+
+def _state(task: Task, name: str) -> Hashable:
+    """Returns what the companion called `name` was when this task began."""
+    assert task.fingerprint is not None
+    return dict(task.fingerprint.companions)[name]
+
+
+def _shape(companion: Condition) -> Hashable:
+    if isinstance(companion, tuple):
+        return len(companion)
+    return companion.pixels.shape, companion.pixels.dtype, companion.alpha is None
+
+
+@contextmanager
+def _companion(name: str, path: Path) -> Iterator[None]:
+    """Lets a failure say that it is not the source which cannot be read."""
+    try:
+        yield
+    except Exception as error:
+        raise ProcessingError(f"its {name}, {display_path(path)}: {_reason(error)}") from error
 
 
 def _decoded_size(data: bytes, limits: Limits) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,9 +28,11 @@ from img2img.cli.signals import stop_on_signal
 from img2img.errors import ImageReadError, UsageError, display_path
 
 if TYPE_CHECKING:
-    from img2img.batch import Plan, Processor, Result, Summary
+    from img2img.batch import Place, Plan, Processor, Result, Summary
+    from img2img.image import Image
 
 MAX_SHOWN = 20  # of failures and warnings at the end; the report has them all
+NO_COMPANIONS: Mapping[str, Any] = MappingProxyType({})
 Load = Callable[[], "tuple[Processor, dict[str, Any]]"]
 
 
@@ -38,6 +41,7 @@ def convert(
     options: BatchOptions,
     load: Load,
     on_result: Callable[[Result], None] = lambda result: None,
+    companions: Mapping[str, Place] = NO_COMPANIONS,
 ) -> int:
     """Runs a processor over `inputs` and tells the user about it.
 
@@ -46,6 +50,7 @@ def convert(
         options: The shared options.
         load: Returns the processor and the settings that identify it; called when there is work to do.
         on_result: Called with each result as it comes.
+        companions: What each file is processed with beside itself, by name.
 
     Returns:
         The exit code.
@@ -54,12 +59,12 @@ def convert(
     if not options.output:
         raise UsageError("-o is empty; name a folder or a file for the results, or . for this folder.")
     if options.output == "-":
-        return _to_stdout(inputs, options, load)
+        return _to_stdout(inputs, options, load, companions)
     from img2img.batch import check_report, plan
 
     if options.report is not None:
         check_report(options.report)
-    work = plan(inputs, Path(options.output), options.rules())
+    work = plan(inputs, Path(options.output), options.rules(), companions)
     if work.reason:
         say_error(work.reason)
         return 4
@@ -205,8 +210,11 @@ def _peak_memory() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _to_stdout(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int:
+def _to_stdout(
+    inputs: Sequence[Path], options: BatchOptions, load: Load, companions: Mapping[str, Place]
+) -> int:
     """Writes one result to stdout, in the format of --ext or of the input."""
+    from img2img.batch import Companions, require_conditions
     from img2img.batch.inputs import existing
     from img2img.batch.outputs import FALLBACKS, output_name
     from img2img.image import encode, fit_reason, prepare, read_image
@@ -222,13 +230,20 @@ def _to_stdout(inputs: Sequence[Path], options: BatchOptions, load: Load) -> int
         return 0
     if sys.stdout.isatty():
         raise UsageError("stdout is a terminal; send the picture into a file or a pipe: -o - > OUT.png")
+    found = Companions(companions).of(inputs[0].name)
     try:
         image = read_image(inputs[0], options.limits())
+        conditions = {
+            name: [read_image(each, options.limits()) if isinstance(each, Path) else each]
+            for name, each in found.items()
+        }
     except ImageReadError as error:
         say_error(str(error))
         return 1
     processor, _ = load()
-    (result,) = processor([image])
+    require_conditions(processor, conditions)
+    process: Callable[..., list[Image]] = processor
+    (result,) = process([image], **conditions)
     extension = next((e for e in (extension, *FALLBACKS) if fit_reason(result, e) is None), extension)
     result = prepare(result, extension, options.encoding())
     data = encode(result, extension, options.encoding())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from img2img.cli.convert import Load, convert
-from img2img.cli.options import LIMITS, OUTPUT, SPEED, BatchOptions, Size, option, packed
+from img2img.cli.options import LIMITS, OUTPUT, SPEED, WITH, BatchOptions, Size, option, packed
 from img2img.cli.render import say, say_error
 from img2img.errors import display_path
 
@@ -31,6 +31,7 @@ class NetworkOptions:
     backend: str
     memory: int | None
     alpha: str
+    companions: Mapping[str, Path | tuple[float, ...]]
 
     def convert(
         self, inputs: Sequence[Path], options: BatchOptions, load: Load, arguments: Sequence[str]
@@ -48,7 +49,7 @@ class NetworkOptions:
         """
         devices = self.device.split(",")
         if len(devices) == 1 or options.dry_run:
-            return convert(inputs, options, load)
+            return convert(inputs, options, load, companions=self.companions)
         if options.output == "-":
             raise click.UsageError("-o - writes one picture; it takes one device.")
         from img2img.batch import check_report
@@ -183,6 +184,7 @@ BACKEND = option(
 )
 _MODEL_HELP = "A model file (.safetensors, .pth) or a name from `model list`."
 _OTHERS = [
+    WITH,
     option(
         "-t",
         "--tile",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -91,6 +92,27 @@ class Size(click.ParamType):  # type: ignore[type-arg]
                 f"{value!r} is not a size; write bytes or a number with K, M, G or T: 512M.", param, ctx
             )
         return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
+
+
+def _companions(
+    ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
+) -> dict[str, Path | tuple[float, ...]]:
+    """Returns what NAME=DIR, NAME=FILE and NAME=0.1,0.2 say, by name."""
+    found: dict[str, Path | tuple[float, ...]] = {}
+    for text in texts:
+        name, equals, place = text.partition("=")
+        if not equals or not name.isidentifier() or not place:
+            raise click.BadParameter(
+                f"{text!r} is not of the form NAME=DIR, NAME=FILE or NAME=0.1,0.2.", ctx, parameter
+            )
+        if name in found:
+            raise click.BadParameter(f"{name} is given twice.", ctx, parameter)
+        found[name] = Path(place)
+        with suppress(ValueError):  # a path, unless every part is a number
+            numbers = tuple(map(float, place.split(",")))
+            if not Path(place).exists():
+                found[name] = numbers
+    return found
 
 
 class Count(click.ParamType):  # type: ignore[type-arg]
@@ -229,6 +251,15 @@ FOLLOW_SYMLINKS = option(
 )
 HIDDEN = option(
     "--hidden", is_flag=True, group=FILES, help="Take files and folders that begin with a dot, too."
+)
+
+WITH = option(
+    "--with",
+    "companions",
+    multiple=True,
+    metavar="NAME=DIR|FILE",
+    callback=_companions,
+    help="What a model needs beside each picture: a folder with the same names, one file or numbers for all.",
 )
 
 _BATCH_OPTIONS: list[Callable[[Any], Any]] = [

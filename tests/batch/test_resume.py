@@ -344,3 +344,12 @@ def test_an_output_folder_that_is_removed_at_the_very_end_is_told(tmp_path):
             shutil.rmtree(output)
     assert (summary.done, summary.failed) == (0, 2) and exit_code(summary, matched=True) == 1
     assert not output.exists()
+
+
+def test_a_manifest_from_before_companions_is_read(done):
+    """Its lines as they were written then."""
+    path = done[1] / manifest.STATE_FOLDER / "manifest.jsonl"
+    keys = ["begin", "source", "source_size", "source_mtime_ns", "settings", "size", "sha256", "time_ns"]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [list(line) for line in lines if "begin" in line] == [keys] * 3, "and without companions still are"
+    assert again(done) == UP_TO_DATE

@@ -1,0 +1,276 @@
+"""A picture is processed with what belongs to it: found by name, missing by itself, known to the next run."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from folders import fill, picture
+
+import img2img
+from img2img.batch import Result, Rules, Summary, convert_folder, exit_code, plan, run
+from img2img.cli.convert import convert
+from img2img.cli.options import WITH, BatchOptions, batch_options
+from img2img.errors import PlanError, UsageError
+from img2img.image import Image, read_image, write_image
+
+
+class Blend:
+    """Black where the mask is black; records which pictures came together."""
+
+    def __init__(self, *conditions: str) -> None:
+        self.conditions = conditions or ("mask",)
+        self.calls: list[int] = []
+
+    def group_key(self, image: Image) -> Hashable:
+        return image.pixels.shape[2]
+
+    def __call__(self, images: Sequence[Image], **given: Sequence[Any]) -> list[Image]:
+        assert set(given) == set(self.conditions)
+        self.calls.append(len(images))
+        results = []
+        for number, image in enumerate(images):
+            pixels = image.pixels
+            if "mask" in given:
+                pixels = np.where(given["mask"][number].pixels > 127, pixels, 0)
+            if "gain" in given:
+                pixels = (pixels * given["gain"][number][0]).astype(np.uint8)
+            results.append(image.replace(pixels=pixels))
+        return results
+
+
+def mask(height: int = 6, width: int = 8, seed: int = 0) -> Image:
+    rng = np.random.default_rng(seed + 100)
+    return Image((rng.random((height, width, 1)) > 0.5).astype(np.uint8) * 255)
+
+
+def masks(folder: Path, names: Sequence[str], **size: int) -> Path:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(mask(seed=number, **size), folder / name)
+    return folder
+
+
+def go(
+    source: Path, output: Path, process: Any, companions: Mapping[str, Any], **options: Any
+) -> dict[str, Result]:
+    results = run(plan([source], output, Rules(), companions), process, **options)
+    return {result.source.relative_to(source).as_posix(): result for result in results}
+
+
+def statuses(results: Mapping[str, Result]) -> dict[str, str]:
+    return {name: result.status for name, result in sorted(results.items())}
+
+
+def test_companions_are_found_by_tree_and_name_whatever_the_extension(tmp_path: Path) -> None:
+    """Also when one file system writes é as two characters and the other as one."""
+    composed, decomposed = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    names = ["a.png", "sub/a.jpg", f"{composed}.bmp", "b.gif.png"]
+    source = fill(tmp_path / "in", names)
+    found = masks(tmp_path / "masks", ["a.tif", "sub/a.png", f"{decomposed}.png", "b.gif.png"])
+    process = Blend()
+    results = go(source, tmp_path / "out", process, {"mask": found})
+    assert set(statuses(results).values()) == {"done"}, results
+    for name, mask_name in (("a.png", "a.tif"), (f"{composed}.bmp", f"{decomposed}.png")):
+        expected = np.where(read_image(found / mask_name).pixels > 127, read_image(source / name).pixels, 0)
+        assert (read_image(tmp_path / "out" / name).pixels == expected).all()
+    assert sum(process.calls) == 4 and len(process.calls) < 4, "equal sizes share a call"
+
+
+def test_what_others_made_of_a_picture_is_found_under_its_whole_name(tmp_path: Path) -> None:
+    """Results for a.gif are called a.gif.png."""
+    source = fill(tmp_path / "in", ["a.png"])
+    (source / "a.png").rename(source / "a.gif")  # the content decides what it is
+    assert set(
+        statuses(
+            go(source, tmp_path / "out", Blend(), {"mask": masks(tmp_path / "m", ["a.gif.png"])})
+        ).values()
+    ) == {"done"}
+
+
+def test_one_missing_and_one_double_companion_fail_by_themselves(tmp_path: Path) -> None:
+    source = fill(tmp_path / "in", [f"{i}.png" for i in range(12)])
+    found = masks(tmp_path / "masks", [f"{i}.png" for i in range(11)])
+    masks(found, ["3.tif"])
+    (found / "5.png").write_bytes((found / "5.png").read_bytes()[:40])
+    summary = convert_folder(source, tmp_path / "out", Blend(), companions={"mask": found})
+    reasons = {path.name: reason for path, reason in summary.failures}
+    assert summary.done == 9 and set(reasons) == {"3.png", "5.png", "11.png"}
+    assert "no mask" in reasons["11.png"] and "masks/11.png" in reasons["11.png"]
+    assert "2 files as mask" in reasons["3.png"] and "3.tif" in reasons["3.png"]
+    assert "its mask" in reasons["5.png"] and "masks/5.png" in reasons["5.png"]
+    assert exit_code(summary, matched=True) == 1
+
+
+def test_one_file_and_numbers_serve_all(tmp_path: Path) -> None:
+    source = fill(tmp_path / "in", ["a.png", "sub/b.png"])
+    write_image(mask(), tmp_path / "mask.png")
+    places = {"mask": tmp_path / "mask.png", "gain": [0.5]}
+    results = go(source, tmp_path / "out", Blend("mask", "gain"), places)
+    assert statuses(results) == {"a.png": "done", "sub/b.png": "done"}
+    expected = np.where(mask().pixels > 127, read_image(source / "sub/b.png").pixels, 0) // 2
+    assert (read_image(tmp_path / "out/sub/b.png").pixels == expected).all()
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+def test_a_changed_companion_makes_its_output_stale(tmp_path: Path, checksum: bool) -> None:
+    source, output = fill(tmp_path / "in", ["a.bmp", "b.bmp"]), tmp_path / "out"
+    found = masks(tmp_path / "masks", ["a.bmp", "b.bmp"])
+
+    def again(gain: float = 1.0) -> dict[str, str]:
+        places = {"mask": found, "gain": [gain]}
+        return statuses(go(source, output, Blend("mask", "gain"), places, checksum=checksum))
+
+    assert again() == {"a.bmp": "done", "b.bmp": "done"}
+    assert again() == {"a.bmp": "skipped", "b.bmp": "skipped"}
+    before = {name: (found / name).stat().st_mtime_ns for name in ("a.bmp", "b.bmp")}
+    write_image(mask(seed=9), found / "a.bmp")
+    os.utime(found / "a.bmp", ns=(1, before["a.bmp"] + (not checksum)))
+    os.utime(found / "b.bmp", ns=(1, before["b.bmp"] + checksum))
+    assert again() == {"a.bmp": "done", "b.bmp": "skipped"}
+    assert again() == {"a.bmp": "skipped", "b.bmp": "skipped"}
+    assert again(gain=0.5) == {"a.bmp": "done", "b.bmp": "done"}
+    (found / "b.bmp").rename(found / "b.png")  # the same file under another name
+    assert again(gain=0.5) == {"a.bmp": "skipped", "b.bmp": "skipped"}
+
+
+def test_with_and_without_companions_are_different_results(tmp_path: Path) -> None:
+    source, output = fill(tmp_path / "in", ["a.png"]), tmp_path / "out"
+    white = tmp_path / "white.png"
+    write_image(Image(np.full((6, 8, 1), 255, np.uint8)), white)
+    plain = Blend("nothing")
+    plain.conditions = ()
+    assert statuses(go(source, output, plain, {})) == {"a.png": "done"}
+    assert statuses(go(source, output, Blend(), {"mask": white})) == {"a.png": "done"}
+    assert statuses(go(source, output, plain, {})) == {"a.png": "done"}
+
+
+def test_companions_of_different_sizes_do_not_share_a_call(tmp_path: Path) -> None:
+    source = fill(tmp_path / "in", [f"{i}.png" for i in range(6)])
+    found = masks(tmp_path / "masks", [f"{i}.png" for i in range(6)])
+    for i in (1, 4):
+        write_image(mask(1, 1), found / f"{i}.png")
+    process = Blend()
+    assert set(statuses(go(source, tmp_path / "out", process, {"mask": found}, jobs=1)).values()) == {"done"}
+    assert sorted(process.calls) == [2, 4]
+
+
+def test_a_companion_is_an_input_and_never_written(tmp_path: Path) -> None:
+    source, found = fill(tmp_path / "in", ["a.png", "m/a.png"]), masks(tmp_path / "masks", ["a.png"])
+    for output in (found, found / "deeper"):
+        with pytest.raises(PlanError, match="input folder"):
+            plan([source], output, companions={"mask": found})
+    with pytest.raises(PlanError, match="would replace the input"):
+        plan(
+            [source / "a.png"],
+            tmp_path / "out.png",
+            companions={"mask": masks(tmp_path, ["out.png"]) / "out.png"},
+        )
+    inside = masks(tmp_path / "out", ["m/a.png", "m/m/a.png"]) / "m"
+    with pytest.raises(PlanError, match="inputs are never written"):
+        plan([source], tmp_path / "out", companions={"mask": inside})
+
+
+@pytest.mark.parametrize(
+    ("places", "words"),
+    [
+        ({}, "needs mask for each picture"),
+        ({"msk": "masks"}, "did you mean 'mask'"),
+        ({"mask": "masks", "depth": "masks"}, "takes mask"),
+        ({"mask": "nowhere"}, "does not exist"),
+        ({"mask": "empty"}, "It is empty"),
+    ],
+)
+def test_what_is_missing_or_unknown_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, places: dict[str, str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(tmp_path / "in", ["a.png"])
+    masks(tmp_path / "masks", ["a.png"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=words):
+        img2img.convert_folder("in", "out", Blend(), companions=places)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_takes_no_companions_gets_none(tmp_path: Path) -> None:
+    source = fill(tmp_path / "in", ["a.png"])
+    write_image(picture(), tmp_path / "mask.png")
+
+    class Plain:
+        def group_key(self, image: Image) -> Hashable:
+            return None
+
+        def __call__(self, images: Sequence[Image]) -> list[Image]:
+            return list(images)
+
+    with pytest.raises(UsageError, match="picture alone"):
+        img2img.convert_folder(source, tmp_path / "out", Plain(), companions={"mask": tmp_path / "mask.png"})
+
+
+# the command line
+
+
+@click.command()
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@WITH
+@batch_options
+def blend(inputs: tuple[Path, ...], companions: dict[str, Any], options: BatchOptions) -> int:
+    names = tuple(companions) if "gain" in companions else ("mask",)
+    return convert(inputs, options, lambda: (Blend(*names), {}), companions=companions)
+
+
+def command(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(blend, [str(each) for each in arguments], standalone_mode=False)
+    if isinstance(result.exception, UsageError):
+        return 2, str(result.exception)
+    return (2 if result.exception else int(result.return_value)), result.output + str(result.exception or "")
+
+
+def test_companions_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(Path("in"), ["a.png", "b.png"])
+    masks(Path("masks"), ["a.png"])
+    code, output = command("in", "-o", "out", "--with", "mask=masks")
+    assert code == 1 and "in/b.png: there is no mask for it" in output and Path("out/a.png").is_file()
+    masks(Path("masks"), ["b.png"])
+    assert command("in", "-o", "out", "--with", "mask=masks", "--with", "gain=0.5")[0] == 0
+    expected = np.where(read_image("masks/b.png").pixels > 127, read_image("in/b.png").pixels, 0) // 2
+    assert (read_image("out/b.png").pixels == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "needs mask"),
+        (["--with", "mask"], "NAME=DIR"),
+        (["--with", "=masks"], "NAME=DIR"),
+        (["--with", "mask=masks", "--with", "mask=in"], "given twice"),
+        (["--with", "mask=nowhere"], "does not exist"),
+    ],
+)
+def test_companions_that_make_no_sense_are_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(Path("in"), ["a.png"])
+    masks(Path("masks"), ["a.png"])
+    code, output = command("in", "-o", "out", *arguments)
+    assert code == 2 and words in output and not Path("out").exists()
+
+
+def test_the_summary_counts_a_missing_companion_as_a_failure(tmp_path: Path) -> None:
+    source = fill(tmp_path / "in", ["a.png", "b.png"])
+    found = masks(tmp_path / "masks", ["a.png"])
+    summary: Summary = convert_folder(source, tmp_path / "out", Blend(), companions={"mask": found})
+    assert (summary.done, summary.failed) == (1, 1)
+    masks(found, ["b.png"])
+    summary = convert_folder(source, tmp_path / "out", Blend(), companions={"mask": found})
+    assert (summary.done, summary.skipped, summary.failed) == (1, 1, 0), "and the next run does only that one"
