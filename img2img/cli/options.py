@@ -259,6 +259,7 @@ WITH = option(
     multiple=True,
     metavar="NAME=DIR|FILE",
     callback=_companions,
+    group=FILES,
     help="What a model needs beside each picture: a folder with the same names, one file or numbers for all.",
 )
 
