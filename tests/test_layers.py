@@ -22,7 +22,7 @@ LAYERS = [
     ["models", "losses", "metrics", "processors"],
     ["image"],
     ["registry", "config", "fetch", "fields"],
-    ["errors", "types", "files", "keys"],
+    ["errors", "types", "files", "keys", "threads"],
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 ONLY_IN = {

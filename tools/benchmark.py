@@ -24,6 +24,7 @@ import numpy as np
 
 from img2img.batch import Plan, Summary, plan, run
 from img2img.image import EncodeOptions, Image, encode, prepare, read_image, write_bytes, write_image
+from img2img.threads import wait_passively
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 FOLDER = click.option(
@@ -315,4 +316,5 @@ def _demand(condition: bool, sentence: str) -> None:
 
 
 if __name__ == "__main__":
+    wait_passively()  # as the command does
     benchmark()

@@ -18,6 +18,7 @@ import click
 
 from img2img import __version__
 from img2img.errors import Img2ImgError, ModelError, UsageError, display_path, display_text
+from img2img.threads import wait_passively
 
 _logger = logging.getLogger(__name__)
 
@@ -139,6 +140,7 @@ def cli() -> None:
 def main() -> None:
     """The console entry point."""
     _open_standard_streams()
+    wait_passively()
     sys.excepthook = _show_traceback
     cli.main()
 
