@@ -22,7 +22,7 @@ import click
 
 from img2img.checkpoint import KEY, read_header
 from img2img.config import dump_yaml
-from img2img.evaluation import SuperResolution, evaluate
+from img2img.evaluation import SuperResolutionProtocol, evaluate
 from img2img.image import EncodeOptions, Image, decode, encode, read_image, write_image
 from img2img.image.resize import resize
 from img2img.image.sheet import hardest, sheet
@@ -121,7 +121,7 @@ def time(name: str, photo: Path, width: int, height: int, runs: int) -> None:
 def pictures(name: str, photos: tuple[Path, ...], label: str, jpeg: int | None) -> None:
     """Show what NAME makes of reduced PHOTOS: input, bicubic, result and truth, where bicubic is worst."""
     facts = read_facts(name)
-    protocol = SuperResolution(facts["model"]["scale"])
+    protocol = SuperResolutionProtocol(facts["model"]["scale"])
     model = load_model(find_model(name))
     rows, numbers = [], []
     for photo in photos:

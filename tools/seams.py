@@ -23,7 +23,7 @@ from img2img.image.resize import resize
 from img2img.image.tensor import to_pixels, to_tensor
 from img2img.inference.precision import in_precision
 from img2img.inference.schemes import in_strips, schemes
-from img2img.inference.tiling import Blender, Layout, spans
+from img2img.inference.tiling import Blender, TileGrid, spans
 from img2img.interop import open_checkpoint
 from img2img.models import Generator, Resnet, RRDBNet
 from img2img.models.norm import BatchNorm, InstanceNorm, Statistics
@@ -187,7 +187,7 @@ def tiled(generator: Generator, x: Tensor, tile: int, margin: int, ramp: int = 0
     window, unit = tile + 2 * margin + ramp, generator.multiple_of
     down, height = spans(x.shape[2], window, margin, ramp, unit)
     across, width = spans(x.shape[3], window, margin, ramp, unit)
-    cells = Layout(down, across, height, width, ramp)
+    cells = TileGrid(down, across, height, width, ramp)
     blender = Blender(cells, generator.scale)
     result: Tensor | None = None
     for row, column in cells:

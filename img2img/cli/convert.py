@@ -15,7 +15,7 @@ import click
 
 from img2img.cli.options import BatchOptions
 from img2img.cli.render import (
-    Progress,
+    ProgressBar,
     give_up,
     quiet_libraries,
     say,
@@ -103,7 +103,7 @@ def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Res
         stack.enter_context(quiet_libraries())
         stop = stack.enter_context(stop_on_signal())
         progress = stack.enter_context(
-            Progress(total, "images", "none" if options.quiet else options.progress)
+            ProgressBar(total, "images", "none" if options.quiet else options.progress)
         )
         results = run(
             work,

@@ -16,7 +16,7 @@ from img2img.cli.sources import CONFIG, PATH, Chosen, count, progress_option, so
 
 if TYPE_CHECKING:
     from img2img.batch import Result
-    from img2img.cli.render import Progress
+    from img2img.cli.render import ProgressBar
     from img2img.data.findings import Checked, Finding
 
 _SHOWN = 5  # files of each finding; --json lists all
@@ -71,18 +71,18 @@ def check(
     """
     from contextlib import ExitStack
 
-    from img2img.cli.render import Progress, quiet_libraries, say
+    from img2img.cli.render import ProgressBar, quiet_libraries, say
     from img2img.data import check as module
 
     with ExitStack() as stack:
         stack.enter_context(quiet_libraries())
-        bar: list[Progress] = []
+        bar: list[ProgressBar] = []
         checked = module.check(
             chosen.config,
             kind=chosen.kind,
             scale=chosen.scale,
             jobs=jobs,
-            begin=lambda files: bar.append(stack.enter_context(Progress(files, "files", progress))),
+            begin=lambda files: bar.append(stack.enter_context(ProgressBar(files, "files", progress))),
             advance=lambda failed: bar[0].advance(failed),
         )
     for finding in checked.findings:
@@ -278,7 +278,7 @@ def split(
       img2img data split --paired sketches photos -o set
       img2img data split --aligned facades -o set --group '^([^_]+)_' --link
     """
-    from img2img.cli.render import Progress, say
+    from img2img.cli.render import ProgressBar, say
     from img2img.data.split import divide, write_folders, write_lists
     from img2img.errors import display_path
 
@@ -289,7 +289,7 @@ def split(
         for name in write_lists(division, output):
             say(f"Wrote {display_path(output / name)}.")
     else:
-        with Progress(len(division.files), "files", progress) as bar:
+        with ProgressBar(len(division.files), "files", progress) as bar:
             symbolic = write_folders(division, output, "link" if link else "copy", bar.advance)
         if symbolic:
             say(f"{count(symbolic, 'symbolic link')}, because {display_path(output)} is on another disk.")

@@ -30,7 +30,7 @@ CV2_DISTRIBUTIONS = (
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the report: what was looked at, what was found, and the repair when it is not fine."""
 
     topic: str
@@ -39,21 +39,21 @@ class Finding:
     repair: str = ""
 
 
-def versions() -> Iterator[Finding]:
+def versions() -> Iterator[Diagnosis]:
     """Yields the versions of Python and of the packages that matter."""
     from img2img import __version__
 
-    yield Finding("img2img", "ok", __version__)
-    yield Finding("python", "ok", f"{platform.python_version()} on {platform.platform()}")
+    yield Diagnosis("img2img", "ok", __version__)
+    yield Diagnosis("python", "ok", f"{platform.python_version()} on {platform.platform()}")
     for name in PACKAGES:
         try:
-            yield Finding(name, "ok", metadata.version(name))
+            yield Diagnosis(name, "ok", metadata.version(name))
         except metadata.PackageNotFoundError:
             if not name.startswith("opencv"):
-                yield Finding(name, "problem", "not installed", f"pip install {name}")
+                yield Diagnosis(name, "problem", "not installed", f"pip install {name}")
 
 
-def opencv() -> Iterator[Finding]:
+def opencv() -> Iterator[Diagnosis]:
     """Yields which distributions share the `cv2` folder, which one's files lie in it, and whether it imports.
 
     albumentations requires the headless build, so installing both is normal; what breaks is removing one of
@@ -71,19 +71,19 @@ def opencv() -> Iterator[Finding]:
     )
     if check.returncode:
         reason = (check.stderr.strip().splitlines() or ["no message"])[-1]
-        yield Finding("cv2", "problem", f"does not import: {reason}", repair)
+        yield Diagnosis("cv2", "problem", f"does not import: {reason}", repair)
         return
-    yield Finding("cv2", "ok", f"{check.stdout.strip()} from {owner or 'an unknown distribution'}")
+    yield Diagnosis("cv2", "ok", f"{check.stdout.strip()} from {owner or 'an unknown distribution'}")
     if len(installed) > 1:
         text = f"{' and '.join(installed)} share one cv2 folder; keep them at one version, remove neither"
         different = len({_version(name) for name in installed}) > 1
-        yield Finding("cv2 owners", "problem" if different else "note", text, repair if different else "")
+        yield Diagnosis("cv2 owners", "problem" if different else "note", text, repair if different else "")
 
 
-def albumentations() -> Iterator[Finding]:
+def albumentations() -> Iterator[Diagnosis]:
     """Yields whose `albumentations` is installed: the name is shared by an AGPL package."""
     if _version("albumentationsx"):
-        yield Finding(
+        yield Diagnosis(
             "licence",
             "problem",
             "albumentationsx (AGPL-3.0 or commercial) owns the import name albumentations",
@@ -91,22 +91,22 @@ def albumentations() -> Iterator[Finding]:
             f"{sys.executable} -m pip install --force-reinstall --no-deps 'albumentations>=2.0.8,<2.1'",
         )
     elif version := _version("albumentations"):
-        yield Finding("licence", "ok", f"albumentations {version} is MIT")
+        yield Diagnosis("licence", "ok", f"albumentations {version} is MIT")
 
 
-def machine() -> Iterator[Finding]:
+def machine() -> Iterator[Diagnosis]:
     """Yields processor features, memory, threads and GPUs."""
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Finding(
+        yield Diagnosis(
             "torch", "problem", f"does not import: {error}", "reinstall torch and torchvision together"
         )
         return
     try:
         import torchvision  # noqa: F401
     except (ImportError, OSError, RuntimeError) as error:
-        yield Finding(
+        yield Diagnosis(
             "torchvision",
             "problem",
             f"does not import beside torch {torch.__version__}: {error}",
@@ -114,9 +114,9 @@ def machine() -> Iterator[Finding]:
         )
     from img2img.inference.memory import free_memory
 
-    yield Finding("processor", "ok", f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads")
-    yield Finding("bf16 units", "ok", _bf16_units())
-    yield Finding(
+    yield Diagnosis("processor", "ok", f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads")
+    yield Diagnosis("bf16 units", "ok", _bf16_units())
+    yield Diagnosis(
         "memory",
         "ok",
         f"{free_memory() / 2**30:.1f} GiB may be used now (limits of the container included)",
@@ -125,11 +125,13 @@ def machine() -> Iterator[Finding]:
         for index in range(torch.cuda.device_count()):
             free, total = torch.cuda.mem_get_info(index)
             name = torch.cuda.get_device_name(index)
-            yield Finding(f"gpu {index}", "ok", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
+            yield Diagnosis(
+                f"gpu {index}", "ok", f"{name}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+            )
     elif torch.backends.mps.is_available():
-        yield Finding("gpu", "ok", "Apple MPS")
+        yield Diagnosis("gpu", "ok", "Apple MPS")
     else:
-        yield Finding("gpu", "note", "none; the CPU is used")
+        yield Diagnosis("gpu", "note", "none; the CPU is used")
 
 
 def _bf16_units() -> str:
@@ -179,7 +181,7 @@ def doctor(bench: bool, as_json: bool) -> int:
     return int(any(f.status == "problem" for f in findings))
 
 
-def _show(findings: list[Finding], ceilings: dict[str, float]) -> None:
+def _show(findings: list[Diagnosis], ceilings: dict[str, float]) -> None:
     from img2img.cli.render import print_facts
 
     facts = [(f.topic, f.text if f.status == "ok" else f"{f.status}: {f.text}") for f in findings]

@@ -13,7 +13,7 @@ from img2img.cli.render import ProgressStyle
 from img2img.cli.sources import PATH, count, progress_option
 
 if TYPE_CHECKING:
-    from img2img.cli.render import Progress
+    from img2img.cli.render import ProgressBar
     from img2img.data.download import Recipe
 
 
@@ -134,18 +134,18 @@ class _Transfer:
 
     def __init__(self, style: ProgressStyle) -> None:
         self._style = style
-        self._bar: Progress | None = None
+        self._bar: ProgressBar | None = None
         self._first = self._total = 0
 
     def __call__(self, done: int, total: int | None) -> None:
-        from img2img.cli.render import Progress
+        from img2img.cli.render import ProgressBar
 
         if total is None:
             return
         if self._bar is None or total != self._total or done < self._first:
             self.close()
             self._first, self._total = done, total
-            self._bar = Progress((total - done) // 2**20 + 1, "MiB", self._style)
+            self._bar = ProgressBar((total - done) // 2**20 + 1, "MiB", self._style)
             self._bar.__enter__()
         while self._bar.done < (done - self._first) // 2**20:
             self._bar.advance()

@@ -18,10 +18,10 @@ from img2img.cli.render import ProgressStyle, print_table, say, say_error
 from img2img.errors import UsageError, display_path
 
 if TYPE_CHECKING:
-    from img2img.evaluation import Evaluation, Problem, Protocol
+    from img2img.evaluation import Evaluation, EvaluationProtocol, Problem
     from img2img.evaluation.gallery import Worst
     from img2img.evaluation.requirement import Requirement
-    from img2img.evaluation.run import Predict, Work
+    from img2img.evaluation.run import Comparison, Predict
 
 MAX_SHOWN = 20  # of problems and notes; --json has them all
 _PATH = click.Path(path_type=Path)
@@ -200,7 +200,7 @@ def _is_stream(path: Path) -> bool:
     return path.exists() and not path.is_file()
 
 
-def _require_others(outputs: Sequence[Path], work: Work) -> None:
+def _require_others(outputs: Sequence[Path], work: Comparison) -> None:
     """Checks that no picture is in the place of a result.
 
     Raises:
@@ -214,7 +214,7 @@ def _require_others(outputs: Sequence[Path], work: Work) -> None:
             )
 
 
-def _worst(protocol: Protocol, sheet: Path | None) -> Worst | None:
+def _worst(protocol: EvaluationProtocol, sheet: Path | None) -> Worst | None:
     if sheet is None:
         return None
     from img2img.evaluation.gallery import Worst
@@ -228,13 +228,17 @@ def _worst(protocol: Protocol, sheet: Path | None) -> Worst | None:
 
 
 def _measure(
-    evaluation: Evaluation, work: Work, predict: Predict | None, worst: Worst | None, progress: ProgressStyle
+    evaluation: Evaluation,
+    work: Comparison,
+    predict: Predict | None,
+    worst: Worst | None,
+    progress: ProgressStyle,
 ) -> None:
     """Fills `evaluation`."""
-    from img2img.cli.render import Progress, quiet_libraries
+    from img2img.cli.render import ProgressBar, quiet_libraries
     from img2img.evaluation import Problem, measure
 
-    with quiet_libraries(), Progress(len(work.pairs), "images", progress) as bar:
+    with quiet_libraries(), ProgressBar(len(work.pairs), "images", progress) as bar:
         for result in measure(work, evaluation.protocol, predict):
             evaluation.add(result)
             if isinstance(result, Problem):

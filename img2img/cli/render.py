@@ -30,7 +30,7 @@ _ALIASES = {"ext": "extension", "batch": "batch_size"}  # options that are calle
 _flags: dict[str, str] = {}  # of the command that runs, by the parameters
 
 
-class _Patient:
+class _PatientStream:
     """A stream that people read. When they are gone or its disk is full, what is written to it is lost."""
 
     def __init__(self, stream: Any) -> None:
@@ -74,8 +74,8 @@ def _console(stream: object) -> Console:
 
 
 @cache
-def _patient(stream: object) -> _Patient:
-    return _Patient(stream)
+def _patient(stream: object) -> _PatientStream:
+    return _PatientStream(stream)
 
 
 def stderr() -> Console:
@@ -197,7 +197,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Progress:
+class ProgressBar:
     """Shows how far a long job is, with an estimate: a bar on a terminal, else a line now and then.
 
     Args:
@@ -215,7 +215,7 @@ class Progress:
         self._started = self._printed = time.monotonic()
         self._bar: RichProgress | None = None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         if self.style == "rich":
             from rich import progress
 

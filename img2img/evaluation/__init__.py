@@ -1,8 +1,8 @@
 """Numbers for what a model makes, comparable with those in papers: folder or model against folder."""
 
-from img2img.evaluation.protocol import Plain as Plain
-from img2img.evaluation.protocol import Protocol as Protocol
-from img2img.evaluation.protocol import SuperResolution as SuperResolution
+from img2img.evaluation.protocol import EvaluationProtocol as EvaluationProtocol
+from img2img.evaluation.protocol import PlainProtocol as PlainProtocol
+from img2img.evaluation.protocol import SuperResolutionProtocol as SuperResolutionProtocol
 from img2img.evaluation.result import Evaluation as Evaluation
 from img2img.evaluation.result import Problem as Problem
 from img2img.evaluation.result import Score as Score

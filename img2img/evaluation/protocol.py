@@ -24,14 +24,14 @@ from img2img.types import ValueRange
 
 Rounding = Literal["rounded", "float"]
 Grey = Literal["raw", "rgb"]
-Kind = Literal["colour", "grey", "grey in colour"]
+ColourKind = Literal["colour", "grey", "grey in colour"]
 
 LEVELS = ValueRange(0.0, 255.0)
 FULL_RANGE = (0.299, 0.587, 0.114)  # BT.601 from black 0 to white 255, as MATLAB's rgb2gray
 _NAMED = 3  # files in one sentence
 
 
-class Protocol(ABC):
+class EvaluationProtocol(ABC):
     """What every protocol offers."""
 
     @property
@@ -60,13 +60,13 @@ class Protocol(ABC):
         """Returns the part of an opaque target that a prediction has to match."""
         return target
 
-    def describe_grey(self, names: Sequence[str], kind: Kind) -> str | None:
+    def describe_grey(self, names: Sequence[str], kind: ColourKind) -> str | None:
         """Returns how the grey pictures `names` were compared, in a sentence, where that is a choice."""
         return None
 
 
 @dataclass(frozen=True)
-class Plain(Protocol):
+class PlainProtocol(EvaluationProtocol):
     """PSNR, SSIM and L1 of pictures as they are, over all channels: for translations.
 
     Every depth is scaled to one range; grey becomes colour where the other picture has colour.
@@ -74,23 +74,23 @@ class Plain(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """See `Protocol`."""
+        """See `EvaluationProtocol`."""
         return "psnr", "ssim", "l1"
 
     def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
-        """See `Protocol`."""
+        """See `EvaluationProtocol`."""
         _require_size(prediction, truth)
         channels = max(prediction.channels, truth.channels)
         a, b = (to_tensor(_widened(image, channels), LEVELS) for image in (prediction, truth))
         return {name: _number(name, a, b) for name in self.columns}
 
     def describe(self) -> str:
-        """See `Protocol`."""
+        """See `EvaluationProtocol`."""
         return "plain: all channels, no border, every depth scaled to one range; L1 is a part of that range"
 
 
 @dataclass(frozen=True)
-class SuperResolution(Protocol):
+class SuperResolutionProtocol(EvaluationProtocol):
     """PSNR and SSIM as papers on super-resolution print them.
 
     The target is cropped to a multiple of the scale at its right and bottom, the low-resolution picture is
@@ -126,7 +126,7 @@ class SuperResolution(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """See `Protocol`."""
+        """See `EvaluationProtocol`."""
         return ("psnr_y", "ssim_y", *(("psnr_rgb", "ssim_rgb") if self.rgb else ()))
 
     def truth(self, target: Image) -> Image:
@@ -148,7 +148,7 @@ class SuperResolution(Protocol):
         return truth.replace(pixels=resize(truth.pixels, *size))
 
     def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
-        """See `Protocol`."""
+        """See `EvaluationProtocol`."""
         prediction = Image(_eight_bit(prediction.pixels))
         _require_size(prediction, truth)
         grey = kind_of(truth) == "grey"
@@ -165,14 +165,14 @@ class SuperResolution(Protocol):
         }
 
     def describe(self) -> str:
-        """See `Protocol`."""
+        """See `EvaluationProtocol`."""
         y = "in whole levels" if self.y == "rounded" else "unrounded"
         return (
             f"sr x{self.scale}: Y of BT.601 (16 to 235) {y}, 8 bits, without a border of {self.scale} pixels"
         )
 
-    def describe_grey(self, names: Sequence[str], kind: Kind) -> str | None:
-        """See `Protocol`."""
+    def describe_grey(self, names: Sequence[str], kind: ColourKind) -> str | None:
+        """See `EvaluationProtocol`."""
         if kind == "grey in colour":
             stored = f"Grey, but stored in three channels: {listed(names)}"
             return f"{stored}; compared as colour, through Y from 16 to 235."
@@ -186,7 +186,7 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if names[_NAMED:] else "")
 
 
-def kind_of(picture: Image) -> Kind:
+def kind_of(picture: Image) -> ColourKind:
     """Returns whether a picture is grey: stored in one channel, or in three equal ones."""
     if picture.channels == 1:
         return "grey"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from img2img.evaluation.protocol import Kind, Protocol, listed
+from img2img.evaluation.protocol import ColourKind, EvaluationProtocol, listed
 from img2img.image import Image
 
 
@@ -32,7 +32,7 @@ class Score:
     target: Path
     source: Path | None
     values: Mapping[str, float]
-    kind: Kind
+    kind: ColourKind
     warnings: tuple[str, ...] = ()
     pictures: tuple[Image, ...] = field(default=(), repr=False)
     transparent: bool = False
@@ -58,7 +58,7 @@ class Evaluation:
         notes: What a reader of the numbers should know.
     """
 
-    protocol: Protocol
+    protocol: EvaluationProtocol
     scores: list[Score] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Evaluation:
 
     def remarks(self) -> list[str]:
         """Returns the notes, and how grey, transparent and differently encoded pictures were compared."""
-        kinds: tuple[Kind, ...] = ("grey", "grey in colour")
+        kinds: tuple[ColourKind, ...] = ("grey", "grey in colour")
         grey = {kind: [score.name for score in self.scores if score.kind == kind] for kind in kinds}
         said = [self.protocol.describe_grey(names, kind) for kind, names in grey.items() if names]
         clear = [score.name for score in self.scores if score.transparent]

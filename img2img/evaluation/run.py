@@ -10,7 +10,14 @@ from typing import Any
 
 from img2img.errors import ConfigError, ImageError, ProcessingError, UsageError
 from img2img.evaluation.matching import HIGH, LOW, File, find, match
-from img2img.evaluation.protocol import Grey, Plain, Protocol, Rounding, SuperResolution, kind_of
+from img2img.evaluation.protocol import (
+    EvaluationProtocol,
+    Grey,
+    PlainProtocol,
+    Rounding,
+    SuperResolutionProtocol,
+    kind_of,
+)
 from img2img.evaluation.result import Evaluation, Problem, Score
 from img2img.image import Image, read_image
 from img2img.image.alpha import over_white
@@ -30,7 +37,7 @@ _NO_WORDS: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
-class Work:
+class Comparison:
     """What there is to compare, before anything is opened.
 
     Attributes:
@@ -46,30 +53,30 @@ class Work:
 
 def choose_protocol(
     name: str, scale: int | None = None, y: Rounding = "rounded", grey: Grey = "raw", rgb: bool = False
-) -> Protocol:
+) -> EvaluationProtocol:
     """Returns a protocol by its name: "sr", or "plain" alias "translation".
 
     Raises:
         ConfigError: There is none of this name, or sr has no scale.
     """
     if name in ("plain", "translation"):
-        return Plain()
+        return PlainProtocol()
     if name != "sr":
         raise ConfigError(unknown("protocol", name, ("sr", "plain", "translation")))
     if scale is None:
         raise ConfigError("the sr protocol needs the scale, for example 4; other comparisons are plain.")
-    return SuperResolution(scale, y, grey, rgb)
+    return SuperResolutionProtocol(scale, y, grey, rgb)
 
 
 def plan(
-    protocol: Protocol,
+    protocol: EvaluationProtocol,
     target: Place,
     pred: Place | None = None,
     inputs: Place | None = None,
     *,
     follow_symlinks: bool = False,
     hidden: bool = False,
-) -> Work:
+) -> Comparison:
     """Finds out which files belong together; opens none.
 
     Args:
@@ -87,23 +94,23 @@ def plan(
     if pred is not None and inputs is not None:
         raise UsageError("predictions and inputs exclude each other: give one of them.")
     # both resolutions in one folder are usual in benchmarks of super-resolution alone
-    low, high = (LOW, HIGH) if isinstance(protocol, SuperResolution) else (_NO_WORDS, _NO_WORDS)
+    low, high = (LOW, HIGH) if isinstance(protocol, SuperResolutionProtocol) else (_NO_WORDS, _NO_WORDS)
     targets = find(Path(target), "target", high, low, follow_symlinks, hidden)
     notes = list(targets.notes)
     problems = list(targets.problems)
     if pred is None and inputs is None:
-        if not isinstance(protocol, SuperResolution):
+        if not isinstance(protocol, SuperResolutionProtocol):
             raise UsageError("name the folder with the model's inputs; only the sr protocol makes its own.")
-        return Work(tuple((file, None) for file in targets.found), tuple(notes), _problems(problems))
+        return Comparison(tuple((file, None) for file in targets.found), tuple(notes), _problems(problems))
     role = "prediction" if inputs is None else "input"
     place = pred if inputs is None else inputs
     assert place is not None
     wanted, unwanted = (_NO_WORDS, _NO_WORDS) if inputs is None else (low, high)
     others = find(Path(place), role, wanted, unwanted, follow_symlinks, hidden)
     if Path(target).is_file() and Path(place).is_file():
-        return Work(((targets.found[0], others.found[0]),), tuple(notes), _problems(problems))
+        return Comparison(((targets.found[0], others.found[0]),), tuple(notes), _problems(problems))
     matching = match(targets.found, others.found, role)
-    return Work(
+    return Comparison(
         tuple(matching.pairs),
         (*notes, *others.notes, *matching.notes),
         _problems([*problems, *others.problems, *matching.problems]),
@@ -114,7 +121,9 @@ def _problems(found: list[tuple[Path, str]]) -> tuple[Problem, ...]:
     return tuple(Problem(path, reason) for path, reason in found)
 
 
-def measure(work: Work, protocol: Protocol, predict: Predict | None = None) -> Iterator[Score | Problem]:
+def measure(
+    work: Comparison, protocol: EvaluationProtocol, predict: Predict | None = None
+) -> Iterator[Score | Problem]:
     """Yields the numbers of each pair, in order, or what is wrong with it.
 
     Pictures are compared as they look: laid over white where they are transparent, and with the colours of
@@ -135,7 +144,7 @@ def measure(work: Work, protocol: Protocol, predict: Predict | None = None) -> I
                 path = other.path
                 source = read_image(path)
             else:
-                assert isinstance(protocol, SuperResolution)
+                assert isinstance(protocol, SuperResolutionProtocol)
                 source = protocol.low_resolution(truth)
             made = source if predict is None else predict(source)
             flat = over_white(made)
@@ -214,7 +223,7 @@ def evaluate(
     pred: Place | None = None,
     model: Model | None = None,
     inputs: Place | None = None,
-    protocol: str | Protocol = "sr",
+    protocol: str | EvaluationProtocol = "sr",
     scale: int | None = None,
     on_result: Callable[[Score | Problem], None] | None = None,
     **options: Any,
@@ -229,7 +238,7 @@ def evaluate(
         protocol: "sr", "plain" or "translation" (the same as plain), or one that was made.
         scale: For sr; None takes the factor of the model.
         on_result: Called with each result as it comes; only here scores come with their pictures.
-        options: `y`, `grey` and `rgb` of `SuperResolution`; `follow_symlinks` and `hidden` of
+        options: `y`, `grey` and `rgb` of `SuperResolutionProtocol`; `follow_symlinks` and `hidden` of
             `img2img.image.discover`; others are those of `load_model`.
 
     Returns:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Values = NDArray[np.floating[Any]]
+FloatValues = NDArray[np.floating[Any]]
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 
 D50 = np.array([0.9642, 1.0, 0.8249])  # the white of ICC's connection space
@@ -53,10 +53,10 @@ class ColourSpace:
 class Curve(Protocol):
     """How the numbers of one channel stand for light; both from 0 to 1 for black to white."""
 
-    def light(self, numbers: Values) -> Values:
+    def light(self, numbers: FloatValues) -> FloatValues:
         """Returns linear light."""
 
-    def numbers(self, light: Values) -> Values:
+    def numbers(self, light: FloatValues) -> FloatValues:
         """Returns what stands for linear light."""
 
 
@@ -72,13 +72,13 @@ class Power:
     e: float = 0.0
     f: float = 0.0
 
-    def light(self, numbers: Values) -> Values:
+    def light(self, numbers: FloatValues) -> FloatValues:
         """See `Curve`."""
         x = np.abs(numbers)
         curved = np.maximum(self.a * x + self.b, 0) ** self.g + self.e
         return np.copysign(np.where(x >= self.d, curved, self.c * x + self.f), numbers)
 
-    def numbers(self, light: Values) -> Values:
+    def numbers(self, light: FloatValues) -> FloatValues:
         """See `Curve`."""
         y = np.abs(light)
         curved = (np.maximum(y - self.e, 0) ** (1 / self.g) - self.b) / self.a
@@ -94,12 +94,12 @@ class Table:
 
     values: NDArray[np.float64]
 
-    def light(self, numbers: Values) -> Values:
+    def light(self, numbers: FloatValues) -> FloatValues:
         """See `Curve`."""
         steps = np.linspace(0, 1, len(self.values))
         return np.interp(numbers, steps, self.values).astype(numbers.dtype, copy=False)
 
-    def numbers(self, light: Values) -> Values:
+    def numbers(self, light: FloatValues) -> FloatValues:
         """See `Curve`."""
         steps = np.linspace(0, 1, len(self.values))
         return np.interp(light, self.values, steps).astype(light.dtype, copy=False)

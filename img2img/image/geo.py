@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from img2img.image.ifd import DOUBLE, Field, Tree, reordered
+from img2img.image.ifd import DOUBLE, IfdEntry, Tree, reordered
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS = 33550, 33922, 34264, 34735
 TAGS = frozenset((PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, KEYS, 34736, 34737, 42112, 42113))
@@ -18,25 +18,25 @@ _LENGTHS = {PIXEL_SCALE: 3, TIE_POINTS: 6, TRANSFORMATION: 16}
 _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 
 
-def tags(tree: Tree, order: str) -> dict[int, Field]:
+def tags(tree: Tree, order: str) -> dict[int, IfdEntry]:
     """Returns the GeoTIFF tags of a directory in the byte order `order`; what is malformed is left out."""
     found = {}
     for tag in TAGS & set(tree):
         field = tree[tag]
-        if not isinstance(field, Field):
+        if not isinstance(field, IfdEntry):
             continue
         if tag in _LENGTHS and (field.type != DOUBLE or not field.count or field.count % _LENGTHS[tag]):
             continue
-        found[tag] = Field(field.type, field.count, reordered(field, order, "<").raw)
+        found[tag] = IfdEntry(field.type, field.count, reordered(field, order, "<").raw)
     return found
 
 
-def fields(geo: Mapping[int, Field], order: str) -> dict[int, Field]:
+def fields(geo: Mapping[int, IfdEntry], order: str) -> dict[int, IfdEntry]:
     """Returns the tags for a directory in the byte order `order`."""
     return {tag: reordered(field, "<", order) for tag, field in geo.items()}
 
 
-def resized(geo: Mapping[int, Field], across: float, down: float) -> dict[int, Field]:
+def resized(geo: Mapping[int, IfdEntry], across: float, down: float) -> dict[int, IfdEntry]:
     """Returns the tags of a picture that became so many times as wide and as high."""
     result = dict(geo)
     half = 0.5 if _is_point(geo) else 0.0  # from the corner of a pixel, where areas begin, to its middle
@@ -59,7 +59,7 @@ def resized(geo: Mapping[int, Field], across: float, down: float) -> dict[int, F
     return result
 
 
-def _is_point(geo: Mapping[int, Field]) -> bool:
+def _is_point(geo: Mapping[int, IfdEntry]) -> bool:
     """Returns whether coordinates are those of the middles of pixels."""
     keys = geo.get(KEYS)
     if keys is None or keys.type != 3:
@@ -69,9 +69,9 @@ def _is_point(geo: Mapping[int, Field]) -> bool:
     return any(line[0] == _RASTER_TYPE and line[3] == _PIXEL_IS_POINT for line in lines)
 
 
-def _doubles(field: Field) -> list[float]:
+def _doubles(field: IfdEntry) -> list[float]:
     return list(struct.unpack(f"<{field.count}d", field.raw))
 
 
-def _field(values: list[float]) -> Field:
-    return Field(DOUBLE, len(values), struct.pack(f"<{len(values)}d", *values))
+def _field(values: list[float]) -> IfdEntry:
+    return IfdEntry(DOUBLE, len(values), struct.pack(f"<{len(values)}d", *values))

@@ -58,7 +58,7 @@ class BrokenDirectoryError(ValueError):
 
 
 @dataclass(frozen=True)
-class Field:
+class IfdEntry:
     """The value of one tag.
 
     Attributes:
@@ -89,7 +89,7 @@ class Directory:
         broken: Tags whose values lie outside of the file, or are of an unknown type; they have no field.
     """
 
-    fields: dict[int, Field]
+    fields: dict[int, IfdEntry]
     order: str
     start: int = 0
     next_at: int = 0
@@ -147,7 +147,7 @@ class Reader:
         """
         begin, next_at = self._lines(start)
         entry_size, inline, at_code = (20, 8, "Q") if self.is_big else (12, 4, "I")
-        fields: dict[int, Field] = {}
+        fields: dict[int, IfdEntry] = {}
         broken: set[int] = set()
         self._budget -= next_at - begin
         if self._budget < 0:
@@ -162,7 +162,7 @@ class Reader:
                 broken.add(tag)
                 continue
             self._budget -= size
-            fields.setdefault(tag, Field(kind, n, bytes(self.data[at : at + size]), entry, at))
+            fields.setdefault(tag, IfdEntry(kind, n, bytes(self.data[at : at + size]), entry, at))
         following = self.next_after(start)
         return Directory(fields, self.order, start, next_at, following, frozenset(broken))
 
@@ -209,24 +209,24 @@ class Reader:
         return tree
 
 
-Tree = dict[int, "Field | Tree"]
+Tree = dict[int, "IfdEntry | Tree"]
 """Fields and further directories by tag."""
 
 
-def numbers(order: str, kind: int, *values: int) -> Field:
+def numbers(order: str, kind: int, *values: int) -> IfdEntry:
     """Returns a field of whole numbers."""
-    return Field(kind, len(values), struct.pack(f"{order}{len(values)}{_CODES[kind]}", *values))
+    return IfdEntry(kind, len(values), struct.pack(f"{order}{len(values)}{_CODES[kind]}", *values))
 
 
-def reordered(field: Field, before: str, after: str) -> Field:
+def reordered(field: IfdEntry, before: str, after: str) -> IfdEntry:
     """Returns a field whose bytes are in the order `after` instead of `before`."""
     width = _SIZES[field.type] // (2 if field.type in (5, 10) else 1)
     if before == after or width == 1:
         return field
-    return Field(field.type, field.count, np.frombuffer(field.raw, f"u{width}").byteswap().tobytes())
+    return IfdEntry(field.type, field.count, np.frombuffer(field.raw, f"u{width}").byteswap().tobytes())
 
 
-def build(tree: Mapping[int, Field | Tree], order: str, at: int) -> bytes:
+def build(tree: Mapping[int, IfdEntry | Tree], order: str, at: int) -> bytes:
     """Returns the bytes of a directory, all its values and the directories below it.
 
     Args:
@@ -240,7 +240,7 @@ def build(tree: Mapping[int, Field | Tree], order: str, at: int) -> bytes:
     values = bytearray()
     for tag, item in entries:
         if isinstance(item, dict):
-            item = Field(LONG, 1, struct.pack(order + "I", values_at + len(values)))
+            item = IfdEntry(LONG, 1, struct.pack(order + "I", values_at + len(values)))
             below = build(tree[tag], order, values_at + len(values))  # type: ignore[arg-type]
             lines.append(struct.pack(order + "HHI", tag, item.type, 1) + item.raw)
             values += below + b"\0" * (len(below) % 2)

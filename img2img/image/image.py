@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from img2img.image import geo as _geo
 from img2img.image.colour import ColourSpace
-from img2img.image.ifd import Field
+from img2img.image.ifd import IfdEntry
 
 Pixels = NDArray[Any]
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
@@ -35,7 +35,7 @@ class Metadata:
     iptc: bytes | None = None
     resolution: tuple[float, float] | None = None
     text: tuple[tuple[str, str], ...] = ()
-    geo: Mapping[int, Field] = field(default_factory=dict)
+    geo: Mapping[int, IfdEntry] = field(default_factory=dict)
 
     def replace(self, **changes: Any) -> Metadata:
         """Returns a copy with some attributes exchanged."""

@@ -157,7 +157,7 @@ def fitted(packet: bytes, most: int) -> tuple[bytes, bytes, str]:
     return _HEAD % identifier.encode(), extension, identifier
 
 
-def _is_of_other_pictures(item: _Item) -> bool:
+def _is_of_other_pictures(item: _Property) -> bool:
     space, name = item.name
     return (
         space in _OTHER_PICTURES
@@ -182,7 +182,7 @@ def _utf8(packet: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class _Item:
+class _Property:
     """An attribute or element that may have to change.
 
     Attributes:
@@ -230,7 +230,7 @@ class _Walk:
 
     def __init__(self, packet: bytes) -> None:
         self.data = _utf8(packet)
-        self.items: list[_Item] = []
+        self.items: list[_Property] = []
         self.last: int | None = None  # where the end tag of the first rdf:RDF starts
         # of each description: its start, where its name stops, its stop, the prefixes that it declares
         self._nodes: list[tuple[int, int, int, frozenset[str]]] = []
@@ -247,7 +247,7 @@ class _Walk:
         except expat.ExpatError as error:
             raise BrokenPacketError(f"it is no XML: {expat.errors.messages[error.code]}") from error
 
-    def value(self, item: _Item) -> bytes:
+    def value(self, item: _Property) -> bytes:
         """Returns what `item` says."""
         return self.data[slice(*item.value)].strip()
 
@@ -303,7 +303,9 @@ class _Walk:
             attribute = self._resolved(key)
             if _is_interesting(attribute):
                 value = match.start(2) + 1, match.end(2) - 1
-                self.items.append(_Item(attribute, b"", kind == "node", match.start(), match.end(), value))
+                self.items.append(
+                    _Property(attribute, b"", kind == "node", match.start(), match.end(), value)
+                )
         end = _END.match(self.data, at)
         assert end is not None
         if kind == "node":
@@ -329,7 +331,7 @@ class _Walk:
         if _is_interesting(element.name):
             top = element.kind == "property"
             written, value = element.raw.encode(), (element.inside, at)
-            self.items.append(_Item(element.name, written, top, element.start, stop, value))
+            self.items.append(_Property(element.name, written, top, element.start, stop, value))
         if element.before:
             self._declare(element.before)
 

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.inference import openvino
-from img2img.inference.cache import Cache, key
+from img2img.inference.cache import ModelCache, key
 from img2img.inference.conditions import typical
 from img2img.inference.precision import DTYPES, in_precision
 from img2img.models import Generator
 from img2img.models.base import get_norm_stats
 from img2img.registry import unknown
 
-Choice = Literal["auto", "eager", "compile", "openvino"]
+BackendChoice = Literal["auto", "eager", "compile", "openvino"]
 
 WORTH_CONVERTING = 100_000  # parameters; a smaller network takes no time anyway
 GAIN = 1.05  # how much faster OpenVINO must be to be taken
@@ -129,10 +129,10 @@ class OpenVino:
 
     name, note = "openvino", ""
 
-    def __init__(self, generator: Generator, precision: str, cache: Cache | None = None) -> None:
+    def __init__(self, generator: Generator, precision: str, cache: ModelCache | None = None) -> None:
         started = time.perf_counter()
         self.precision, self._generator = precision, generator
-        self._network = openvino.open_network(generator, precision, cache or Cache())
+        self._network = openvino.open_network(generator, precision, cache or ModelCache())
         self._eager: Eager | None = None
         self.seconds = time.perf_counter() - started
 
@@ -149,7 +149,7 @@ def choose_backend(
     precision: str,
     backend: str = "auto",
     batch_pixels: int = 0,
-    cache: Cache | None = None,
+    cache: ModelCache | None = None,
 ) -> Backend:
     """Returns what computes `generator`.
 
@@ -167,8 +167,8 @@ def choose_backend(
     Raises:
         ConfigError: There is no such backend, or OpenVINO was asked for and cannot be used.
     """
-    if backend not in get_args(Choice):
-        raise ConfigError(unknown("backend", backend, get_args(Choice)))
+    if backend not in get_args(BackendChoice):
+        raise ConfigError(unknown("backend", backend, get_args(BackendChoice)))
     if backend == "compile":
         return _compiled(generator, precision)
     if backend == "openvino" and generator.conditions:
@@ -185,7 +185,7 @@ def choose_backend(
     eager = Eager(generator, precision)
     parameters = sum(weight.numel() for weight in generator.parameters())
     if backend == "auto" and parameters >= WORTH_CONVERTING and not openvino.obstacle(generator, precision):
-        return _faster(eager, generator, batch_pixels, cache or Cache())
+        return _faster(eager, generator, batch_pixels, cache or ModelCache())
     return eager
 
 
@@ -252,7 +252,7 @@ def _compiled(generator: Generator, precision: str) -> Backend:
         return Eager(generator, precision, note)
 
 
-def _faster(eager: Eager, generator: Generator, batch_pixels: int, cache: Cache) -> Backend:
+def _faster(eager: Eager, generator: Generator, batch_pixels: int, cache: ModelCache) -> Backend:
     """Returns OpenVINO or `eager`, as a comparison on this machine found or finds now."""
     tile = typical_input(generator)
     count = max(1, min(4, batch_pixels // (tile.shape[2] * tile.shape[3])))

@@ -20,7 +20,7 @@ from img2img.weights.finder import user_cache
 MOST_BYTES = 4 * 2**30  # a converted U-Net takes 0.2 GiB
 
 
-class Cache:
+class ModelCache:
     """Files that may vanish or be damaged at any time: what is read is what was stored, or nothing.
 
     Args:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from img2img.checkpoint import fingerprint
-from img2img.inference.cache import Cache, key
+from img2img.inference.cache import ModelCache, key
 from img2img.models import Generator
 from img2img.models.base import get_norm_stats
 from img2img.models.dropout import Dropout
@@ -33,7 +33,7 @@ class ConversionError(Exception):
     """The network cannot be converted, or computes something else afterwards; the text is a sentence."""
 
 
-class Network:
+class OpenVinoNetwork:
     """A converted network; one call at a time runs, others wait.
 
     Args:
@@ -81,7 +81,7 @@ def obstacle(generator: Generator, precision: str) -> str | None:
     return None
 
 
-def open_network(generator: Generator, precision: str, cache: Cache) -> Network:
+def open_network(generator: Generator, precision: str, cache: ModelCache) -> OpenVinoNetwork:
     """Returns `generator` for OpenVINO, from the cache if it was converted before.
 
     Args:
@@ -104,14 +104,14 @@ def open_network(generator: Generator, precision: str, cache: Cache) -> Network:
     core = ov.Core()
     if (stored := cache.load(f"{name}.openvino")) is not None:
         try:
-            return Network(core.import_model(stored, "CPU", _settings(ov, precision)))
+            return OpenVinoNetwork(core.import_model(stored, "CPU", _settings(ov, precision)))
         except RuntimeError:
             pass  # of another build after all: convert again
     try:
         compiled = core.compile_model(_convert(ov, generator), "CPU", _settings(ov, precision))
     except RuntimeError as error:
         raise ConversionError(f"the conversion failed ({_first_line(error)}).") from error
-    network = Network(compiled)
+    network = OpenVinoNetwork(compiled)
     _check(network, generator, precision)
     cache.store(f"{name}.openvino", compiled.export_model().getvalue())
     return network
@@ -151,7 +151,7 @@ def _convert(ov: Any, generator: Generator) -> Any:
         return ov.convert_model(torch.jit.freeze(traced), input=[shape])
 
 
-def _check(network: Network, generator: Generator, precision: str) -> None:
+def _check(network: OpenVinoNetwork, generator: Generator, precision: str) -> None:
     """Compares both on another batch size and shape than the traced one."""
     x = _example(generator, 1, 1)
     with torch.inference_mode():

@@ -19,7 +19,7 @@ from img2img.inference.conditions import Planes, stacked
 from img2img.inference.memory import budget, free_memory
 from img2img.inference.precision import DTYPES, choose_precision
 from img2img.inference.schemes import Scheme, choose_scheme, in_strips, no_tiles
-from img2img.inference.tiling import Blender, Layout, layout
+from img2img.inference.tiling import Blender, TileGrid, layout
 from img2img.models import Generator
 
 CACHED_BYTES = 40 * 2**20  # activations beyond this slow a CPU down (measured with RRDBNet and compact)
@@ -212,7 +212,7 @@ class Runner:
 
     def _layout(
         self, height: int, width: int, pixels: int, dtype: np.dtype[Any], checked: bool = True
-    ) -> Layout:
+    ) -> TileGrid:
         """Returns the tiles; `checked`: raises ProcessingError if a picture that must stay whole cannot."""
         generator = self.generator
         height, width = padded(self.generator, height, width)
@@ -233,7 +233,7 @@ class Runner:
         pictures: Sequence[Pixels],
         planes: Sequence[Planes],
         to_grey: Sequence[bool],
-        grid: Layout,
+        grid: TileGrid,
         count: int,
         notes: list[str],
     ) -> list[Pixels]:

@@ -29,7 +29,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TileGrid:
     """A grid of windows of one size that covers a picture.
 
     Attributes:
@@ -99,7 +99,7 @@ def layout(
     unit: int = 1,
     tile: int | None = None,
     cached: int | None = None,
-) -> Layout:
+) -> TileGrid:
     """Chooses the cheapest grid of windows of at most `pixels` pixels.
 
     Windows that keep the whole receptive radius as margin are exact. Where they would cost more than 1.3
@@ -115,9 +115,9 @@ def layout(
         cached: From how many pixels on a window is slow because it no longer fits into a cache.
     """
     if radius is None:
-        return Layout((Span(0, 0, height),), (Span(0, 0, width),), height, width, 0)
+        return TileGrid((Span(0, 0, height),), (Span(0, 0, width),), height, width, 0)
 
-    def choose(margin: int, ramp: int) -> Layout:
+    def choose(margin: int, ramp: int) -> TileGrid:
         overlap = 2 * margin + ramp
         sides = [tile + overlap] if tile else [overlap + side for side in SIDES]
         down = {window: rows for rows, window in (spans(height, side, margin, ramp, unit) for side in sides)}
@@ -125,7 +125,7 @@ def layout(
             window: spans_ for spans_, window in (spans(width, side, margin, ramp, unit) for side in sides)
         }
         grids = [
-            Layout(down[window_height], across[window_width], window_height, window_width, ramp)
+            TileGrid(down[window_height], across[window_width], window_height, window_width, ramp)
             for window_height, window_width in product(down, across)
         ]
         fitting = [grid for grid in grids if grid.height * grid.width <= pixels]
@@ -133,7 +133,7 @@ def layout(
             return min(grids, key=lambda grid: grid.height * grid.width)
         return min(fitting, key=price)
 
-    def price(grid: Layout) -> float:
+    def price(grid: TileGrid) -> float:
         area = grid.height * grid.width
         return grid.cost * slowdown(area, cached)
 
@@ -164,7 +164,7 @@ class Blender:
         scale: Output pixels per input pixel.
     """
 
-    def __init__(self, grid: Layout, scale: int) -> None:
+    def __init__(self, grid: TileGrid, scale: int) -> None:
         self.grid, self.scale = grid, scale
         self._beside: Tensor | None = None
         self._below: dict[int, Tensor] = {}  # by column

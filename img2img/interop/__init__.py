@@ -4,7 +4,7 @@ from img2img.interop import compact as compact
 from img2img.interop import esrgan as esrgan
 from img2img.interop import srgan as srgan
 from img2img.interop import translation as translation
-from img2img.interop.layouts import Layout as Layout
+from img2img.interop.layouts import CheckpointLayout as CheckpointLayout
 from img2img.interop.layouts import Recognised as Recognised
 from img2img.interop.layouts import layouts as layouts
 from img2img.interop.reader import open_checkpoint as open_checkpoint

@@ -30,7 +30,7 @@ class Recognised:
     info: ModelInfo = field(default_factory=ModelInfo)
 
 
-Layout = Callable[[Mapping[str, Tensor]], Recognised | None]
+CheckpointLayout = Callable[[Mapping[str, Tensor]], Recognised | None]
 """Returns None for what it does not know; raises ModelError (a sentence) for what it knows and cannot use."""
 
-layouts: Registry[Layout] = Registry("layout")
+layouts: Registry[CheckpointLayout] = Registry("layout")

@@ -232,7 +232,7 @@ def _fill(blocks: Iterable[bytes], storage: Tensor) -> None:
         raise ModelError("is truncated: the bytes of its tensors end too early; copy it again.")
 
 
-class _Kind(NamedTuple):
+class _StorageKind(NamedTuple):
     """What a storage holds."""
 
     dtype: torch.dtype
@@ -289,7 +289,7 @@ class _Storages:
                 return name[1]  # a class with its source code, as the first versions wrote it
             raise ValueError("it names something else than a storage")
         kind, key, numel = name[1], str(name[2]), name[4]
-        if not isinstance(kind, _Kind) or type(numel) is not int or numel < 0:
+        if not isinstance(kind, _StorageKind) or type(numel) is not int or numel < 0:
             raise ValueError("it names a storage of an unknown kind")
         size = numel * kind.dtype.itemsize
         if key not in self._bytes:
@@ -486,7 +486,7 @@ class _Machine:
     def _stand_in(self, name: str, module: str, attribute: str) -> Any:
         if module in ("torch", "torch.cuda", "torch.storage") and attribute.endswith("Storage"):
             kind = _KINDS.get(attribute.removesuffix("Storage"))
-            return Foreign(name) if kind is None else _Kind(kind)
+            return Foreign(name) if kind is None else _StorageKind(kind)
         if module == "torch" and attribute in _DTYPES:
             return _DTYPES[attribute]
         if name in _TENSORS or name in _MAPPINGS or name == _SUBCLASS:

@@ -16,7 +16,7 @@ from img2img.models.base import generators
 from img2img.models.norm import NormKind, make_norm
 from img2img.models.resnet import Resnet
 from img2img.models.stage import Upsampling, stage
-from img2img.models.strips import Step
+from img2img.models.strips import StripStep
 
 
 class BlurDown(nn.Module):
@@ -38,9 +38,9 @@ class BlurDown(nn.Module):
         """(N, C, H, W) to (N, C, ceil(H/2), ceil(W/2))."""
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), self.filt, stride=2, groups=x.shape[1])
 
-    def as_step(self) -> Step:
+    def as_step(self) -> StripStep:
         """What strips have to know of it."""
-        return Step(self, halo=2, down=2)
+        return StripStep(self, halo=2, down=2)
 
 
 class BlurUp(nn.Module):
@@ -54,9 +54,9 @@ class BlurUp(nn.Module):
         """(N, C, H, W) to (N, C, 2H, 2W)."""
         return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
-    def as_step(self) -> Step:
+    def as_step(self) -> StripStep:
         """What strips have to know of it."""
-        return Step(self, halo=1, up=2)
+        return StripStep(self, halo=1, up=2)
 
 
 @generators.register("cut_resnet")

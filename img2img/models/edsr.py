@@ -17,7 +17,7 @@ from img2img.models.skip import require_addable, shuffled
 from img2img.models.symmetric import SymmetricConv2d, is_symmetric
 
 
-class _Block(nn.Module):
+class _EDSRBlock(nn.Module):
     """Two 3x3 convolutions with a ReLU between them, added to their input."""
 
     def __init__(self, conv1: nn.Conv2d, conv2: nn.Conv2d) -> None:
@@ -85,7 +85,7 @@ class EDSR(Generator):
 
         self.first = conv(in_channels, features, source="plain")
         self.blocks = nn.Sequential(
-            *(_Block(conv(features, features), conv(features, features)) for _ in range(blocks))
+            *(_EDSRBlock(conv(features, features), conv(features, features)) for _ in range(blocks))
         )
         self.after = conv(features, features)
         self.last = conv(features, phases, result="phases", scale=scale)

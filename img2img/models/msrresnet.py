@@ -17,7 +17,7 @@ from img2img.models.skip import addable, require_addable
 from img2img.models.srresnet import STEPS
 
 
-class ResidualBlock(nn.Module):
+class MSRBlock(nn.Module):
     """Two 3x3 convolutions, added to their input; their weights start at a tenth of the usual size."""
 
     def __init__(self, features: int) -> None:
@@ -76,7 +76,7 @@ class MSRResNet(Generator):
         self.live_features = max(wide, last) + in_channels
 
         self.first = nn.Conv2d(in_channels, features, 3, padding=1)
-        self.blocks = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(MSRBlock(features) for _ in range(blocks)))
         self.up = nn.ModuleList(
             nn.Conv2d(features, features * step**2, 3, padding=1) for step in STEPS[scale]
         )

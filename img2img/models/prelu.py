@@ -25,11 +25,11 @@ class PReLU(nn.PReLU):
         slow = x.requires_grad and x.dtype == torch.bfloat16 and x.device.type == "cpu"
         if not slow or torch.compiler.is_compiling():
             return super().forward(x)
-        y: Tensor = _PReLU.apply(x, self.weight)
+        y: Tensor = _PReLUFunction.apply(x, self.weight)
         return y
 
 
-class _PReLU(torch.autograd.Function):
+class _PReLUFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
         ctx.save_for_backward(x, slope)

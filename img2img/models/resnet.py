@@ -19,8 +19,8 @@ from img2img.models.norm import NormKind, make_norm
 from img2img.models.stage import Upsampling, reflect_conv, stage, upsampling
 from img2img.models.strips import (
     Kept,
-    Step,
     StripCost,
+    StripStep,
     advance,
     heights,
     measure,
@@ -59,10 +59,10 @@ class ResidualBlock(nn.Module):
         output: Tensor = x + self.norm2(self.conv2(y))
         return output
 
-    def as_step(self) -> Step:
+    def as_step(self) -> StripStep:
         """What strips have to know of it."""
         inside = steps(self.conv1, self.norm1, self.activation, self.dropout, self.conv2, self.norm2)
-        return Step(self, halo=sum(part.halo for part in inside), inside=tuple(inside))
+        return StripStep(self, halo=sum(part.halo for part in inside), inside=tuple(inside))
 
 
 @generators.register("resnet")
@@ -173,7 +173,7 @@ class Resnet(Generator):
         measure(tail, features, low)
         yield from strips(tail, features, low)
 
-    def _steps(self) -> tuple[list[Step], list[Step], list[Step]]:
+    def _steps(self) -> tuple[list[StripStep], list[StripStep], list[StripStep]]:
         """Returns what stands before, at and behind the low resolution."""
         blocks = [step(block) for block in self.blocks]
         return steps(self.head), blocks, [*steps(self.tail), together(self.last)]
@@ -204,7 +204,7 @@ class Resnet(Generator):
         return 3 + (cell - 1) + 2 * cell * blocks + (cell + 2 if upsample == "deconv" else 2 * cell)
 
 
-def _low_map(chain: list[Step], x: Tensor, rows: int, low: int) -> Tensor:
+def _low_map(chain: list[StripStep], x: Tensor, rows: int, low: int) -> Tensor:
     """Returns `chain(x)`; a norm that already stands at low resolution takes its statistics from the map."""
     last_change = max(i for i, part in enumerate(chain) if part.down > 1)
     cut = next((i for i, part in enumerate(chain) if part.norm and i > last_change), len(chain))
@@ -214,7 +214,7 @@ def _low_map(chain: list[Step], x: Tensor, rows: int, low: int) -> Tensor:
     return features
 
 
-def _add_branch(features: Tensor, block: Step, rows: int, spare: Tensor | None) -> Tensor:
+def _add_branch(features: Tensor, block: StripStep, rows: int, spare: Tensor | None) -> Tensor:
     """Adds a residual block's branch to the map `features` through a second map, which it returns."""
     first, *middle, norm = block.inside
     branch = store(strips([first], features, rows), features.shape[2], spare)

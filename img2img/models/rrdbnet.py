@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
-from img2img.models.strips import Kept, Step, StripCost, overwrite, step, store, strips
+from img2img.models.strips import Kept, StripCost, StripStep, overwrite, step, store, strips
 
 HALO = 2  # rows of the trunk's features beyond a strip that the tail sees of them
 BLOCK_HALO = 15  # three times five convolutions
@@ -74,7 +74,7 @@ class DenseBlock(nn.Module):
         return torch.add(x, self.conv5(seen), alpha=0.2)
 
 
-class ResidualBlock(nn.Module):
+class RRDB(nn.Module):
     """Three dense blocks with a residual around them (an RRDB)."""
 
     def __init__(self, features: int, growth: int, plus: bool) -> None:
@@ -138,7 +138,7 @@ class RRDBNet(Generator):
         self.receptive_field = unshuffle * (15 * blocks + 4)
 
         self.conv_first = _conv(in_channels * unshuffle**2, features)
-        self.body = nn.Sequential(*(ResidualBlock(features, growth, plus) for _ in range(blocks)))
+        self.body = nn.Sequential(*(RRDB(features, growth, plus) for _ in range(blocks)))
         self.conv_body = _conv(features, features)
         for number in range(1, self.upsamplings + 1):
             self.add_module(f"conv_up{number}", _conv(features, features))
@@ -207,17 +207,17 @@ class RRDBNet(Generator):
         if kept == "trunk":
             features = self.trunk(x)
         else:
-            unfold = Step(lambda image: F.pixel_unshuffle(image, folding), down=folding)
+            unfold = StripStep(lambda image: F.pixel_unshuffle(image, folding), down=folding)
             first = [unfold, step(self.conv_first)]
             features = store(strips(first, x, low * folding), x.shape[2] // folding)
             for block in self.body:
-                overwrite(features, strips([Step(block, BLOCK_HALO)], features, low), BLOCK_HALO)
+                overwrite(features, strips([StripStep(block, BLOCK_HALO)], features, low), BLOCK_HALO)
             residual = strips([step(self.conv_body)], features, low)
             skipped = strips(first, x, low * folding)
             sums = ((row, skip + part) for (row, part), (_, skip) in zip(residual, skipped, strict=True))
             overwrite(features, sums, 1)
         thin = max(1, min(low, 4 * low // factor**2))  # about as large as a strip of the trunk
-        yield from strips([Step(self.tail, HALO, up=factor)], features, thin)
+        yield from strips([StripStep(self.tail, HALO, up=factor)], features, thin)
 
     def trunk(self, x: Tensor) -> Tensor:
         """Returns the features (N, features, H/unshuffle, W/unshuffle) that the tail enlarges."""

@@ -18,14 +18,14 @@ from img2img.models.stage import stage
 from img2img.registry import unknown
 from img2img.types import SYMMETRIC, UNIT
 
-Output = Literal["linear", "tanh"]
+OutputActivation = Literal["linear", "tanh"]
 TrunkEnd = Literal["norm", "prelu"]
 
 STEPS: dict[int, tuple[int, ...]] = {1: (), 2: (2,), 3: (3,), 4: (2, 2), 8: (2, 2, 2)}
 """The enlargements that make up each scale."""
 
 
-class ResidualBlock(nn.Module):
+class SRBlock(nn.Module):
     """Two 3x3 convolutions with batch norm, added to their input.
 
     Args:
@@ -79,15 +79,15 @@ class SRResNet(Generator):
         features: int = 64,
         blocks: int = 16,
         trunk_end: TrunkEnd = "norm",
-        output: Output = "linear",
+        output: OutputActivation = "linear",
     ) -> None:
         super().__init__()
         if scale not in STEPS:
             raise ConfigError(f"SRResNet enlarges by {', '.join(map(str, STEPS))}; the scale is {scale}.")
         if trunk_end not in get_args(TrunkEnd):
             raise ConfigError(unknown("trunk end", trunk_end, get_args(TrunkEnd)))
-        if output not in get_args(Output):
-            raise ConfigError(unknown("output", output, get_args(Output)))
+        if output not in get_args(OutputActivation):
+            raise ConfigError(unknown("output", output, get_args(OutputActivation)))
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
         self.input_range, self.output_range = UNIT, SYMMETRIC if output == "tanh" else UNIT
         # 9x9, two 3x3 a block, 3x3, and never more than three pixels for the upsampling and the last 9x9
@@ -97,7 +97,7 @@ class SRResNet(Generator):
         self.live_features = wide + in_channels
 
         self.first = stage(conv=nn.Conv2d(in_channels, features, 9, padding=4), activation=PReLU())
-        self.blocks = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
+        self.blocks = nn.Sequential(*(SRBlock(features) for _ in range(blocks)))
         if trunk_end == "norm":
             self.trunk_end = stage(
                 conv=nn.Conv2d(features, features, 3, padding=1, bias=False), norm=BatchNorm(features)

@@ -42,7 +42,7 @@ class StripCost:
 
 
 @dataclass(frozen=True)
-class Step:
+class StripStep:
     """A layer, or several, that see only few rows beyond their own.
 
     Attributes:
@@ -58,7 +58,7 @@ class Step:
     up: int = 1
     down: int = 1
     norm: InstanceNorm | BatchNorm | None = None
-    inside: tuple[Step, ...] = ()
+    inside: tuple[StripStep, ...] = ()
 
     def reads(self, start: int, stop: int, height: int) -> tuple[int, int]:
         """Returns which rows of an input with `height` rows make the output rows from `start` to `stop`."""
@@ -69,10 +69,10 @@ class Step:
 
 @runtime_checkable
 class _KnowsItsStep(Protocol):
-    def as_step(self) -> Step: ...
+    def as_step(self) -> StripStep: ...
 
 
-def step(layer: nn.Module) -> Step:
+def step(layer: nn.Module) -> StripStep:
     """Returns `layer` with what has to be known of it.
 
     Raises:
@@ -81,33 +81,33 @@ def step(layer: nn.Module) -> Step:
     if isinstance(layer, _KnowsItsStep):
         return layer.as_step()
     if isinstance(layer, nn.ConvTranspose2d):
-        return Step(layer, halo=layer.kernel_size[0] // 2, up=layer.stride[0])
+        return StripStep(layer, halo=layer.kernel_size[0] // 2, up=layer.stride[0])
     if isinstance(layer, nn.Conv2d):
         stride = layer.stride[0]
-        return Step(layer, halo=-(-(layer.kernel_size[0] // 2) // stride) * stride, down=stride)
+        return StripStep(layer, halo=-(-(layer.kernel_size[0] // 2) // stride) * stride, down=stride)
     if isinstance(layer, nn.Upsample) and layer.mode == "nearest":
-        return Step(layer, up=int(layer.scale_factor))  # type: ignore[arg-type]
+        return StripStep(layer, up=int(layer.scale_factor))  # type: ignore[arg-type]
     if isinstance(layer, InstanceNorm) or (isinstance(layer, BatchNorm) and layer.stats == "image"):
-        return Step(layer, norm=layer)
+        return StripStep(layer, norm=layer)
     if isinstance(layer, POINTWISE):
-        return Step(layer)
+        return StripStep(layer)
     raise TypeError(f"{type(layer).__name__} has no known geometry; give it a method as_step")
 
 
-def steps(*layers: nn.Module) -> list[Step]:
+def steps(*layers: nn.Module) -> list[StripStep]:
     """Returns the layers in a row, those of every `Sequential` among them one by one."""
-    found: list[Step] = []
+    found: list[StripStep] = []
     for layer in layers:
         found += steps(*layer) if isinstance(layer, nn.Sequential) else [step(layer)]
     return found
 
 
-def together(layer: nn.Sequential) -> Step:
+def together(layer: nn.Sequential) -> StripStep:
     """Returns a row of layers at one resolution as one step, for those that a hook holds together."""
-    return Step(layer, halo=reach(steps(layer)))
+    return StripStep(layer, halo=reach(steps(layer)))
 
 
-def reach(chain: Sequence[Step]) -> int:
+def reach(chain: Sequence[StripStep]) -> int:
     """Returns how many rows of the input beyond its own a strip of the output needs, at most."""
     rows = 0
     for part in reversed(chain):
@@ -115,7 +115,7 @@ def reach(chain: Sequence[Step]) -> int:
     return rows
 
 
-def heights(chain: Sequence[Step], height: int) -> list[int]:
+def heights(chain: Sequence[StripStep], height: int) -> list[int]:
     """Returns the rows before the first step, after it, and so on."""
     found = [height]
     for part in chain:
@@ -123,7 +123,7 @@ def heights(chain: Sequence[Step], height: int) -> list[int]:
     return found
 
 
-def strips(chain: Sequence[Step], source: Tensor, rows: int) -> Iterator[tuple[int, Tensor]]:
+def strips(chain: Sequence[StripStep], source: Tensor, rows: int) -> Iterator[tuple[int, Tensor]]:
     """Runs `chain` over `source` from top to bottom.
 
     Args:
@@ -214,20 +214,20 @@ def statistics(found: Iterator[tuple[int, Tensor]]) -> Statistics:
     return Statistics(mean.to(device, dtype), (deviations / count).to(device, dtype))
 
 
-def measure(chain: Sequence[Step], source: Tensor, rows: int) -> None:
+def measure(chain: Sequence[StripStep], source: Tensor, rows: int) -> None:
     """Gives each norm in `chain` the statistics of its input, one pass over `source` after the other."""
     for norm, before in _norms(chain):
         norm.statistics = statistics(strips(before, source, rows))
 
 
-def advance(features: Tensor, chain: Sequence[Step], rows: int) -> None:
+def advance(features: Tensor, chain: Sequence[StripStep], rows: int) -> None:
     """Replaces the map by `chain(features)`, norms included."""
     if chain:
         measure(chain, features, rows)
         overwrite(features, strips(chain, features, rows), reach(chain))
 
 
-def _norms(chain: Sequence[Step]) -> Iterator[tuple[InstanceNorm | BatchNorm, list[Step]]]:
+def _norms(chain: Sequence[StripStep]) -> Iterator[tuple[InstanceNorm | BatchNorm, list[StripStep]]]:
     """Yields the norms in the order of computation, each with the steps in front of it."""
     for i, part in enumerate(chain):
         if part.norm is not None:

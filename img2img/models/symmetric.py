@@ -20,7 +20,7 @@ from img2img.errors import ConfigError
 
 POSITIONS = 8  # of a square
 Channels = Literal["plain", "oriented", "phases"]
-_Places: TypeAlias = NDArray[np.signedinteger[Any]]
+_Indices: TypeAlias = NDArray[np.signedinteger[Any]]
 
 
 class SymmetricConv2d(nn.Conv2d):
@@ -146,7 +146,7 @@ def _size(kind: Channels, scale: int) -> int:
     return {"plain": 1, "oriented": POSITIONS, "phases": scale**2}[kind]
 
 
-def _moves(kind: Channels, scale: int) -> _Places:
+def _moves(kind: Channels, scale: int) -> _Indices:
     """Returns (8, size): where each of such channels goes when the picture takes a position."""
     if kind == "plain":
         return np.zeros((POSITIONS, 1), np.int64)
@@ -158,7 +158,7 @@ def _moves(kind: Channels, scale: int) -> _Places:
 
 
 @cache
-def _after() -> _Places:
+def _after() -> _Indices:
     """Returns (8, 8): at [g, h] the position that h and then g result in."""
     corners = np.arange(4).reshape(2, 2)
     known = [_turned(corners, position).tolist() for position in range(POSITIONS)]
@@ -167,14 +167,14 @@ def _after() -> _Places:
     )
 
 
-def _turned(x: _Places, position: int) -> _Places:
+def _turned(x: _Indices, position: int) -> _Indices:
     """Mirrors columns (bit 1 of the position) and rows (bit 2), then exchanges both axes (bit 4)."""
     x = np.flip(x, tuple(axis for axis, bit in ((-1, 1), (-2, 2)) if position & bit))
     return x.swapaxes(-1, -2) if position & 4 else x
 
 
 @cache
-def _fibre_places(result: Channels, source: Channels, scale: int, side: int) -> _Places:
+def _fibre_places(result: Channels, source: Channels, scale: int, side: int) -> _Indices:
     """Returns (8, M) for the M entries of channels that change places: for each the eight equal ones."""
     to, of = _moves(result, scale), _moves(source, scale)
     shape = to.shape[1], of.shape[1], side, side

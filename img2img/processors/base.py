@@ -57,7 +57,7 @@ class Operation(BaseModel, ABC):
 OperationType = TypeVar("OperationType", bound=Operation)
 
 
-class _Operations(Registry[type[Operation]]):
+class _OperationRegistry(Registry[type[Operation]]):
     """The registry of operations; it tells each class its name, and reads names as people write them."""
 
     def register(self, name: str) -> Callable[[type[OperationType]], type[OperationType]]:
@@ -77,4 +77,4 @@ class _Operations(Registry[type[Operation]]):
         return super().__getitem__(spelled)
 
 
-processors = _Operations("operation")
+processors = _OperationRegistry("operation")

@@ -17,7 +17,7 @@ from img2img.image.conversion import Meaning, converted, meaning, same_colours
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import Values, curve, luma, restore, spread, unit
-from img2img.processors.values import Fraction, Picture, Reference, parameter
+from img2img.processors.values import Fraction, Reference, ReferencePicture, parameter
 
 _WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722), "mean": (1 / 3, 1 / 3, 1 / 3)}
 _SPACES = {"srgb": None, "display-p3": ColourSpace(12, 13), "adobe-rgb": ADOBE_RGB}
@@ -158,7 +158,7 @@ def _distribution(plane: Pixels) -> tuple[NDArray[Any], NDArray[Any]]:
     return present / 65535, np.cumsum(counts[present]) / plane.size
 
 
-def _goal(picture: Picture, channels: int, to: Meaning) -> Image:
+def _goal(picture: ReferencePicture, channels: int, to: Meaning) -> Image:
     """Returns the reference as gray or RGB, whichever the picture is, with numbers that mean what its do.
 
     Raises:
@@ -179,14 +179,14 @@ def _goal(picture: Picture, channels: int, to: Meaning) -> Image:
 
 
 @lru_cache(maxsize=8)
-def _goal_moments(reference: Picture, channels: int, to: Meaning) -> list[tuple[float, float]]:
+def _goal_moments(reference: ReferencePicture, channels: int, to: Meaning) -> list[tuple[float, float]]:
     goal = _goal(reference, channels, to)
     return list(zip(*_moments(_lab(unit(goal.pixels)), visible(goal)), strict=True))
 
 
 @lru_cache(maxsize=8)
 def _goal_distributions(
-    reference: Picture, channels: int, to: Meaning
+    reference: ReferencePicture, channels: int, to: Meaning
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     goal = _goal(reference, channels, to)
     seen = visible(goal)

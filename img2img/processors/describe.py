@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from img2img.processors.base import Operation, processors
-from img2img.processors.values import Kind
+from img2img.processors.values import ValueForm
 
 _WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _PLAIN = {int: "a whole number", float: "a number", bool: "true or false"}
@@ -99,7 +99,7 @@ def choices(annotation: Any) -> tuple[str, ...]:
 
 def _kind(annotation: Any, metadata: Any = ()) -> str:
     for entry in metadata:
-        if isinstance(entry, Kind):
+        if isinstance(entry, ValueForm):
             return entry.text
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)

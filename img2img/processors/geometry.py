@@ -16,7 +16,17 @@ from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import by_channels, restore, through_opacity, unit
 from img2img.processors.resample import resample
-from img2img.processors.values import Aspect, Colour, Extent, Fill, Fraction, Gravity, Size, offset, parameter
+from img2img.processors.values import (
+    Aspect,
+    Fill,
+    FillColour,
+    Fraction,
+    Gravity,
+    PixelArea,
+    PixelLength,
+    offset,
+    parameter,
+)
 
 _LARGEST = 2**28  # pixels; a typing error must not take the machine's memory
 
@@ -45,7 +55,7 @@ class Resize(Operation):
     ] = None
     width: Annotated[int | None, parameter("New width.", unit="pixels", ge=1, le=1_000_000)] = None
     height: Annotated[int | None, parameter("New height.", unit="pixels", ge=1, le=1_000_000)] = None
-    size: Annotated[Size | None, parameter("A box; `fit` says what to do with it.")] = None
+    size: Annotated[PixelArea | None, parameter("A box; `fit` says what to do with it.")] = None
     scale: Annotated[Fraction | None, parameter("Factor for both sides.", gt=0, le=16)] = None
     fit: Annotated[
         Literal["inside", "cover", "stretch", "pad"],
@@ -139,12 +149,16 @@ class Crop(Operation):
         "crop=80%x80%",
     )
 
-    size: Annotated[Size | None, parameter("Width and height of the part.")] = None
+    size: Annotated[PixelArea | None, parameter("Width and height of the part.")] = None
     aspect: Annotated[Aspect | None, parameter("The largest part of this shape.")] = None
-    x: Annotated[Extent | None, parameter("Left edge of the part.")] = None
-    y: Annotated[Extent | None, parameter("Top edge of the part.")] = None
-    width: Annotated[Extent | None, parameter("Width of the part; all that is there if not given.")] = None
-    height: Annotated[Extent | None, parameter("Height of the part; all that is there if not given.")] = None
+    x: Annotated[PixelLength | None, parameter("Left edge of the part.")] = None
+    y: Annotated[PixelLength | None, parameter("Top edge of the part.")] = None
+    width: Annotated[PixelLength | None, parameter("Width of the part; all that is there if not given.")] = (
+        None
+    )
+    height: Annotated[
+        PixelLength | None, parameter("Height of the part; all that is there if not given.")
+    ] = None
     gravity: Annotated[Gravity, parameter("Where the part lies, without `x` and `y`.")] = "center"
 
     @model_validator(mode="after")
@@ -201,15 +215,15 @@ class Pad(Operation):
         "pad=left:10,top:5%",
     )
 
-    size: Annotated[Size | None, parameter("Width and height to reach.")] = None
+    size: Annotated[PixelArea | None, parameter("Width and height to reach.")] = None
     aspect: Annotated[Aspect | None, parameter("Shape to reach.")] = None
     multiple: Annotated[
         int | None, parameter("Both sides become multiples of this.", unit="pixels", ge=1, le=65536)
     ] = None
-    left: Annotated[Extent | None, parameter("Columns to add on the left.")] = None
-    top: Annotated[Extent | None, parameter("Rows to add above.")] = None
-    right: Annotated[Extent | None, parameter("Columns to add on the right.")] = None
-    bottom: Annotated[Extent | None, parameter("Rows to add below.")] = None
+    left: Annotated[PixelLength | None, parameter("Columns to add on the left.")] = None
+    top: Annotated[PixelLength | None, parameter("Rows to add above.")] = None
+    right: Annotated[PixelLength | None, parameter("Columns to add on the right.")] = None
+    bottom: Annotated[PixelLength | None, parameter("Rows to add below.")] = None
     mode: Annotated[
         Literal["constant", "reflect", "edge"],
         parameter("A colour, the picture mirrored, or its outermost pixels repeated."),
@@ -348,19 +362,19 @@ def _every_plane(image: Image, move: Callable[[Pixels], Pixels]) -> Image:
     return image.replace(pixels=np.ascontiguousarray(move(image.pixels)), alpha=alpha)
 
 
-def _fill_of(image: Image, fill: Colour | None) -> Colour:
-    return fill or Colour(0, 0, 0, 1.0 if image.alpha is None else 0.0)
+def _fill_of(image: Image, fill: FillColour | None) -> FillColour:
+    return fill or FillColour(0, 0, 0, 1.0 if image.alpha is None else 0.0)
 
 
 def _padded_to(
-    image: Image, rows: int, columns: int, gravity: Gravity, mode: str, fill: Colour | None
+    image: Image, rows: int, columns: int, gravity: Gravity, mode: str, fill: FillColour | None
 ) -> Image:
     top, left = offset(gravity, rows - image.height, columns - image.width)
     return _padded(image, (top, rows - image.height - top), (left, columns - image.width - left), mode, fill)
 
 
 def _padded(
-    image: Image, rows: tuple[int, int], columns: tuple[int, int], mode: str, fill: Colour | None
+    image: Image, rows: tuple[int, int], columns: tuple[int, int], mode: str, fill: FillColour | None
 ) -> Image:
     """Returns the image with (before, after) rows and columns around it; a fill with opacity adds alpha."""
     if not any((*rows, *columns)):

@@ -12,11 +12,11 @@ from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import restore, spread, through_opacity, unit
 from img2img.processors.resample import resample
-from img2img.processors.values import Colour, Fill, Reference, parameter
+from img2img.processors.values import Fill, FillColour, Reference, parameter
 
 
 @processors.register("side-by-side")
-class SideBySide(Operation):
+class JoinedSideBySide(Operation):
     """Puts the picture as it was beside the result of the operations before, for comparison.
 
     The other picture comes first, scaled (bicubic) to the height of the result, or to its width when one
@@ -34,7 +34,7 @@ class SideBySide(Operation):
         Reference | None, parameter("Compare with this picture instead of the original.")
     ] = None
     gap: Annotated[int, parameter("Space between the two.", unit="pixels", ge=0, le=1000)] = 8
-    fill: Annotated[Fill, parameter("Colour of that space.")] = Colour(1, 1, 1)
+    fill: Annotated[Fill, parameter("Colour of that space.")] = FillColour(1, 1, 1)
 
     def __call__(self, image: Image, original: Image | None = None) -> Image:
         """Returns reference or `original` beside `image`.

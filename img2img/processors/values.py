@@ -23,7 +23,7 @@ _DIGITS = 12  # of a percentage
 _WEIGHTS = (0.299, 0.587, 0.114)
 
 
-class Kind(NamedTuple):
+class ValueForm(NamedTuple):
     """Says in a few words what a value may look like, for messages and help."""
 
     text: str
@@ -47,7 +47,7 @@ def _fraction(value: object) -> object:
 
 
 Fraction = Annotated[
-    float, BeforeValidator(_fraction), Kind("a fraction such as 0.05, or a percentage such as 5%")
+    float, BeforeValidator(_fraction), ValueForm("a fraction such as 0.05, or a percentage such as 5%")
 ]
 
 
@@ -74,11 +74,11 @@ def _length(value: object) -> Length:
     return Length(float(found[1]), True) if found[1] else Length(float(found[2]))
 
 
-Extent = Annotated[
+PixelLength = Annotated[
     Length,
     PlainValidator(_length),
     PlainSerializer(str),
-    Kind("a whole number of pixels, or a percentage of the picture such as 50%"),
+    ValueForm("a whole number of pixels, or a percentage of the picture such as 50%"),
 ]
 
 
@@ -105,11 +105,11 @@ def _area(value: object) -> Area:
     return Area(*sides)
 
 
-Size = Annotated[
+PixelArea = Annotated[
     Area,
     PlainValidator(_area),
     PlainSerializer(str),
-    Kind("WIDTHxHEIGHT in pixels such as 512x384, or in percent such as 50%x50%"),
+    ValueForm("WIDTHxHEIGHT in pixels such as 512x384, or in percent such as 50%x50%"),
 ]
 
 
@@ -134,7 +134,7 @@ def _ratio(value: object) -> Ratio:
 
 
 Aspect = Annotated[
-    Ratio, PlainValidator(_ratio), PlainSerializer(str), Kind("WIDTH:HEIGHT such as 16:9, up to 1000:1")
+    Ratio, PlainValidator(_ratio), PlainSerializer(str), ValueForm("WIDTH:HEIGHT such as 16:9, up to 1000:1")
 ]
 
 Gravity = Literal[
@@ -149,7 +149,7 @@ def offset(gravity: Gravity, free_rows: int, free_columns: int) -> tuple[int, in
     return free_rows * down // 2, free_columns * right // 2
 
 
-class Colour(NamedTuple):
+class FillColour(NamedTuple):
     """A colour in fractions of white, with its opacity."""
 
     red: float
@@ -167,38 +167,38 @@ class Colour(NamedTuple):
 
 
 _NAMED = {
-    "black": Colour(0, 0, 0),
-    "white": Colour(1, 1, 1),
-    "gray": Colour(0.5, 0.5, 0.5),
-    "grey": Colour(0.5, 0.5, 0.5),
-    "red": Colour(1, 0, 0),
-    "green": Colour(0, 0.5, 0),
-    "blue": Colour(0, 0, 1),
-    "transparent": Colour(0, 0, 0, 0),
+    "black": FillColour(0, 0, 0),
+    "white": FillColour(1, 1, 1),
+    "gray": FillColour(0.5, 0.5, 0.5),
+    "grey": FillColour(0.5, 0.5, 0.5),
+    "red": FillColour(1, 0, 0),
+    "green": FillColour(0, 0.5, 0),
+    "blue": FillColour(0, 0, 1),
+    "transparent": FillColour(0, 0, 0, 0),
 }
 
 
-def _colour(value: object) -> Colour:
-    if isinstance(value, Colour):
+def _colour(value: object) -> FillColour:
+    if isinstance(value, FillColour):
         return value
     text = str(value).strip().lower()
     if text in _NAMED:
         return _NAMED[text]
     if re.fullmatch(r"#?(?:[0-9a-f]{6}|[0-9a-f]{8})", text):
-        return Colour(*(byte / 255 for byte in bytes.fromhex(text.lstrip("#"))))
+        return FillColour(*(byte / 255 for byte in bytes.fromhex(text.lstrip("#"))))
     raise ValueError("is not a colour")
 
 
 Fill = Annotated[
-    Colour,
+    FillColour,
     PlainValidator(_colour),
     PlainSerializer(str),
-    Kind("black, white, gray, red, green, blue, transparent, #rrggbb or #rrggbbaa"),
+    ValueForm("black, white, gray, red, green, blue, transparent, #rrggbb or #rrggbbaa"),
 ]
 
 
 @dataclass(frozen=True)
-class Picture:
+class ReferencePicture:
     """A reference picture: read once, when the operation is built, and known by its content.
 
     Attributes:
@@ -221,12 +221,12 @@ class Picture:
 
 
 @lru_cache(maxsize=8)
-def _in_colours(picture: Picture, to: Meaning) -> Image:
+def _in_colours(picture: ReferencePicture, to: Meaning) -> Image:
     return converted(picture.image, to, "the reference")
 
 
-def _picture(value: object, info: ValidationInfo) -> Picture:
-    if isinstance(value, Picture):
+def _picture(value: object, info: ValidationInfo) -> ReferencePicture:
+    if isinstance(value, ReferencePicture):
         return value
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError("is not the name of a file")
@@ -238,9 +238,9 @@ def _picture(value: object, info: ValidationInfo) -> Picture:
         image = decode(data, name=path)
     except ImageError as error:
         raise ValueError(f"it cannot be read ({error.reason})") from None
-    return Picture(hashlib.sha256(data).hexdigest(), path, image)
+    return ReferencePicture(hashlib.sha256(data).hexdigest(), path, image)
 
 
 Reference = Annotated[
-    Picture, PlainValidator(_picture), PlainSerializer(str), Kind("the name of a picture file")
+    ReferencePicture, PlainValidator(_picture), PlainSerializer(str), ValueForm("the name of a picture file")
 ]

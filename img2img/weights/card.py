@@ -18,7 +18,7 @@ _FENCE = "---\n"
 _LARGEST = 2**20  # bytes
 
 
-class Score(BaseModel):
+class CardScore(BaseModel):
     """How a model does on one test set, against the bicubic enlargement; PSNR in dB, both on Y."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,7 +40,7 @@ class Card(BaseModel):
     scale: int = Field(ge=1, description="Output pixels per input pixel along one side.")
     license: str = Field(description="SPDX identifier of the licence of the weights.")
     training_data: str = Field(description="What it was trained on, with the licence of that.")
-    results: tuple[Score, ...] = Field(default=(), description="Measured, the most usual set first.")
+    results: tuple[CardScore, ...] = Field(default=(), description="Measured, the most usual set first.")
 
     def summary(self) -> str:
         """Returns one line for a list of models: "x4, clean photographs, Set5 31.95 dB (bicubic 28.43)"."""

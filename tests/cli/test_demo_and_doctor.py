@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from img2img.checkpoint import ModelInfo, save_model
 from img2img.cli import doctor
 from img2img.cli.main import cli
-from img2img.evaluation import SuperResolution
+from img2img.evaluation import SuperResolutionProtocol
 from img2img.image import Image, read_image
 from img2img.image.resize import resize
 from img2img.image.sheet import hardest
@@ -57,7 +57,7 @@ def test_demo_with_a_model_measures_it_against_bicubic(
     assert "has learned" not in text  # only what ships has
     found = re.findall(r"^  (\S+) +bicubic ([\d.]+) dB, x4 ([\d.]+) dB$", text, re.MULTILINE)
     assert len(found) == len(list(sample.glob("*.jpg")))
-    protocol = SuperResolution(4)
+    protocol = SuperResolutionProtocol(4)
     for name, bicubic, nearest in found[:1]:  # SSIM takes a while
         truth = protocol.truth(read_image(sample / f"{name}.jpg"))
         small = protocol.low_resolution(truth)

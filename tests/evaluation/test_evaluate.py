@@ -14,7 +14,7 @@ import img2img
 from img2img import evaluate
 from img2img.checkpoint import ModelInfo, save_model
 from img2img.errors import ConfigError, PlanError, UsageError
-from img2img.evaluation import Evaluation, Plain, Problem, Score
+from img2img.evaluation import Evaluation, PlainProtocol, Problem, Score
 from img2img.evaluation.gallery import DETAIL, Worst
 from img2img.evaluation.requirement import Requirement
 from img2img.image import Image, read_image, write_image
@@ -104,7 +104,7 @@ def test_a_translation_model_is_measured_on_given_inputs(tmp_path: Path) -> None
     inputs, truth = fill(tmp_path / "A", x=picture(0, 32, 32)), fill(tmp_path / "B", x=picture(1, 32, 32))
     found = evaluate(truth, model=tmp_path / "t.safetensors", inputs=inputs, protocol="translation")
     made = load_model(tmp_path / "t.safetensors")(picture(0, 32, 32))
-    assert found.mean() == Plain().measure(Image(made), Image(picture(1, 32, 32)))
+    assert found.mean() == PlainProtocol().measure(Image(made), Image(picture(1, 32, 32)))
 
 
 def test_wrong_requests_are_refused(targets: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_what_is_no_requirement(text: str) -> None:
 
 def test_a_requirement_on_nothing_is_not_met() -> None:
     assert "nothing was measured" in (Requirement.parse("psnr>1", ("psnr",)).failure({}) or "")
-    assert Evaluation(Plain()).mean() == {}
+    assert Evaluation(PlainProtocol()).mean() == {}
 
 
 def test_the_worst_are_kept_and_shown_where_they_differ() -> None:
@@ -158,7 +158,7 @@ def test_the_worst_are_kept_and_shown_where_they_differ() -> None:
         made = truth.copy()
         made[200 : 200 + height, 300:360] ^= 128
         pictures = (Image(made), Image(truth))
-        values = Plain().measure(*pictures)
+        values = PlainProtocol().measure(*pictures)
         worst.add(Score(f"{number}.png", Path(), None, values, "colour", (), pictures))
     rows = worst.rows()
     assert [row[0][1].split(":")[0] for row in rows] == ["1.png", "2.png"]

@@ -11,7 +11,7 @@ import torch
 
 from img2img import evaluate
 from img2img.checkpoint import ModelInfo, save_model
-from img2img.evaluation import Evaluation, SuperResolution
+from img2img.evaluation import Evaluation, SuperResolutionProtocol
 from img2img.evaluation.gallery import Worst
 from img2img.image import Image, write_image
 from img2img.image.colour import ColourSpace
@@ -140,7 +140,7 @@ def test_inputs_that_are_made_have_the_profile_of_their_target(tmp_path: Path) -
         write_image(image, tmp_path / "a.png")
         means.append(evaluate(tmp_path / "a.png", model="bicubic", scale=2).mean())
     assert means[0] == means[1]
-    assert SuperResolution(2).low_resolution(target.replace(icc=told)).icc == told
+    assert SuperResolutionProtocol(2).low_resolution(target.replace(icc=told)).icc == told
 
 
 def test_the_sheet_is_in_srgb(tmp_path: Path) -> None:

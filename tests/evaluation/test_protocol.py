@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from img2img.errors import ConfigError, ProcessingError
-from img2img.evaluation import Plain, SuperResolution
+from img2img.evaluation import PlainProtocol, SuperResolutionProtocol
 from img2img.image import Image
 from img2img.image.resize import resize
 
@@ -34,7 +34,7 @@ def published_psnr(a: np.ndarray, b: np.ndarray, border: int, rounded: bool) -> 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize("y", ["rounded", "float"])
 def test_colour_is_compared_on_y_inside_the_border(scale: int, y: Any) -> None:
-    protocol = SuperResolution(scale, y)
+    protocol = SuperResolutionProtocol(scale, y)
     truth = protocol.truth(Image(picture(49, 46)))
     assert (truth.height, truth.width) == (49 // scale * scale, 46 // scale * scale)
     low = protocol.low_resolution(truth)
@@ -47,7 +47,7 @@ def test_colour_is_compared_on_y_inside_the_border(scale: int, y: Any) -> None:
 
 
 def test_rgb_adds_columns() -> None:
-    protocol = SuperResolution(2, rgb=True)
+    protocol = SuperResolutionProtocol(2, rgb=True)
     a, b = picture(30, 30), picture(30, 30, seed=1)
     values = protocol.measure(Image(a), protocol.truth(Image(b)))
     assert tuple(values) == protocol.columns == ("psnr_y", "ssim_y", "psnr_rgb", "ssim_rgb")
@@ -58,16 +58,16 @@ def test_rgb_adds_columns() -> None:
 def test_grey_is_compared_as_it_is_or_through_y() -> None:
     a, b = picture(30, 32, 1), picture(30, 32, 1, seed=1)
     error = ((a.astype(float) - b)[2:-2, 2:-2] ** 2).mean()
-    raw = SuperResolution(2).measure(Image(a), Image(b))["psnr_y"]
+    raw = SuperResolutionProtocol(2).measure(Image(a), Image(b))["psnr_y"]
     assert raw == pytest.approx(10 * math.log10(255**2 / error))
-    as_colour = SuperResolution(2, grey="rgb").measure(Image(a), Image(b))["psnr_y"]
+    as_colour = SuperResolutionProtocol(2, grey="rgb").measure(Image(a), Image(b))["psnr_y"]
     three = (np.repeat(x, 3, axis=2) for x in (a, b))
     assert as_colour == pytest.approx(published_psnr(*three, 2, rounded=True))
     assert as_colour - raw == pytest.approx(1.3, abs=0.1)
 
 
 def test_a_grey_target_takes_any_prediction() -> None:
-    protocol, truth = SuperResolution(2), Image(picture(30, 32, 1))
+    protocol, truth = SuperResolutionProtocol(2), Image(picture(30, 32, 1))
     grey = picture(30, 32, 1, seed=1)
     colour = np.repeat(grey, 3, axis=2)
     expected = protocol.measure(Image(grey), truth)
@@ -75,7 +75,9 @@ def test_a_grey_target_takes_any_prediction() -> None:
     colour[..., 0] += colour[..., 0] < 255  # a network tints
     assert protocol.measure(Image(colour), truth)["psnr_y"] == pytest.approx(expected["psnr_y"], abs=0.2)
     assert "compared as grey" in (protocol.describe_grey(["a"], "grey") or "")
-    assert "as if stored in colour" in (SuperResolution(2, grey="rgb").describe_grey(["a"], "grey") or "")
+    assert "as if stored in colour" in (
+        SuperResolutionProtocol(2, grey="rgb").describe_grey(["a"], "grey") or ""
+    )
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -83,7 +85,7 @@ def test_deeper_pictures_are_scaled(dtype: str) -> None:
     a, b = picture(30, 32), picture(30, 32, seed=1)
     deep = (x.astype(np.float64) / 255 * (65535 if dtype == "uint16" else 1) for x in (a, b))
     deep_a, deep_b = (Image(x.astype(dtype)) for x in deep)
-    for protocol in (SuperResolution(2, rgb=True), Plain()):
+    for protocol in (SuperResolutionProtocol(2, rgb=True), PlainProtocol()):
         shallow = protocol.measure(Image(a), protocol.truth(Image(b)))
         assert protocol.measure(deep_a, protocol.truth(deep_b)) == pytest.approx(shallow, rel=1e-6)
         assert protocol.measure(Image(a), protocol.truth(deep_b)) == pytest.approx(shallow, rel=1e-6)
@@ -91,25 +93,27 @@ def test_deeper_pictures_are_scaled(dtype: str) -> None:
 
 def test_plain_is_all_channels_and_the_whole_picture() -> None:
     a, b = picture(20, 24), picture(20, 24, seed=1)
-    values = Plain().measure(Image(a, alpha=a[..., 0]), Image(b))
+    values = PlainProtocol().measure(Image(a, alpha=a[..., 0]), Image(b))
     difference = a.astype(float) - b
     assert values["psnr"] == pytest.approx(10 * math.log10(255**2 / (difference**2).mean()))
     assert values["l1"] == pytest.approx(np.abs(difference).mean() / 255)
     grey = picture(20, 24, 1)
-    assert Plain().measure(Image(grey), Image(b)) == Plain().measure(Image(np.repeat(grey, 3, 2)), Image(b))
+    assert PlainProtocol().measure(Image(grey), Image(b)) == PlainProtocol().measure(
+        Image(np.repeat(grey, 3, 2)), Image(b)
+    )
 
 
 def test_what_cannot_be_compared_is_said() -> None:
     truth = Image(picture(40, 40))
     with pytest.raises(ProcessingError, match="the sizes differ: 39 x 40 is compared with 40 x 40"):
-        SuperResolution(4).measure(Image(picture(40, 39)), truth)
+        SuperResolutionProtocol(4).measure(Image(picture(40, 39)), truth)
     with pytest.raises(ProcessingError, match="SSIM needs at least 11x11 pixels"):
-        SuperResolution(4).measure(Image(picture(16, 16)), Image(picture(16, 16)))
+        SuperResolutionProtocol(4).measure(Image(picture(16, 16)), Image(picture(16, 16)))
     with pytest.raises(ProcessingError, match="2 colour channels where 3"):
-        Plain().measure(Image(picture(40, 40, 2)), truth)
+        PlainProtocol().measure(Image(picture(40, 40, 2)), truth)
     with pytest.raises(ProcessingError, match="smaller than scale 4"):
-        SuperResolution(4).truth(Image(picture(3, 40)))
+        SuperResolutionProtocol(4).truth(Image(picture(3, 40)))
     with pytest.raises(ConfigError, match="whole factors"):
-        SuperResolution(0)
+        SuperResolutionProtocol(0)
     with pytest.raises(ConfigError, match="grey 'pink'"):
-        SuperResolution(2, grey="pink")  # type: ignore[arg-type]
+        SuperResolutionProtocol(2, grey="pink")  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from img2img import evaluate
-from img2img.evaluation import Evaluation, SuperResolution
+from img2img.evaluation import Evaluation, SuperResolutionProtocol
 from img2img.image import read_image
 
 # mean PSNR and SSIM on Y; those of the 50 pictures of BSD100 are from the same MATLAB table as its 100
@@ -57,7 +57,7 @@ def test_every_picture_has_the_number_of_the_matlab_table(test_data: Path, name:
 
 @pytest.mark.parametrize(("name", "scale"), [("Set5", 2), ("Set5", 3), ("Set14", 4)])
 def test_low_resolution_files_are_reproduced(test_data: Path, name: str, scale: int) -> None:
-    protocol = SuperResolution(scale)
+    protocol = SuperResolutionProtocol(scale)
     for path in sorted((test_data / "data" / "sr" / name / f"image_SRF_{scale}").glob("*_HR.png")):
         made = protocol.low_resolution(protocol.truth(read_image(path))).pixels
         given = read_image(path.with_name(path.name.replace("_HR", "_LR"))).pixels

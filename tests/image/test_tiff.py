@@ -17,7 +17,7 @@ from PIL import ImageCms
 from img2img.errors import ImageFormatError, ImageReadError
 from img2img.image import Image, decode, encode, prepare
 from img2img.image.formats import tiff
-from img2img.image.ifd import SHORT, Field, build, numbers
+from img2img.image.ifd import SHORT, IfdEntry, build, numbers
 from img2img.image.image import Metadata
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, DESCRIBED = 256, 257, 258, 259, 262, 266, 270
@@ -28,19 +28,19 @@ SCALE, TIE, MATRIX, KEYS, NODATA = 33550, 33922, 34264, 34735, 42113
 REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 
-def fields(order: str, tags: dict[int, object]) -> dict[int, Field]:
+def fields(order: str, tags: dict[int, object]) -> dict[int, IfdEntry]:
     """Returns fields for whole numbers, and for floating point ones, bytes and text by their Python types."""
     made = {}
     for tag, value in tags.items():
         if value is None:
             continue
         values = value if isinstance(value, (list, tuple)) else [value]
-        if isinstance(value, Field):
+        if isinstance(value, IfdEntry):
             made[tag] = value
         elif isinstance(value, bytes):
-            made[tag] = Field(2, len(value), value)
+            made[tag] = IfdEntry(2, len(value), value)
         elif isinstance(values[0], float):
-            made[tag] = Field(12, len(values), struct.pack(f"{order}{len(values)}d", *values))
+            made[tag] = IfdEntry(12, len(values), struct.pack(f"{order}{len(values)}d", *values))
         else:
             made[tag] = numbers(
                 order, 4 if max(values) > 65535 or tag in (OFFSETS, SIZES) else SHORT, *values
@@ -348,7 +348,7 @@ def test_hostile_directories_are_sentences() -> None:
         grey(TILE_WIDTH=2**31, TILE_HEIGHT=2**31, TILE_OFFSETS=8, TILE_SIZES=9),
         grey(TILE_WIDTH=0, TILE_HEIGHT=16),
         grey(BITS=[64] * 64, SAMPLES=64, SAMPLE_FORMAT=[3] * 64, TILE_WIDTH=4096, TILE_HEIGHT=4096),
-        grey(OFFSETS=Field(4, 2**32 - 1, b"\x08\0\0\0")),
+        grey(OFFSETS=IfdEntry(4, 2**32 - 1, b"\x08\0\0\0")),
         grey(WIDTH=0),
     ):
         with pytest.raises(ImageReadError):
@@ -374,7 +374,7 @@ def several(*parts: tuple[dict[int, object], bytes], below: int | None = None) -
         places.append(len(data))
         tags = tags | {OFFSETS: strip_at, SIZES: len(strip)}
         if below is not None and len(places) == 1:
-            tags |= {SUB_IFDS: Field(4, 1, bytes(4))}
+            tags |= {SUB_IFDS: IfdEntry(4, 1, bytes(4))}
         data += build(fields("<", tags), "<", len(data))
         data += b"\0" * (len(data) % 2)
     chain = [place for number, place in enumerate(places) if number != below]
@@ -420,7 +420,7 @@ def test_pages_are_counted_without_thumbnails_and_masks() -> None:
 
 
 def test_what_the_first_directory_says_counts_for_the_picture_below_it() -> None:
-    tags = SMALL[0] | {ORIENTATION: 6, DESCRIBED: b"a cat\0", XMP: Field(1, 4, b"<x/>")}
+    tags = SMALL[0] | {ORIENTATION: 6, DESCRIBED: b"a cat\0", XMP: IfdEntry(1, 4, b"<x/>")}
     image = decode(several((tags, SMALL[1]), FULL, below=1))
     np.testing.assert_array_equal(image.pixels, np.rot90(PICTURE, -1))
     assert image.metadata.xmp == b"<x/>"
@@ -458,10 +458,10 @@ def test_bigtiff_is_turned_once(orientation: int) -> None:
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_metadata_survives(order: str) -> None:
-    ratio = Field(5, 1, struct.pack(order + "II", 300, 1))
+    ratio = IfdEntry(5, 1, struct.pack(order + "II", 300, 1))
     tags = grey() | {
-        XMP: Field(1, 4, b"<x/>"),
-        IPTC: Field(4, 2, b"\x1c\x02x\0\0\0\0\0"),
+        XMP: IfdEntry(1, 4, b"<x/>"),
+        IPTC: IfdEntry(4, 2, b"\x1c\x02x\0\0\0\0\0"),
         282: ratio,
         283: ratio,
     }
@@ -486,10 +486,10 @@ def test_metadata_survives(order: str) -> None:
 
 
 def test_resolution_is_in_inches_or_nowhere() -> None:
-    ratio = {tag: Field(5, 1, struct.pack("<II", 100, 1)) for tag in (282, 283)}
+    ratio = {tag: IfdEntry(5, 1, struct.pack("<II", 100, 1)) for tag in (282, 283)}
     for unit, expected in ((1, None), (2, (100, 100)), (3, (254, 254))):
         assert decode(tiff_file(grey() | ratio | {296: unit}, BYTES)).metadata.resolution == expected
-    zero = Field(5, 1, bytes(8))
+    zero = IfdEntry(5, 1, bytes(8))
     assert decode(tiff_file(grey() | {282: zero, 283: zero}, BYTES)).metadata.resolution is None
     image = decode(tiff_file(grey() | ratio | {296: 2}, BYTES))
     assert prepare(image, ".webp").warnings == ()  # its EXIF block says so

@@ -23,7 +23,7 @@ from img2img.inference.backends import (
     seconds_each,
     typical_input,
 )
-from img2img.inference.cache import Cache
+from img2img.inference.cache import ModelCache
 from img2img.inference.conditions import typical
 from img2img.models import ArchSpec, Generator, build, generators
 from img2img.models.base import set_norm_stats
@@ -36,8 +36,8 @@ needs_openvino = pytest.mark.skipif(
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
+def cache(tmp_path: Path) -> ModelCache:
+    return ModelCache(tmp_path / "cache")
 
 
 def network(name: str, **arguments: object) -> Generator:
@@ -336,7 +336,7 @@ def test_the_cache_forgets_what_was_not_used_for_longest(cache, monkeypatch):
 
 def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    cache = Cache(tmp_path / "file" / "cache")
+    cache = ModelCache(tmp_path / "file" / "cache")
     assert not cache.store("name", b"content") and cache.load("name") is None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from img2img.image.colour import ColourSpace
-from img2img.image.ifd import Field
+from img2img.image.ifd import IfdEntry
 from img2img.image.image import Image, Metadata, Pixels
 
 MAX_PARTS = 1_000_000
@@ -82,7 +82,7 @@ class Header:
     iptc: bytes | None = None
     resolution: tuple[float, float] | None = None
     text: list[tuple[str, str]] = field(default_factory=list)
-    geo: dict[int, Field] = field(default_factory=dict)
+    geo: dict[int, IfdEntry] = field(default_factory=dict)
     sample_bytes: int = 1
     lossless: bool = False
     orientation: int | None = None

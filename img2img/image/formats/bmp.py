@@ -24,7 +24,7 @@ _INCH = 0.0254  # metres
 
 
 @dataclass
-class _Layout:
+class _BmpLayout:
     bits: int
     compression: int
     upside_down: bool  # the top row first: the exception in this format
@@ -72,7 +72,7 @@ def probe(data: bytes) -> Header:
         count = min(colours or 1 << bits, 1 << bits, room)
         palette = np.frombuffer(data, np.uint8, count * entry, after).reshape(-1, entry)[:, 2::-1]
         palette = np.concatenate((palette, np.zeros(((1 << bits) - count, 3), np.uint8)))
-    layout = _Layout(bits, compression, height < 0, palette, masks, start)
+    layout = _BmpLayout(bits, compression, height < 0, palette, masks, start)
     channels = channels_of(palette) if bits <= 8 else 4 if masks[3] else 3
     header = Header(width, abs(height), channels, details=layout)
     if size >= 40:
@@ -108,7 +108,7 @@ def _masks(data: bytes, size: int, bits: int, compression: int) -> tuple[tuple[i
 
 def decode(data: bytes, header: Header) -> Raster:
     """Decodes the picture; a palette of greys makes one channel."""
-    layout: _Layout = header.details
+    layout: _BmpLayout = header.details
     if layout.compression in (_RLE8, _RLE4):
         indices = _runs(data, header, layout)
         return Raster(
@@ -124,7 +124,7 @@ def decode(data: bytes, header: Header) -> Raster:
     return Raster(np.dstack((red, green, blue)), alpha if layout.masks[3] else None)
 
 
-def _rows(data: bytes, header: Header, layout: _Layout) -> Pixels:
+def _rows(data: bytes, header: Header, layout: _BmpLayout) -> Pixels:
     """Returns the bytes of the pixels (H, bytes in a row), the top row first, without what fills up rows."""
     used = (header.width * layout.bits + 7) // 8
     stride = (header.width * layout.bits + 31) // 32 * 4
@@ -138,7 +138,7 @@ def _rows(data: bytes, header: Header, layout: _Layout) -> Pixels:
     return np.ascontiguousarray((rows if layout.upside_down else rows[::-1])[:, :used])
 
 
-def _runs(data: bytes, header: Header, layout: _Layout) -> Pixels:
+def _runs(data: bytes, header: Header, layout: _BmpLayout) -> Pixels:
     """Returns the indices (H, W) that are stored as run lengths, the first row first.
 
     Readers differ in what they make of runs that leave their row and of rows that end early; here they are

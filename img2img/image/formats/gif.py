@@ -30,7 +30,7 @@ _MAX_COMMENTS = 1000
 
 
 @dataclass
-class _Layout:
+class _GifLayout:
     box: tuple[int, int, int, int]  # x, y, width, height on the canvas
     interlaced: bool
     palette: Pixels  # (N, 3)
@@ -65,7 +65,7 @@ def probe(data: bytes) -> Header:
         part = slice(at, _after_blocks(data, at + 1))
         if header.frames == 0:  # a picture larger than its canvas makes the canvas larger
             header.width, header.height = max(width, x + w), max(height, y + h)
-            layout = _Layout((x, y, w, h), bool(flags & 0x40), _colours(own or shared), transparent, part)
+            layout = _GifLayout((x, y, w, h), bool(flags & 0x40), _colours(own or shared), transparent, part)
             header.channels = channels_of(layout.palette) + (transparent is not None)
             header.details = layout
         header.frames += 1
@@ -121,7 +121,7 @@ def _read_extension(label: int, chain: bytes, header: Header) -> None:
 
 def decode(data: bytes, header: Header) -> Raster:
     """Decodes the first picture on its canvas; a palette of greys makes one channel."""
-    layout: _Layout = header.details
+    layout: _GifLayout = header.details
     x, y, width, height = layout.box
     indices = _indices(data, layout)
     if layout.interlaced:
@@ -143,7 +143,7 @@ def decode(data: bytes, header: Header) -> Raster:
     return Raster(pixels, opacity(indices, np.array([255] * layout.transparent + [0], np.uint8)))
 
 
-def _indices(data: bytes, layout: _Layout) -> Pixels:
+def _indices(data: bytes, layout: _GifLayout) -> Pixels:
     """Returns the palette indices (H, W) in the order in which they are stored.
 
     Raises:

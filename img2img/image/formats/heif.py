@@ -28,7 +28,7 @@ _ORIENTATIONS = {
 
 
 @dataclass
-class Coding:
+class HeifCoding:
     """How the picture of a HEIF file is packed; the `details` of its header.
 
     Attributes:
@@ -65,7 +65,7 @@ def brands(data: bytes) -> frozenset[bytes]:
 def probe(data: bytes, name: str) -> Header:
     """Reads the properties of the primary picture, its metadata, and the length of a sequence.
 
-    `Header.details` is a `Coding`; turns are left to the caller.
+    `Header.details` is a `HeifCoding`; turns are left to the caller.
 
     Args:
         data: A whole file.
@@ -82,7 +82,7 @@ def probe(data: bytes, name: str) -> Header:
             items = read_items(data, start + 4, stop)
         elif kind == b"moov":
             frames, track = _sequence(data, start, stop)
-    header = Header(0, 0, frames=max(frames, len(_shown(items))), details=Coding())
+    header = Header(0, 0, frames=max(frames, len(_shown(items))), details=HeifCoding())
     parts = _coded(items, items.primary)
     if items.primary in items.kinds:
         first = items.properties_of(parts[0]) if parts and parts[0] != items.primary else []

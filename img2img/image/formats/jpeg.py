@@ -30,7 +30,7 @@ from img2img.image.formats.jpeg_parts import (
     QUANTIZATION,
     SCAN,
     START,
-    Layout,
+    JpegLayout,
     check_quantization,
     check_scans,
     check_zeros,
@@ -117,7 +117,7 @@ def _frame(marker: int, body: bytes) -> Header:
         )
     lines = [body[at : at + 3] for at in range(6, 6 + 3 * components, 3)]
     header = Header(width, height, components)
-    header.details = Layout(
+    header.details = JpegLayout(
         marker, [(line[1] >> 4, line[1] & 15) for line in lines], frozenset(line[0] for line in lines)
     )
     return header
@@ -135,7 +135,7 @@ def _is_isolated(header: Header) -> bool:
 
 def decode(data: bytes, header: Header) -> Raster:
     """Decodes the picture; CMYK becomes RGB."""
-    layout: Layout = header.details
+    layout: JpegLayout = header.details
     in_parts = layout.frame in PROGRESSIVE or data[layout.scan + 4] < len(layout.samplings)
     scans = scans_of(data, layout.scan, MAX_SCANS + 1 if in_parts else 1)
     if in_parts:
@@ -155,7 +155,7 @@ def _stream(data: bytes, scans: list[tuple[int, int]], header: Header) -> bytes:
     Sequential JPEG has no use for the last three bytes of a scan's header. They are always the same, and some
     programs write others.
     """
-    layout: Layout = header.details
+    layout: JpegLayout = header.details
     parts, at = [layout.head], layout.scan
     if layout.frame not in PROGRESSIVE | LOSSLESS:
         for _, stop in scans:

@@ -17,7 +17,7 @@ import numpy as np
 from img2img.errors import ImageFormatError, ImageReadError
 from img2img.image.formats.base import EncodeOptions, Format, Header, Raster, misfit
 from img2img.image.formats.isobmff import boxes
-from img2img.image.formats.jpeg2000_stream import MAGIC, Size, checked, read_size
+from img2img.image.formats.jpeg2000_stream import MAGIC, CodestreamSize, checked, read_size
 from img2img.image.image import Image, Pixels
 from img2img.image.levels import spread
 from img2img.image.opencv import decode_array, encode_array, merge_bgra, split_bgra
@@ -33,12 +33,12 @@ _SMALLEST = 32  # pixels a side: OpenCV always writes five halvings, which OpenJ
 
 
 @dataclass
-class Coding:
+class Jpeg2000Coding:
     """Where the codestream is, and what its numbers mean; the `details` of a header."""
 
     start: int
     stop: int
-    size: Size
+    size: CodestreamSize
     space: int | None = None
     palette: bool = False
 
@@ -95,7 +95,11 @@ def _header(data: bytes, start: int, stop: int) -> Header:
     size = read_size(data, start)
     wide = 2 if max(size.depths) > 8 else 1
     return Header(
-        size.width, size.height, len(size.depths), details=Coding(start, stop, size), sample_bytes=wide
+        size.width,
+        size.height,
+        len(size.depths),
+        details=Jpeg2000Coding(start, stop, size),
+        sample_bytes=wide,
     )
 
 
@@ -124,7 +128,7 @@ def decode(data: bytes, header: Header) -> Raster:
         ImageFormatError: Its numbers are of a kind that is not read.
         ImageReadError: It is broken.
     """
-    coding: Coding = header.details
+    coding: Jpeg2000Coding = header.details
     depths, signed = coding.size.depths, coding.size.signed
     bits = max(depths)
     if coding.space == _LAB:

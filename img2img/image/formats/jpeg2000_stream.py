@@ -21,7 +21,7 @@ _SLACK = 64
 
 
 @dataclass(frozen=True)
-class Size:
+class CodestreamSize:
     """What the size segment says.
 
     Attributes:
@@ -41,7 +41,7 @@ class Size:
     tiles: int
 
 
-def read_size(data: bytes, at: int) -> Size:
+def read_size(data: bytes, at: int) -> CodestreamSize:
     """Returns what the codestream that starts at `at` is the size of.
 
     Raises:
@@ -54,7 +54,7 @@ def read_size(data: bytes, at: int) -> Size:
     codes = [data[at + 42 + 3 * i] for i in range(components)]
     if not (width and height and components) or right <= left or bottom <= top or left < x or top < y:
         raise ImageReadError("the header of the JPEG 2000 file is broken")
-    return Size(
+    return CodestreamSize(
         right - left,
         bottom - top,
         tuple((code & 0x7F) + 1 for code in codes),
@@ -117,7 +117,7 @@ def checked(data: bytes, start: int, stop: int) -> bytes:
     return data[:box] + b"\0\0\0\0jp2c" + data[start:at] + _END
 
 
-def _longest_blank(data: bytes, at: int, size: Size) -> int | None:
+def _longest_blank(data: bytes, at: int, size: CodestreamSize) -> int | None:
     """Returns how many zeros in a row the data of a tile may have: empty packets, and blocks left out.
 
     None where that cannot be told: some ways of coding store plain bits.

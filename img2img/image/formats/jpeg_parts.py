@@ -26,7 +26,7 @@ _FREE_COEFFICIENTS, _COEFFICIENTS_PER_BYTE = 2**28, 256  # bytes of memory for a
 
 
 @dataclass
-class Layout:
+class JpegLayout:
     """What decoding has to know of the header.
 
     Attributes:
@@ -92,7 +92,7 @@ def check_scans(data: bytes, scans: list[tuple[int, int]], header: Header) -> No
     A file that was cut and then closed with an end marker lacks coefficients, or their last bits, and decodes
     to a blurred picture without a word from the decoder.
     """
-    layout: Layout = header.details
+    layout: JpegLayout = header.details
     samples = header.width * header.height
     if len(scans) > MAX_SCANS or len(scans) * samples > _MAX_SCANNED:
         many = f"more than {MAX_SCANS:,}" if len(scans) > MAX_SCANS else f"{len(scans):,}"

@@ -51,7 +51,7 @@ class _Chunk:
 
 
 @dataclass
-class _Layout:
+class _PngLayout:
     samples: list[_Chunk]  # the picture data
     head: bytes
     colour: int
@@ -129,7 +129,7 @@ def probe(data: bytes) -> Header:
     return header
 
 
-def _start(data: bytes, chunk: _Chunk | None) -> tuple[Header, _Layout]:
+def _start(data: bytes, chunk: _Chunk | None) -> tuple[Header, _PngLayout]:
     """Reads the header chunk."""
     if chunk is None or chunk.kind != b"IHDR":
         raise ImageReadError("the PNG file does not begin with a header")
@@ -139,7 +139,7 @@ def _start(data: bytes, chunk: _Chunk | None) -> tuple[Header, _Layout]:
     width, height, depth, colour = struct.unpack_from(">IIBB", head)
     if depth not in _DEPTHS.get(colour, ()) or len(head) != 13:
         raise ImageReadError(f"the header of the PNG file is broken: {depth} bits of colour type {colour}")
-    layout = _Layout([], head, colour, depth)
+    layout = _PngLayout([], head, colour, depth)
     header = Header(width, height, _CHANNELS[colour], sample_bytes=1 if depth < 16 else 2, details=layout)
     return header, layout
 
@@ -157,7 +157,7 @@ def decode(data: bytes, header: Header) -> Raster:
     The decoder gets nothing but header and picture data. So it cannot take an animation's frame for the
     picture, nor stumble over a broken profile, nor keep to itself that palette or transparency do not fit.
     """
-    layout: _Layout = header.details
+    layout: _PngLayout = header.details
     if not all(chunk.is_intact(data) for chunk in layout.samples):
         raise ImageReadError("the PNG file is broken: the checksum of its picture data is wrong")
     head = layout.head
@@ -176,7 +176,7 @@ def decode(data: bytes, header: Header) -> Raster:
     return Raster(pixels, alpha)
 
 
-def _coloured(indices: Pixels, layout: _Layout, header: Header) -> Raster:
+def _coloured(indices: Pixels, layout: _PngLayout, header: Header) -> Raster:
     """Looks up the colours of `indices` (H, W); a palette of greys makes one channel."""
     if int(indices.max()) >= len(layout.palette):
         header.warnings.append("some pixels of the PNG file are of no colour in its palette and became black")

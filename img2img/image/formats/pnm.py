@@ -22,7 +22,7 @@ _HEADER = 65536  # bytes within which a header ends
 
 
 @dataclass
-class _Layout:
+class _PnmLayout:
     kind: bytes
     channels: int
     alpha: bool
@@ -59,7 +59,7 @@ def _probe_pnm(data: bytes) -> Header:
     white: float = 1
     if wanted == 3:
         white = _scale(words[2]) if kind in (b"Pf", b"PF") else _white(words[2])
-    return _header(width, height, _Layout(kind, _CHANNELS[kind], False, white, at + 1))
+    return _header(width, height, _PnmLayout(kind, _CHANNELS[kind], False, white, at + 1))
 
 
 def _probe_pam(data: bytes) -> Header:
@@ -84,7 +84,7 @@ def _probe_pam(data: bytes) -> Header:
         _number(fields[name.upper().encode()], name) for name in ("width", "height", "depth")
     )
     alpha = fields.get(b"TUPLTYPE", b"").endswith(b"_ALPHA") and depth > 1
-    return _header(width, height, _Layout(b"P7", depth - alpha, alpha, _white(fields[b"MAXVAL"]), at))
+    return _header(width, height, _PnmLayout(b"P7", depth - alpha, alpha, _white(fields[b"MAXVAL"]), at))
 
 
 def _number(word: bytes, what: str) -> int:
@@ -110,14 +110,14 @@ def _scale(word: bytes) -> float:
     return scale
 
 
-def _header(width: int, height: int, layout: _Layout) -> Header:
+def _header(width: int, height: int, layout: _PnmLayout) -> Header:
     size = 4 if layout.kind in (b"Pf", b"PF") else 1 if layout.maximum < 256 else 2
     return Header(width, height, layout.channels + layout.alpha, sample_bytes=size, details=layout)
 
 
 def decode(data: bytes, header: Header) -> Raster:
     """Reads the samples and spreads them over the whole of their depth."""
-    layout: _Layout = header.details
+    layout: _PnmLayout = header.details
     samples = _samples(data, header, layout)
     if samples.dtype != np.float32 and layout.maximum not in (255, 65535):
         top = int(layout.maximum)
@@ -129,7 +129,7 @@ def decode(data: bytes, header: Header) -> Raster:
     return Raster(samples)
 
 
-def _samples(data: bytes, header: Header, layout: _Layout) -> Pixels:
+def _samples(data: bytes, header: Header, layout: _PnmLayout) -> Pixels:
     shape = (header.height, header.width, header.channels)
     if layout.kind in (b"P1", b"P2", b"P3"):
         return _plain(data, layout, shape)
@@ -150,7 +150,7 @@ def _binary(data: bytes, start: int, dtype: str, shape: tuple[int, ...]) -> Pixe
     return np.frombuffer(data, dtype, count, start).reshape(shape)
 
 
-def _plain(data: bytes, layout: _Layout, shape: tuple[int, ...]) -> Pixels:
+def _plain(data: bytes, layout: _PnmLayout, shape: tuple[int, ...]) -> Pixels:
     """Reads samples that are written as decimal numbers (or, in PBM, as single digits)."""
     text = _COMMENT.sub(b"", data[layout.start - 1 :])
     end = _NO_SAMPLE.search(text)

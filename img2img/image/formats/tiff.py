@@ -47,7 +47,7 @@ from img2img.image.formats.tiff_samples import (
     WHITE_IS_ZERO,
     WIDTH,
     YCBCR,
-    Layout,
+    TiffLayout,
     read_samples,
     start,
 )
@@ -115,7 +115,7 @@ def probe(data: bytes) -> Header:
     return header
 
 
-def _layout(directory: Directory) -> tuple[Layout, int]:
+def _layout(directory: Directory) -> tuple[TiffLayout, int]:
     """Returns how the samples of a picture are stored, and how many channels there are."""
     height, channels = directory.number(HEIGHT, 0), directory.number(SAMPLES, 1)
     bits = directory.numbers(BITS) or (1,)
@@ -131,7 +131,7 @@ def _layout(directory: Directory) -> tuple[Layout, int]:
         if 0 in tile:
             raise ImageReadError(f"the TIFF file is broken: its tiles are {tile[0]} x {tile[1]} pixels")
     unsaid = WHITE_IS_ZERO if compression in FAX else RGB if channels == 3 else GREY
-    layout = Layout(
+    layout = TiffLayout(
         directory=directory,
         bits=bits[0],
         kind=UNSIGNED if kinds[0] == 4 else kinds[0],
@@ -147,7 +147,7 @@ def _layout(directory: Directory) -> tuple[Layout, int]:
 
 def decode(data: bytes, header: Header) -> Raster:
     """Decodes the picture."""
-    layout: Layout = header.details
+    layout: TiffLayout = header.details
     if layout.compression in WHOLE or (layout.compression in LOSSLESS and layout.photometric == YCBCR):
         return read_whole(data, header, layout)
     if layout.compression not in LOSSLESS:
@@ -159,7 +159,7 @@ def decode(data: bytes, header: Header) -> Raster:
 
 def isolated(header: Header) -> bool:
     """Returns whether libtiff, which only prints what is wrong, has a part in decoding."""
-    layout: Layout = header.details
+    layout: TiffLayout = header.details
     return layout.compression not in IN_PYTHON or layout.photometric == YCBCR
 
 

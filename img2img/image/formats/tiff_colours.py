@@ -18,7 +18,7 @@ from img2img.image.formats.tiff_samples import (
     SEPARATED,
     SIGNED,
     WHITE_IS_ZERO,
-    Layout,
+    TiffLayout,
 )
 from img2img.image.image import Pixels, white_of
 from img2img.image.levels import spread
@@ -28,7 +28,7 @@ ASSOCIATED, STRAIGHT = 1, 2
 _EXACT = 2**24  # up to which float32 holds every whole number
 
 
-def interpret(samples: Pixels, header: Header, layout: Layout) -> Raster:
+def interpret(samples: Pixels, header: Header, layout: TiffLayout) -> Raster:
     """Returns colours and alpha from stored samples."""
     samples = _standard_depth(samples, header, layout)
     colours = {PALETTE: 1, RGB: 3, SEPARATED: 4, LAB: 3, ICC_LAB: 3, WHITE_IS_ZERO: 1, GREY: 1}.get(
@@ -65,7 +65,7 @@ def interpret(samples: Pixels, header: Header, layout: Layout) -> Raster:
     return Raster(np.ascontiguousarray(samples), alpha)
 
 
-def _standard_depth(samples: Pixels, header: Header, layout: Layout) -> Pixels:
+def _standard_depth(samples: Pixels, header: Header, layout: TiffLayout) -> Pixels:
     """Returns the samples as uint8, uint16 or float32."""
     if layout.kind == FLOAT:
         if layout.bits == 64:
@@ -91,7 +91,7 @@ def _standard_depth(samples: Pixels, header: Header, layout: Layout) -> Pixels:
     return spread(samples.astype(samples.dtype.newbyteorder("="), copy=False), layout.bits)
 
 
-def _paletted(indices: Pixels, layout: Layout) -> Pixels:
+def _paletted(indices: Pixels, layout: TiffLayout) -> Pixels:
     """Returns the colours of a palette, as grey when it has only greys."""
     entries = layout.directory.numbers(COLOUR_MAP)
     size = 1 << layout.bits
@@ -124,7 +124,7 @@ def _from_cmyk(inks: Pixels) -> Pixels:
     return ((light[:, :, :3] * light[:, :, 3:] + white // 2) // white).astype(inks.dtype)
 
 
-def _from_lab(samples: Pixels, header: Header, layout: Layout) -> Pixels:
+def _from_lab(samples: Pixels, header: Header, layout: TiffLayout) -> Pixels:
     """Returns 8-bit RGB; littleCMS knows what white Lab is relative to."""
     from PIL import Image
 

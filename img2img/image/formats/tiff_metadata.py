@@ -19,7 +19,7 @@ from img2img.image.ifd import (
     SHORT,
     UNDEFINED,
     BrokenDirectoryError,
-    Field,
+    IfdEntry,
     Reader,
     Tree,
     build,
@@ -55,7 +55,7 @@ def read(header: Header, said: Tree, order: str, turn: int) -> None:
     """
     for tag, name in ((_XMP, "xmp"), (_IPTC, "iptc"), (_ICC, "icc")):
         field = said.get(tag)
-        if isinstance(field, Field) and field.raw:
+        if isinstance(field, IfdEntry) and field.raw:
             setattr(header, name, field.raw)
     header.orientation = turn if 1 <= turn <= 8 else None
     header.resolution = _resolution(said, order)
@@ -71,12 +71,14 @@ def _resolution(said: Tree, order: str) -> tuple[float, float] | None:
     values = []
     for tag in (_ACROSS, _DOWN):
         field = said.get(tag)
-        if not isinstance(field, Field) or field.type != RATIONAL or len(field.raw) < 8:
+        if not isinstance(field, IfdEntry) or field.type != RATIONAL or len(field.raw) < 8:
             return None
         above, below = struct.unpack_from(order + "II", field.raw)
         values.append(above / below if below else 0.0)
     unit = said.get(_UNIT)
-    code = int.from_bytes(unit.raw[:2], "little" if order == "<" else "big") if isinstance(unit, Field) else 2
+    code = (
+        int.from_bytes(unit.raw[:2], "little" if order == "<" else "big") if isinstance(unit, IfdEntry) else 2
+    )
     inches = {2: 1.0, 3: 2.54}.get(code)
     return None if inches is None or 0 in values else (values[0] * inches, values[1] * inches)
 
@@ -85,7 +87,7 @@ def _description(said: Tree, order: str, header: Header) -> bytes | None:
     """Returns what the file says about its picture as an EXIF block, or None when it says nothing."""
     kept = {tag: item for tag, item in said.items() if tag in _DESCRIPTION}
     described = kept.get(_DESCRIBED)
-    if isinstance(described, Field) and _states_size(described.raw[:_LOOK], header.width, header.height):
+    if isinstance(described, IfdEntry) and _states_size(described.raw[:_LOOK], header.width, header.height):
         del kept[_DESCRIBED]
         if not _SHAPE_ALONE.fullmatch(described.raw):
             header.warnings.append(
@@ -114,7 +116,9 @@ def fields(image: Image, order: str) -> dict[int, Any]:
         for tag, value in zip((_ACROSS, _DOWN), image.metadata.resolution, strict=True):
             if math.isfinite(value) and 0 < value < 2**31:
                 ratio = Fraction(value).limit_denominator(2**16)
-                found[tag] = Field(RATIONAL, 1, struct.pack(order + "II", ratio.numerator, ratio.denominator))
+                found[tag] = IfdEntry(
+                    RATIONAL, 1, struct.pack(order + "II", ratio.numerator, ratio.denominator)
+                )
                 found[_UNIT] = numbers(order, SHORT, 2)
     for tag, kind, block in (
         (_XMP, BYTE, image.metadata.xmp),
@@ -122,5 +126,5 @@ def fields(image: Image, order: str) -> dict[int, Any]:
         (_ICC, UNDEFINED, image.icc),
     ):
         if block:
-            found[tag] = Field(kind, len(block), block)
+            found[tag] = IfdEntry(kind, len(block), block)
     return found

@@ -18,7 +18,7 @@ import numpy as np
 
 from img2img.errors import ImageFormatError, ImageReadError
 from img2img.image.formats.base import Header
-from img2img.image.ifd import LONG, Directory, Field, build, numbers
+from img2img.image.ifd import LONG, Directory, IfdEntry, build, numbers
 from img2img.image.image import Pixels
 from img2img.image.limits import FREE_BYTES
 from img2img.image.opencv import decode_array
@@ -43,7 +43,7 @@ _ROWS = 256  # that are unpacked at once
 
 
 @dataclass
-class Layout:
+class TiffLayout:
     """What the directory says about the samples."""
 
     directory: Directory
@@ -71,7 +71,7 @@ Segments = tuple[Sequence[int], Sequence[int]]
 """Where strips or tiles begin, and how many bytes each of them has."""
 
 
-def read_samples(data: bytes, header: Header, layout: Layout) -> Pixels:
+def read_samples(data: bytes, header: Header, layout: TiffLayout) -> Pixels:
     """Returns the numbers in the file (H, W, channels), as they are stored but with prediction undone."""
     if layout.bits not in (1, 2, 4, 6, 8, 10, 12, 14, 16, 24, 32, 64) or layout.kind not in (1, 2, 3):
         raise ImageFormatError(f"TIFF samples of {layout.bits} bits in format {layout.kind} are not read")
@@ -80,13 +80,13 @@ def read_samples(data: bytes, header: Header, layout: Layout) -> Pixels:
     return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
 
-def by_plane(parts: Segments, layout: Layout) -> list[Segments]:
+def by_plane(parts: Segments, layout: TiffLayout) -> list[Segments]:
     """Returns the strips or tiles of each plane."""
     n = len(parts[0]) // layout.planes
     return [(parts[0][at : at + n], parts[1][at : at + n]) for at in range(0, n * layout.planes, n)]
 
 
-def segments(data: bytes, header: Header, layout: Layout) -> Segments:
+def segments(data: bytes, header: Header, layout: TiffLayout) -> Segments:
     """Returns where the strips or tiles are, after making sure that all of them are there.
 
     What they unpack to is bounded by the picture, and what they take in by the file: parts may be one and the
@@ -118,7 +118,7 @@ def segments(data: bytes, header: Header, layout: Layout) -> Segments:
     return offsets, sizes
 
 
-def _plane(data: bytes, parts: Segments, header: Header, layout: Layout) -> Pixels:
+def _plane(data: bytes, parts: Segments, header: Header, layout: TiffLayout) -> Pixels:
     """Returns the samples (H, W, channels) of one plane, tiles put together."""
     channels = header.channels // layout.planes
     across, down, width, height = layout.grid(header)
@@ -132,7 +132,7 @@ def _plane(data: bytes, parts: Segments, header: Header, layout: Layout) -> Pixe
     return whole[: header.height, : header.width]
 
 
-def _unpacked(data: bytes, parts: Segments, shape: tuple[int, int], rows: int, layout: Layout) -> Pixels:
+def _unpacked(data: bytes, parts: Segments, shape: tuple[int, int], rows: int, layout: TiffLayout) -> Pixels:
     """Returns the bytes (H, stride) of strips or tiles of so many `rows`, one below the other."""
     fill_order = layout.directory.number(FILL_ORDER, 1)
     if layout.compression not in IN_PYTHON:
@@ -181,7 +181,7 @@ def _content(part: bytes | memoryview, wanted: int, full: int, compression: int)
     return content
 
 
-def described(data: bytes, order: str, fields: Mapping[int, Field], parts: Segments | None) -> bytes:
+def described(data: bytes, order: str, fields: Mapping[int, IfdEntry], parts: Segments | None) -> bytes:
     """Returns the file with another directory in place of its own, for libtiff.
 
     It stands behind everything else, so that nothing moves; the file becomes a classic one.
@@ -206,7 +206,7 @@ def start(order: str, at: int) -> bytes:
     return (b"II*\0" if order == "<" else b"MM\0*") + at.to_bytes(4, "little" if order == "<" else "big")
 
 
-def _numbers(rows: Pixels, width: int, channels: int, layout: Layout) -> Pixels:
+def _numbers(rows: Pixels, width: int, channels: int, layout: TiffLayout) -> Pixels:
     """Returns the samples (H, W, channels) that the bytes of `rows` stand for."""
     bits, order = layout.bits, layout.directory.order
     predictor = layout.directory.number(PREDICTOR, 1) if layout.compression != NONE else 1

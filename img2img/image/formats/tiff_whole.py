@@ -33,13 +33,13 @@ from img2img.image.formats.tiff_samples import (
     TILE_HEIGHT,
     TILE_WIDTH,
     WIDTH,
-    Layout,
     Segments,
+    TiffLayout,
     by_plane,
     described,
     segments,
 )
-from img2img.image.ifd import LONG, SHORT, Field, numbers
+from img2img.image.ifd import LONG, SHORT, IfdEntry, numbers
 from img2img.image.image import Pixels
 from img2img.image.opencv import decode_array, split_bgra
 from img2img.image.pillow import decode_with
@@ -68,19 +68,19 @@ _FROM_OPENCV = (np.array(_LIBTIFF) @ np.linalg.inv(_OPENCV)).T.astype(np.float32
 HARMLESS = re.compile("Old-style LZW codes|colou?r space, .* is assumed")
 
 
-def linear_space(layout: Layout) -> ColourSpace | None:
+def linear_space(layout: TiffLayout) -> ColourSpace | None:
     """Returns the colours of SGI's LogLuv as they are read: linear light with sRGB's primaries."""
     return ColourSpace(1, 8) if layout.photometric in (LOG_L, LOG_LUV) else None
 
 
-def read_whole(data: bytes, header: Header, layout: Layout) -> Raster:
+def read_whole(data: bytes, header: Header, layout: TiffLayout) -> Raster:
     """Returns the picture."""
     own, order = layout.directory.fields, layout.directory.order
     if layout.compression == OLD_JPEG and _STREAM in own:
         at = layout.directory.number(_STREAM, 0)
         size = layout.directory.number(_STREAM_SIZE, 0) or len(data)
         return Raster(_embedded(data[at : at + size], "JPEG", header.width, header.height))
-    fields: dict[int, Field] = {}
+    fields: dict[int, IfdEntry] = {}
     for tag in _STORAGE & set(own):
         values = layout.directory.numbers(tag)
         fields[tag] = numbers(order, LONG, *values) if own[tag].type >= 16 else own[tag]
@@ -109,7 +109,7 @@ def read_whole(data: bytes, header: Header, layout: Layout) -> Raster:
     return decode_with(TiffImagePlugin.TiffImageFile, file)
 
 
-def _joined(data: bytes, parts: Segments, header: Header, layout: Layout) -> Pixels:
+def _joined(data: bytes, parts: Segments, header: Header, layout: TiffLayout) -> Pixels:
     """Returns the samples (H, W, channels) of strips or tiles that are pictures by themselves."""
     across, _, width, height = layout.grid(header)
     name = PICTURES[layout.compression]
@@ -143,7 +143,7 @@ def _embedded(data: bytes, name: str, width: int, height: int) -> Pixels:
     return raster.pixels if raster.alpha is None else np.dstack((raster.pixels, raster.alpha))
 
 
-def _luminance(data: bytes, parts: Segments, header: Header, layout: Layout) -> Pixels:
+def _luminance(data: bytes, parts: Segments, header: Header, layout: TiffLayout) -> Pixels:
     """Returns what SGI's LogL holds, float32 (H, W, 1): neither OpenCV nor Pillow asks libtiff for it."""
     _, _, width, rows = layout.grid(header)
     if layout.tile is not None:
