@@ -74,7 +74,7 @@ def meant(name: str) -> str | None:
     return _USUAL.get(name.lower().replace("-", "_"))
 
 
-def nearest(name: str, known: Iterable[str] | Mapping[str, str]) -> str | None:
+def closest(name: str, known: Iterable[str] | Mapping[str, str]) -> str | None:
     """Returns the one of `known` that is meant by `name`: a usual other name of it, or one like it.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from img2img.errors import ConfigError
-from img2img.keys import nearest
+from img2img.keys import closest
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Registry(Generic[T]):
 def unknown(kind: str, name: str, known: object) -> str:
     """Returns the sentence for a `name` that is not among `known` (an iterable of names)."""
     names = sorted(known)  # type: ignore[call-overload]
-    near = nearest(name, names)
+    near = closest(name, names)
     hint = f"did you mean {near!r}?" if near else f"known are: {', '.join(names) or 'none'}."
     shown = name if len(name) <= 80 else f"{name[:76]} ..."
     return f"there is no {kind} {shown!r}; {hint}"

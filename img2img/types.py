@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,12 @@ class ValueRange(NamedTuple):
     low: float
     high: float
 
+
+Logits: TypeAlias = "Tensor | Sequence[Tensor]"
+"""What a discriminator makes of images, before any sigmoid; of several scales one tensor each."""
+
+Features: TypeAlias = "Sequence[Tensor] | Sequence[Sequence[Tensor]]"
+"""The outputs of a discriminator's stages, logits last; of several scales one such list each."""
 
 UNIT = ValueRange(0.0, 1.0)
 SYMMETRIC = ValueRange(-1.0, 1.0)

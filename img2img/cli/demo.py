@@ -15,10 +15,10 @@ from img2img.errors import Img2ImgError, UnknownModelError, display_path
 if TYPE_CHECKING:
     from img2img.batch import Processor
     from img2img.image import Image
+    from img2img.image.sheet import SheetRow
 
 SCALE = 4
 CROP = 120, 160  # height and width of what the picture shows of each photograph: single pixels are visible
-Row = list["tuple[Image, str]"]
 
 
 @click.command()
@@ -54,7 +54,7 @@ class _FailedError(Img2ImgError):
     """A photograph could not be converted."""
 
 
-def _enlarge(photos: Sequence[Path], output: Path) -> list[Row]:
+def _enlarge(photos: Sequence[Path], output: Path) -> list[SheetRow]:
     """Reduces the photographs, enlarges them with the model that ships, and measures how near that comes."""
     from img2img.cli.render import say
     from img2img.image import Image, read_image, write_image
@@ -87,7 +87,7 @@ def _enlarge(photos: Sequence[Path], output: Path) -> list[Row]:
     return rows
 
 
-def _row(name: str, truth: Image, small: Path, big: Path, model: str) -> Row:
+def _row(name: str, truth: Image, small: Path, big: Path, model: str) -> SheetRow:
     """Returns input, bicubic, result and truth of one photograph, the part where bicubic is worst."""
     from img2img.cli.render import say
     from img2img.image import read_image
@@ -116,7 +116,7 @@ def _psnr(image: Image, truth: Image) -> float:
     return float(psnr(a, b, levels, border=SCALE))
 
 
-def _enhance(photos: Sequence[Path], output: Path) -> list[Row]:
+def _enhance(photos: Sequence[Path], output: Path) -> list[SheetRow]:
     """Runs a recipe of OpenCV operations over the photographs."""
     from img2img.cli.render import say
     from img2img.image import read_image

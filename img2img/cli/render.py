@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ProgressStyle = Literal["auto", "rich", "plain", "none"]
 _ALIASES = {"ext": "extension", "batch": "batch_size"}  # options that are called otherwise in the library
 _flags: dict[str, str] = {}  # of the command that runs, by the parameters
+_EVERY = 10.0  # seconds between two plain lines of progress
 
 
 class _PatientStream:
@@ -204,13 +205,12 @@ class ProgressBar:
         total: How many steps there are.
         unit: What a step is, plural: "images".
         style: "auto" takes a bar on a terminal and plain lines elsewhere.
-        every: Seconds between two plain lines.
     """
 
-    def __init__(self, total: int, unit: str, style: ProgressStyle = "auto", every: float = 10.0) -> None:
+    def __init__(self, total: int, unit: str, style: ProgressStyle = "auto") -> None:
         if style == "auto":
             style = "rich" if stderr().is_terminal else "plain"
-        self.total, self.unit, self.style, self.every = total, unit, style, every
+        self.total, self.unit, self.style = total, unit, style
         self.done = self.failed = 0
         self._started = self._printed = time.monotonic()
         self._bar: RichProgress | None = None
@@ -242,7 +242,7 @@ class ProgressBar:
         rate = self.done / elapsed
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=note, rate=f"{rate:.1f}/s")
-        elif self.style == "plain" and now - self._printed >= self.every and self.done < self.total:
+        elif self.style == "plain" and now - self._printed >= _EVERY and self.done < self.total:
             self._printed = now
             left = duration((self.total - self.done) / rate)
             say(f"{self.done} of {self.total} {self.unit}{note}, {rate:.2f}/s, {left} left")

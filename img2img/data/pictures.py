@@ -14,8 +14,8 @@ from img2img.image.channels import with_channels
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels
 from img2img.image.numbers import require_sound, to_unit
-from img2img.image.palette import Palette, classes, nearest
-from img2img.image.resize import covering, resize
+from img2img.image.palette import Palette, classes
+from img2img.image.resize import covering, resize, resize_nearest
 from img2img.types import ValueRange
 
 _ASPECT = 0.02  # by which the proportions of partners may differ: rounding to whole pixels
@@ -81,9 +81,8 @@ class Recipe:
         if self.numbers is not None:
             pixels = np.clip(pixels, 0, 1)
         if (height, width) != pixels.shape[:2]:
-            pixels = (
-                nearest(pixels, height, width) if self.method == "nearest" else resize(pixels, height, width)
-            )
+            resized = resize_nearest if self.method == "nearest" else resize
+            pixels = resized(pixels, height, width)
         return classes(pixels, self.palette) if self.palette else pixels
 
     def _extent(self, height: int, width: int) -> tuple[int, int]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from img2img.evaluation.result import Score
-from img2img.image import Image
 from img2img.image.image import Pixels
+from img2img.image.sheet import SheetRow
 
 DETAIL = 120  # pixels: side of the part that is shown enlarged
-Row = list[tuple[Image, str]]
 
 
 class Worst:
@@ -31,11 +30,11 @@ class Worst:
         self._kept.sort(key=lambda kept: kept.values[self.column], reverse=not self.higher_is_better)
         del self._kept[self.count :]
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SheetRow]:
         """Returns what `img2img.image.sheet.sheet` takes, the worst first."""
         return [self._row(score) for score in self._kept]
 
-    def _row(self, score: Score) -> Row:
+    def _row(self, score: Score) -> SheetRow:
         prediction, truth = score.pictures
         part = _largest_error(prediction.pixels, truth.pixels)
         detail = [image.replace(pixels=image.pixels[part]) for image in (prediction, truth)]

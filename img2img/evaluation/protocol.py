@@ -16,6 +16,7 @@ from torch import Tensor
 
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image import Image
+from img2img.image.colour import BT601
 from img2img.image.image import Pixels
 from img2img.image.resize import resize
 from img2img.image.tensor import to_tensor
@@ -27,7 +28,6 @@ Grey = Literal["raw", "rgb"]
 ColourKind = Literal["colour", "grey", "grey in colour"]
 
 LEVELS = ValueRange(0.0, 255.0)
-FULL_RANGE = (0.299, 0.587, 0.114)  # BT.601 from black 0 to white 255, as MATLAB's rgb2gray
 _NAMED = 3  # files in one sentence
 
 
@@ -200,7 +200,7 @@ def _grey(pixels: Pixels) -> Pixels:
         return pixels[..., :1]
     if pixels.shape[2] != 3:
         raise ProcessingError(f"the prediction has {pixels.shape[2]} channels, and its target is grey")
-    levels: Pixels = np.rint(pixels @ np.array(FULL_RANGE))[..., None].astype(pixels.dtype)
+    levels: Pixels = np.rint(pixels @ np.array(BT601))[..., None].astype(pixels.dtype)
     return levels
 
 

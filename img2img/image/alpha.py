@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from img2img.image.image import Image
 
-Values = NDArray[np.float32]
+Values = NDArray[np.float32]  # 0 is black, 1 is white
 _ROWS = 256  # laid over white at once: bounds the memory for the products
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from img2img.errors import ProcessingError
 from img2img.image.alpha import bleed, over_white, visible
+from img2img.image.colour import BT601
 from img2img.image.image import Image, Pixels, white_of
 
 _NOISE = 2  # levels of 8 bits by which lossy formats part equal channels
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
 
 
 def ends_in_alpha(channels: int, bands: int) -> bool:
@@ -98,7 +98,7 @@ def _brought(pixels: Pixels, channels: int) -> Pixels:
     if pixels.shape[2] == 1:
         return np.repeat(pixels, channels, 2)
     if channels == 1 and pixels.shape[2] == 3:
-        luma = pixels.astype(np.float32) @ LUMA
+        luma = pixels.astype(np.float32) @ np.array(BT601, np.float32)
         return (luma if white_of(pixels.dtype) == 1 else np.rint(luma)).astype(pixels.dtype)[..., None]
     raise ProcessingError(
         f"the picture has {pixels.shape[2]} channels and the model takes {channels}; what can be converted "

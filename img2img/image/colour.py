@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 FloatValues = NDArray[np.floating[Any]]
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 
+BT601 = (0.299, 0.587, 0.114)  # weights of red, green and blue in luma; also those of MATLAB's rgb2gray
 D50 = np.array([0.9642, 1.0, 0.8249])  # the white of ICC's connection space
 REFERENCE_WHITE = 203.0  # candela per square metre that BT.2408 gives to white in PQ and HLG
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])

@@ -20,31 +20,22 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import json
 import logging
-import math
 import os
 import subprocess
 import sys
 import threading
 import time
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from img2img.errors import ImageError, ImageFormatError, ImageLimitError, ImageReadError
-from img2img.image.image import DTYPES
+from img2img.errors import ImageError, ImageLimitError, ImageReadError
+from img2img.image.pipe import HERE, KINDS, TOO_MUCH, read_array, receive, send, widen
 
 if TYPE_CHECKING:
     from img2img.image.formats.base import Format, Header, Raster
     from img2img.image.image import Pixels
     from img2img.image.limits import Limits
 
-KINDS: dict[str, type[ImageReadError]] = {
-    "read": ImageReadError,
-    "format": ImageFormatError,
-    "limit": ImageLimitError,
-}
 _SERVE = "from img2img.image.worker import serve; serve()"
 _WALL_FACTOR = 20  # times the processor time that a decoder may wait for a busy machine
 _STALLED = 50  # looks at a worker without any processor time of it in between: 10 s asleep
@@ -53,11 +44,6 @@ _START = 60.0  # seconds until a worker must have said that it is there
 _GRACE = 0.4  # seconds that a file in work still has when the run shall end
 _MAX_IDLE = 16  # as many threads as a run has at most
 _MAX_FILES = 1000  # a worker answers before it is replaced: decoders may leak
-_MAX_TEXT = 2**24  # bytes of an answer beside its arrays
-_PIPE = 2**20  # bytes
-HERE = b"\0img2img worker\0"  # what a worker says first; Python's start-up may print before
-BLOCKS = ("icc", "exif", "xmp")  # of a header that decoding may fill in
-TOO_MUCH = "decoding it takes more memory than a picture of its size and a file of its length may take"
 
 _logger = logging.getLogger(__name__)
 
@@ -162,7 +148,7 @@ class _Process:
         self._ended_for: str | None = None
         with _lock:
             _all.add(self)
-        _widen(self._to, self._from)
+        widen(self._to, self._from)
         late = threading.Timer(_START, self._process.kill)
         late.daemon = True
         late.start()
@@ -198,7 +184,8 @@ class _Process:
             if answer is None:
                 raise EOFError
             arrays = [
-                _array(self._from, request["memory"], *described) for described in answer.get("arrays", [])
+                read_array(self._from, request["memory"], *described)
+                for described in answer.get("arrays", [])
             ]
         except (OSError, EOFError, ValueError, TypeError) as error:
             reason = self._ended_for or "its decoder crashed; the file is broken or was made to do that"
@@ -322,61 +309,3 @@ def _forked() -> None:
 atexit.register(_end_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forked)
-
-
-# --- what both sides speak: a length, JSON, then bytes whose number the JSON tells
-
-
-def send(to: IO[bytes], message: dict[str, Any], blocks: list[Any]) -> None:
-    """Sends a message, and the bytes of `blocks` behind it."""
-    text = json.dumps(message).encode()
-    for block in (len(text).to_bytes(8, "big"), text, *blocks):
-        view = memoryview(block).cast("B")
-        while len(view):
-            view = view[to.write(view) :]
-
-
-def receive(source: IO[bytes]) -> dict[str, Any] | None:
-    """Returns the next message, or None when none comes any more."""
-    size = read(source, 8)
-    if size is None:
-        return None
-    length = int.from_bytes(size, "big")
-    if length > _MAX_TEXT:
-        return None
-    text = read(source, length)
-    return None if text is None else json.loads(bytes(text))
-
-
-def read(source: IO[bytes], size: int) -> bytearray | None:
-    """Returns just `size` bytes, or None when there are not so many."""
-    result = bytearray(size)
-    return result if _fill(source, memoryview(result)) else None
-
-
-def _fill(source: Any, view: memoryview) -> bool:
-    while len(view):
-        count = source.readinto(view)
-        if not count:
-            return False
-        view = view[count:]
-    return True
-
-
-def _array(source: IO[bytes], most: int, shape: list[int], dtype: str) -> Pixels:
-    kind = np.dtype(dtype)
-    if kind not in DTYPES or math.prod(shape) * kind.itemsize > most:
-        raise ValueError("such an array is never sent")
-    array = np.empty(shape, kind)
-    if array.size and not _fill(source, array.reshape(-1).view(np.uint8).data):
-        raise EOFError
-    return array
-
-
-def _widen(*pipes: IO[bytes]) -> None:
-    if sys.platform == "linux":
-        import fcntl
-
-        for pipe in pipes:
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)

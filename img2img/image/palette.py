@@ -53,13 +53,6 @@ def one_hot(pixels: Pixels, palette: Palette) -> Pixels:
     return np.where(indices == np.arange(len(palette)), np.uint8(255), np.uint8(0))
 
 
-def nearest(pixels: Pixels, height: int, width: int) -> Pixels:
-    """Returns `pixels` (H, W, C) at another size without mixing any two of them."""
-    rows = ((np.arange(height) + 0.5) * pixels.shape[0] / height).astype(np.int64)
-    columns = ((np.arange(width) + 0.5) * pixels.shape[1] / width).astype(np.int64)
-    return np.ascontiguousarray(pixels[rows[:, None], columns])
-
-
 def foreign(pixels: Pixels, palette: Palette) -> float:
     """Returns the share of the pixels (H, W, C) whose colour is not in `palette`, 0 to 1."""
     known = np.asarray(palette, pixels.dtype)[classes(pixels, palette)[..., 0]]

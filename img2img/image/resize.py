@@ -66,6 +66,13 @@ def covering(size: tuple[int, int], least: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
+def resize_nearest(pixels: Pixels, height: int, width: int) -> Pixels:
+    """Returns `pixels` (H, W, C) at another size without mixing any two of them."""
+    rows = ((np.arange(height) + 0.5) * pixels.shape[0] / height).astype(np.int64)
+    columns = ((np.arange(width) + 0.5) * pixels.shape[1] / width).astype(np.int64)
+    return np.ascontiguousarray(pixels[rows[:, None], columns])
+
+
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Returns Keys' kernel with a = -0.5 at the distances `x`."""
     x = np.abs(x)

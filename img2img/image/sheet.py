@@ -15,9 +15,11 @@ from img2img.image.image import Image, white_of
 
 GAP = 6
 CAPTION = 22
+SheetRow = Sequence[tuple[Image, str]]
+"""Pictures with their captions."""
 
 
-def sheet(rows: Sequence[Sequence[tuple[Image, str]]], cell_width: int = 480) -> Image:
+def sheet(rows: Sequence[SheetRow], cell_width: int = 480) -> Image:
     """Lays pictures out in rows, each over its caption.
 
     Args:

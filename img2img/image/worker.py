@@ -16,7 +16,7 @@ import numpy as np
 
 from img2img.errors import ImageError, ImageReadError
 from img2img.image.image import Pixels
-from img2img.image.isolation import BLOCKS, HERE, KINDS, TOO_MUCH, read, receive, send
+from img2img.image.pipe import BLOCKS, HERE, KINDS, TOO_MUCH, read, receive, send
 
 _MAX_PRINTED = 2**24  # bytes
 _LONGEST = 200  # characters of a complaint that are shown

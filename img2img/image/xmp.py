@@ -1,50 +1,27 @@
-"""Changes to an XMP packet where it lies: only the bytes that have to change do.
-
-A packet is walked once by expat, which tells where each element starts; nothing is built of it, and a
-document type, with which entities could be declared, ends the walk. Prefixes that are not declared have
-their usual meaning, since such packets exist.
-"""
+"""Changes to an XMP packet where it lies: only the bytes that have to change do."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
-from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
 
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_TIFF = "http://ns.adobe.com/tiff/1.0/"
-_EXIF = "http://ns.adobe.com/exif/1.0/"
-_XMP = "http://ns.adobe.com/xap/1.0/"
-_NOTE = "http://ns.adobe.com/xmp/note/"
-_CAMERA = "http://ns.google.com/photos/1.0/camera/"
-_PREFIXES = {
-    "rdf": _RDF,
-    "tiff": _TIFF,
-    "exif": _EXIF,
-    "xmp": _XMP,
-    "xap": _XMP,
-    "xmpNote": _NOTE,
-    "xmpGImg": "http://ns.adobe.com/xap/1.0/g/img/",
-    "xml": "http://www.w3.org/XML/1998/namespace",
-}
-# What describes further pictures in a file, or a small one within the packet: they are not taken along.
-_OTHER_PICTURES = frozenset(
-    (
-        "http://ns.adobe.com/xap/1.0/g/img/",
-        "http://ns.adobe.com/hdr-gain-map/1.0/",
-        "http://ns.google.com/photos/1.0/container/",
-        "http://ns.google.com/photos/1.0/container/item/",
-    )
+from img2img.image.xmp_walk import (
+    CAMERA,
+    EXIF,
+    NOTE,
+    OTHER_PICTURES,
+    TIFF,
+    XMP,
+    Property,
+    Walk,
+    is_gps,
+    utf8,
 )
-_SPACES = _OTHER_PICTURES | {_TIFF, _EXIF, _XMP, _NOTE, _CAMERA}
-_ATTRIBUTE = re.compile(rb"\s+([^\s=/>\"']+)\s*=\s*(\"[^\"]*\"|'[^']*')")
-_END = re.compile(rb"\s*/?>")
-_MAX_NODES, _MAX_PREFIXES = 1000, 100
+from img2img.image.xmp_walk import (
+    BrokenPacketError as BrokenPacketError,
+)
+
 _HEAD = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
@@ -53,20 +30,16 @@ _HEAD = (
 )
 
 
-class BrokenPacketError(ValueError):
-    """A packet is no well-formed XML, or declares a document type."""
-
-
 def orientation(packet: bytes) -> int | None:
     """Returns how the packet says that the picture has to be turned, 1 to 8; None when it does not say."""
     try:
-        if b"rientation" not in _utf8(packet):
+        if b"rientation" not in utf8(packet):
             return None
-        walk = _Walk(packet)
+        walk = Walk(packet)
     except BrokenPacketError:
         return None
     for item in walk.items:
-        if item.name == (_TIFF, "Orientation") and item.top:
+        if item.name == (TIFF, "Orientation") and item.top:
             value = walk.value(item)
             return int(value) if value in (b"1", b"2", b"3", b"4", b"5", b"6", b"7", b"8") else None
     return None
@@ -82,18 +55,18 @@ def settled(packet: bytes, width: int, height: int, resolution: tuple[float, flo
         BrokenPacketError: It cannot be read.
     """
     true = {
-        (_TIFF, "Orientation"): "1",
-        (_TIFF, "ImageWidth"): str(width),
-        (_TIFF, "ImageLength"): str(height),
-        (_EXIF, "PixelXDimension"): str(width),
-        (_EXIF, "PixelYDimension"): str(height),
+        (TIFF, "Orientation"): "1",
+        (TIFF, "ImageWidth"): str(width),
+        (TIFF, "ImageLength"): str(height),
+        (EXIF, "PixelXDimension"): str(width),
+        (EXIF, "PixelYDimension"): str(height),
     }
     if resolution is not None:
         for name, value in zip(("XResolution", "YResolution"), resolution, strict=True):
             ratio = Fraction(value).limit_denominator(10_000)
-            true[_TIFF, name] = f"{ratio.numerator}/{ratio.denominator}"
-        true[_TIFF, "ResolutionUnit"] = "2"
-    walk = _Walk(packet)
+            true[TIFF, name] = f"{ratio.numerator}/{ratio.denominator}"
+        true[TIFF, "ResolutionUnit"] = "2"
+    walk = Walk(packet)
     edits = []
     for item in walk.items:
         if _is_of_other_pictures(item):
@@ -109,8 +82,8 @@ def without_gps(packet: bytes) -> bytes:
     Raises:
         BrokenPacketError: It cannot be read.
     """
-    walk = _Walk(packet)
-    return walk.with_edits([item.gone() for item in walk.items if _is_gps(item.name[1])])
+    walk = Walk(packet)
+    return walk.with_edits([item.gone() for item in walk.items if is_gps(item.name[1])])
 
 
 def merged(packet: bytes, extension: bytes) -> bytes:
@@ -119,10 +92,10 @@ def merged(packet: bytes, extension: bytes) -> bytes:
     Raises:
         BrokenPacketError: One of them cannot be read.
     """
-    walk, more = _Walk(packet), _Walk(extension)
+    walk, more = Walk(packet), Walk(extension)
     if walk.last is None:
         raise BrokenPacketError("it has no place for the extension")
-    edits = [item.gone() for item in walk.items if item.name == (_NOTE, "HasExtendedXMP")]
+    edits = [item.gone() for item in walk.items if item.name == (NOTE, "HasExtendedXMP")]
     edits.append((walk.last, walk.last, b"".join(more.nodes())))
     return walk.with_edits(edits)
 
@@ -132,11 +105,11 @@ def extension_of(packet: bytes) -> str | None:
     if b"HasExtendedXMP" not in packet:
         return None
     try:
-        walk = _Walk(packet)
+        walk = Walk(packet)
     except BrokenPacketError:
         return None
     for item in walk.items:
-        if item.name == (_NOTE, "HasExtendedXMP"):
+        if item.name == (NOTE, "HasExtendedXMP"):
             return walk.value(item).decode("ascii", "replace")
     return None
 
@@ -157,205 +130,10 @@ def fitted(packet: bytes, most: int) -> tuple[bytes, bytes, str]:
     return _HEAD % identifier.encode(), extension, identifier
 
 
-def _is_of_other_pictures(item: _Property) -> bool:
+def _is_of_other_pictures(item: Property) -> bool:
     space, name = item.name
     return (
-        space in _OTHER_PICTURES
-        or item.name in ((_XMP, "Thumbnails"), (_NOTE, "HasExtendedXMP"))
-        or (space == _CAMERA and name.startswith(("MotionPhoto", "MicroVideo")))
+        space in OTHER_PICTURES
+        or item.name in ((XMP, "Thumbnails"), (NOTE, "HasExtendedXMP"))
+        or (space == CAMERA and name.startswith(("MotionPhoto", "MicroVideo")))
     )
-
-
-def _is_gps(name: str) -> bool:
-    return name[:3].lower() == "gps"
-
-
-def _utf8(packet: bytes) -> bytes:
-    """Returns the packet in UTF-8, without what may stand around it."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if packet.startswith(mark):
-            try:
-                return packet.decode(encoding).strip("\0 \r\n\t\ufeff").encode()
-            except UnicodeDecodeError as error:
-                raise BrokenPacketError("it is no text") from error
-    return packet.lstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
-
-
-@dataclass(frozen=True)
-class _Property:
-    """An attribute or element that may have to change.
-
-    Attributes:
-        name: Its namespace and local name.
-        raw: Its name as written; empty for an attribute.
-        top: Whether it is a property of the picture itself, not part of one.
-        start: Where it starts, with the space before it.
-        stop: Where it stops.
-        value: Where its value starts and stops.
-    """
-
-    name: tuple[str, str]
-    raw: bytes
-    top: bool
-    start: int
-    stop: int
-    value: tuple[int, int]
-
-    def gone(self) -> tuple[int, int, bytes]:
-        return self.start, self.stop, b""
-
-    def saying(self, text: str, before: bytes) -> tuple[int, int, bytes]:
-        if not self.raw or text.encode() == before:
-            return (*self.value, text.encode())
-        return self.start, self.stop, b"<%b>%b</%b>" % (self.raw, text.encode(), self.raw)
-
-
-class _Open(NamedTuple):
-    """An element that has not ended."""
-
-    raw: str
-    kind: str  # "outer", "rdf", "node", "property" or "inner"
-    start: int
-    inside: int  # where its start tag stops
-    closed: bool  # whether that is all there is of it
-    name: tuple[str, str] | None  # None when nothing about it matters
-    before: dict[str, str | None]  # what the prefixes that it declares were before
-
-
-_DULL = {kind: _Open("", kind, 0, 0, False, None, {}) for kind in ("property", "inner")}
-
-
-class _Walk:
-    """One way through a packet."""
-
-    def __init__(self, packet: bytes) -> None:
-        self.data = _utf8(packet)
-        self.items: list[_Property] = []
-        self.last: int | None = None  # where the end tag of the first rdf:RDF starts
-        # of each description: its start, where its name stops, its stop, the prefixes that it declares
-        self._nodes: list[tuple[int, int, int, frozenset[str]]] = []
-        self._prefixes: dict[str, str | None] = dict(_PREFIXES)
-        self._known: dict[str, tuple[str, str]] = {}  # names as they resolve now
-        self._inherited: dict[str, str] = {}  # prefixes declared outside of rdf:RDF and by it
-        self._open: list[_Open] = []
-        self._parser = parser = expat.ParserCreate("utf-8")
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.StartDoctypeDeclHandler = self._doctype
-        try:
-            parser.Parse(self.data, True)
-        except expat.ExpatError as error:
-            raise BrokenPacketError(f"it is no XML: {expat.errors.messages[error.code]}") from error
-
-    def value(self, item: _Property) -> bytes:
-        """Returns what `item` says."""
-        return self.data[slice(*item.value)].strip()
-
-    def nodes(self) -> Iterable[bytes]:
-        """Yields each description, with every prefix declared that it may use.
-
-        Raises:
-            BrokenPacketError: There are more prefixes than in any real packet.
-        """
-        if len(self._inherited) > _MAX_PREFIXES:
-            raise BrokenPacketError("it declares too many prefixes")
-        for start, named, stop, own in self._nodes:
-            inherited = "".join(
-                f" xmlns{':' if prefix else ''}{prefix}={quoteattr(uri)}"
-                for prefix, uri in self._inherited.items()
-                if prefix not in own
-            )
-            yield self.data[start:named] + inherited.encode() + self.data[named:stop]
-
-    def with_edits(self, edits: Iterable[tuple[int, int, bytes]]) -> bytes:
-        """Returns the packet with other bytes from `start` to `stop`; edits within a larger one are void."""
-        parts, at = [], 0
-        for start, stop, text in sorted(edits, key=lambda edit: (edit[0], -edit[1])):
-            if start >= at:
-                parts += [self.data[at:start], text]
-                at = stop
-        return b"".join((*parts, self.data[at:]))
-
-    def _doctype(self, *_: object) -> None:
-        raise BrokenPacketError("it declares a document type")
-
-    def _start(self, raw: str, attributes: Mapping[str, str]) -> None:
-        name = self._resolved(raw)
-        kind = self._kind(name)
-        if not attributes and kind in ("property", "inner") and not _is_interesting(name):
-            self._open.append(_DULL[kind])
-            return
-        start = self._parser.CurrentByteIndex
-        named = at = start + 1 + len(raw.encode())
-        found = []
-        while attributes and (match := _ATTRIBUTE.match(self.data, at)) is not None:
-            found.append((match[1].decode(), match))
-            at = match.end()
-        own = {key[6:]: attributes[key] for key, _ in found if key == "xmlns" or key.startswith("xmlns:")}
-        before = {prefix: self._prefixes.get(prefix) for prefix in own}
-        if own:
-            self._declare(own)
-            name = self._resolved(raw)
-            kind = self._kind(name)
-        if kind in ("outer", "rdf"):
-            self._inherited |= own
-        for key, match in found:
-            attribute = self._resolved(key)
-            if _is_interesting(attribute):
-                value = match.start(2) + 1, match.end(2) - 1
-                self.items.append(
-                    _Property(attribute, b"", kind == "node", match.start(), match.end(), value)
-                )
-        end = _END.match(self.data, at)
-        assert end is not None
-        if kind == "node":
-            if len(self._nodes) == _MAX_NODES:
-                raise BrokenPacketError("it has too many descriptions")
-            self._nodes.append((start, named, 0, frozenset(own)))
-        self._open.append(_Open(raw, kind, start, end.end(), b"/" in end[0], name, before))
-
-    def _end(self, _: str) -> None:
-        element = self._open.pop()
-        if element.name is None:
-            return
-        at = self._parser.CurrentByteIndex
-        if element.closed:
-            at, stop = element.inside, element.inside
-        else:
-            stop = self.data.index(b">", at) + 1
-        if element.kind == "rdf" and self.last is None and not element.closed:
-            self.last = at
-        if element.kind == "node":
-            first, named, __, prefixes = self._nodes[-1]
-            self._nodes[-1] = (first, named, stop, prefixes)
-        if _is_interesting(element.name):
-            top = element.kind == "property"
-            written, value = element.raw.encode(), (element.inside, at)
-            self.items.append(_Property(element.name, written, top, element.start, stop, value))
-        if element.before:
-            self._declare(element.before)
-
-    def _declare(self, prefixes: Mapping[str, str | None]) -> None:
-        self._prefixes |= prefixes
-        self._known.clear()
-
-    def _kind(self, name: tuple[str, str]) -> str:
-        parent = self._open[-1].kind if self._open else "outer"
-        if parent == "node":
-            return "property"
-        if parent in ("property", "inner"):
-            return "inner"
-        if parent == "rdf" or name == (_RDF, "Description"):
-            return "node"
-        return "rdf" if name == (_RDF, "RDF") else "outer"
-
-    def _resolved(self, raw: str) -> tuple[str, str]:
-        known = self._known.get(raw)
-        if known is None:
-            prefix, colon, local = raw.rpartition(":")
-            known = self._known[raw] = ((self._prefixes.get(prefix) or "") if colon else "", local)
-        return known
-
-
-def _is_interesting(name: tuple[str, str]) -> bool:
-    return name[0] in _SPACES or _is_gps(name[1])

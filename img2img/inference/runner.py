@@ -293,7 +293,7 @@ def _window(picture: Pixels, top: int, left: int, rows: int, columns: int) -> Pi
     return picture[np.ix_(mirrored(top, bottom, height), mirrored(left, right, width))]
 
 
-def _windows(planes: Planes, top: int, left: int, grid: Layout) -> Planes:
+def _windows(planes: Planes, top: int, left: int, grid: TileGrid) -> Planes:
     """Cuts the window out of every condition of a picture that has places."""
     return {
         name: _window(plane, top, left, grid.height, grid.width) if plane.ndim == 3 else plane

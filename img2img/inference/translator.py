@@ -20,8 +20,8 @@ from img2img.image.channels import as_grey, ends_in_alpha, with_channels
 from img2img.image.conversion import converted
 from img2img.image.image import DTYPES, Pixels, white_of
 from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
-from img2img.image.palette import foreign, nearest, one_hot
-from img2img.image.resize import covering, resize
+from img2img.image.palette import foreign, one_hot
+from img2img.image.resize import covering, resize, resize_nearest
 from img2img.inference import conditions as companions
 from img2img.inference.backends import Backend
 from img2img.inference.enlarge import resized, toward_bicubic
@@ -332,7 +332,7 @@ class Translator:
             if kind.spatial:
                 companions.require_size(name, plane, image)
                 if (extent := self._extent(*plane.shape[:2])) != plane.shape[:2]:
-                    plane = (nearest if kind.exact else resize)(plane, *extent)
+                    plane = (resize_nearest if kind.exact else resize)(plane, *extent)
             planes[name] = plane
         return planes, notes
 
@@ -379,7 +379,7 @@ class Translator:
             image, len(palette[0]) if palette else self.generator.in_channels, unmixed=True
         )
         if (extent := self._extent(*pixels.shape[:2])) != pixels.shape[:2]:
-            pixels = nearest(pixels, *extent)
+            pixels = resize_nearest(pixels, *extent)
         if not palette:
             return pixels, []
         share = foreign(pixels, palette)

@@ -1,9 +1,8 @@
 """What `torch.save` writes, read as data: nothing is unpickled, imported or called.
 
-A pickle is a program for a small stack machine. Here that machine builds dictionaries, lists, tuples, texts,
-numbers and tensors by itself. Every other class or function that the pickle names becomes a `Foreign`, which
-knows its name and does nothing. So what lies beside the weights (numpy scalars, namespaces, dates, classes of
-somebody's project) is skipped, and a file whose weights themselves need such code is told by what is left.
+The pickle in it runs on a machine of our own (`img2img.interop.pickle_machine`). What lies beside the weights
+(numpy scalars, namespaces, dates, classes of somebody's project) is skipped, and a file whose weights
+themselves need such code is told by what is left.
 
 Time and memory are bounded by the file: instructions are counted, a tensor lies inside its storage, and a
 storage inside the file. The checksum of every record of a zip file is compared; the older files have none.
@@ -16,50 +15,25 @@ from __future__ import annotations
 
 import errno
 import io
-import pickletools
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-import torch
 from torch import Tensor
 
-from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError, display_path
+from img2img.errors import ModelError, UnknownModelError, display_path
 from img2img.files import open_regular
+from img2img.interop.pickle_machine import Machine
+from img2img.interop.storages import Storages
 
 _MOST_INFLATION = 20  # weights hardly compress: more than this is a file that was made to fill the memory
 _SMALL = 2**26  # bytes that any zip file may unpack to
-_INSTRUCTIONS = 500_000  # of any pickle; RRDBNet with its optimizer has 50,000
-_BYTES_PER_INSTRUCTION = 16  # of larger files
-_TENSOR_COSTS = 10  # instructions; so long does it take to make one
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001  # of the files that torch wrote before 1.6
 _BLOCK = 1 << 20
-_MOST_DIMENSIONS = 64
 _BIG_ENDIAN = "was written on a big-endian machine, which is not read; save it on another."
-# nothing that is saved by an honest program starts others; the file was made to run code
-_HOSTILE = {"os", "posix", "nt", "subprocess", "pty", "runpy", "shutil", "socket", "importlib", "commands"}
-_HOSTILE_BUILTINS = {"eval", "exec", "compile", "__import__", "open", "input", "execfile", "breakpoint"}
-
-
-class Foreign:
-    """Stands for a class or function that is not known here, and for whatever it would make."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class Unusable:
-    """Stands for a tensor that is none of numbers lying in order: quantized, sparse, without values."""
-
-    __slots__ = ("kind",)
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -137,8 +111,8 @@ def _read_zip(file: BinaryIO, path: Path) -> Pickled:
                     f"is damaged: its record data/{display_path(key)} is {found}; copy it again."
                 )
 
-        storages = _Storages(reserve)
-        machine = _Machine(storages, size)
+        storages = Storages(reserve)
+        machine = Machine(storages, size)
         content = machine.run(io.BytesIO(b"".join(_blocks(archive, records.pop(f"{root}data.pkl")))))
         for key, storage in storages.items():
             _fill(_blocks(archive, records.pop(f"{root}data/{key}")), storage)
@@ -188,8 +162,8 @@ def _read_legacy(file: BinaryIO, path: Path) -> Pickled:
                 f"is truncated: its tensors take more than the {size} bytes of the file; copy it again."
             )
 
-    storages = _Storages(reserve)
-    machine = _Machine(storages, size)
+    storages = Storages(reserve)
+    machine = Machine(storages, size)
     if machine.run(rest) != _MAGIC:
         raise UnknownModelError("is a pickle, but not one that torch.save wrote.")
     if machine.run(rest) != _VERSION:
@@ -230,311 +204,3 @@ def _fill(blocks: Iterable[bytes], storage: Tensor) -> None:
         target = target[len(block) :]
     if target:
         raise ModelError("is truncated: the bytes of its tensors end too early; copy it again.")
-
-
-class _StorageKind(NamedTuple):
-    """What a storage holds."""
-
-    dtype: torch.dtype
-
-
-class _Storage(NamedTuple):
-    values: Tensor  # (N,)
-
-
-_KINDS = {
-    "Double": torch.float64,
-    "Float": torch.float32,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-    "ComplexDouble": torch.complex128,
-    "ComplexFloat": torch.complex64,
-    "QUInt8": torch.uint8,
-    "QInt8": torch.int8,
-    "QInt32": torch.int32,
-    "QUInt4x2": torch.uint8,
-    "QUInt2x4": torch.uint8,
-    "Untyped": torch.uint8,
-}
-_DTYPES = {name: value for name in dir(torch) if isinstance(value := getattr(torch, name), torch.dtype)}
-
-
-class _Storages:
-    """The bytes of the tensors, reserved while the pickle is read and filled after it.
-
-    Args:
-        reserve: Called with the key and the bytes of each new storage; raises ModelError for one that the
-            file cannot hold.
-    """
-
-    def __init__(self, reserve: Callable[[str, int], None]) -> None:
-        self._reserve = reserve
-        self._bytes: dict[str, Tensor] = {}
-        self.total = 0
-
-    def items(self) -> Iterable[tuple[str, Tensor]]:
-        """Returns the keys and the bytes (N,)."""
-        return self._bytes.items()
-
-    def find(self, name: Any) -> Any:
-        """Returns what a persistent name of a pickle stands for."""
-        if not isinstance(name, tuple) or len(name) < 5 or name[0] != "storage":
-            if isinstance(name, tuple) and name[:1] == ("module",) and isinstance(name[1:2], tuple):
-                return name[1]  # a class with its source code, as the first versions wrote it
-            raise ValueError("it names something else than a storage")
-        kind, key, numel = name[1], str(name[2]), name[4]
-        if not isinstance(kind, _StorageKind) or type(numel) is not int or numel < 0:
-            raise ValueError("it names a storage of an unknown kind")
-        size = numel * kind.dtype.itemsize
-        if key not in self._bytes:
-            self._reserve(key, size)
-            self.total += size
-            self._bytes[key] = torch.zeros(size, dtype=torch.uint8)
-        if len(self._bytes[key]) != size:
-            raise ValueError("a storage has two lengths")
-        values = self._bytes[key].view(kind.dtype)
-        view = name[5] if len(name) > 5 else None
-        if isinstance(view, tuple) and len(view) == 3:
-            _, start, length = view
-            if not _counts((start, length)) or start + length > numel:
-                raise ValueError("a view lies outside of its storage")
-            values = values[start : start + length]
-        return _Storage(values)
-
-
-def _counts(values: Any) -> bool:
-    """Returns whether `values` is a tuple of whole numbers of 0 or more, for a shape."""
-    return (
-        isinstance(values, tuple)
-        and len(values) <= _MOST_DIMENSIONS
-        and all(type(value) is int and 0 <= value < 2**63 for value in values)
-    )
-
-
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Any:
-    if not isinstance(storage, _Storage):
-        raise ValueError("a tensor lies in something else than a storage")
-    values = storage.values
-    if not (_counts((offset,)) and _counts(size) and _counts(stride)) or len(size) != len(stride):
-        raise ValueError("a tensor has an impossible shape")
-    if 0 in size:
-        return torch.empty(size, dtype=values.dtype) if max(size) < 2**31 else Unusable("empty")
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if last >= len(values):
-        raise ValueError("a tensor lies outside of its storage")
-    count = 1
-    for length in size:
-        count *= length
-        if count > len(values):
-            return Unusable("expanded")
-    return values.as_strided(size, stride, offset)
-
-
-def _typed(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Any:
-    dtype = next((value for value in rest if isinstance(value, torch.dtype)), None)
-    if isinstance(storage, _Storage) and dtype is not None:
-        storage = _Storage(storage.values.view(torch.uint8).view(dtype))
-    return _tensor(storage, offset, size, stride)
-
-
-def _first(value: Any, *_: Any) -> Any:
-    return value
-
-
-def _unusable(kind: str) -> Callable[..., Unusable]:
-    return lambda *_: Unusable(kind)
-
-
-_TENSORS: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor": _tensor,
-    "torch._utils._rebuild_tensor_v2": _tensor,
-    "torch._utils._rebuild_tensor_v3": _typed,
-    "torch._utils._rebuild_parameter": _first,
-    "torch._utils._rebuild_parameter_with_state": _first,
-    "torch._utils._rebuild_device_tensor_from_cpu_tensor": _first,
-    "torch.nn.parameter.Parameter": _first,
-    "torch.nn.parameter.Buffer": _first,
-    "torch.Size": _first,
-    "torch._utils._rebuild_qtensor": _unusable("quantized"),
-    "torch._utils._rebuild_sparse_tensor": _unusable("sparse"),
-    "torch._utils._rebuild_sparse_csr_tensor": _unusable("sparse"),
-    "torch._utils._rebuild_meta_tensor_no_storage": _unusable("meta (shapes without values)"),
-    "torch._utils._rebuild_nested_tensor": _unusable("nested"),
-    "torch._utils._rebuild_wrapper_subclass": _unusable("wrapped"),
-    "torch._utils._rebuild_device_tensor_from_numpy": _unusable("device"),
-    "torch.nested._internal.nested_tensor._rebuild_njt": _unusable("nested"),
-}
-_SUBCLASS = "torch._tensor._rebuild_from_type_v2"
-_MAPPINGS = {"collections.OrderedDict", "collections.defaultdict", "collections.Counter", "builtins.dict"}
-_CONSTANTS: dict[str, Callable[[], Any]] = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-    "EMPTY_SET": lambda: Foreign("builtins.set"),
-}
-_LITERALS = {
-    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE"),
-    *("BINUNICODE8", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
-}
-_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-
-
-class _Machine:
-    """Follows the instructions of pickles, of protocol 2 and later.
-
-    Args:
-        storages: What persistent names stand for.
-        size: Bytes of the file, for the number of instructions that it may have.
-    """
-
-    def __init__(self, storages: _Storages, size: int) -> None:
-        self._storages = storages
-        self._left = max(_INSTRUCTIONS, size // _BYTES_PER_INSTRUCTION)
-        self._names: dict[str, Any] = {}
-        self.foreign: dict[str, None] = {}
-
-    def run(self, file: Any) -> Any:
-        """Returns what the next pickle in `file` builds.
-
-        Raises:
-            ModelError: It has too many instructions, or was made to run code.
-            ValueError, IndexError, KeyError, TypeError: It is damaged.
-        """
-        stack: list[Any] = []
-        marks: list[list[Any]] = []
-        memo: dict[int, Any] = {}
-        argument: Any
-        for opcode, argument, _ in pickletools.genops(file):
-            self._spend(1)
-            name = opcode.name
-            if name in _LITERALS:
-                stack.append(argument)
-            elif name in ("BINPUT", "LONG_BINPUT"):
-                memo[argument] = stack[-1]
-            elif name == "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            elif name in ("BINGET", "LONG_BINGET"):
-                stack.append(memo[argument])
-            elif name in _CONSTANTS:
-                stack.append(_CONSTANTS[name]())
-            elif name in _TUPLES:
-                stack[-_TUPLES[name] :] = [tuple(stack[-_TUPLES[name] :])]
-            elif name == "MARK":
-                marks.append(stack)
-                stack = []
-            elif name in ("TUPLE", "APPENDS", "SETITEMS", "ADDITEMS", "FROZENSET", "POP_MARK"):
-                items, stack = stack, marks.pop()
-                if name == "TUPLE":
-                    stack.append(tuple(items))
-                elif name == "APPENDS":
-                    _extend(stack[-1], items)
-                elif name == "SETITEMS":
-                    _update(stack[-1], items)
-                elif name == "FROZENSET":
-                    stack.append(Foreign("builtins.frozenset"))
-            elif name in ("APPEND", "SETITEM"):
-                count = 1 if name == "APPEND" else 2
-                items = stack[-count:]
-                del stack[-count:]
-                (_extend if count == 1 else _update)(stack[-1], items)
-            elif name == "GLOBAL":
-                stack.append(self._find(*argument.split(" ", 1)))
-            elif name == "STACK_GLOBAL":
-                attribute, module = stack.pop(), stack.pop()
-                stack.append(self._find(module, attribute))
-            elif name in ("REDUCE", "NEWOBJ", "NEWOBJ_EX"):
-                if name == "NEWOBJ_EX":
-                    stack.pop()
-                arguments, function = stack.pop(), stack.pop()
-                stack.append(self._made(function, arguments))
-            elif name in ("BUILD", "POP"):  # attributes are nothing that weights have
-                stack.pop()
-            elif name == "DUP":
-                stack.append(stack[-1])
-            elif name == "BINPERSID":
-                stack.append(self._storages.find(stack.pop()))
-            elif name == "STOP":
-                return stack.pop()
-            elif name not in ("PROTO", "FRAME"):
-                raise ValueError(f"the instruction {name} is none that torch.save writes")
-        raise ValueError("its end is missing")
-
-    def _spend(self, count: int) -> None:
-        self._left -= count
-        if self._left < 0:
-            raise ModelError("was made to take for ever: its pickle has more instructions than weights need.")
-
-    def _find(self, module: Any, attribute: Any) -> Any:
-        """Returns what stands for a class or function."""
-        if not isinstance(module, str) or not isinstance(attribute, str):
-            raise ValueError("it names no class")
-        module = "builtins" if module == "__builtin__" else module
-        name = f"{module}.{attribute}"
-        if name not in self._names:
-            self._names[name] = self._stand_in(name, module, attribute)
-        return self._names[name]
-
-    def _stand_in(self, name: str, module: str, attribute: str) -> Any:
-        if module in ("torch", "torch.cuda", "torch.storage") and attribute.endswith("Storage"):
-            kind = _KINDS.get(attribute.removesuffix("Storage"))
-            return Foreign(name) if kind is None else _StorageKind(kind)
-        if module == "torch" and attribute in _DTYPES:
-            return _DTYPES[attribute]
-        if name in _TENSORS or name in _MAPPINGS or name == _SUBCLASS:
-            return name
-        if module.split(".")[0] in _HOSTILE or (module == "builtins" and attribute in _HOSTILE_BUILTINS):
-            raise UnsafeCheckpointError(
-                f"was not opened: it holds {display_path(name)[:100]}, which weights never need: it was made "
-                "to run code. None of it ran here; do not open it with other programs."
-            )
-        self.foreign[name] = None
-        return Foreign(name)
-
-    def _made(self, function: Any, arguments: Any) -> Any:
-        """Returns what a call stands for."""
-        if isinstance(function, Foreign):
-            return function
-        if not isinstance(function, str) or not isinstance(arguments, tuple):
-            raise ValueError("it calls something that is no function")
-        if function == _SUBCLASS:  # a plain tensor inside a class of somebody's own
-            function, arguments = arguments[0], arguments[2]
-        if function in _MAPPINGS:
-            made: dict[Any, Any] = {}
-            for pairs in arguments:
-                if isinstance(pairs, list | dict):
-                    self._spend(len(pairs))
-                    for pair in pairs.items() if isinstance(pairs, dict) else pairs:
-                        if isinstance(pair, list | tuple) and len(pair) == 2:
-                            _update(made, list(pair))
-            return made
-        if not isinstance(function, str) or function not in _TENSORS:
-            return Foreign(str(function) if isinstance(function, str) else type(function).__name__)
-        self._spend(_TENSOR_COSTS)
-        return _TENSORS[function](*arguments)
-
-
-def _extend(target: Any, items: list[Any]) -> None:
-    if isinstance(target, list):
-        target.extend(items)
-    elif not isinstance(target, Foreign):
-        raise TypeError("it appends to something that is no list")
-
-
-def _update(target: Any, items: list[Any]) -> None:
-    """Adds keys and values in turn; keys that could take for ever to hash are left out."""
-    if isinstance(target, Foreign):
-        return
-    if not isinstance(target, dict):
-        raise TypeError("it adds entries to something that is no dictionary")
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        if isinstance(key, str) or (type(key) is int and -(2**31) < key < 2**31):
-            target[key] = value

@@ -16,7 +16,9 @@ from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError,
 from img2img.files import LFS_POINTER, open_regular
 from img2img.interop.community import ADVICE, is_installed, known_elsewhere, open_community
 from img2img.interop.layouts import Recognised, layouts
-from img2img.interop.pickled import Foreign, Pickled, Unusable, read_pickled
+from img2img.interop.pickle_machine import Foreign
+from img2img.interop.pickled import Pickled, read_pickled
+from img2img.interop.storages import Unusable
 from img2img.models import Generator
 
 # what people wrap weights in; averaged weights are the better ones, so they come first

@@ -2,10 +2,9 @@
 
 from img2img.losses.diffaugment import Augmentation as Augmentation
 from img2img.losses.diffaugment import DiffAugment as DiffAugment
-from img2img.losses.features import feature_matching as feature_matching
 from img2img.losses.gan import GanKind as GanKind
 from img2img.losses.gan import GanLoss as GanLoss
-from img2img.losses.gan import Logits as Logits
+from img2img.losses.gan import feature_matching as feature_matching
 from img2img.losses.penalties import gradient_penalty as gradient_penalty
 from img2img.losses.penalties import r1_penalty as r1_penalty
 from img2img.losses.perceptual import PerceptualLoss as PerceptualLoss

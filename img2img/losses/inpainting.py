@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from img2img.losses.precision import full
+from img2img.losses.pixel import full
 
 LAYERS = ("pool1", "pool2", "pool3")
 """Of VGG16, those that the paper compares."""

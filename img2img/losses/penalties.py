@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from img2img.losses.precision import full
+from img2img.losses.pixel import full
 
 Critic = Callable[[Tensor], Tensor | Sequence[Tensor]]
 """Images (N, C, H, W) to logits; a conditional discriminator is given with its condition filled in."""

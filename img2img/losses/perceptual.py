@@ -16,7 +16,7 @@ from torch import Tensor
 from img2img.errors import ConfigError
 from img2img.fetch import Progress
 from img2img.losses.pixel import PixelKind, pixel_losses
-from img2img.losses.vgg import VGG19, Features
+from img2img.losses.vgg import VGG19, VGGFeatures
 from img2img.types import ValueRange
 
 DEFAULT_LAYERS: Mapping[str, float] = MappingProxyType({"conv5_4": 1.0})
@@ -32,7 +32,7 @@ class PerceptualLoss:
         criterion: The distance between features, averaged over each layer: "l1", "l2" or "charbonnier".
         before_activation: Compares what the convolutions return (ESRGAN), not what the ReLU after them makes
             of it (SRGAN, with "l2" and a weight of 0.006).
-        weights, allow_download, progress: See `Features`; the download is 548 MiB.
+        weights, allow_download, progress: See `VGGFeatures`; the download is 548 MiB.
 
     Raises:
         ConfigError: A layer or criterion does not exist, or no weights are at hand.
@@ -58,7 +58,7 @@ class PerceptualLoss:
             raise ConfigError("the perceptual loss looks at no layer; name one or more, for example conv5_4.")
         self.layers = dict(layers)
         self.distance = pixel_losses[criterion]
-        self._features = Features(
+        self._features = VGGFeatures(
             VGG19, tuple(layers), value_range, before_activation, weights, allow_download, progress
         )
         self.check = self._features.check

@@ -6,10 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from img2img.metrics.ssim import WINDOW, similarity, window
 from img2img.types import ValueRange
-
-WINDOW, _SIGMA = 11, 1.5
-_K1, _K2 = 0.01, 0.03
 
 
 def ssim_loss(output: Tensor, target: Tensor, value_range: ValueRange) -> Tensor:
@@ -46,16 +44,12 @@ def ssim_loss(output: Tensor, target: Tensor, value_range: ValueRange) -> Tensor
     mean_x, mean_y, square_x, square_y, product = moments
     variances = square_x - mean_x**2 + square_y - mean_y**2
     covariance = product - mean_x * mean_y
-    luminance = (2 * mean_x * mean_y + _K1**2) / (mean_x**2 + mean_y**2 + _K1**2)
-    structure = (2 * covariance + _K2**2) / (variances + _K2**2)
-    similarity: Tensor = (luminance * structure).mean()
-    return 1 - similarity
+    return 1 - similarity(mean_x * mean_y, mean_x**2 + mean_y**2, covariance, variances).mean()
 
 
 def _blur(x: Tensor) -> Tensor:
     """Weighs every inner window of the last two dimensions."""
-    place = torch.arange(WINDOW, device=x.device, dtype=x.dtype) - WINDOW // 2
-    weights = torch.softmax(-place.square() / (2 * _SIGMA**2), 0)
+    weights = window(x.device, x.dtype)
     flat = x.flatten(0, -3)[:, None]
     flat = F.conv2d(F.conv2d(flat, weights[None, None, :, None]), weights[None, None, None, :])
     return flat.reshape(*x.shape[:-2], *flat.shape[-2:])

@@ -65,7 +65,7 @@ VGG16 = Vgg("VGG16", "vgg16-397923af.pth", "397923af", 528, (2, 2, 3, 3, 3))
 VGG19 = Vgg("VGG19", "vgg19-dcbb9e9d.pth", "dcbb9e9d", 548, (2, 2, 4, 4, 4))
 
 
-class Features:
+class VGGFeatures:
     """What a frozen network sees in pictures, at chosen layers.
 
     It is no module of whatever holds this object, so it is in no state dict and no group of parameters. It

@@ -21,8 +21,7 @@ from img2img.losses import (
 )
 from img2img.methods.base import MethodConfig
 from img2img.methods.networks import DiscriminatorConfig, InitConfig, make_discriminator, mixes_images
-from img2img.models.discriminators import Logits
-from img2img.types import ValueRange
+from img2img.types import Logits, ValueRange
 
 
 class AdversarialConfig(MethodConfig):
@@ -72,7 +71,6 @@ class Adversary(nn.Module):
         roles: What it judges and whose work that is, for the names of the losses where there are several
             adversaries: ("b", "a2b") makes them "d_b_real", "g_a2b" and "features_b" in place of "d_real",
             "g_gan" and "g_features".
-        input_size: Side length of what is judged, for discriminators that need one.
     """
 
     def __init__(
@@ -81,13 +79,9 @@ class Adversary(nn.Module):
         in_channels: int,
         value_range: ValueRange,
         roles: tuple[str, str] | None = None,
-        input_size: int | None = None,
     ) -> None:
         super().__init__()
-        sizes = {} if input_size is None else {"input_size": input_size}
-        self.discriminator = make_discriminator(
-            config.discriminator, config.init, in_channels=in_channels, **sizes
-        )
+        self.discriminator = make_discriminator(config.discriminator, config.init, in_channels=in_channels)
         self.config = config
         self.gan = GanLoss(config.gan, config.real_label)
         judged, maker = roles or ("", "")

@@ -10,8 +10,8 @@ from torch import Tensor
 from img2img.errors import ConfigError
 from img2img.losses import PixelKind, ssim_loss
 from img2img.losses.perceptual import DEFAULT_LAYERS, PerceptualLoss
-from img2img.losses.structure import WINDOW
 from img2img.methods.base import MethodConfig
+from img2img.metrics.ssim import WINDOW
 from img2img.types import ValueRange
 
 

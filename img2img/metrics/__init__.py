@@ -6,9 +6,7 @@ name; what the papers on super-resolution add to them (luma, the border that doe
 """
 
 from img2img.metrics.base import Metric, metrics, one_thread
-from img2img.metrics.l1 import l1
-from img2img.metrics.luma import luma
-from img2img.metrics.psnr import psnr
+from img2img.metrics.pixel import l1, luma, psnr
 from img2img.metrics.ssim import ssim
 
 __all__ = ["Metric", "l1", "luma", "metrics", "one_thread", "psnr", "ssim"]

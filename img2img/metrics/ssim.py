@@ -8,8 +8,8 @@ from torch import Tensor
 from img2img.metrics.base import Metric, metrics, one_thread, unit
 from img2img.types import ValueRange
 
-WINDOW, SIGMA = 11, 1.5
-C1, C2 = 0.01**2, 0.03**2
+WINDOW, _SIGMA = 11, 1.5
+_C1, _C2 = 0.01**2, 0.03**2
 _STRIP = 64  # rows in work at a time: what is between fits into the processor's cache
 
 
@@ -46,25 +46,39 @@ def ssim(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> Tens
     sums = a.new_zeros(len(a))
     for top in range(0, height, _STRIP):
         rows = slice(top, min(top + _STRIP, height) + WINDOW - 1)
-        sums += _similarity(a[..., rows, :], b[..., rows, :]).sum(dim=(1, 2, 3))
+        sums += _places(a[..., rows, :], b[..., rows, :]).sum(dim=(1, 2, 3))
     return sums / (a.shape[1] * height * width)
 
 
-def _similarity(a: Tensor, b: Tensor) -> Tensor:
+def _places(a: Tensor, b: Tensor) -> Tensor:
     """Returns SSIM at every place where a window fits, (N, C, H - 10, W - 10)."""
     mean_a, mean_b, square_a, square_b, product = _blur(torch.stack([a, b, a * a, b * b, a * b]))
-    squares = mean_a.square() + mean_b.square()
-    means = mean_a * mean_b
-    luminance = (2 * means + C1) / (squares + C1)
-    structure = (2 * (product - means) + C2) / (square_a + square_b - squares + C2)
-    similarity: Tensor = luminance * structure
-    return similarity
+    squares, means = mean_a.square() + mean_b.square(), mean_a * mean_b
+    return similarity(means, squares, product - means, square_a + square_b - squares)
+
+
+def similarity(means: Tensor, squares: Tensor, covariance: Tensor, variances: Tensor) -> Tensor:
+    """Returns the index of Wang et al. from moments within a window, for black 0 and white 1.
+
+    Args:
+        means: The product of both means.
+        squares: The sum of their squares.
+        covariance: Of the two images.
+        variances: The sum of both.
+    """
+    luminance = (2 * means + _C1) / (squares + _C1)
+    return luminance * ((2 * covariance + _C2) / (variances + _C2))
+
+
+def window(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Returns the weights (11,) of the Gaussian window along one side; their sum is 1."""
+    place = torch.arange(WINDOW, device=device, dtype=dtype) - WINDOW // 2
+    return torch.softmax(-place.square() / (2 * _SIGMA**2), 0)
 
 
 def _blur(x: Tensor) -> Tensor:
     """Weighs every window that lies inside the last two dimensions."""
-    place = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
-    weights = torch.softmax(-place.square() / (2 * SIGMA**2), 0).tolist()
+    weights = window(torch.device("cpu"), torch.float64).tolist()
     for dimension in (-2, -1):
         length = x.shape[dimension] - WINDOW + 1
         blurred = x.narrow(dimension, WINDOW // 2, length) * weights[WINDOW // 2]

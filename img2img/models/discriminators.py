@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
 
 from torch import Tensor, nn
 
 from img2img.registry import Registry
-
-Logits: TypeAlias = Tensor | list[Tensor]
-Features: TypeAlias = list[Tensor] | list[list[Tensor]]
+from img2img.types import Features, Logits
 
 
 class Discriminator(nn.Module):

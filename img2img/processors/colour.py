@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from img2img.errors import ProcessingError
 from img2img.image.alpha import visible
-from img2img.image.colour import ADOBE_RGB, ColourSpace
+from img2img.image.colour import ADOBE_RGB, BT601, ColourSpace
 from img2img.image.conversion import Meaning, converted, meaning, same_colours
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import Values, curve, luma, restore, spread, unit
 from img2img.processors.values import Fraction, Reference, ReferencePicture, parameter
 
-_WEIGHTS = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722), "mean": (1 / 3, 1 / 3, 1 / 3)}
+_WEIGHTS = {"bt601": BT601, "bt709": (0.2126, 0.7152, 0.0722), "mean": (1 / 3, 1 / 3, 1 / 3)}
 _SPACES = {"srgb": None, "display-p3": ColourSpace(12, 13), "adobe-rgb": ADOBE_RGB}
 
 

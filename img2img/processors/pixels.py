@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from img2img.image.alpha import Values as Values
 from img2img.image.alpha import bleed
 from img2img.image.image import Image, Pixels, white_of
 
-Values = NDArray[np.float32]  # 0 is black, 1 is white
 Filter = Callable[[Pixels], Pixels]
 
 

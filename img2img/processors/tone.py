@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.image.alpha import visible
+from img2img.image.colour import BT601
 from img2img.image.image import Image, Pixels
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import Values, curve, luma, restore, sample, spread, unit
@@ -220,7 +221,7 @@ class WhiteBalance(Operation):
         if not gray.min() > 0:
             return image
         gains = (gray.mean() / gray) ** self.strength
-        weights = np.array([0.299, 0.587, 0.114])
+        weights = np.array(BT601)
         gains *= (weights @ means) / (weights @ (means * gains))
         return _per_channel(image, [0.0] * 3, list(image.white / gains))
 

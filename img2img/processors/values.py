@@ -15,12 +15,12 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, Va
 
 from img2img.errors import ImageError
 from img2img.image import decode
+from img2img.image.colour import BT601
 from img2img.image.conversion import Meaning, converted
 from img2img.image.files import read_bytes
 from img2img.image.image import Image
 
 _DIGITS = 12  # of a percentage
-_WEIGHTS = (0.299, 0.587, 0.114)
 
 
 class ValueForm(NamedTuple):
@@ -160,7 +160,7 @@ class FillColour(NamedTuple):
     def of(self, channels: int) -> NDArray[np.float32]:
         """Returns it for a picture of so many channels (C,): the luma where there are not three."""
         rgb = np.array(self[:3], np.float32)
-        return rgb if channels == 3 else np.full(channels, rgb @ np.array(_WEIGHTS, np.float32), np.float32)
+        return rgb if channels == 3 else np.full(channels, rgb @ np.array(BT601, np.float32), np.float32)
 
     def __str__(self) -> str:
         return "#" + "".join(f"{round(part * 255):02x}" for part in self)

@@ -12,7 +12,7 @@ from img2img.checkpoint import ModelInfo
 from img2img.errors import ConfigError, ProcessingError
 from img2img.fields import Vector
 from img2img.image import Image
-from img2img.image.palette import nearest
+from img2img.image.resize import resize_nearest
 from img2img.inference import Translator
 from img2img.inference.backends import choose_backend, typical_input
 from img2img.inference.conditions import typical
@@ -159,7 +159,8 @@ def test_all_go_to_the_size_of_the_model_and_names_are_not_mixed(rng):
     assert result.shape == (20, 30, 3)
     (x, conditions), *_ = generator.seen
     assert x.shape[2:] == conditions["guide"].shape[2:] == (16, 8)
-    np.testing.assert_array_equal(conditions["ids"][0, 0], nearest(values["ids"][..., None], 16, 8)[..., 0])
+    ids = resize_nearest(values["ids"][..., None], 16, 8)[..., 0]
+    np.testing.assert_array_equal(conditions["ids"][0, 0], ids)
     assert set(np.unique(conditions["mask"])) == {0, 1}
 
 

@@ -13,7 +13,8 @@ from img2img.checkpoint import ModelInfo, open_model, save_model
 from img2img.cli.main import cli
 from img2img.errors import ModelError
 from img2img.image import Image, read_image, write_image
-from img2img.image.palette import nearest, one_hot
+from img2img.image.palette import one_hot
+from img2img.image.resize import resize_nearest
 from img2img.inference import load_model
 from img2img.models import UNet
 
@@ -37,9 +38,9 @@ def test_one_hot_marks_the_nearest_colour() -> None:
 
 def test_resizing_makes_no_new_colour() -> None:
     pixels = maps(1, 9)
-    colours = {tuple(colour) for colour in nearest(pixels, 32, 16).reshape(-1, 3)}
+    colours = {tuple(colour) for colour in resize_nearest(pixels, 32, 16).reshape(-1, 3)}
     assert colours <= set(PALETTE)
-    np.testing.assert_array_equal(nearest(pixels, 9, 9), pixels)
+    np.testing.assert_array_equal(resize_nearest(pixels, 9, 9), pixels)
 
 
 def test_a_model_of_labels_takes_label_maps(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from torch import nn
 
 from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError
 from img2img.interop import open_checkpoint
-from img2img.interop.pickled import Foreign, read_pickled
+from img2img.interop.pickle_machine import Foreign
+from img2img.interop.pickled import read_pickled
 from img2img.models import Compact
 
 

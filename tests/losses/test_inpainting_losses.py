@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.models.vgg import cfgs, make_layers
 
 from img2img.losses.inpainting import LAYERS, FeatureTerms, composite, gram, masked_l1, total_variation
-from img2img.losses.vgg import VGG16, Features
+from img2img.losses.vgg import VGG16, VGGFeatures
 from img2img.types import UNIT
 
 
@@ -87,7 +87,7 @@ def vgg16() -> nn.Sequential:
 def test_feature_terms_against_torchvision(pictures, tmp_path):
     output, truth, mask = pictures
     torch.save(vgg16().state_dict(), tmp_path / "vgg16.pth")
-    terms = FeatureTerms(Features(VGG16, LAYERS, UNIT, weights=tmp_path / "vgg16.pth"))
+    terms = FeatureTerms(VGGFeatures(VGG16, LAYERS, UNIT, weights=tmp_path / "vgg16.pth"))
 
     reference = vgg16().double()
     mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
