@@ -14,7 +14,7 @@ import click
 from img2img.cli.convert import Load, convert
 from img2img.cli.options import LIMITS, OUTPUT, SPEED, WITH, BatchOptions, Size, option, packed
 from img2img.cli.render import say, say_error
-from img2img.errors import display_path
+from img2img.errors import ConfigError, display_path
 
 if TYPE_CHECKING:
     from img2img.inference import Translator
@@ -95,7 +95,15 @@ class NetworkOptions:
             backend=self.backend,
             **more,
         )
-        translator.require(())
+        try:
+            translator.require(self.companions)
+        except ConfigError as error:
+            missing = [name for name in translator.conditions if name not in self.companions]
+            give = " ".join(
+                f"--with {name}={'DIR' if translator.conditions[name].spatial else 'NUMBERS'}"
+                for name in missing
+            )
+            raise ConfigError(f"{error} Give {give}." if give else str(error)) from None
         settings = {
             "model": translator.fingerprint,
             "precision": translator.precision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,24 @@ def test_evaluation_has_pictures_alone(place: Path) -> None:
     assert result.exit_code == 2 and "more than a picture (mask, attributes)" in result.stderr
     with pytest.raises(ConfigError, match="make the pictures with it first"):
         evaluate(place / "in", model=place / "m.safetensors", protocol="plain", inputs=place / "in")
+
+
+def test_translate_takes_a_folder_of_masks_and_numbers(place: Path) -> None:
+    """The picture without a mask fails by itself; a mask that changes makes its result stale."""
+    for name in ("a", "b"):
+        write_image(Image(np.full((8, 8, 3), 90, np.uint8)), place / "in" / f"{name}.png")
+    (place / "masks").mkdir()
+    write_image(Image(np.zeros((8, 8, 1), np.uint8)), place / "masks" / "a.bmp")
+    command = ["translate", "in", "-o", "out", "-m", "m.safetensors", "--with", "mask=masks"]
+    refused = img2img(*command)
+    assert refused.exit_code == 2 and "--with attributes=NUMBERS" in refused.stderr
+    command += ["--with", "attributes=0.1,0,1"]
+    ended = img2img(*command)
+    assert ended.exit_code == 1 and "in/b.png: there is no mask for it" in ended.stderr
+    assert [path.name for path in (place / "out").glob("*.png")] == ["a.png"]
+    write_image(Image(np.zeros((8, 8, 1), np.uint8)), place / "masks" / "b.bmp")
+    assert "1 done, 1 skipped, 0 failed" in img2img(*command).stderr
+    write_image(Image(np.full((8, 8, 1), 255, np.uint8)), place / "masks" / "a.bmp")
+    os.utime(place / "masks" / "a.bmp", (1, 1))
+    assert "1 done, 1 skipped, 0 failed" in img2img(*command).stderr
+    assert "did you mean 'mask'" in img2img(*command[:-4], "--with", "maks=masks").stderr
