@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import subprocess
+import signal
 import sys
 import threading
 from itertools import islice
@@ -153,7 +153,7 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) ->
         "import os, signal, sys; from pathlib import Path; from img2img.data.cache import PrivateCache\n"
         "cache = PrivateCache(Path(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert programs.run(["-c", script, tmp_path]).returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     living = PrivateCache(tmp_path)
     other = PrivateCache(tmp_path)

@@ -317,7 +317,7 @@ def test_entries_that_share_their_bytes_do_not_add_up() -> None:
 
 def test_many_threads_see_the_same_pictures() -> None:
     expected = {name: decode(data) for name, data in FILES.items()}
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(3) as pool:
         for name, image in zip(FILES, pool.map(decode, FILES.values()), strict=True):
             assert same(image, expected[name])
             assert image.warnings == expected[name].warnings

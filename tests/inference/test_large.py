@@ -45,13 +45,14 @@ def schemes_used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("fastest", [0, 1])
 def test_rrdbnet_in_strips_equals_whole(schemes_used: list[str], precision: str, fastest: int) -> None:
     generator = network("rrdbnet", features=8, blocks=6, growth=4)
-    image = picture(267, 45)
-    memory = schemes(generator, 267, 45, 40, 4 if precision == "fp32" else 2)[fastest].peak
+    height = 267 if precision == "fp32" else 131  # bfloat16 is slow where a CPU lacks it
+    image = picture(height, 45)
+    memory = schemes(generator, height, 45, 40, 4 if precision == "fp32" else 2)[fastest].peak
     whole = Translator(generator, precision=precision)(image)
     assert not schemes_used
     striped = Translator(generator, precision=precision, memory=memory)(image)
     assert schemes_used
-    assert striped.shape == (1068, 180, 3)
+    assert striped.shape == (4 * height, 180, 3)
     assert np.abs(striped.astype(int) - whole).max() <= (0 if precision == "fp32" else 2)
 
 
