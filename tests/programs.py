@@ -107,6 +107,9 @@ class Program:
                 pipes.append(its)
                 ours.append(os.fdopen(mine, "w" if number == 0 else "r", encoding="utf-8"))
             else:
+                if stream == subprocess.DEVNULL:
+                    stream = os.open(os.devnull, os.O_RDWR)
+                    pipes.append(stream)
                 its = number if stream is None else stream if isinstance(stream, int) else stream.fileno()
                 ours.append(None)
             handles.append(its)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import programs
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -143,7 +148,15 @@ def test_refusals(
     assert not (tmp_path / "out").exists()
 
 
-def test_several_devices_share_the_files_out(folder: Path, tmp_path: Path) -> None:
+def test_several_devices_share_the_files_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(command: list[str], stdin: int, stderr: int, **_: object) -> programs.Program:
+        assert command[0] == sys.executable
+        return programs.start(command[1:], stdin=stdin, stderr=stderr)
+
+    fast = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL)
+    monkeypatch.setattr(import_module("img2img.batch.launch"), "subprocess", fast)
     result = img2img(
         *("translate", folder / "in", "-o", tmp_path / "out", "-m", folder / "unet.safetensors"),
         *("--device", "cpu,cpu", "--report", tmp_path / "report"),
