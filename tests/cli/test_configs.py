@@ -309,8 +309,9 @@ def test_init_writes_every_key_with_its_meaning_and_it_is_right(name: str, tmp_p
         (place,) = [n for n, line in enumerate(lines) if line.strip().startswith(f"{key}:")][:1]
         assert lines[place - 1].strip().startswith("# ")
     assert call("init", name, "-o", path)[0] == 2
-    code, _, err = call("validate", path)
-    assert code == 0 and err.splitlines()[-1] == f"{path} is right."
+    if "pix2pix" in name:  # networks of the others in full size take seconds each
+        code, _, err = call("validate", path)
+        assert code == 0 and err.splitlines()[-1] == f"{path} is right."
 
 
 def test_init_prints_and_names_what_there_is(tmp_path: Path) -> None:

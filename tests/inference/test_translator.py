@@ -176,8 +176,13 @@ def test_alpha_can_be_dropped_and_stays_where_the_size_does(rng):
     assert generator.seen == [(1, 3, 4, 5)]
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 50), (33, 47), (64, 64), (90, 41)])
-@pytest.mark.parametrize("tile", [1, 16, 40])
+SIZES = [(1, 1), (1, 50), (33, 47), (64, 64), (90, 41)]
+
+
+@pytest.mark.parametrize(
+    ("tile", "size"),
+    [(tile, size) for tile in (16, 40) for size in SIZES] + [(1, size) for size in [*SIZES[:2], (11, 13)]],
+)
 def test_compact_tiled_equals_whole(rng, size, tile):
     generator = compact()
     pixels = picture(rng, (*size, 3))

@@ -75,23 +75,23 @@ def test_the_layers_are_those_of_torchvision() -> None:
 
 
 @pytest.mark.parametrize("activated", [False, True])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_against_torchvision(full: Path, activated: bool, channels: int) -> None:
+@pytest.mark.parametrize(
+    ("channels", "criterion", "distance"), [(1, "l1", torch.abs), (3, "l2", torch.square)]
+)
+def test_against_torchvision(full: Path, activated: bool, channels: int, criterion: str, distance) -> None:
     output, target = images(channels)
     layers = {"conv1_2": 0.1, "conv5_4": 1.0, "conv3_4": 2.0}
-    for criterion, distance in (("l1", torch.abs), ("l2", torch.square)):
-        loss = PerceptualLoss(
-            layers, value_range=UNIT, criterion=criterion, before_activation=not activated, weights=full
-        )
-        expected = sum(
-            weight
-            * distance(features(output, name, activated) - features(target, name, activated)).mean().item()
-            for name, weight in layers.items()
-        )
-        found = loss(output, target)
-        assert (found.dtype, found.shape) == (torch.float32, ())
-        assert found.item() == pytest.approx(expected, rel=1e-4)
-        assert loss(target, target).item() == 0
+    loss = PerceptualLoss(
+        layers, value_range=UNIT, criterion=criterion, before_activation=not activated, weights=full
+    )
+    expected = sum(
+        weight * distance(features(output, name, activated) - features(target, name, activated)).mean().item()
+        for name, weight in layers.items()
+    )
+    found = loss(output, target)
+    assert (found.dtype, found.shape) == (torch.float32, ())
+    assert found.item() == pytest.approx(expected, rel=1e-4)
+    assert loss(target, target).item() == 0
 
 
 def test_the_default_is_the_layer_of_esrgan(full: Path) -> None:

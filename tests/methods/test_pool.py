@@ -58,7 +58,7 @@ def test_a_stored_image_comes_back_only_once() -> None:
 
 def test_images_are_as_old_as_those_of_the_original() -> None:
     torch.manual_seed(0)
-    count, size = 6000, 10
+    count, size = 3000, 10
     pool = ImagePool(size)
     ours = [place - number for place, number in enumerate(numbers(pool(numbered(*range(count)))))]
     theirs = [place - number for place, number in enumerate(original(size, count, 1))]
