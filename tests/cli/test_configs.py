@@ -20,7 +20,7 @@ from img2img.methods import methods
 from img2img.models import generators
 from img2img.models.discriminators import discriminators
 from img2img.training.document import documented, rows, schema
-from img2img.training.estimate import estimate, take
+from img2img.training.estimate import estimate, estimate_memory
 from img2img.training.experiment import find_config, read_experiment, scale_of, shipped_configs
 from img2img.training.initial import load_initial
 from img2img.training.settings import TrainingSettings
@@ -259,12 +259,12 @@ def test_every_configuration_that_ships_is_right(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_configuration_that_ships_takes_a_step(name: str) -> None:
     """One of each stage, with nothing computed."""
-    sentences = list(take(read_experiment(name, places=PLACES)))
+    sentences = list(estimate_memory(read_experiment(name, places=PLACES)))
     assert sentences[0].startswith("Parameters: ") and "Memory" in sentences[1]
 
 
 def test_parameters_and_memory_of_the_paper() -> None:
-    sentences = list(take(read_experiment("pix2pix_facades", ["precision=fp32", "device=cpu"])))
+    sentences = list(estimate_memory(read_experiment("pix2pix_facades", ["precision=fp32", "device=cpu"])))
     assert sentences[0] == "Parameters: discriminator 2.77 M, generator 54.41 M."
     # measured on a CPU: 1.83 GiB in the steps, 2.15 GiB while the model file is written
     gib = float(sentences[1].split("about ")[1].split(" GiB")[0])
@@ -273,7 +273,7 @@ def test_parameters_and_memory_of_the_paper() -> None:
 
 def test_sizes_that_do_not_fit_are_found_without_data() -> None:
     with pytest.raises(ConfigError, match=r"multiples of 256.*200x200"):
-        list(take(read_experiment("pix2pix_facades", ["crop_size=200"])))
+        list(estimate_memory(read_experiment("pix2pix_facades", ["crop_size=200"])))
 
 
 def test_without_its_data_the_rest_is_told_first(tmp_path: Path) -> None:
