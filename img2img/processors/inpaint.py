@@ -89,6 +89,24 @@ def _limits(known: Pixels) -> tuple[float, float]:
     return low, high
 
 
+def thickness(hole: Hole) -> NDArray[np.float32]:
+    """Returns for each pixel of a hole how thick the hole is there, 0 elsewhere, (H, W).
+
+    That is the largest distance in pixels from anything known, of all that hangs together with it.
+    """
+    mask = hole.astype(np.uint8)
+    distance = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
+    count, labels = cv2.connectedComponents(mask)
+    largest = np.zeros(count, np.float32)
+    np.maximum.at(largest, labels[hole].astype(np.intp), distance[hole])
+    return np.where(hole, largest[labels], 0)
+
+
+def depth(hole: Hole) -> NDArray[np.float32]:
+    """Returns for each pixel of a hole how far it is from anything known, in pixels, 0 elsewhere, (H, W)."""
+    return np.asarray(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5))
+
+
 @dataclass(frozen=True)
 class Colour:
     """A colour that marks holes.
