@@ -26,6 +26,7 @@ _logger = logging.getLogger(__name__)
 COMMANDS = {
     "upscale": ("upscale", "upscale", "Enlarge images with a super-resolution model."),
     "translate": ("translate", "translate", "Turn images into others with a pix2pix or CycleGAN model."),
+    "inpaint": ("inpaint", "inpaint", "Fill holes in images: by masks, transparency or a colour."),
     "process": ("process", "process", "Run OpenCV operations over folders of images (alias: enhance)."),
     "evaluate": ("evaluate", "evaluate", "Measure results or a model against the truth: PSNR, SSIM, L1."),
     "train": ("train", "train", "Train a model on your own pictures."),
