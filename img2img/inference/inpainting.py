@@ -24,7 +24,7 @@ from img2img.processors.inpaint import Classic, Hole, depth, thickness
 
 Values = NDArray[np.float32]  # (H, W, C), 0 is black and 1 is white
 FEATHER = 16  # pixels
-_SIDE = 256  # of the pictures in training, where the model does not say
+_SIDE = 64  # of the pictures in training at least, where the model does not say
 _CROSSED = 1 / 6  # of that side: holes whose middle is so far from their edge are learned well
 
 
@@ -78,7 +78,8 @@ class NetworkFill:
         self._only_uint8 = precision == "auto"
         self._memory, self._feather = memory, feather
         size = info.size if info is not None else None
-        self._side = min(size) if isinstance(size, tuple) else size or _SIDE
+        # a U-Net is made for pictures that are a few pixels wide at its innermost level
+        self._side = min(size) if isinstance(size, tuple) else size or max(2 * generator.multiple_of, _SIDE)
 
     def __call__(self, image: Image, hole: Hole) -> Image:
         """Returns `image` with the hole filled; alpha is continued by Telea's method.

@@ -107,7 +107,7 @@ class PartialUNet(Generator):
     average colour then.
 
     Args:
-        channels: Of the picture: 3, or any number.
+        in_channels: Channels of the picture, and of the result.
         features: Channels of the outermost level; they double with every level.
         downs: Levels, at least 2. H and W must be multiples of 2**downs.
         growth: How many times `features` they double up to.
@@ -126,11 +126,11 @@ class PartialUNet(Generator):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, channels: int = 3, features: int = 64, downs: int = 8, growth: int = 8) -> None:
+    def __init__(self, in_channels: int = 3, features: int = 64, downs: int = 8, growth: int = 8) -> None:
         super().__init__()
         if downs < 2:
             raise ConfigError(f"a U-Net needs at least 2 levels; downs is {downs}.")
-        self.in_channels = self.out_channels = channels
+        channels = self.in_channels = self.out_channels = in_channels
         self.input_range = self.output_range = UNIT
         self.multiple_of = 2**downs
         self.receptive_field = 2 ** (downs + 3)
@@ -160,11 +160,11 @@ class PartialUNet(Generator):
         """Returns pictures with the holes filled; what was known comes out as the network sees it.
 
         Args:
-            x: (N, channels, H, W) in [0, 1]; what it holds in holes does not matter, as long as it is finite.
+            x: (N, in_channels, H, W) in [0, 1]; what it holds in holes does not matter, as long as it is finite.
             mask: (N, 1, H, W) in [0, 1]; above one half is a hole.
 
         Returns:
-            (N, channels, H, W) in [0, 1], not clamped.
+            (N, in_channels, H, W) in [0, 1], not clamped.
         """
         known = (mask <= 0.5).float()
         x = (x - self.mean.to(x.dtype)) / self.deviation.to(x.dtype)

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image.alpha import bleed
 from img2img.image.image import Image, Pixels
-from img2img.processors.pixels import by_channels, luma, unit
+from img2img.image.planes import mask_of
+from img2img.processors.pixels import by_channels, unit
 from img2img.registry import unknown
 
 Hole = NDArray[np.bool_]  # (H, W), True where a pixel is to be made
@@ -152,8 +153,8 @@ class Inpainter:
 
         Args:
             images: Pictures of any depth and size.
-            mask: One for each, of the same size, where holes are told by masks. Above one half is hole;
-                colours count by their luma, and what is transparent is no hole.
+            mask: One for each, of the same size, where holes are told by masks. Above one half is hole, see
+                `mask_of`; what is transparent in a mask is none.
 
         Raises:
             ProcessingError: A mask has another size than its picture, or a picture is one hole.
@@ -225,15 +226,18 @@ def hole_of(mask: Image, image: Image) -> tuple[Hole, tuple[str, ...]]:
             f"its mask has {mask.width} x {mask.height} pixels, the picture has {image.width} x "
             f"{image.height}; both need one size."
         )
-    values = np.nan_to_num(luma(unit(mask.pixels)))
     if mask.alpha is not None:
-        values = values * unit(mask.alpha)
+        painted = mask.alpha > mask.white / 2
+        mask = mask.replace(pixels=np.where(painted[..., None], mask.pixels, 0).astype(mask.pixels.dtype))
+    white, notes = mask_of(mask)
+    level = unit(mask.pixels).mean(2)
     low, high = _GREY
-    greys = float(((values > low) & (values < high)).mean())
-    if greys <= _FEW_GREYS:
-        return values > 0.5, ()
-    note = f"its mask is grey in {greys:.0%} of its pixels; brighter than one half is hole, the rest is known"
-    return values > 0.5, (note,)
+    greys = float(((level > low) & (level < high)).mean())
+    if greys > _FEW_GREYS:
+        notes.append(
+            f"its mask is grey in {greys:.0%} of its pixels; brighter than one half is hole, the rest is known"
+        )
+    return white[..., 0] > 0, tuple(notes)
 
 
 def has_colour(image: Image, colour: Colour) -> Hole:

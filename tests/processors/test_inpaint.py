@@ -136,6 +136,11 @@ def test_greys_are_holes_above_one_half_and_that_is_said(hole, picture):
     assert len(result.warnings) == 1 and "grey in 100%" in result.warnings[0] and not expected.warnings
 
 
+def test_a_mask_of_zeros_and_ones_marks_nothing_and_that_is_said(hole, picture):
+    (result,) = Inpainter(Classic())([Image(picture)], mask=[Image(hole[..., None].astype(np.uint8))])
+    assert result.pixels is picture and "brightest level is 1 of 255" in result.warnings[0]
+
+
 def test_a_mask_stored_as_jpeg_is_as_good(hole, picture):
     encoded = cv2.imencode(".jpg", hole.astype(np.uint8) * 255, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
     mask = Image(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)[..., None])
