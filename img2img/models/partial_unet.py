@@ -160,7 +160,7 @@ class PartialUNet(Generator):
         """Returns pictures with the holes filled; what was known comes out as the network sees it.
 
         Args:
-            x: (N, in_channels, H, W) in [0, 1]; what it holds in holes does not matter, as long as it is finite.
+            x: (N, in_channels, H, W) in [0, 1]; what it holds in holes does not matter if it is finite.
             mask: (N, 1, H, W) in [0, 1]; above one half is a hole.
 
         Returns:

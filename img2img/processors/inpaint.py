@@ -235,7 +235,8 @@ def hole_of(mask: Image, image: Image) -> tuple[Hole, tuple[str, ...]]:
     greys = float(((level > low) & (level < high)).mean())
     if greys > _FEW_GREYS:
         notes.append(
-            f"its mask is grey in {greys:.0%} of its pixels; brighter than one half is hole, the rest is known"
+            f"its mask is grey in {greys:.0%} of its pixels; brighter than one half is hole, the rest is "
+            "known"
         )
     return white[..., 0] > 0, tuple(notes)
 

@@ -1,4 +1,4 @@
-"""`img2img inpaint` for its users: masks, transparency and colours, and folders in which something is missing."""
+"""`img2img inpaint` for its users: masks, transparency, colours, and folders where something is missing."""
 
 from __future__ import annotations
 
