@@ -22,10 +22,11 @@ from img2img.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from img2img.batch import Processor
+    from img2img.batch import Processor, Result
     from img2img.processors.inpaint import Colour
 
 Method = Literal["telea", "navier_stokes"]
+_LOSSY = {".jpg", ".jpeg", ".jfif", ".avif", ".heic", ".heif"}
 _COLOUR = re.compile(r"colou?r:(.*?)(?:~(\d{1,3}))?", re.IGNORECASE)
 
 
@@ -119,6 +120,7 @@ def inpaint(
     Example: img2img inpaint photos/ -o out/ --mask masks/
     """
     from img2img.cli.convert import convert
+    from img2img.cli.render import say
     from img2img.processors.inpaint import Classic, Inpainter
 
     if model is not None and method is not None:
@@ -142,4 +144,17 @@ def inpaint(
         settings |= {"inpaint": fill.fingerprint, "precision": fill.precision, "feather": reach}
         return Inpainter(fill, where, invert), settings
 
-    return convert(inputs, options, load)
+    lossy: set[str] = set()
+
+    def note(result: Result) -> None:
+        if result.status == "done" and result.output is not None:
+            lossy.update({result.output.suffix.lower()} & _LOSSY)
+
+    masks = {"mask": holes} if isinstance(holes, Path) else {}
+    code = convert(inputs, options, load, note, masks)
+    if lossy and not options.quiet:
+        say(
+            f"Files of {' and '.join(sorted(lossy))} compress every pixel anew: what was known is nearly as "
+            "it was, and not exactly. --ext png keeps it."
+        )
+    return code

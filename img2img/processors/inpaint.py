@@ -133,6 +133,9 @@ class Inpainter:
             was filled in. Or where the picture has a colour.
         invert: Whether what is said to be a hole is known, and the rest is the hole.
 
+    Attributes:
+        conditions: The names of what it takes beside a picture.
+
     Raises:
         ConfigError: "alpha" cannot be inverted.
     """
@@ -143,6 +146,7 @@ class Inpainter:
         if holes == "alpha" and invert:
             raise ConfigError("what is transparent holds no colours to fill the rest with; leave invert out.")
         self._fill, self._holes, self._invert = fill, holes, invert
+        self.conditions = ("mask",) if holes == "mask" else ()
 
     def group_key(self, image: Image) -> Hashable:
         """Returns None: each picture is filled by itself."""

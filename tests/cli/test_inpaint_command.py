@@ -40,6 +40,107 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+def masks_for(photos: Path, folder: Path, extension: str = ".png") -> Path:
+    """Returns a folder with a mask for each picture, another one for each."""
+    for place, path in enumerate(sorted(photos.rglob("*.*"))):
+        hole = np.roll(HOLE, place, 0).astype(np.uint8) * 255
+        store((folder / path.relative_to(photos)).with_suffix(extension), hole)
+    return folder
+
+
+def test_one_mask_each_by_relative_name(photos: Path, tmp_path: Path) -> None:
+    masks = masks_for(photos, tmp_path / "masks")
+    result = img2img("inpaint", photos, "-o", tmp_path / "out", "--mask", masks)
+    assert result.exit_code == 0, result.output
+    for place, name in enumerate(("a.png", "deep/b.tif")):
+        before, after = read_image(photos / name), read_image(tmp_path / "out" / name)
+        hole = np.roll(HOLE, place, 0)
+        assert after.pixels.dtype == before.pixels.dtype
+        np.testing.assert_array_equal(after.pixels[~hole], before.pixels[~hole])
+        assert (after.pixels != before.pixels)[hole].mean() > 0.5
+        assert np.abs(after.pixels / after.white - before.pixels / after.white)[hole].mean() < 0.04
+
+
+def test_one_mask_for_all_and_inverted(photos: Path, tmp_path: Path) -> None:
+    plain = store(tmp_path / "mask.png", HOLE.astype(np.uint8) * 255)
+    inverted = store(tmp_path / "inverted.png", 255 - HOLE.astype(np.uint8) * 255)
+    assert img2img("inpaint", photos, "-o", tmp_path / "one", "--mask", plain).exit_code == 0
+    assert img2img("inpaint", photos, "-o", tmp_path / "two", "--mask", inverted, "--invert").exit_code == 0
+    for name in ("a.png", "deep/b.tif"):
+        one, two = (read_image(tmp_path / folder / name).pixels for folder in ("one", "two"))
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(one[~HOLE], read_image(photos / name).pixels[~HOLE])
+
+
+def test_a_missing_mask_is_the_failure_of_one_file(tmp_path: Path) -> None:
+    """And so is one of another size, one that cannot be read, and one that is all hole."""
+    photos, masks = tmp_path / "photos", tmp_path / "masks"
+    for number in range(20):
+        store(photos / f"{number:02}.png", photo(number))
+        store(masks / f"{number:02}.png", HOLE.astype(np.uint8) * 255)
+    (masks / "03.png").unlink()
+    store(masks / "05.png", np.zeros((30, 41), np.uint8))
+    (masks / "07.png").write_bytes(b"no picture")
+    store(masks / "09.png", np.full((30, 40), 255, np.uint8))
+    store(masks / "11.png", np.zeros((30, 40), np.uint8))
+    result = img2img("inpaint", photos, "-o", tmp_path / "out", "--mask", masks)
+    assert result.exit_code == 1
+    assert "16 done, 0 skipped, 4 failed" in result.stderr
+    said = {
+        line.split(":")[0].split("/")[-1]: line for line in result.stderr.splitlines() if "failed  " in line
+    }
+    assert set(said) == {"03.png", "05.png", "07.png", "09.png"}
+    assert "there is no mask" in said["03.png"]
+    assert "41 x 30" in said["05.png"] and "40 x 30" in said["05.png"]
+    assert "whole picture is hole" in said["09.png"]
+    assert not (tmp_path / "out" / "03.png").exists()
+    empty = read_image(tmp_path / "out" / "11.png").pixels
+    np.testing.assert_array_equal(empty, read_image(photos / "11.png").pixels)
+    store(masks / "03.png", HOLE.astype(np.uint8) * 255)
+    again = img2img("inpaint", photos, "-o", tmp_path / "out", "--mask", masks)
+    assert "1 done, 16 skipped, 3 failed" in again.stderr
+
+
+def test_another_mask_is_other_work(photos: Path, tmp_path: Path) -> None:
+    masks = masks_for(photos, tmp_path / "masks")
+    command = ("inpaint", photos, "-o", tmp_path / "out", "--mask", masks)
+    assert "2 done" in img2img(*command).stderr
+    assert "2 skipped" in img2img(*command).stderr
+    store(masks / "a.png", np.roll(HOLE, 5, 1).astype(np.uint8) * 255)
+    assert "1 done, 1 skipped" in img2img(*command).stderr
+
+
+def test_the_output_says_where_its_format_loses(tmp_path: Path) -> None:
+    source = store(tmp_path / "in.jpg", photo())
+    mask = store(tmp_path / "mask.png", HOLE.astype(np.uint8) * 255)
+    assert "--ext png" in img2img("inpaint", source, "-o", tmp_path / "out", "--mask", mask).stderr
+    result = img2img("inpaint", source, "-o", tmp_path / "png", "--mask", mask, "--ext", "png")
+    assert "--ext png" not in result.stderr
+    kept = read_image(tmp_path / "png" / "in.png").pixels
+    np.testing.assert_array_equal(kept[~HOLE], read_image(source).pixels[~HOLE])
+
+
+def test_a_model_fills_holes(photos: Path, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from img2img.checkpoint import ModelInfo, save_model
+    from img2img.models import Compact, PartialUNet
+
+    torch.manual_seed(0)
+    save_model(tmp_path / "model.safetensors", PartialUNet(**PartialUNet.tiny), ModelInfo("like_input"))
+    masks = masks_for(photos, tmp_path / "masks")
+    command = ("inpaint", photos, "-o", tmp_path / "out", "--mask", masks, "--device", "cpu")
+    result = img2img(*command, "-m", tmp_path / "model.safetensors")
+    assert result.exit_code == 0, result.output
+    for place, name in enumerate(("a.png", "deep/b.tif")):
+        hole = np.roll(HOLE, place, 0)
+        before, after = read_image(photos / name).pixels, read_image(tmp_path / "out" / name).pixels
+        np.testing.assert_array_equal(after[~hole], before[~hole])
+        assert (after != before)[hole].mean() > 0.5
+    save_model(tmp_path / "other.safetensors", Compact(**Compact.tiny), ModelInfo("like_input"))
+    result = img2img(*command, "-m", tmp_path / "other.safetensors")
+    assert result.exit_code == 2 and "does not fill holes" in result.stderr
+
+
 def test_what_is_transparent_is_filled(tmp_path: Path) -> None:
     source = store(tmp_path / "in.png", photo(), np.where(HOLE, 0, 255).astype(np.uint8))
     result = img2img("inpaint", source, "-o", tmp_path / "out.png", "--mask", "alpha")
