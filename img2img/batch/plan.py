@@ -173,7 +173,7 @@ def plan(
                 unreadable.append((source.relative, Unreadable(source.path, reason)))
                 continue
             try:
-                own = company.of(source.relative) or _ALONE
+                own = company.of(source.path, source.relative) if companions else _ALONE
             except PlanError as error:
                 unreadable.append((source.relative, Unreadable(source.path, str(error))))
                 continue
@@ -218,7 +218,7 @@ def _plan_single(source: Path, output: Path, rules: Rules, companions: Mapping[s
     places = OutputFolder(output.parent, company.folders)
     problem, own = file_problem(source), _ALONE
     try:
-        own = company.of(source.name)
+        own = company.of(source, source.name)
     except PlanError as error:
         problem = problem or str(error)
     item = Item(source, output, source.name, own)

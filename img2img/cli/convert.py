@@ -230,7 +230,7 @@ def _to_stdout(
         return 0
     if sys.stdout.isatty():
         raise UsageError("stdout is a terminal; send the picture into a file or a pipe: -o - > OUT.png")
-    found = Companions(companions).of(inputs[0].name)
+    found = Companions(companions).of(inputs[0], inputs[0].name)
     try:
         image = read_image(inputs[0], options.limits())
         conditions = {

@@ -260,7 +260,8 @@ WITH = option(
     metavar="NAME=DIR|FILE",
     callback=_companions,
     group=FILES,
-    help="What a model needs beside each picture: a folder with the same names, one file or numbers for all.",
+    help="What a model needs beside each picture: a folder with the same names, a table (CSV, JSON lines) "
+    "with a column file, or one file or numbers for all.",
 )
 
 _BATCH_OPTIONS: list[Callable[[Any], Any]] = [

@@ -104,7 +104,7 @@ def test_one_missing_and_one_double_companion_fail_by_themselves(tmp_path: Path)
     reasons = {path.name: reason for path, reason in summary.failures}
     assert summary.done == 9 and set(reasons) == {"3.png", "5.png", "11.png"}
     assert "no mask" in reasons["11.png"] and "masks/11.png" in reasons["11.png"]
-    assert "2 files as mask" in reasons["3.png"] and "3.tif" in reasons["3.png"]
+    assert "can have one mask, and there are 2" in reasons["3.png"] and "3.tif" in reasons["3.png"]
     assert "its mask" in reasons["5.png"] and "masks/5.png" in reasons["5.png"]
     assert exit_code(summary, matched=True) == 1
 
@@ -117,6 +117,47 @@ def test_one_file_and_numbers_serve_all(tmp_path: Path) -> None:
     assert statuses(results) == {"a.png": "done", "sub/b.png": "done"}
     expected = np.where(mask().pixels > 127, read_image(source / "sub/b.png").pixels, 0) // 2
     assert (read_image(tmp_path / "out/sub/b.png").pixels == expected).all()
+
+
+CSV = "file,gain,mask\na.png,0.5,masks/x.png\nsub/b.jpg,0.25,masks/x.png\n"
+COLUMNS = "source,split,gain\nin/a.png,train,0.5\nin/sub/b.jpg,val,0.25\n"
+JSON = '{"file": "a", "gain": [0.5]}\n\n{"file": "sub/b.png", "gain": 0.25}\n'
+
+
+@pytest.mark.parametrize(("name", "text"), [("t.csv", CSV), ("t.csv", COLUMNS), ("t.jsonl", JSON)])
+def test_a_table_holds_numbers_and_paths(tmp_path: Path, name: str, text: str) -> None:
+    """By the place in the tree, with or without extension, or by the path as in the table of a training."""
+    source = fill(tmp_path / "in", ["a.png", "sub/b.jpg"])
+    masks(tmp_path / "masks", ["x.png"])
+    (tmp_path / name).write_text(text)
+    places = dict.fromkeys(["gain", "mask"] if "masks" in text else ["gain"], tmp_path / name)
+    results = go(source, tmp_path / "out", Blend(*places), places)
+    assert set(statuses(results).values()) == {"done"}, results
+    expected = read_image(source / "a.png").pixels // 2
+    if "mask" in places:
+        expected = np.where(read_image(tmp_path / "masks" / "x.png").pixels > 127, expected, 0)
+    assert (read_image(tmp_path / "out" / "a.png").pixels == expected).all()
+    (tmp_path / name).write_text(text.replace("0.25", "0.75"))
+    assert statuses(go(source, tmp_path / "out", Blend(*places), places)) == {
+        "a.png": "skipped",
+        "sub/b.jpg": "done",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("t.csv", "picture,gain\na.png,1\n", "line 2: has no file"),
+        ("t.csv", "file,gain\na.png,\n", "line 2: has neither"),
+        ("t.csv", "file,gain\n", "no lines"),
+        ("t.jsonl", "[1]\n", "line 1"),
+        ("t.jsonl", "{\n", "line 1"),
+    ],
+)
+def test_a_table_that_says_nothing_is_told(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(PlanError, match=words):
+        plan([fill(tmp_path / "in", ["a.png"])], tmp_path / "out", companions={"gain": tmp_path / name})
 
 
 @pytest.mark.parametrize("checksum", [False, True])
