@@ -14,7 +14,7 @@ from img2img.cli.sources import PATH, count, progress_option
 
 if TYPE_CHECKING:
     from img2img.cli.render import ProgressBar
-    from img2img.data.download import Recipe
+    from img2img.data.download import DatasetRecipe
 
 
 @click.command()
@@ -99,7 +99,7 @@ def download(
     return 0
 
 
-def _halves(folder: Path, recipe: Recipe) -> str:
+def _halves(folder: Path, recipe: DatasetRecipe) -> str:
     from img2img.errors import display_path
 
     if recipe.kind != "unpaired":

@@ -97,7 +97,7 @@ class Archive(BaseModel):
         return int(float(self.about[:-1]) * 1024 ** " KMGT".index(self.about[-1]))
 
 
-class Recipe(BaseModel):
+class DatasetRecipe(BaseModel):
     """A public data set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,7 +114,7 @@ class Recipe(BaseModel):
     archives: tuple[Archive, ...] = Field(description="The files to download, one at least.")
 
     @model_validator(mode="after")
-    def _can_be_had(self) -> Recipe:
+    def _can_be_had(self) -> DatasetRecipe:
         if not self.archives:
             raise ValueError("names no archives")
         if self.by_hand is None and not all(archive.urls for archive in self.archives):
@@ -160,7 +160,7 @@ def recipes() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
-def open_recipe(name: str) -> Recipe:
+def open_recipe(name: str) -> DatasetRecipe:
     """Returns the recipe of that name, or the one in a file NAME.yaml.
 
     Raises:
@@ -176,15 +176,15 @@ def open_recipe(name: str) -> Recipe:
         return _read(path)
 
 
-def _read(path: Path) -> Recipe:
-    recipe, problems = validate(Recipe, load_yaml(path), "the recipe")
+def _read(path: Path) -> DatasetRecipe:
+    recipe, problems = validate(DatasetRecipe, load_yaml(path), "the recipe")
     if recipe is None:
         raise ConfigError("\n".join(f"{display_path(path)}: {problem}" for problem in problems))
     return recipe
 
 
 def download(
-    recipe: Recipe,
+    recipe: DatasetRecipe,
     folder: Path,
     *,
     archives: tuple[Path, ...] = (),
@@ -246,7 +246,7 @@ def download(
     return Downloaded(folder, count, left_out, tuple(unchecked))
 
 
-def require(recipe: Recipe, folder: Path, archives: tuple[Path, ...] = ()) -> None:
+def require(recipe: DatasetRecipe, folder: Path, archives: tuple[Path, ...] = ()) -> None:
     """Refuses a download that cannot end well before anybody is asked about it.
 
     Raises:
@@ -310,7 +310,9 @@ def _recorded(lock: Path) -> str | None:
         ) from error
 
 
-def _make(recipe: Recipe, folder: Path, paths: list[Path], sums: list[str]) -> tuple[int, tuple[str, ...]]:
+def _make(
+    recipe: DatasetRecipe, folder: Path, paths: list[Path], sums: list[str]
+) -> tuple[int, tuple[str, ...]]:
     """Unpacks the archives beside `folder` and gives it the result; returns files and what was left out."""
     stage = folder.parent / f"{_STAGE}{os.getpid()}"
     ready = stage / "ready"
@@ -367,7 +369,7 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
 
 
-def _check_space(recipe: Recipe, place: Path, with_archives: bool) -> None:
+def _check_space(recipe: DatasetRecipe, place: Path, with_archives: bool) -> None:
     """Compares the disk with what archives and pictures need, which hardly differ in size.
 
     Raises:

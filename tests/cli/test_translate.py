@@ -156,7 +156,7 @@ def test_several_devices_share_the_files_out(
         return programs.start(command[1:], stdin=stdin, stderr=stderr)
 
     fast = SimpleNamespace(Popen=start, PIPE=subprocess.PIPE, DEVNULL=subprocess.DEVNULL)
-    monkeypatch.setattr(import_module("img2img.batch.launch"), "subprocess", fast)
+    monkeypatch.setattr(import_module("img2img.cli.launch"), "subprocess", fast)
     result = img2img(
         *("translate", folder / "in", "-o", tmp_path / "out", "-m", folder / "unet.safetensors"),
         *("--device", "cpu,cpu", "--report", tmp_path / "report"),

@@ -21,7 +21,7 @@ import pytest
 
 from img2img import fetch as fetching
 from img2img.data import download as module
-from img2img.data.download import MARK, Recipe, download, open_recipe, recipes
+from img2img.data.download import MARK, DatasetRecipe, download, open_recipe, recipes
 from img2img.errors import ConfigError, DownloadError, UsageError
 
 
@@ -89,7 +89,7 @@ def zipped(members: dict[str, bytes]) -> bytes:
 SET = {f"toy/{part}/{i}.png": os.urandom(700) for part in ("train", "val") for i in range(3)}
 
 
-def recipe(*archives: dict[str, object], **changes: object) -> Recipe:
+def recipe(*archives: dict[str, object], **changes: object) -> DatasetRecipe:
     values: dict[str, object] = {
         "title": "Toys",
         "kind": "aligned",
@@ -100,7 +100,7 @@ def recipe(*archives: dict[str, object], **changes: object) -> Recipe:
         "citation": "@misc{toys}",
         "archives": archives,
     }
-    return Recipe.model_validate(values | changes)
+    return DatasetRecipe.model_validate(values | changes)
 
 
 def sha(data: bytes) -> str:
@@ -330,7 +330,7 @@ def test_a_recipe_that_names_a_folder_elsewhere_is_refused(tmp_path: Path, key: 
 )
 def test_archives_that_cannot_be_kept_apart_or_named(archives: list[dict[str, object]]) -> None:
     each = [{"urls": [f"http://h/{i}.zip"], "root": "toy"} | given for i, given in enumerate(archives)]
-    with pytest.raises(ValueError, match=r"Archive|Recipe"):
+    with pytest.raises(ValueError, match=r"Archive|DatasetRecipe"):
         recipe(*each)
 
 
