@@ -126,8 +126,14 @@ def compare(one: Trainer, other: Trainer) -> None:
             assert torch.equal(value, theirs)
 
 
-@pytest.mark.parametrize("recorder", [Repeating, Tracing])
-@pytest.mark.parametrize("name", METHODS)
+RECORDED = [(name, recorder) for name in METHODS for recorder in (Repeating, Tracing)]
+PLAIN = ("pix2pix", Tracing)  # "everything" traces all that it has
+
+
+@pytest.mark.parametrize(
+    ("name", "recorder"),
+    [pytest.param(*each, marks=pytest.mark.slow if each == PLAIN else ()) for each in RECORDED],
+)
 def test_recorded_steps_equal_eager_ones(name, recorder):
     method = make(name)
     one, other = trainer(copy.deepcopy(method)), trainer(method)
