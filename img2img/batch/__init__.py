@@ -10,7 +10,7 @@ from img2img.batch.companions import Companion, Companions, Place, require_condi
 from img2img.batch.outputs import output_name
 from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
 from img2img.batch.report import Report, Result, Summary, check_report, exit_code
-from img2img.batch.run import convert_folder, run
+from img2img.batch.run import convert_folder, foresee, run
 from img2img.batch.shard import Shard, shard_from_environment
 from img2img.batch.stages import Processor
 
@@ -31,6 +31,7 @@ __all__ = [
     "claim",
     "convert_folder",
     "exit_code",
+    "foresee",
     "output_name",
     "plan",
     "require_conditions",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import Any
 from img2img.batch.claim import claim
 from img2img.batch.companions import Place, require_conditions
 from img2img.batch.flow import Flow
-from img2img.batch.journal import Journal
-from img2img.batch.plan import Plan, Rules, plan
+from img2img.batch.journal import UNCHANGED, Journal
+from img2img.batch.plan import Item, Plan, Rules, plan
 from img2img.batch.report import Result, Summary
 from img2img.batch.stages import Processor, Stages
-from img2img.errors import PlanError, UsageError
+from img2img.errors import ImageError, PlanError, UsageError
 from img2img.files import sweep_parts
 from img2img.image import EncodeOptions, Limits
 from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS
@@ -93,10 +93,38 @@ def run(
         max_failures=max_failures,
         stop=threading.Event() if stop is None else stop,
     )
-    journal = Journal(
-        plan, {"settings": dict(settings or {}), "encode": asdict(options)}, overwrite, checksum
-    )
+    journal = Journal(plan, _identity(settings, options), overwrite, checksum)
     return _results(plan, flow, Stages(flow, plan, process, journal, limits, options), jobs)
+
+
+def foresee(
+    plan: Plan,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    options: EncodeOptions = DEFAULT_OPTIONS,
+    overwrite: bool = False,
+    checksum: bool = False,
+) -> Iterator[tuple[Item, str, bool]]:
+    """Tells what `run` would do, by what earlier runs left; arguments as there. Nothing is written.
+
+    Yields:
+        Each item with the reason why it would be left out, empty where it would be done, and whether it
+        would count as failed.
+    """
+    journal = Journal(plan, _identity(settings, options), overwrite, checksum)
+    for item in plan.items:
+        try:
+            path = journal.stored(item)
+            verdict = journal.check(item, journal.fingerprint(item), path)
+        except (ImageError, OSError) as error:
+            yield item, error.reason if isinstance(error, ImageError) else str(error.strerror or error), True
+        else:
+            yield item, "" if verdict == "go" else UNCHANGED, False
+
+
+def _identity(settings: Mapping[str, Any] | None, options: EncodeOptions) -> dict[str, Any]:
+    """Returns everything that results depend on besides the source."""
+    return {"settings": dict(settings or {}), "encode": asdict(options)}
 
 
 def _results(plan: Plan, flow: Flow, stages: Stages, jobs: int) -> Generator[Result, None, None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -72,17 +73,37 @@ def convert(
         for note in work.notes:
             say(note, "yellow")
     if options.dry_run:
-        return _show(work)
+        return _show(work, options, load)
     return _run(work, options, load, on_result)
 
 
-def _show(work: Plan) -> int:
-    for item in work.items:
-        click.echo(f"{display_path(item.source)} -> {display_path(item.output)}")
+def _show(work: Plan, options: BatchOptions, load: Load) -> int:
+    """Prints what would be done, without what is done already."""
+    from img2img.batch import foresee
+
+    settings = None
+    if any(os.path.lexists(item.output) for item in work.items):  # else no model needs to be opened
+        _, settings = load()
+    count = unchanged = 0
+    for item, reason, failed in foresee(
+        work,
+        settings=settings,
+        options=options.encoding(),
+        overwrite=options.overwrite,
+        checksum=options.checksum,
+    ):
+        if failed:
+            say_warning(f"{display_path(item.source)}: {with_options(reason)}.")
+        elif reason:
+            unchanged += 1
+        else:
+            count += 1
+            click.echo(f"{display_path(item.source)} -> {display_path(item.output)}")
     for place in work.unreadable:
         say_warning(f"{display_path(place.source)}: {place.reason}")
     share = f" of {work.total}, shard {work.shard}" if work.shard else ""
-    say(f"{_files(len(work.items))}{share}; nothing was written.")
+    known = f"{unchanged} more would be up to date; " if unchanged else ""
+    say(f"{_files(count)}{share}; {known}nothing was written.")
     return 0
 
 

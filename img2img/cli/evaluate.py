@@ -66,6 +66,15 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
     show_default=True,
     help="sr: compare grey files in their own levels, or as colour through Y.",
 )
+@option(
+    "--range",
+    "numbers",
+    nargs=2,
+    type=float,
+    metavar="LOW HIGH",
+    help="Black and white in the numbers of the files, such as 0 4095. [default: those the model was trained "
+    "with, else those of the depth]",
+)
 @option("--rgb", is_flag=True, help="sr: add the numbers over all colour channels.")
 @option(
     "--require",
@@ -100,6 +109,7 @@ def evaluate(
     inputs: Path | None,
     protocol: str,
     scale: int | None,
+    numbers: tuple[float, float] | None,
     require: tuple[str, ...],
     json_file: Path | None,
     csv_file: Path | None,
@@ -129,12 +139,17 @@ def evaluate(
     stdout = [path for path in (json_file, csv_file) if path is not None and str(path) == "-"]
     if len(stdout) > 1:
         raise click.UsageError("--json and --csv cannot both go to stdout.")
+    if numbers is not None and not -1e30 < numbers[0] < numbers[1] < 1e30:
+        raise click.UsageError("--range takes black first, the smaller number, and white: --range 0 4095.")
     from img2img.evaluation import Evaluation, choose_protocol, open_predictor, plan
     from img2img.evaluation.requirement import Requirement
+    from img2img.types import ValueRange
 
     choices = {name: more.pop(name) for name in ("y", "grey", "rgb")}
     if protocol != "sr" and choices != {"y": "rounded", "grey": "raw", "rgb": False}:
         raise click.UsageError("--y, --grey and --rgb belong to --protocol sr.")
+    if numbers is not None:
+        choices["numbers"] = ValueRange(*numbers)
     chosen = None if protocol == "sr" and scale is None else choose_protocol(protocol, scale, **choices)
     if chosen is None and (model is None or model == "bicubic"):
         raise click.UsageError("give the factor with --scale; other comparisons are --protocol plain.")
@@ -144,8 +159,10 @@ def evaluate(
     if chosen is not None:  # what can be wrong is found before a model is opened
         [Requirement.parse(text, chosen.columns) for text in require]
     if model is not None:
-        predict, own = open_predictor(model, scale, **more)
-        chosen = chosen or choose_protocol(protocol, own, **choices)
+        predict, own, trained = open_predictor(model, scale, **more)
+        if chosen is None or numbers is None:
+            choices.setdefault("numbers", trained)
+            chosen = choose_protocol(protocol, own if scale is None else scale, **choices)
     assert chosen is not None
     requirements = [Requirement.parse(text, chosen.columns) for text in require]
     work = plan(chosen, target, pred, inputs, follow_symlinks=follow_symlinks, hidden=hidden)

@@ -87,7 +87,7 @@ class NetworkOptions:
             raise click.UsageError("name a model with -m.")
         translator = load_model(
             name,
-            device=self.device,
+            device=self.device.split(",")[0],  # several are of several processes, or of a dry run
             precision=self.precision,
             tile=self.tile or None,
             memory=self.memory,

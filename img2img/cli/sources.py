@@ -115,12 +115,12 @@ def sources(command: F) -> F:
 
 
 CONFIG = click.argument(
-    "config", required=False, metavar="[CONFIG]", type=click.Path(exists=True, dir_okay=False, path_type=Path)
+    "config", required=False, metavar="[CONFIG]", type=click.Path(dir_okay=False, path_type=Path)
 )
 
 
 def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ...]) -> Chosen:
-    from img2img.config import load_yaml, override, validate
+    from img2img.config import override, validate
     from img2img.data import SOURCES, DataConfig
     from img2img.data.config import keep_jitter
     from img2img.errors import ConfigError, display_path
@@ -131,7 +131,7 @@ def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ..
             "name the pictures: --paired A B, --aligned DIR, --unpaired A B, --images DIR, --list FILE, or a "
             "CONFIG."
         )
-    tree = {} if path is None else load_yaml(path)
+    tree = {} if path is None else _tree(path)
     if not isinstance(tree, dict) or not isinstance(tree.get("data", {}), dict):
         raise ConfigError(f"{display_path(path or '')}: holds no section data.")
     section = dict(tree.get("data", {}))
@@ -147,6 +147,18 @@ def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ..
     kind, scale = _needs(tree.get("method"), config)
     seed = tree.get("seed", 0)
     return Chosen(config, kind, scale, seed if isinstance(seed, int) and seed >= 0 else 0)
+
+
+def _tree(path: Path) -> Any:
+    """Returns what a configuration holds: a file, one that ships, or that of a method, as for `train`."""
+    from img2img.config import load_yaml
+
+    if path.is_file():
+        return load_yaml(path)
+    from img2img.methods import methods
+    from img2img.training.experiment import find_config
+
+    return {"method": {"name": str(path)}} if str(path) in methods else load_yaml(find_config(path))
 
 
 def _needs(method: object, config: DataConfig) -> tuple[Kind, int]:

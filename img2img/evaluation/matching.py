@@ -177,6 +177,11 @@ def match(targets: Sequence[File], others: Sequence[File], role: str) -> Matchin
             f"{len(renamed)} of {len(matching.pairs)} pairs have different names: "
             f"{display_path(partners[example].name)} goes with {display_path(example.name)}, and so on."
         )
+    elif not partners and left and right:
+        matching.notes.append(
+            f"No {role} goes with a target: {role}s have names like {display_path(right[0].name)}, targets "
+            f"like {display_path(left[0].name)}. Partners have one name, or names that begin alike."
+        )
     for files, partner in ((left, role), (right, "target")):
         matching.problems += [(file.path, _why(rivals.get(file, ()), partner)) for file in files]
     return matching

@@ -18,6 +18,7 @@ from img2img.errors import ConfigError, ProcessingError
 from img2img.image import Image
 from img2img.image.colour import BT601
 from img2img.image.image import Pixels
+from img2img.image.numbers import from_unit, require_sound, to_unit, words
 from img2img.image.resize import resize
 from img2img.image.tensor import to_tensor
 from img2img.metrics import luma, metrics
@@ -56,6 +57,21 @@ class EvaluationProtocol(ABC):
     def describe(self) -> str:
         """Returns the conventions in a few words."""
 
+    numbers: ValueRange | None = None
+    """Black and white in the numbers of targets and predictions; None where they are those of the depth."""
+
+    def levels(self, image: Image) -> Image:
+        """Returns a target or prediction whose black and white are those of its depth.
+
+        Raises:
+            ProcessingError: Its depth does not hold `numbers`, or a value is no finite number or none at all.
+        """
+        if self.numbers is None:
+            return image
+        image = to_unit(image, self.numbers)
+        require_sound(image.pixels, self.numbers)
+        return image.replace(pixels=np.clip(image.pixels, 0, 1))  # as black or white, like in training
+
     def truth(self, target: Image) -> Image:
         """Returns the part of an opaque target that a prediction has to match."""
         return target
@@ -70,7 +86,12 @@ class PlainProtocol(EvaluationProtocol):
     """PSNR, SSIM and L1 of pictures as they are, over all channels: for translations.
 
     Every depth is scaled to one range; grey becomes colour where the other picture has colour.
+
+    Args:
+        numbers: See `EvaluationProtocol`.
     """
+
+    numbers: ValueRange | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -86,7 +107,8 @@ class PlainProtocol(EvaluationProtocol):
 
     def describe(self) -> str:
         """See `EvaluationProtocol`."""
-        return "plain: all channels, no border, every depth scaled to one range; L1 is a part of that range"
+        scaled = "every depth scaled to one range" if self.numbers is None else f"{words(self.numbers)}"
+        return f"plain: all channels, no border, {scaled}; L1 is a part of that range"
 
 
 @dataclass(frozen=True)
@@ -107,6 +129,7 @@ class SuperResolutionProtocol(EvaluationProtocol):
             error. Of the usual sets one picture in Set14 is grey: that is all there is between 25.99 dB and
             26.09 dB for the bicubic x4 mean.
         rgb: Add the numbers over the three colour channels.
+        numbers: See `EvaluationProtocol`.
 
     Raises:
         ConfigError: The scale is no positive whole number, or a choice is not known.
@@ -116,6 +139,7 @@ class SuperResolutionProtocol(EvaluationProtocol):
     y: Rounding = "rounded"
     grey: Grey = "raw"
     rgb: bool = False
+    numbers: ValueRange | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.scale, bool) or not isinstance(self.scale, int) or self.scale < 1:
@@ -143,9 +167,15 @@ class SuperResolutionProtocol(EvaluationProtocol):
         return target.replace(pixels=_eight_bit(target.pixels[:height, :width]))
 
     def low_resolution(self, truth: Image) -> Image:
-        """Returns the input that belongs to what `truth` returned: MATLAB's bicubic, in 8 bits."""
+        """Returns the input that belongs to what `truth` returned: MATLAB's bicubic, in 8 bits.
+
+        Where there are `numbers`, they are what those bits stand for.
+        """
         size = truth.height // self.scale, truth.width // self.scale
-        return truth.replace(pixels=resize(truth.pixels, *size))
+        low = truth.replace(pixels=resize(truth.pixels, *size))
+        if self.numbers is None:
+            return low
+        return from_unit(to_unit(low, ValueRange(0, 255)), self.numbers, np.dtype(np.float32))
 
     def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
         """See `EvaluationProtocol`."""
@@ -167,8 +197,9 @@ class SuperResolutionProtocol(EvaluationProtocol):
     def describe(self) -> str:
         """See `EvaluationProtocol`."""
         y = "in whole levels" if self.y == "rounded" else "unrounded"
+        bits = "8 bits" if self.numbers is None else f"8 bits of {words(self.numbers)}"
         return (
-            f"sr x{self.scale}: Y of BT.601 (16 to 235) {y}, 8 bits, without a border of {self.scale} pixels"
+            f"sr x{self.scale}: Y of BT.601 (16 to 235) {y}, {bits}, without a border of {self.scale} pixels"
         )
 
     def describe_grey(self, names: Sequence[str], kind: ColourKind) -> str | None:

@@ -26,6 +26,7 @@ from img2img.image.resize import resize
 from img2img.inference import Translator, load_model
 from img2img.metrics import one_thread
 from img2img.registry import unknown
+from img2img.types import ValueRange
 
 BICUBIC = "bicubic"
 """The name of the predictor that needs no model: MATLAB's bicubic enlargement."""
@@ -52,7 +53,12 @@ class Comparison:
 
 
 def choose_protocol(
-    name: str, scale: int | None = None, y: Rounding = "rounded", grey: Grey = "raw", rgb: bool = False
+    name: str,
+    scale: int | None = None,
+    y: Rounding = "rounded",
+    grey: Grey = "raw",
+    rgb: bool = False,
+    numbers: ValueRange | None = None,
 ) -> EvaluationProtocol:
     """Returns a protocol by its name: "sr", or "plain" alias "translation".
 
@@ -60,12 +66,12 @@ def choose_protocol(
         ConfigError: There is none of this name, or sr has no scale.
     """
     if name in ("plain", "translation"):
-        return PlainProtocol()
+        return PlainProtocol(numbers)
     if name != "sr":
         raise ConfigError(unknown("protocol", name, ("sr", "plain", "translation")))
     if scale is None:
         raise ConfigError("the sr protocol needs the scale, for example 4; other comparisons are plain.")
-    return SuperResolutionProtocol(scale, y, grey, rgb)
+    return SuperResolutionProtocol(scale, y, grey, rgb, numbers)
 
 
 def plan(
@@ -139,7 +145,7 @@ def measure(
         try:
             picture = read_image(path)
             whole = over_white(picture)
-            truth = protocol.truth(whole)
+            truth = protocol.truth(protocol.levels(whole))
             if other is not None:
                 path = other.path
                 source = read_image(path)
@@ -150,6 +156,7 @@ def measure(
             flat = over_white(made)
             prediction = converted(flat, meaning(whole), "the prediction")
             recoloured = prediction.pixels is not flat.pixels
+            prediction = protocol.levels(prediction)
             if (prediction.height, prediction.width) == (picture.height, picture.width):
                 prediction = protocol.truth(prediction)
             with one_thread():
@@ -174,8 +181,12 @@ def _opaque(image: Image) -> bool:
     return image.alpha is None or bool(image.alpha.min() >= image.white)
 
 
-def open_predictor(model: Model, scale: int | None = None, **options: Any) -> tuple[Predict, int]:
-    """Returns what makes predictions, and how many times larger they are than their inputs.
+def open_predictor(
+    model: Model, scale: int | None = None, **options: Any
+) -> tuple[Predict, int, ValueRange | None]:
+    """Returns what makes predictions, how many times larger they are than their inputs, and their numbers.
+
+    The numbers are black and white as the model was trained with, or None where they are those of the depth.
 
     Args:
         model: "bicubic", a name or path of a model, or a model that is open.
@@ -189,7 +200,7 @@ def open_predictor(model: Model, scale: int | None = None, **options: Any) -> tu
     if model == BICUBIC:
         if scale is None:
             raise ConfigError("bicubic enlarges by any factor; give the scale.")
-        return bicubic(scale), scale
+        return bicubic(scale), scale, None
     translator = model if isinstance(model, Translator) else load_model(model, scale=scale, **options)
     if translator.conditions:
         raise ConfigError(
@@ -204,7 +215,7 @@ def open_predictor(model: Model, scale: int | None = None, **options: Any) -> tu
         (prediction,) = translator([image])
         return prediction
 
-    return predict, int(own)
+    return predict, int(own), translator.info.target_range
 
 
 def bicubic(scale: int) -> Predict:
@@ -238,7 +249,8 @@ def evaluate(
         protocol: "sr", "plain" or "translation" (the same as plain), or one that was made.
         scale: For sr; None takes the factor of the model.
         on_result: Called with each result as it comes; only here scores come with their pictures.
-        options: `y`, `grey` and `rgb` of `SuperResolutionProtocol`; `follow_symlinks` and `hidden` of
+        options: `numbers` of `EvaluationProtocol`, by default those of the model; `y`, `grey` and `rgb` of
+            `SuperResolutionProtocol`; `follow_symlinks` and `hidden` of
             `img2img.image.discover`; others are those of `load_model`.
 
     Returns:
@@ -252,14 +264,15 @@ def evaluate(
         raise UsageError("give either predictions or a model, not both and not none.")
     if pred is not None and inputs is not None:
         raise UsageError("inputs are for a model; predictions are compared as they are.")
-    choices = {name: options.pop(name) for name in ("y", "grey", "rgb") if name in options}
+    choices = {name: options.pop(name) for name in ("y", "grey", "rgb", "numbers") if name in options}
     finding = {name: options.pop(name) for name in ("follow_symlinks", "hidden") if name in options}
     predict = None
     if scale is None and not isinstance(protocol, str):
         scale = getattr(protocol, "scale", None)
     if model is not None:
-        predict, own = open_predictor(model, scale, **options)
+        predict, own, numbers = open_predictor(model, scale, **options)
         scale = own if scale is None else scale
+        choices["numbers"] = choices.get("numbers") or numbers
     if isinstance(protocol, str):
         protocol = choose_protocol(protocol, scale, **choices)
     work = plan(protocol, target, pred, inputs, **finding)

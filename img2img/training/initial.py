@@ -13,6 +13,7 @@ from img2img.interop import open_checkpoint
 from img2img.models import Generator
 from img2img.weights import find_model
 
+_CHANNELS = {"in_channels": "data.source_channels", "out_channels": "data.target_channels"}
 _ADVICE = (
     "give method.generator the same arguments, or start without a configuration: then the architecture of "
     "the file is taken."
@@ -69,7 +70,11 @@ def load_initial(generator: Generator, path: Path) -> str:
         weights = {name: weights[name] for name in taken}
     elif _shapes(weights) != shapes:
         found_there = ", ".join(differing.values()) or "other weights"
-        raise ConfigError(f"{display_path(path)} is a {theirs.name} with {found_there}; {_ADVICE}")
+        given = [f"{_CHANNELS[key]}={theirs.arguments[key]}" for key in _CHANNELS if key in differing]
+        advice = _ADVICE
+        if given:
+            advice = f"the pictures decide on channels: set {' and '.join(given)}, which fits the file."
+        raise ConfigError(f"{display_path(path)} is a {theirs.name} with {found_there}; {advice}")
     generator.load_state_dict(weights, strict=not left_out)
     try:
         generator.check_state()
@@ -88,11 +93,14 @@ def _shapes(weights: Mapping[str, Tensor]) -> dict[str, Size]:
 def architecture(path: Path) -> tuple[dict[str, Any], int]:
     """Returns the key `generator:` that fits the weights in `path`, and the scale of the network.
 
+    How many channels it has is left to the data, and compared when the weights are taken.
+
     Raises:
         ModelError: The file cannot be opened.
     """
     found = _opened(path)
-    return {"name": found.spec.name, **found.fine_tuning_arguments()}, found.scale
+    arguments = found.fine_tuning_arguments().items()
+    return {"name": found.spec.name} | {k: v for k, v in arguments if k not in _CHANNELS}, found.scale
 
 
 def _opened(path: Path) -> Generator:

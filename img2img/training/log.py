@@ -15,6 +15,8 @@ from img2img.errors import display_path
 from img2img.image import Image, write_bytes
 from img2img.training.state import DiskError
 
+METRICS = "metrics.jsonl"
+
 
 @dataclass(frozen=True)
 class Status:
@@ -99,7 +101,7 @@ class Metrics:
     """
 
     def __init__(self, folder: Path, step: int, samples: int) -> None:
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / METRICS
         kept = [line for line in _lines(self.path) if _is_before(line, step, samples)] if samples else []
         write_bytes("".join(line + "\n" for line in kept).encode(), self.path)
         self._file = self.path.open("a", encoding="utf-8")

@@ -22,7 +22,7 @@ from img2img.training.experiment import Experiment, Stage, changes, scale_of, st
 from img2img.training.health import Health
 from img2img.training.initial import start_from
 from img2img.training.lock import LOCK, locked
-from img2img.training.log import Clock, Metrics, Silent, Status, Watch
+from img2img.training.log import METRICS, Clock, Metrics, Silent, Status, Watch
 from img2img.training.loop import Trainer
 from img2img.training.memory_format import prepare_networks
 from img2img.training.outcome import Outcome
@@ -276,7 +276,8 @@ class _Run:
         stopped = False
         with ExitStack() as stack:
             stream = stack.enter_context(closing(self._batches()))
-            batch = next(stream)  # what is wrong with the data shows here, before anything is written
+            batch = next(stream)  # what is wrong with the data shows here, before anything is written,
+            self.method.check(batch)  # and what does not fit the networks
             metrics = None
             if self.runtime.is_first:
                 self._write_config()
@@ -496,8 +497,12 @@ def _ended(reason: str, folder: Path) -> str:
 
 def _in_use(folder: Path) -> bool:
     """Returns whether there is anything in `folder` but our lock and what a start that failed leaves."""
+    left = {LOCK}
+    metrics = folder / METRICS
+    if metrics.is_file() and metrics.stat().st_size == 0:  # the first step failed
+        left |= {METRICS, CONFIG}
     return any(
-        path.name != LOCK and not (path.is_dir() and not any(path.iterdir())) for path in folder.iterdir()
+        path.name not in left and not (path.is_dir() and not any(path.iterdir())) for path in folder.iterdir()
     )
 
 

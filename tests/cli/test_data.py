@@ -231,6 +231,14 @@ def test_preview_writes_a_sheet(pairs: tuple[Path, Path], tmp_path: Path) -> Non
     assert other.read_bytes() != out.read_bytes()
 
 
+def test_a_configuration_that_ships_is_known_by_its_name(pairs: tuple[Path, Path], tmp_path: Path) -> None:
+    for name, size in (("pix2pix_facades_cpu", "143 x 143"), ("pix2pix", "286 x 286")):
+        result = img2img("data", "preview", name, "--paired", *pairs, "-o", tmp_path / "seen.png", "-n", 1)
+        assert result.exit_code == 0 and f"loaded at {size}" in result.stderr
+    result = img2img("data", "check", "pix2pix_facade", "--paired", *pairs)
+    assert result.exit_code == 2 and "did you mean 'pix2pix_facades'" in result.stderr
+
+
 # download
 
 

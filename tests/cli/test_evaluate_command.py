@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from img2img.checkpoint import ModelInfo, save_model
 from img2img.cli.main import cli
 from img2img.image import Image, read_image, write_image
 from img2img.image.resize import resize
+from img2img.models import ArchSpec, build
+from img2img.types import ValueRange
 
 
 def img2img(*arguments: Any) -> Result:
@@ -126,3 +129,34 @@ def test_outputs_never_take_the_place_of_pictures(targets: Path, tmp_path: Path)
         assert img2img(*common, option, tmp_path / "no" / "x.png").exit_code == 2
     assert img2img(*common, "--sheet", tmp_path / "x.txt").exit_code == 2
     assert picture.read_bytes() == before
+
+
+@pytest.mark.parametrize("given", [[], ["--range", "0", "4095"]])
+def test_a_model_is_measured_in_the_numbers_of_its_training(tmp_path: Path, given: list[str]) -> None:
+    """The kind: 12 bits in files of 16, which look 24 dB better where white counts as 65535."""
+    for number, name in enumerate(("in", "out")):
+        levels = np.random.default_rng(number).integers(0, 4096, (32, 32, 1)).astype(np.uint16)
+        (tmp_path / name).mkdir()
+        write_image(Image(levels), tmp_path / name / "a.png")
+    network = build(ArchSpec("resnet", {"in_channels": 1, "out_channels": 1, "features": 4, "blocks": 1}))
+    twelve = ValueRange(0, 4095)
+    save_model(tmp_path / "m.safetensors", network, ModelInfo("own", range=twelve, target_range=twelve))
+    ends = ("--target", tmp_path / "out", "--protocol", "plain", "--json", "-")
+    model = img2img("-m", tmp_path / "m.safetensors", "--input", tmp_path / "in", *ends, "--device", "cpu")
+    assert model.exit_code == 0, model.output
+    assert json.loads(model.stdout)["mean"]["psnr"] < 15
+    files = json.loads(img2img("--pred", tmp_path / "in", *ends, *given).stdout)["mean"]["psnr"]
+    assert files == pytest.approx(31.9 if not given else 7.8, abs=0.5)
+
+
+def test_a_range_that_is_none(targets: Path) -> None:
+    result = img2img("--pred", targets, "--target", targets, "--protocol", "plain", "--range", 5, 1)
+    assert result.exit_code == 2 and "black first" in result.stderr
+
+
+def test_names_that_do_not_meet_at_all_are_shown(targets: Path, tmp_path: Path) -> None:
+    write_image(Image(np.zeros((40, 44, 3), np.uint8)), tmp_path / "result-zero.png")
+    result = img2img("--pred", tmp_path, "--target", targets, "--protocol", "plain")
+    assert result.exit_code == 1
+    (line,) = (line for line in result.stderr.splitlines() if line.startswith("No prediction goes with"))
+    assert "result-zero.png" in line and "img_0_a_rather" in line

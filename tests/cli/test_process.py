@@ -146,6 +146,24 @@ def test_dry_run_prints_the_plan_and_writes_nothing(photos: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
+def test_dry_run_lists_what_a_run_would_do(photos: Path, tmp_path: Path) -> None:
+    """Not what is up to date, and with a warning what stands in the way."""
+    command = ["process", photos, "-o", tmp_path / "out", "--op", "flip"]
+    assert img2img(*command).exit_code == 0
+    result = img2img(*command, "--dry-run")
+    assert result.exit_code == 0 and not result.stdout
+    assert "0 files; 2 more would be up to date; nothing was written." in result.stderr
+    assert len(img2img(*command, "--op", "blur", "--dry-run").stdout.splitlines()) == 2, "other settings"
+    write_image(Image(np.zeros((9, 9, 3), np.uint8)), photos / "new.png")
+    write_image(Image(np.zeros((9, 9, 3), np.uint8)), tmp_path / "out" / "foreign.png")
+    write_image(Image(np.zeros((9, 9, 3), np.uint8)), photos / "foreign.png")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    result = img2img(*command, "--dry-run")
+    assert result.stdout.splitlines() == [f"{photos / 'new.png'} -> {tmp_path / 'out' / 'new.png'}"]
+    assert "foreign.png: a file that img2img did not write" in result.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
 def test_a_report_may_lie_in_the_output_folder_and_replaces_the_last_one(
     photos: Path, tmp_path: Path
 ) -> None:

@@ -12,6 +12,7 @@ from img2img.errors import ConfigError, ProcessingError
 from img2img.evaluation import PlainProtocol, SuperResolutionProtocol
 from img2img.image import Image
 from img2img.image.resize import resize
+from img2img.types import ValueRange
 
 
 def picture(height: int, width: int, channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -117,3 +118,29 @@ def test_what_cannot_be_compared_is_said() -> None:
         SuperResolutionProtocol(0)
     with pytest.raises(ConfigError, match="grey 'pink'"):
         SuperResolutionProtocol(2, grey="pink")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("numbers", [ValueRange(0, 4095), ValueRange(-1000, 3000), ValueRange(0, 255)])
+def test_pictures_in_numbers_of_their_own_are_measured_in_these(numbers: ValueRange) -> None:
+    """The kind: 12 bits in 16, Hounsfield units, floats to 255. They count as the same pictures in 8 bits do."""
+    low, high = numbers
+    truth, prediction = picture(40, 44, seed=1), picture(40, 44, seed=2)
+    own = [Image((p / np.float32(255) * (high - low) + low).astype(np.float32)) for p in (prediction, truth)]
+    for plain, counted in (
+        (PlainProtocol(), PlainProtocol(numbers)),
+        (SuperResolutionProtocol(2), SuperResolutionProtocol(2, numbers=numbers)),
+    ):
+        expected = plain.measure(Image(prediction), plain.truth(Image(truth)))
+        a, b = (counted.truth(counted.levels(image)) for image in own)
+        assert counted.measure(a, b) == pytest.approx(expected, rel=1e-5)
+        assert f"{low:g} to {high:g}" in counted.describe()
+    reduced = counted.low_resolution(b)
+    assert reduced.pixels.dtype == np.float32 and reduced.pixels.min() >= low
+    assert reduced.pixels.max() > (low + high) / 2, "a model gets its inputs in its numbers, too"
+
+
+def test_levels_that_mean_nothing_are_no_scores() -> None:
+    pixels = np.full((16, 16, 1), 9, np.float32)
+    pixels[3, 3] = 1e38
+    with pytest.raises(ProcessingError, match="no data"):
+        PlainProtocol(ValueRange(0, 255)).levels(Image(pixels))

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
-from test_runs import Notes, go, lines, newest, same
+from test_runs import SPARSE, Notes, go, lines, newest, same
 
 from img2img.cli.main import cli
 from img2img.errors import Img2ImgError
+from img2img.training import read_experiment, train
+from img2img.training.loop import Trainer
 
 PAPER = "schedule={kind: linear, constant_epochs: 1, decay_epochs: 1}"
 
@@ -88,10 +90,40 @@ def test_a_refused_resume_leaves_the_run_as_it_was(pairs: Path, tmp_path: Path, 
     assert go(pairs, tmp_path, "steps=3", resume=True).step == 3
 
 
-def test_a_refused_start_does_not_block_the_corrected_one(pairs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["load_size=36", "crop_size=48"],
+        ["load_size=40", "crop_size=33"],  # not a multiple that the networks take
+        ["load_size=null", "crop_size=null"],
+    ],
+)
+def test_a_refused_start_does_not_block_the_corrected_one(pairs: Path, tmp_path: Path, wrong) -> None:
     with pytest.raises(Img2ImgError):
-        go(pairs, tmp_path / "run", "load_size=36", "crop_size=48")
+        go(pairs, tmp_path / "run", *wrong)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".yaml", ".jsonl")]
     assert go(pairs, tmp_path / "run", "steps=1").step == 1
+
+
+def test_a_first_step_that_fails_does_not_block_the_next_try(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room")
+
+    with monkeypatch.context() as patch, pytest.raises(Img2ImgError, match="smaller training.batch_size"):
+        patch.setattr(Trainer, "step", full)
+        go(pairs, tmp_path / "run", "steps=1")
+    assert go(pairs, tmp_path / "run", "steps=1").step == 1
+    with pytest.raises(Img2ImgError, match="continues a run"):
+        go(pairs, tmp_path / "run", "steps=1")
+
+
+def test_stop_is_asked_before_the_first_step_and_after_every_one(pairs: Path, tmp_path: Path) -> None:
+    asked: list[int] = []
+    experiment = read_experiment("smoke_pix2pix", [*SPARSE, "steps=3"], source={"aligned": str(pairs)})
+    train(experiment, tmp_path, stop=lambda: bool(asked.append(0)))
+    assert len(asked) == 1 + 3
 
 
 def test_fine_tuning_is_measured_against_its_start(pairs: Path, tmp_path: Path) -> None:

@@ -133,3 +133,19 @@ def test_every_command_of_the_guides_fits_the_models_that_ship() -> None:
         assert load_initial(network, Path("x4")) == (
             "" if config == "edsr_x4" else "all but last, for the file is for x4 and this is x2"
         )
+
+
+@pytest.mark.parametrize(
+    ("own", "advice"),
+    [
+        ({"in_channels": 4}, "set data.source_channels=3, which fits the file"),
+        ({"out_channels": 1}, "set data.target_channels=3, which fits the file"),
+        ({"in_channels": 1, "out_channels": 1}, "set data.source_channels=3 and data.target_channels=3,"),
+    ],
+)
+def test_other_channels_are_those_of_the_pictures(tmp_path: Path, own: dict, advice: str) -> None:
+    """An RGB model for pictures with alpha, or grey ones: nothing in a configuration of the network helps."""
+    save_model(tmp_path / "rgb.safetensors", build(ArchSpec("resnet", SMALL)), ModelInfo("own"))
+    with pytest.raises(ConfigError, match=advice):
+        load_initial(build(ArchSpec("resnet", {**SMALL, **own})), tmp_path / "rgb.safetensors")
+    assert not {"in_channels", "out_channels"} & architecture(tmp_path / "rgb.safetensors")[0].keys()
