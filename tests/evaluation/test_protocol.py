@@ -122,7 +122,7 @@ def test_what_cannot_be_compared_is_said() -> None:
 
 @pytest.mark.parametrize("numbers", [ValueRange(0, 4095), ValueRange(-1000, 3000), ValueRange(0, 255)])
 def test_pictures_in_numbers_of_their_own_are_measured_in_these(numbers: ValueRange) -> None:
-    """The kind: 12 bits in 16, Hounsfield units, floats to 255. They count as the same pictures in 8 bits do."""
+    """The kind: 12 bits in 16, Hounsfield units, floats to 255: they count as the same in 8 bits do."""
     low, high = numbers
     truth, prediction = picture(40, 44, seed=1), picture(40, 44, seed=2)
     own = [Image((p / np.float32(255) * (high - low) + low).astype(np.float32)) for p in (prediction, truth)]
