@@ -164,6 +164,34 @@ def test_all_go_to_the_size_of_the_model_and_names_are_not_mixed(rng):
     assert set(np.unique(conditions["mask"])) == {0, 1}
 
 
+def test_all_keep_their_proportions_where_the_picture_does(rng):
+    generator = Companions(unit=4)
+    result = translator(generator, ModelInfo("own", 16, fit="keep"))(
+        picture(rng, 10, 23), **given(rng, 10, 23)
+    )
+    assert result.shape == (10, 23, 3)
+    (x, conditions), *_ = generator.seen
+    assert x.shape[2:] == (16, 40)  # 16 x 37, padded
+    assert {conditions[name].shape[2:] for name in SPATIAL} == {(16, 40)}
+
+
+def test_all_go_into_smaller_tiles_when_the_memory_ends(rng):
+    class Hungry(Companions):
+        def forward(self, x, **conditions):
+            if x.shape[0] * x.shape[2] * x.shape[3] > 2000:
+                raise torch.OutOfMemoryError("too many pixels")
+            return super().forward(x, **conditions)
+
+    pixels, values = picture(rng, 90, 75), given(rng, 90, 75)
+    generator = Companions()
+    hungry = Hungry()
+    hungry.load_state_dict(generator.state_dict())
+    np.testing.assert_array_equal(
+        translator(hungry)(pixels, **values), translator(generator, tile=10_000)(pixels, **values)
+    )
+    assert len(hungry.seen) > 3
+
+
 def test_images_of_one_size_share_a_call_with_their_own_conditions(rng):
     generator = Companions()
     process = translator(generator)
