@@ -40,12 +40,12 @@ class Picture(Field):
     """Colours: (N, C, H, W) fp32 in the value range of the network, from files of 8 or 16 bits or floats.
 
     Attributes:
-        scale: How many times as high and wide it is as the field that it is like; above 1 is
-            super-resolution.
+        scale: How many times as high and wide it is as the field that it is like. Both are then patches of
+            pictures at their own size, as in super-resolution; None resizes whole pictures to one size.
     """
 
     kind = "picture"
-    scale: int = 1
+    scale: int | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,25 @@ class Vector(Field):
 
 Fields = Mapping[str, Field]
 KINDS: dict[str, type[Field]] = {cls.kind: cls for cls in (Picture, Mask, Ids, Vector)}
+
+
+PAIRED: Fields = {"source": Picture(), "target": Picture(like="source")}
+UNPAIRED: Fields = {"source": Picture(), "target": Picture()}
+
+
+def enlarging(scale: int) -> Fields:
+    """Returns a picture and what it is enlarged to."""
+    return {"source": Picture(), "target": Picture(like="source", scale=scale)}
+
+
+def pictures(fields: Fields) -> list[str]:
+    """Returns the names of the fields that are pictures."""
+    return [name for name, field in fields.items() if isinstance(field, Picture)]
+
+
+def scale_of(fields: Fields) -> int | None:
+    """Returns the scale of the picture that has one; None where there is none."""
+    return next((f.scale for f in fields.values() if isinstance(f, Picture) and f.scale is not None), None)
 
 
 def groups(fields: Fields) -> list[tuple[str, ...]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -29,16 +29,28 @@ SYMMETRIC = ValueRange(-1.0, 1.0)
 
 @dataclass(frozen=True)
 class Batch:
-    """What a training method sees; paired, unpaired and super-resolution data alike.
+    """What a training method sees: some samples, field by field.
+
+        batch = Batch({"source": photographs, "mask": holes}, keys=("1.jpg", "2.jpg"))
+        batch.source, batch["mask"]
 
     Attributes:
-        source: (N, C, H, W).
-        target: (N, C, H*scale, W*scale); for unpaired data the images of the other domain.
+        fields: By name (N, C, H, W) for what has a height and a width, (N, K) for vectors.
         keys: The names of the samples, so that a failure can name its files.
-        conditions: Masks, labels or instance maps that some methods need, by name.
     """
 
-    source: Tensor
-    target: Tensor
+    fields: Mapping[str, Tensor]
     keys: tuple[str, ...] = ()
-    conditions: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.fields[name]
+
+    def __getattr__(self, name: str) -> Tensor:
+        fields: Mapping[str, Tensor] = self.__dict__.get("fields", {})  # none while it is unpickled
+        if name not in fields:
+            raise AttributeError(f"the batch has no field {name!r}, but {', '.join(fields) or 'none'}")
+        return fields[name]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Returns the same samples with `change` done to every field."""
+        return Batch({name: change(tensor) for name, tensor in self.fields.items()}, self.keys)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from img2img.data import Dataset, in_order, open_data
 from img2img.errors import ConfigError, Img2ImgError, ProcessingError
+from img2img.fields import PAIRED
 from img2img.image import Image, write_image
 from img2img.image.tensor import to_pixels
 from img2img.training.experiment import read_experiment
@@ -60,7 +61,7 @@ def write(config: str | Path, output: Path, assignments: tuple[str, ...] = ()) -
     settings = experiment.data
     if settings.crop_size is not None:  # the whole picture, as validation has it, also for the mean
         settings = settings.model_copy(update={"load_size": settings.crop_size})
-    data = open_data(settings, kind="paired", seed=experiment.seed)
+    data = open_data(settings, fields=PAIRED, seed=experiment.seed)
     if data.validation is None:
         raise ConfigError("no pairs are held out; say how many with --set validation_fraction=0.1")
     mean = mean_target(data.train)
@@ -97,7 +98,7 @@ def mean_target(dataset: Dataset) -> Tensor:
 
 def samples(dataset: Dataset) -> Iterator[Batch]:
     """Yields the pairs one by one, nothing random, in [0, 1]."""
-    return in_order(dataset, batch_size=1, source_range=UNIT, target_range=UNIT)
+    return in_order(dataset, batch_size=1, ranges={"source": UNIT, "target": UNIT})
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from img2img.data import Data, DataConfig, batches, open_data
+from img2img.fields import PAIRED
 from img2img.image import EncodeOptions, Image, write_image
 from img2img.types import SYMMETRIC
 
@@ -87,12 +88,12 @@ def _open(folder: Path, size: int, cache: str, place: Path) -> Data:
             "workers": 0,
         }
     )
-    return open_data(config, kind="paired", seed=1)
+    return open_data(config, fields=PAIRED, seed=1)
 
 
 def _read(data: Data, batch: int, count: int) -> tuple[float, float, float]:
     """Returns the seconds for the first `count` samples, those of the CPU, and the sum of some pixels."""
-    stream = batches(data.train, batch_size=batch, seed=1, source_range=SYMMETRIC, target_range=SYMMETRIC)
+    stream = batches(data.train, batch_size=batch, seed=1, ranges={"source": SYMMETRIC, "target": SYMMETRIC})
     total = 0.0
     started, used = time.perf_counter(), time.process_time()
     for found in islice(stream, count // batch):

@@ -320,7 +320,10 @@ def _batches(method: Method, size: int, batch: int, device: torch.device) -> lis
         low, high = value_range
         return (torch.rand(batch, RGB, side, side) * (high - low) + low).to(device)
 
-    return [Batch(noise(small, generator.input_range), noise(size, generator.output_range)) for _ in range(2)]
+    return [
+        Batch({"source": noise(small, generator.input_range), "target": noise(size, generator.output_range)})
+        for _ in range(2)
+    ]
 
 
 def _entry(

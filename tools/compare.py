@@ -25,6 +25,7 @@ from img2img.checkpoint import ModelInfo, save_model
 from img2img.data import batches, open_data
 from img2img.errors import ConfigError, Img2ImgError
 from img2img.evaluation import evaluate
+from img2img.fields import enlarging
 from img2img.inference import Translator, load_model
 from img2img.methods import SuperResolution, SuperResolutionConfig
 from img2img.models import Generator
@@ -135,8 +136,8 @@ def trained(experiment: Experiment, seconds: float) -> tuple[Generator, int, flo
     settings, seed = experiment.training, experiment.seed
     torch.manual_seed(seed)
     assert isinstance(experiment.method, SuperResolutionConfig)
-    data = open_data(experiment.data, kind="super_resolution", scale=experiment.method.scale, seed=seed)
-    method = SuperResolution(experiment.method, data.source_channels, data.target_channels)
+    data = open_data(experiment.data, fields=enlarging(experiment.method.scale), seed=seed)
+    method = SuperResolution(experiment.method, data.channels)
     runtime = Runtime(settings.device, precision=settings.precision)
     prepare_networks(method, settings, runtime)
     (stage,) = stages(settings, len(data.train))
@@ -153,8 +154,7 @@ def trained(experiment: Experiment, seconds: float) -> tuple[Generator, int, flo
         data.train,
         batch_size=settings.batch_size,
         seed=seed,
-        source_range=method.generator.input_range,
-        target_range=method.generator.output_range,
+        ranges={"source": method.generator.input_range, "target": method.generator.output_range},
     )
     while spent < seconds:
         batch = next(stream)

@@ -136,7 +136,7 @@ def prepare(
             "discriminator": discriminator(judge),
         }
     )
-    method = methods[name](config, *channels)
+    method = methods[name](config, dict(zip(("source", "target"), channels, strict=True)))
     tensors = {}
     for network, place in networks.items():
         module, state = method.get_submodule(place), states[network]
@@ -192,7 +192,7 @@ def steps(
     settings = TrainingSettings(steps=count, learning_rate=RATE, precision="fp32")
     trainer = Trainer(method, settings, Runtime(device="cpu", precision="fp32"), lambda step, group: RATE)
     for source, target in zip(*(side.chunk(count) for side in images), strict=True):
-        trainer.step(Batch(source, target))
+        trainer.step(Batch({"source": source, "target": target}))
         means = trainer.means()
         yield {name: sum(means[own] for own in names) / weight for name, (names, weight) in losses.items()}
 

@@ -88,7 +88,7 @@ def train(case: str, steps: int, samples: int, runtime: Runtime) -> Mapping[str,
     """Returns the weights after `steps` steps of `samples` samples each, shared out among the processes."""
     torch.manual_seed(0)
     config = methods[CASES[case]["name"]].Config.model_validate(CASES[case])
-    method: Method = methods[config.name](config, 3, 3).double()
+    method: Method = methods[config.name](config, {"source": 3, "target": 3}).double()
     settings = TrainingSettings(steps=max(steps, 1), sync_batch_norm=True)
     prepare_networks(method, settings, runtime)
     trainer = Trainer(method, settings, runtime, lambda step, group: 2e-4)
@@ -98,7 +98,7 @@ def train(case: str, steps: int, samples: int, runtime: Runtime) -> Mapping[str,
         a, b = (
             torch.rand(samples, 3, SIDE, SIDE, dtype=torch.float64, generator=images) * 2 - 1 for _ in "AB"
         )
-        trainer.step(Batch(a[own], b[own]))
+        trainer.step(Batch({"source": a[own], "target": b[own]}))
     return {name: value.detach().clone() for name, value in method.named_parameters()}
 
 

@@ -35,7 +35,7 @@ def config() -> None:
 def init(name: str, output: Path | None, overwrite: bool) -> int:
     """Write a configuration with every key, its meaning and its default.
 
-    METHOD is pix2pix, cyclegan or super_resolution; NAME one of the configurations that ship
+    METHOD is pix2pix, cyclegan, super_resolution or another one; NAME one of the configurations that ship
     (`img2img config list`).
     """
     from img2img.cli.render import say
@@ -45,14 +45,14 @@ def init(name: str, output: Path | None, overwrite: bool) -> int:
     from img2img.registry import unknown
     from img2img.training.document import documented
     from img2img.training.experiment import read_experiment, shipped_configs
-    from img2img.training.starts import PLACES, STARTS
+    from img2img.training.starts import places, start
 
     if output is not None and output.exists() and not overwrite:
         raise click.UsageError(f"{output} is there already; --overwrite replaces it.")
     if name in methods:
-        experiment = read_experiment(defaults=STARTS[next(iter(PLACES[name]))], places=PLACES)
+        experiment = read_experiment(defaults=start(name), places=places)
     elif name in shipped_configs():
-        experiment = read_experiment(name, places=PLACES)
+        experiment = read_experiment(name, places=places)
     else:
         known = [*methods, *shipped_configs()]
         raise ConfigError(unknown("method or configuration", name, known))
@@ -80,9 +80,9 @@ def validate(file: str, assignments: tuple[str, ...]) -> int:
     from img2img.errors import display_path
     from img2img.training.estimate import estimate_memory
     from img2img.training.experiment import read_experiment
-    from img2img.training.starts import PLACES
+    from img2img.training.starts import places
 
-    experiment = read_experiment(file, assignments, places=PLACES)
+    experiment = read_experiment(file, assignments, places=places)
     for sentence in estimate_memory(experiment, warn=say_warning):
         say(sentence)
     say(f"{display_path(file)} is right.", "green")

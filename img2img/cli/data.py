@@ -79,8 +79,7 @@ def check(
         bar: list[ProgressBar] = []
         checked = module.check(
             chosen.config,
-            kind=chosen.kind,
-            scale=chosen.scale,
+            fields=chosen.fields,
             jobs=jobs,
             begin=lambda files: bar.append(stack.enter_context(ProgressBar(files, "files", progress))),
             advance=lambda failed: bar[0].advance(failed),
@@ -335,9 +334,7 @@ def preview(chosen: Chosen, output: Path, samples: int, epochs: int, seed: int |
     from img2img.image.sheet import sheet
 
     config = chosen.config.model_copy(update={"cache": "none"})
-    opened = open_data(
-        config, kind=chosen.kind, scale=chosen.scale, seed=chosen.seed if seed is None else seed
-    )
+    opened = open_data(config, chosen.fields, seed=chosen.seed if seed is None else seed)
     say(f"{opened.describe()}.")
     for note in opened.notes:
         say(note, "yellow")

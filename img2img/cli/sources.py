@@ -12,7 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from img2img.data import DataConfig
-    from img2img.data.config import Kind
+    from img2img.fields import Fields
 
 F = TypeVar("F", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -24,14 +24,12 @@ class Chosen:
 
     Attributes:
         config: Where the pictures are.
-        kind: What the method needs; the data's own kind without a method.
-        scale: Of super-resolution; otherwise 1.
+        fields: What a sample holds, by the method, or by the data alone.
         seed: Of the run.
     """
 
     config: DataConfig
-    kind: Kind
-    scale: int
+    fields: Fields
     seed: int
 
 
@@ -56,7 +54,16 @@ def source_options(command: F) -> F:
             metavar="DIR",
             help="Sharp pictures, to learn upscaling from; may be repeated.",
         ),
-        click.option("--list", "listed", type=PATH, metavar="FILE", help="CSV or JSON lines of pairs."),
+        click.option(
+            "--list", "listed", type=PATH, metavar="FILE", help="CSV or JSON lines with a column each."
+        ),
+        click.option(
+            "--field",
+            "further",
+            multiple=True,
+            metavar="NAME=PLACE",
+            help="A further field that the method needs: a folder or a table; mask=random draws masks.",
+        ),
     ]
     for add in reversed(declared):
         add(command)
@@ -69,17 +76,24 @@ def named(
     unpaired: tuple[Path, Path] | None,
     images: tuple[Path, ...],
     listed: Path | None,
+    further: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """Returns the one that is given by its key in the section data, or nothing.
+    """Returns what is given by its key in the section data, or nothing.
 
     Raises:
-        click.UsageError: Several are given.
+        click.UsageError: Several are given, or a field has no place.
     """
     found = {"paired": paired, "aligned": aligned, "unpaired": unpaired, "images": images, "list": listed}
     given = {key: value for key, value in found.items() if value}
     if len(given) > 1:
         raise click.UsageError(f"--{' and --'.join(given)} contradict each other; give one.")
-    return given
+    fields = {}
+    for each in further:
+        name, equals, place = each.partition("=")
+        if not equals or not name.strip() or not place.strip():
+            raise click.UsageError(f"--field {each}: say NAME=PLACE, such as mask=masks or mask=random.")
+        fields[name.strip()] = place.strip()
+    return {**given, "fields": fields} if fields else given
 
 
 def sources(command: F) -> F:
@@ -92,17 +106,19 @@ def sources(command: F) -> F:
         unpaired: tuple[Path, Path] | None,
         images: tuple[Path, ...],
         listed: Path | None,
+        further: tuple[str, ...],
         assignments: tuple[str, ...],
+        method: str | None = None,
         config: Path | None = None,
         folder: Path | None = None,
         **values: Any,
     ) -> Any:
-        given = named(paired, aligned, unpaired, images, listed)
-        if folder is not None and given:
+        given = named(paired, aligned, unpaired, images, listed, further)
+        if folder is not None and given.keys() - {"fields"}:
             raise click.UsageError(f"DIR and --{next(iter(given))} contradict each other; give one.")
         if folder is not None:
-            given = {"images": folder}
-        return command(chosen=_choose(config, given, assignments), **values)
+            given = {"images": folder, **given}
+        return command(chosen=_choose(config, given, assignments, method), **values)
 
     add_assignments = click.option(
         "--set",
@@ -111,7 +127,12 @@ def sources(command: F) -> F:
         metavar="KEY=VALUE",
         help="A key of the section data, such as crop_size=128.",
     )
-    return cast(F, source_options(add_assignments(choosing)))
+    return cast(F, source_options(METHOD(add_assignments(choosing))))
+
+
+METHOD = click.option(
+    "--method", metavar="NAME", help="What is trained, and so what a sample holds: pix2pix, inpainting, ..."
+)
 
 
 CONFIG = click.argument(
@@ -119,10 +140,12 @@ CONFIG = click.argument(
 )
 
 
-def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ...]) -> Chosen:
+def _choose(
+    path: Path | None, given: dict[str, Any], assignments: tuple[str, ...], method: str | None = None
+) -> Chosen:
     from img2img.config import override, validate
     from img2img.data import SOURCES, DataConfig
-    from img2img.data.config import keep_jitter
+    from img2img.data.config import keep_jitter, lay_places
     from img2img.errors import ConfigError, display_path
 
     set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
@@ -136,7 +159,7 @@ def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ..
         raise ConfigError(f"{display_path(path or '')}: holds no section data.")
     section = dict(tree.get("data", {}))
     if given:
-        section = {key: value for key, value in section.items() if key not in SOURCES} | given
+        section = lay_places(section, given)
     whole, before = {"data": section}, dict(section)
     override(whole, assignments, {"": (), "data": DataConfig.model_fields})
     keep_jitter(whole["data"], before, (each.partition("=")[0] for each in assignments))
@@ -144,9 +167,9 @@ def _choose(path: Path | None, given: dict[str, Any], assignments: tuple[str, ..
     if config is None:
         name = "" if path is None else f"{display_path(path)}: "
         raise ConfigError("\n".join(name + problem for problem in problems))
-    kind, scale = _needs(tree.get("method"), config)
     seed = tree.get("seed", 0)
-    return Chosen(config, kind, scale, seed if isinstance(seed, int) and seed >= 0 else 0)
+    wanted = tree.get("method") if method is None else {"name": method}
+    return Chosen(config, _fields(wanted, config), seed if isinstance(seed, int) and seed >= 0 else 0)
 
 
 def _tree(path: Path) -> Any:
@@ -161,15 +184,23 @@ def _tree(path: Path) -> Any:
     return {"method": {"name": str(path)}} if str(path) in methods else load_yaml(find_config(path))
 
 
-def _needs(method: object, config: DataConfig) -> tuple[Kind, int]:
-    """Returns the kind of data and the scale that the section method of a configuration asks for."""
+def _fields(method: object, config: DataConfig) -> Fields:
+    """Returns what a sample holds for the section method of a configuration."""
     if not isinstance(method, dict):
-        return config.kind, 4 if config.kind == "super_resolution" else 1
+        return config.declared
+    from img2img.errors import ConfigError
     from img2img.methods import methods
 
-    kind = methods[method["name"]].data_kind if method.get("name") in methods else config.kind
-    scale = method.get("scale", 4)
-    return kind, scale if kind == "super_resolution" and isinstance(scale, int) and scale > 0 else 1
+    name = method.get("name")
+    if not isinstance(name, str) or name not in methods:
+        if isinstance(name, str):
+            methods[name]  # raises, and names what there is
+        return config.declared
+    cls = methods[name]
+    try:
+        return cls.fields_of(cls.Config.model_validate(method))
+    except (ValueError, ConfigError):  # `config validate` says what is wrong with it
+        return cls.fields
 
 
 def progress_option(command: F) -> F:

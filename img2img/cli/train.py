@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from img2img.cli.options import GroupedCommand, option
-from img2img.cli.sources import PATH, named, source_options
+from img2img.cli.sources import METHOD, PATH, named, source_options
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -26,6 +26,7 @@ _PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
 @click.argument("config", required=False)
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="Folder of the new run.")
 @source_options
+@METHOD
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a key: --set epochs=20."
 )
@@ -54,6 +55,8 @@ def train(
     unpaired: tuple[Path, Path] | None,
     images: tuple[Path, ...],
     listed: Path | None,
+    further: tuple[str, ...],
+    method: str | None,
     assignments: tuple[str, ...],
     initial: tuple[str, ...],
     resume: Path | None,
@@ -66,23 +69,25 @@ def train(
 
     CONFIG is a YAML file, or the name of one that ships (`img2img config init` writes one to start from).
     Without it the pictures and the machine decide: pairs train pix2pix, two folders without partners
-    CycleGAN, and sharp pictures an upscaler; a CPU gets small networks. pix2pix or cyclegan as CONFIG takes
-    what the paper has. --init takes a model file or a checkpoint of others; CycleGAN needs NAME=FILE.
+    CycleGAN, and sharp pictures an upscaler; a CPU gets small networks. --method chooses another one; its
+    name as CONFIG takes what the paper has. --init takes a model file or a checkpoint of others; CycleGAN
+    needs NAME=FILE.
 
     \b
       img2img train --paired sketches photos -o runs/sketches
       img2img train pix2pix_facades --aligned facades -o runs/facades --set epochs=100
       img2img train --resume runs/facades
     """
-    given = named(paired, aligned, unpaired, images, listed)
-    if resume is not None and (config or output or given or initial):
+    given = named(paired, aligned, unpaired, images, listed, further)
+    if resume is not None and (config or output or given or initial or method):
         raise click.UsageError(
             "--resume takes everything from the run; change single keys with --set, and leave CONFIG, -o, "
-            "--init and the folders out."
+            "--init, --method and the folders out."
         )
     if resume is None and config is None and not given:
         raise click.UsageError(
-            "give a CONFIG or pictures: --paired A B, --aligned DIR, --unpaired A B or --images DIR."
+            "give a CONFIG or pictures: --paired A B, --aligned DIR, --unpaired A B, --images DIR or --list "
+            "FILE."
         )
     folder = resume or output
     if folder is None and not dry_run:
@@ -93,7 +98,7 @@ def train(
     from img2img.training.processes import Places
 
     try:
-        experiment = _read(config, resume, given, assignments)
+        experiment = _read(config, resume, given, assignments, method)
     except (Img2ImgError, click.UsageError):
         if Places.find().is_first:  # of those that torchrun or SLURM have started: one tells of it
             raise
@@ -158,26 +163,38 @@ def _print(summary: Summary) -> None:
 
 
 def _read(
-    config: str | None, resume: Path | None, given: dict[str, Any], assignments: tuple[str, ...]
+    config: str | None,
+    resume: Path | None,
+    given: dict[str, Any],
+    assignments: tuple[str, ...],
+    method: str | None,
 ) -> Experiment:
     """Returns the checked configuration."""
     from img2img.cli.render import say
+    from img2img.methods import methods
     from img2img.training.experiment import read_experiment
     from img2img.training.processes import Places
     from img2img.training.run import CONFIG
-    from img2img.training.starts import STARTS, choose, fine_tuning
+    from img2img.training.starts import choose, fine_tuning
 
     if resume is not None:
         if not (resume / CONFIG).is_file():
             raise click.UsageError(f"{resume} is not the folder of a run: it holds no {CONFIG}.")
         return read_experiment(resume / CONFIG, assignments)
-    source = {key: list(map(str, v)) if isinstance(v, tuple) else str(v) for key, v in given.items()}
-    own = {STARTS[key]["method"]["name"] for key in given}  # a method's name means its paper's values
-    paper = config is not None and config in own and not Path(config).exists()
+    source = {
+        key: list(map(str, value)) if isinstance(value, tuple) else value if key == "fields" else str(value)
+        for key, value in given.items()
+    }
+    # a method's name means its paper's values
+    paper = config is not None and config in methods and not Path(config).exists()
+    if method is not None and method not in methods:
+        methods[method]  # raises, and names what there is
+    if method is not None and config is not None and config != method:
+        raise click.UsageError("CONFIG names the method; give it, or --method.")
     defaults = None
     if config is None or paper:
+        choice = choose(source, assignments, paper, method or config)
         config = None
-        choice = choose(source, assignments, paper)
         defaults = choice.sections
         if choice.reason and Places.find().is_first:
             say(choice.reason)

@@ -1,7 +1,7 @@
 """Pictures for training: found, matched, divided, prepared, cached and brought to the device.
 
-    data = open_data(config, kind="paired", seed=1)
-    for batch in batches(data.train, batch_size=4, seed=1, source_range=..., target_range=...):
+    data = open_data(config, PAIRED, seed=1)
+    for batch in batches(data.train, batch_size=4, seed=1, ranges=...):
         ...
 
 `open_data` finds what a configuration names and fails at once with the names of what is missing. `batches`
@@ -10,7 +10,7 @@ do not depend on workers, and the number of samples seen is all that resuming ne
 """
 
 from img2img.data.config import SOURCES, AugmentConfig, DataConfig
-from img2img.data.datasets import Dataset, PairedDataset, Part, Sample, UnpairedDataset
+from img2img.data.datasets import Dataset, FieldDataset, Group, Part, Sample
 from img2img.data.loader import batches, in_order
 from img2img.data.opening import Data, open_data
 from img2img.data.patches import PatchDataset
@@ -21,11 +21,11 @@ __all__ = [
     "Data",
     "DataConfig",
     "Dataset",
-    "PairedDataset",
+    "FieldDataset",
+    "Group",
     "Part",
     "PatchDataset",
     "Sample",
-    "UnpairedDataset",
     "batches",
     "in_order",
     "open_data",

@@ -8,13 +8,14 @@ from __future__ import annotations
 import inspect
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from img2img.errors import ConfigError
+from img2img.fields import Fields
 from img2img.image.image import Pixels, white_of
 from img2img.registry import unknown
 
@@ -30,7 +31,7 @@ class Augmenter:
     Args:
         geometric: Transforms that move pixels: `[{"Rotate": {"limit": 10}}]`.
         photometric: Transforms that change values.
-        labels: Whether sources are label maps, which are resampled with nearest neighbour.
+        labels: The fields that are label maps, which are resampled with nearest neighbour.
         sharp: Transforms of either kind, for pictures of which the source is made afterwards.
         alpha: Whether the last channel of sources is alpha, which is no value to change.
 
@@ -42,52 +43,67 @@ class Augmenter:
         self,
         geometric: Operations = (),
         photometric: Operations = (),
-        labels: bool = False,
+        labels: Collection[str] = (),
         sharp: Operations = (),
         alpha: bool = False,
     ) -> None:
         self.geometric, self.photometric, self.sharp = geometric, photometric, sharp
-        self.labels, self.alpha = labels, alpha
+        self.labels, self.alpha = frozenset(labels), alpha
+        self._pipelines: dict[Any, Any] = {}
         if self.active or sharp:
             check(geometric, photometric, sharp)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("geometric", "photometric", "labels", "sharp", "alpha")
-        return {name: self.__dict__[name] for name in kept}  # pipelines are built where they are used
+        # pipelines are built where they are used
+        return {name: self.__dict__[name] for name in kept} | {"_pipelines": {}}
 
     @property
     def active(self) -> bool:
         """Whether there is anything to do with sources."""
         return bool(self.geometric or self.photometric)
 
-    def pair(self, source: Pixels, target: Pixels, stream: np.random.Generator) -> tuple[Pixels, Pixels]:
-        """Returns both pictures moved alike, and the source with other values.
+    def group(
+        self, arrays: Mapping[str, Pixels], fields: Fields, stream: np.random.Generator
+    ) -> dict[str, Pixels]:
+        """Returns fields of one sample moved alike, and the first one, if it is a picture, with other values.
 
         Args:
-            source: (H, W, C).
-            target: (H, W, C'), of the same height and width.
+            arrays: (H, W, C) of one height and width, by field.
+            fields: Their kinds; what is exact is resampled with nearest neighbour.
             stream: Where all randomness comes from.
 
         Raises:
             ConfigError: A transform does not work on these pictures.
         """
-        if self.geometric and self.labels:
-            moved = self._run(self._joint, {"image": target, "mask": source}, stream)
-            source, target = moved["mask"], moved["image"]
-        elif self.geometric:
-            moved = self._run(self._joint, {"image": source, "target": target}, stream)
-            source, target = moved["image"], moved["target"]
-        return self.values(source, stream), target
-
-    def single(self, pixels: Pixels, stream: np.random.Generator) -> Pixels:
-        """Returns one picture moved, and with other values.
-
-        Raises:
-            ConfigError: A transform does not work on it.
-        """
+        done = dict(arrays)
+        exact = {name for name in arrays if name in self.labels or fields[name].exact}
         if self.geometric:
-            pixels = self._run(self._joint, {"image": pixels}, stream)["image"]
-        return self.values(pixels, stream)
+            done = self._moved(done, exact, stream)
+        first = next(iter(arrays))
+        if not fields[first].exact:
+            done[first] = self.values(done[first], stream)
+        return done
+
+    def _moved(
+        self, arrays: Mapping[str, Pixels], exact: set[str], stream: np.random.Generator
+    ) -> dict[str, Pixels]:
+        """Returns arrays after the geometric transforms."""
+        mixed = [name for name in arrays if name not in exact]
+        # albumentations takes one picture as "image" and wants a name of their own for the others
+        names = dict(zip(mixed, ["image", *(f"image {name}" for name in mixed[1:])], strict=False))
+        names |= {name: f"mask {name}" for name in exact}
+        inputs = {names[name]: pixels for name, pixels in arrays.items()}
+        if not mixed:
+            inputs["image"] = np.zeros_like(next(iter(arrays.values())), np.uint8)
+        kinds = {own: own.split(" ")[0] for own in inputs if own != "image"}
+        key = tuple(sorted(kinds.items()))
+        if key not in self._pipelines:
+            self._pipelines[key] = _albumentations().Compose(
+                [_build(operation) for operation in self.geometric], additional_targets=kinds
+            )
+        moved = self._run(self._pipelines[key], inputs, stream)
+        return {name: moved[names[name]] for name in arrays}
 
     def values(self, pixels: Pixels, stream: np.random.Generator) -> Pixels:
         """Returns one picture with other values.
@@ -113,13 +129,6 @@ class Augmenter:
     @cached_property
     def _before(self) -> Any:
         return _albumentations().Compose([_build(operation) for operation in self.sharp])
-
-    @cached_property
-    def _joint(self) -> Any:
-        extra = None if self.labels else {"target": "image"}
-        return _albumentations().Compose(
-            [_build(operation) for operation in self.geometric], additional_targets=extra
-        )
 
     @cached_property
     def _alone(self) -> Any:

@@ -10,9 +10,11 @@ from img2img.data.findings import Case, Finding, Material, Side
 from img2img.data.findings import half as _half
 from img2img.data.findings import plural as _plural
 from img2img.data.inspection import FLAT, ImageStats, near_duplicates
+from img2img.data.map_checks import maps, vectors
 from img2img.data.pictures import one_view
 from img2img.data.range_checks import beyond, no_numbers, ranges
 from img2img.data.ranges import suggested
+from img2img.fields import groups
 from img2img.image.palette import MOST
 
 LIKENESS = (
@@ -77,8 +79,8 @@ def _partners(material: Material) -> Iterator[Finding]:
 
 
 def _partner_sizes(material: Material) -> Iterator[Finding]:
-    if material.kind == "super_resolution":
-        yield from _scaled_partners(material)
+    if material.scale is not None:
+        yield from _scaled_partners(material, material.scale)
         return
     wrong: list[Case] = []
     resized = material.config.load_size is not None  # both, so that proportions are all that matters
@@ -98,11 +100,11 @@ def _partner_sizes(material: Material) -> Iterator[Finding]:
         )
 
 
-def _scaled_partners(material: Material) -> Iterator[Finding]:
+def _scaled_partners(material: Material, scale: int) -> Iterator[Finding]:
     wrong = []
     for a, b in material.pairs():
         low, high = (a, b) if material.source == "A" else (b, a)
-        if (low.stats.height * material.scale, low.stats.width * material.scale) != (
+        if (low.stats.height * scale, low.stats.width * scale) != (
             high.stats.height,
             high.stats.width,
         ):
@@ -111,7 +113,7 @@ def _scaled_partners(material: Material) -> Iterator[Finding]:
         yield Finding(
             "error",
             "partner-size",
-            f"{_count(wrong, 'pair')} with a target not {material.scale} times as large as its source.",
+            f"{_count(wrong, 'pair')} with a target not {scale} times as large as its source.",
             "Cut targets to multiples of the scale before they are made small, or set method.scale.",
             tuple(wrong),
         )
@@ -156,7 +158,7 @@ def _flat(material: Material) -> Iterator[Finding]:
 
 
 def _channels(material: Material) -> Iterator[Finding]:
-    for role in "AB":
+    for role in dict.fromkeys(side.role for side in material.sides):
         sides = [side for side in material.sides if side.role == role]
         wanted = _wanted(material, role)
         counts = Counter(side.stats.channels for side in sides)
@@ -231,11 +233,12 @@ def _wanted(material: Material, role: str) -> int | None:
 
 def _sizes(material: Material) -> Iterator[Finding]:
     config = material.config
-    if material.kind == "super_resolution":
-        yield from _patches(material)
+    if material.scale is not None:
+        yield from _patches(material, material.scale)
         return
-    if config.mismatch is not None:
-        yield Finding("warning", "jitter", config.mismatch)
+    mismatch = config.mismatch(material.fields)
+    if mismatch is not None:
+        yield Finding("warning", "jitter", mismatch)
     if config.load_size is None and config.crop_size is not None:
         small = [
             s
@@ -281,11 +284,11 @@ def _sizes(material: Material) -> Iterator[Finding]:
         )
 
 
-def _patches(material: Material) -> Iterator[Finding]:
-    crop, scale = material.config.crop_size, material.scale
+def _patches(material: Material, scale: int) -> Iterator[Finding]:
+    crop = material.config.crop_size
     if crop is None:
         return
-    only = material.source if material.config.kind == "paired" else None  # patches are cut from its target
+    only = material.source if material.config.images is None else None  # patches are cut from its target
     sides = [side for side in material.sides if side.role != only]
     small = [s for s in sides if s.stats.height < crop[0] or s.stats.width < crop[1]]
     if small:
@@ -336,7 +339,7 @@ def _duplicates(material: Material) -> Iterator[Finding]:
         )
     known = {frozenset(group) for group in leaks}
     found: dict[Path, tuple[float, Path]] = {}
-    for role in "AB":
+    for role in dict.fromkeys(side.role for side in material.sides):
         sides = [side for side in material.sides if side.role == role]
         train, rest = ([s for s in sides if (s.part == "train") is wanted] for wanted in (True, False))
         for i, j, likeness in near_duplicates([s.stats for s in train], [s.stats for s in rest], LIKENESS):
@@ -395,10 +398,11 @@ def _labels(material: Material) -> Iterator[Finding]:
 
 
 def _few(material: Material) -> Iterator[Finding]:
-    for role in "AB" if material.config.kind == "unpaired" else "A":
+    several = len(groups(material.fields)) > 1
+    for role in [material.roles[group[0]] for group in groups(material.fields)] if several else ["A"]:
         count = len({id(s.record) for s in material.sides if s.part == "train" and s.role == role})
         if count < FEW:
-            of_role = f" of {role}" if material.config.kind == "unpaired" else ""
+            of_role = f" of {role}" if several else ""
             yield Finding(
                 "warning" if count else "error",
                 "few",
@@ -407,7 +411,7 @@ def _few(material: Material) -> Iterator[Finding]:
                 if count
                 else "Repair what is named above, or give other pictures.",
             )
-    held_out = any(part != "train" for part, _, _ in material.samples)
+    held_out = any(part != "train" for part, _ in material.samples)
     if not held_out and material.config.split_fraction > 0:
         yield Finding("warning", "nothing-held-out", "nothing is held out to measure on.", "")
 
@@ -426,6 +430,8 @@ CHECKS: tuple[Callable[[Material], Iterable[Finding]], ...] = (
     _spaces,
     _sizes,
     _labels,
+    maps,
+    vectors,
     _duplicates,
     _few,
 )

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from img2img.data.masks import MaskConfig
+from img2img.fields import PAIRED, UNPAIRED, Fields, Ids, Mask, Picture, Vector, enlarging, scale_of
+from img2img.fields import Field as FieldKind
 from img2img.types import ValueRange
 
-Kind = Literal["paired", "unpaired", "super_resolution"]
-SOURCES: dict[str, Kind] = {
-    "paired": "paired",
-    "aligned": "paired",
-    "list": "paired",
-    "unpaired": "unpaired",
-    "images": "super_resolution",
-}
+SOURCES = ("paired", "aligned", "list", "unpaired", "images")
 JITTERED = (286, 286)
 CROPPED = (256, 256)
 MEASURED = (512, 512)
@@ -86,7 +82,8 @@ class AugmentConfig(BaseModel):
 class DataConfig(BaseModel):
     """Where the pictures are and how they are brought to the network.
 
-    Exactly one of `paired`, `aligned`, `list`, `unpaired` and `images` says what kind of data it is.
+    Exactly one of `paired`, `aligned`, `list`, `unpaired` and `images` says what kind of data it is; or none
+    of them, and `fields` has a place for each.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -114,6 +111,18 @@ class DataConfig(BaseModel):
     images: Paths | None = Field(
         None, description="Folder or folders of sharp pictures, for super-resolution."
     )
+    fields: dict[str, Literal["random", "classes"] | Path] = Field(
+        {},
+        description="The places of further fields that a method asks for, by their names: {mask: masks}. A "
+        "folder, whose files are matched by relative name; for a mask also random, which draws it; for a "
+        "vector a table (CSV, JSON lines or CelebA's text) or classes, for one folder a class.",
+    )
+    attributes: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="The columns of tables that are wanted, in this order; null takes all.",
+    )
+    masks: MaskConfig = Field(MaskConfig(), description="What masks that are drawn at random look like.")
     direction: Literal["AtoB", "BtoA"] = Field(
         "AtoB", description="Which of the two is the source: the first (left) or the second (right)."
     )
@@ -261,13 +270,13 @@ class DataConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> DataConfig:
         given = [name for name in SOURCES if getattr(self, name) is not None]
-        if len(given) != 1:
+        if len(given) > 1 or (not given and not any(isinstance(p, Path) for p in self.fields.values())):
             found = " and ".join(given) if given else "none"
             raise ValueError(f"exactly one of {', '.join(SOURCES)} says where the data is; given are {found}")
-        if self.kind == "super_resolution":
-            if self.crop_size is None:
+        if self.images is not None:
+            if self.crop_size is None and not self.fields:
                 raise ValueError("super-resolution is trained on patches: crop_size needs a number")
-            if self.augment.geometric:
+            if self.augment.geometric and not self.fields:
                 raise ValueError(
                     "augment.geometric would make low-resolution pictures that no longer fit; "
                     "super-resolution has augment.sharp instead"
@@ -289,10 +298,9 @@ class DataConfig(BaseModel):
             raise ValueError("the colours of palette need one length: [r, g, b] each, or one level each")
         return self
 
-    @property
-    def preparation(self) -> str:
-        """What is done to the size of pictures before the network sees them, as a clause; may be empty."""
-        if self.kind == "super_resolution" or self.load_size in (None, self.crop_size):
+    def preparation(self, fields: Fields) -> str:
+        """Returns what is done to the size of pictures before the network sees them, as a clause."""
+        if scale_of(fields) is not None or self.load_size in (None, self.crop_size):
             return ""
         assert self.load_size is not None
         proportions = "in their proportions, at least " if self.fit == "keep" else "at "
@@ -300,10 +308,9 @@ class DataConfig(BaseModel):
             f", cut to {_by(self.crop_size)}" if self.crop_size else ""
         )
 
-    @property
-    def mismatch(self) -> str | None:
-        """A sentence where training sees things much larger than validation and use do; None where not."""
-        if self.kind == "super_resolution" or not self.load_size or not self.crop_size:
+    def mismatch(self, fields: Fields) -> str | None:
+        """Returns a sentence where training sees things much larger than validation and use do, or None."""
+        if scale_of(fields) is not None or not self.load_size or not self.crop_size:
             return None
         ratio = max(load / crop for load, crop in zip(self.load_size, self.crop_size, strict=True))
         if ratio <= _MOST_JITTER:
@@ -336,9 +343,43 @@ class DataConfig(BaseModel):
         return source and ValueRange(*source), target and ValueRange(*target)
 
     @property
-    def kind(self) -> Kind:
-        """What kind of data this is."""
-        return next(kind for name, kind in SOURCES.items() if getattr(self, name) is not None)
+    def form(self) -> str:
+        """The key that says where the pictures are: one of `SOURCES`, or "fields"."""
+        return next((name for name in SOURCES if getattr(self, name) is not None), "fields")
+
+    @property
+    def declared(self) -> Fields:
+        """The fields that the data are of where no method says it."""
+        found: dict[str, FieldKind] = dict(PAIRED)
+        if self.form == "fields":
+            found = {}
+        elif self.unpaired is not None:
+            found = dict(UNPAIRED)
+        elif self.images is not None:
+            found = dict(enlarging(4))
+        for name, place in self.fields.items():
+            if name not in found:
+                found[name] = _guessed(name, place, next(iter(found), None))
+        return found
+
+
+def _guessed(name: str, place: Path | str, like: str | None) -> FieldKind:
+    """Returns the kind that a field seems to be of by its name and its place."""
+    if place == "classes" or (isinstance(place, Path) and place.is_file()):
+        return Vector()
+    if place == "random" or "mask" in name:
+        return Mask(like)
+    return Ids(like) if name in ("instance", "instances", "ids") else Picture(like)
+
+
+def lay_places(section: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the section data with the places `given` instead of its own; fields are added to its own."""
+    kept = dict(section)
+    if given.keys() & set(SOURCES):
+        kept = {key: value for key, value in kept.items() if key not in SOURCES}
+    own = kept.get("fields")
+    fields = {**(own if isinstance(own, Mapping) else {}), **given.get("fields", {})}
+    return kept | dict(given) | ({"fields": fields} if fields else {})
 
 
 def keep_jitter(section: dict[str, Any], before: Any, keys: Iterable[str]) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from img2img.data.augment import Augmenter
 from img2img.data.cache import Cache, entry_name
 from img2img.data.config import Size
+from img2img.data.masks import IrregularMasks
 from img2img.data.pictures import Recipe, halves, read
 from img2img.data.records import Record
 from img2img.data.sampler import AUGMENT, PARTNER, WINDOW, random_stream
 from img2img.errors import ImageError, ImageReadError, ProcessingError, display_path
+from img2img.fields import Field, Fields, Vector
+from img2img.image import Image
 from img2img.image.image import Pixels
 
 Window = tuple[int, int, int, int]  # top, left, height, width
@@ -23,15 +28,15 @@ _MOST_IN_A_ROW = 100
 
 @dataclass(frozen=True)
 class Part:
-    """One side of a sample.
+    """One field of a sample.
 
     Attributes:
-        pixels: (H, W, C), the whole picture as it is cached or augmented.
+        pixels: (H, W, C), the whole picture as it is cached or augmented; (K,) float32 for a vector.
         window: What the network sees of it: (top, left, height, width); None for all.
         turn: How that is mirrored and turned: 1 columns, 2 rows, 4 both axes exchanged (last), added up.
     """
 
-    pixels: Pixels
+    pixels: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
     window: Window | None = None
     turn: int = 0
 
@@ -48,27 +53,36 @@ class Sample:
     """What a worker hands to the loader.
 
     Attributes:
-        source: Of the picture that goes into the network.
-        target: Of the one that should come out of it, or of the other domain.
+        fields: The parts by the names of the fields.
         key: Its name.
         problems: Sentences about files that could not be read and were passed over.
     """
 
-    source: Part
-    target: Part
+    fields: Mapping[str, Part]
     key: str
     problems: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Part:
+        return self.fields[name]
+
+    def __getattr__(self, name: str) -> Part:
+        fields: Mapping[str, Part] = self.__dict__.get("fields", {})  # none while it is unpickled
+        if name not in fields:
+            raise AttributeError(f"the sample has no field {name!r}, but {', '.join(fields) or 'none'}")
+        return fields[name]
 
 
 class Dataset(ABC):
     """Samples that depend on (seed, epoch, index) and the files, and on nothing else.
 
     Attributes:
-        classes: Of the label maps, whose source arrays hold indices to be spread over so many channels;
-            0 for pictures.
+        fields: What a sample holds.
+        classes: Of the label maps by field, whose arrays hold indices to be spread over so many channels;
+            pictures are not in it.
     """
 
-    classes = 0
+    fields: Fields
+    classes: Mapping[str, int] = {}
 
     @abstractmethod
     def __len__(self) -> int:
@@ -113,154 +127,162 @@ class Dataset(ABC):
             except ImageError as error:
                 problems.append(str(error))
                 continue
-            return Sample(sample.source, sample.target, sample.key, tuple(problems)) if problems else sample
+            return replace(sample, problems=tuple(problems)) if problems else sample
         raise ProcessingError(
             f"{len(problems)} samples in a row cannot be read, the last one: {problems[-1]}"
         )
 
 
-class PairedDataset(Dataset):
-    """Pairs of pictures that show the same thing.
+@dataclass(frozen=True)
+class Group:
+    """Fields that show the same place, and the files that they come from.
+
+    Attributes:
+        records: Files and numbers of each sample.
+        fields: Their kinds; the first one is the one that the others are like.
+        recipes: How the files are prepared, in the order in which records name them.
+        masks: What draws the masks that come from no files, by field.
+    """
+
+    records: Sequence[Record]
+    fields: Fields
+    recipes: Mapping[str, Recipe]
+    masks: Mapping[str, IrregularMasks] = field(default_factory=dict)
+
+    def arrays(self, record: Record, cache: Cache) -> dict[str, Pixels]:
+        """Returns what the files of `record` hold, as it is cached.
+
+        Raises:
+            ImageError: A file cannot be used, or two that show the same place have different sizes.
+        """
+        name = entry_name(record.paths, tuple(self.recipes.items()))
+        made = cache.get(name, lambda: tuple(self._read(record).values()))
+        found = dict(zip(self.recipes, made, strict=True))
+        return {name: found[name] for name in self.fields if name in found}
+
+    def vectors(self, record: Record) -> dict[str, Part]:
+        """Returns the numbers of `record`."""
+        return {
+            name: Part(np.asarray(record.values[name], np.float32))
+            for name, kind in self.fields.items()
+            if isinstance(kind, Vector)
+        }
+
+    def _read(self, record: Record) -> dict[str, Pixels]:
+        opened: dict[Path, Image | tuple[Image, Image]] = {}
+        images: dict[str, Image] = {}
+        for place, name in enumerate(self.recipes):
+            path = record.files[name]
+            if path not in opened:
+                opened[path] = halves(read(path), path) if path == record.aligned else read(path)
+            image = opened[path]
+            images[name] = image[place] if isinstance(image, tuple) else image
+        leader = next(name for name in self.fields if name in images)
+        found = {
+            name: recipe.like(images[leader])(images[name], record.files[name])
+            for name, recipe in self.recipes.items()
+        }
+        first, *others = found
+        for name in others:
+            one, other = found[first].shape, found[name].shape
+            if one[:2] != other[:2]:
+                raise ImageReadError(
+                    f"it has {one[1]} x {one[0]} pixels and its partner {display_path(record.files[name])} "
+                    f"has {other[1]} x {other[0]}; partners need one size, or a load_size",
+                    record.files[first],
+                )
+        return found
+
+
+class FieldDataset(Dataset):
+    """Samples of any fields, from pictures that are resized and cut.
+
+    The first group of fields comes in the order of the epoch; of every further one, which shows something
+    else, a record is drawn at random with replacement, as the domain B of CycleGAN (arXiv:1703.10593). An
+    epoch is as long as the largest group. Fields of one group are cut and mirrored alike.
 
     Args:
-        records: Two files each, or one with both pictures side by side.
-        recipes: How A and B are prepared.
-        swap: Whether B is the source.
+        groups: Fields that belong together, with their files.
         crop: (height, width) of what the network sees, or None for all.
         flip: Whether to mirror at random.
         augmenter: What else happens at random.
         cache: Where prepared pictures are kept.
         seed: Of everything random.
-        classes: Of the label maps in the source, or 0.
+        classes: See `Dataset`.
     """
 
     def __init__(
         self,
-        records: Sequence[Record],
-        recipes: tuple[Recipe, Recipe],
-        swap: bool,
+        groups: Sequence[Group],
+        *,
         crop: Size | None,
         flip: bool,
         augmenter: Augmenter,
         cache: Cache,
         seed: int = 0,
-        classes: int = 0,
+        classes: Mapping[str, int] | None = None,
     ) -> None:
-        self.records, self.recipes, self.swap = list(records), recipes, swap
-        self.crop, self.flip, self.augmenter = crop, flip, augmenter
-        self.cache, self.seed, self.classes = cache, seed, classes
+        self.groups, self.crop, self.flip = list(groups), crop, flip
+        self.augmenter, self.cache, self.seed = augmenter, cache, seed
+        self.fields: dict[str, Field] = {name: f for group in groups for name, f in group.fields.items()}
+        self.classes = classes or {}
 
     def __len__(self) -> int:
-        return len(self.records)
+        return max(len(group.records) for group in self.groups)
 
     def keys(self) -> list[str]:
-        """Returns the names of the pairs."""
-        return [record.key for record in self.records]
-
-    def pair(self, index: int) -> tuple[Pixels, Pixels]:
-        """Returns source and target as they are cached.
-
-        Raises:
-            ImageError: A file cannot be used.
-        """
-        record = self.records[index]
-        a, b = self.cache.get(entry_name(record.files, self.recipes), lambda: self._make(record))
-        return (b, a) if self.swap else (a, b)
+        """Returns the names of the records, group by group."""
+        return [record.key for group in self.groups for record in group.records]
 
     def sample(self, epoch: int, index: int) -> Sample:
-        """Returns a pair, both sides cut and mirrored alike."""
-        source, target = self.pair(index)
-        if self.augmenter.active:
-            source, target = self.augmenter.pair(
-                source, target, random_stream(AUGMENT, self.seed, epoch, index)
-            )
-        window, turn = draw(source, self.crop, self.flip, random_stream(WINDOW, self.seed, epoch, index))
-        return Sample(Part(source, window, turn), Part(target, window, turn), self.records[index].key)
+        """Returns a record of each group, its fields cut and mirrored alike."""
+        parts: dict[str, Part] = {}
+        keys = []
+        for number, group in enumerate(self.groups):
+            place = index % len(group.records)
+            if number:
+                # the numbers of a stream: a second group has had no number of its own since version 0.1
+                partner = (PARTNER, self.seed, epoch, index, *([number] if number > 1 else []))
+                place = int(random_stream(*partner).integers(len(group.records)))
+            record = group.records[place]
+            own = () if len(self.groups) == 1 else (number,)
+            arrays = group.arrays(record, self.cache)
+            if self.augmenter.active and arrays:
+                stream = random_stream(AUGMENT, self.seed, epoch, index, *own)
+                arrays = self.augmenter.group(arrays, group.fields, stream)
+            window, turn = None, 0
+            if arrays:
+                stream = random_stream(WINDOW, self.seed, epoch, index, *own)
+                window, turn = draw(next(iter(arrays.values())), self.crop, self.flip, stream)
+            parts |= {name: Part(pixels, window, turn) for name, pixels in arrays.items()}
+            parts |= self._drawn(group, arrays, window, epoch, index) | group.vectors(record)
+            keys.append(record.key)
+        return Sample({name: parts[name] for name in self.fields}, " | ".join(keys))
 
     def validation_sample(self, index: int) -> Sample:
-        """Returns a pair, the centre of it if it is larger than what the network sees."""
-        source, target = self.pair(index)
-        window = centre(source, self.crop)
-        return Sample(Part(source, window), Part(target, window), self.records[index].key)
+        """Returns the records with one number, whole or their centres; a smaller group begins anew."""
+        parts: dict[str, Part] = {}
+        keys = []
+        for group in self.groups:
+            record = group.records[index % len(group.records)]
+            arrays = group.arrays(record, self.cache)
+            window = centre(next(iter(arrays.values())), self.crop) if arrays else None
+            parts |= {name: Part(pixels, window) for name, pixels in arrays.items()}
+            parts |= self._drawn(group, arrays, window, 0, index) | group.vectors(record)
+            keys.append(record.key)
+        return Sample({name: parts[name] for name in self.fields}, " | ".join(keys))
 
-    def _make(self, record: Record) -> tuple[Pixels, ...]:
-        a = read(record.source)
-        a, b = halves(a, record.source) if record.target is None else (a, read(record.target))
-        recipes = [recipe.like(b if self.swap else a) for recipe in self.recipes]
-        first = recipes[0](a, record.source)
-        second = recipes[1](b, record.target or record.source)
-        if first.shape[:2] != second.shape[:2]:
-            raise ImageReadError(
-                f"it has {first.shape[1]} x {first.shape[0]} pixels and its partner "
-                f"{display_path(record.files[-1])} has {second.shape[1]} x {second.shape[0]}; partners "
-                "need one size, or a load_size",
-                record.source,
-            )
-        return first, second
-
-
-class UnpairedDataset(Dataset):
-    """Two sets of pictures; an epoch is as long as the larger one.
-
-    A comes in the order of the epoch, B is drawn at random with replacement, and each is cut and mirrored by
-    itself, as in CycleGAN (arXiv:1703.10593).
-
-    Args:
-        a: One file each, of the domain that is the source.
-        b: Of the other one.
-        recipes: How A and B are prepared.
-        crop, flip, augmenter, cache, seed: See `PairedDataset`.
-    """
-
-    def __init__(
-        self,
-        a: Sequence[Record],
-        b: Sequence[Record],
-        recipes: tuple[Recipe, Recipe],
-        crop: Size | None,
-        flip: bool,
-        augmenter: Augmenter,
-        cache: Cache,
-        seed: int = 0,
-    ) -> None:
-        self.a, self.b, self.recipes = list(a), list(b), recipes
-        self.crop, self.flip, self.augmenter = crop, flip, augmenter
-        self.cache, self.seed = cache, seed
-
-    def __len__(self) -> int:
-        return max(len(self.a), len(self.b))
-
-    def keys(self) -> list[str]:
-        """Returns the names of the pictures of A, then those of B."""
-        return [record.key for record in (*self.a, *self.b)]
-
-    def sample(self, epoch: int, index: int) -> Sample:
-        """Returns a picture of A and one of B."""
-        a = self.a[index % len(self.a)]
-        b = self.b[int(random_stream(PARTNER, self.seed, epoch, index).integers(len(self.b)))]
-        sides = []
-        for domain, record in enumerate((a, b)):
-            pixels = self._picture(record, domain)
-            if self.augmenter.active:
-                pixels = self.augmenter.single(
-                    pixels, random_stream(AUGMENT, self.seed, epoch, index, domain)
-                )
-            stream = random_stream(WINDOW, self.seed, epoch, index, domain)
-            sides.append(Part(pixels, *draw(pixels, self.crop, self.flip, stream)))
-        return Sample(sides[0], sides[1], f"{a.key} | {b.key}")
-
-    def validation_sample(self, index: int) -> Sample:
-        """Returns the pictures with one number in A and B; the smaller set begins anew."""
-        a, b = self.a[index % len(self.a)], self.b[index % len(self.b)]
-        sides = [self._picture(record, domain) for domain, record in enumerate((a, b))]
-        first, second = (Part(pixels, centre(pixels, self.crop)) for pixels in sides)
-        return Sample(first, second, f"{a.key} | {b.key}")
-
-    def _picture(self, record: Record, domain: int) -> Pixels:
-        recipe = self.recipes[domain]
-        name = entry_name(record.files, recipe)
-        (pixels,) = self.cache.get(name, lambda: (recipe(read(record.source), record.source),))
-        return pixels
+    def _drawn(
+        self, group: Group, arrays: Mapping[str, Pixels], window: Window | None, epoch: int, index: int
+    ) -> dict[str, Part]:
+        """Returns the masks that are drawn, of the size of what is cut; for validation those of epoch 0."""
+        if not group.masks:
+            return {}
+        height, width = window[2:] if window else next(iter(arrays.values())).shape[:2]
+        return {
+            name: Part(draw_mask(height, width, epoch, index)[..., None])
+            for name, draw_mask in group.masks.items()
+        }
 
 
 def draw(

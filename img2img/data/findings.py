@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from img2img.data.config import DataConfig, Kind
+from img2img.data.config import DataConfig
 from img2img.data.inspection import ImageStats, Inspection
 from img2img.data.ranges import Extent
-from img2img.data.records import Record, Records
+from img2img.data.records import Record, Records, sides
+from img2img.fields import Fields, groups, pictures, scale_of
 from img2img.types import ValueRange
 
-Sample = tuple[str, str, Record]
-"""A part (train, validation, ...), a role (A; B for the other set of unpaired data) and the files."""
+Located = tuple[str, Record]
+"""A part (train, validation, ...) and the files of a sample, or of a group of its fields."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,16 @@ class Checked:
 
 @dataclass(frozen=True)
 class Side:
-    """One picture of one sample: where it is used, and what it shows."""
+    """One picture of one sample: where it is used, and what it shows.
+
+    Attributes:
+        role: "A" or "B" for the two pictures that data are named by, else the name of the field.
+        field: The field that it is.
+    """
 
     part: str
-    role: str  # A or B
+    role: str
+    field: str
     record: Record
     path: Path
     stats: ImageStats
@@ -102,39 +109,44 @@ class Material:
     """What the checks look at.
 
     Attributes:
-        config, kind, scale: See `img2img.data.check.check`.
-        samples: Every sample with its part and its role.
+        config, fields: See `img2img.data.check.check`.
+        samples: Every sample with its part.
         inspected: What each file shows.
         found: What the samples come from, with what was left out.
+        scale: How many times larger targets are than sources; None where pictures are resized.
+        roles: The role of each field.
         source: The role that is the source: "A" or "B".
         sides: Every picture that can be used, in the order of the samples.
+        maps: Every mask and map of ids that can be used.
     """
 
     def __init__(
         self,
         config: DataConfig,
-        kind: Kind,
-        scale: int,
-        samples: Sequence[Sample],
+        fields: Fields,
+        samples: Sequence[Located],
         inspected: dict[Path, Inspection],
         found: Sequence[Records],
     ) -> None:
-        self.config, self.kind, self.scale = config, kind, scale
+        self.config, self.fields, self.scale = config, fields, scale_of(fields)
         self.samples, self.inspected, self.found = samples, inspected, found
-        self.source = "B" if config.direction == "BtoA" else "A"
-        self.sides = [side for sample in samples for side in self._of(*sample)]
+        self.roles = {name: name for name in fields} | dict(zip(sides(config, fields), "AB", strict=False))
+        self.source = self.roles[pictures(fields)[0]] if config.images is None else "A"
+        located = [side for sample in samples for side in self._of(*sample)]
+        self.sides = [side for side in located if not fields[side.field].exact]
+        self.maps = [side for side in located if fields[side.field].exact]
 
-    def _of(self, part: str, role: str, record: Record) -> Iterator[Side]:
-        for i, path in enumerate(record.files):
+    def _of(self, part: str, record: Record) -> Iterator[Side]:
+        for number, (name, path) in enumerate(record.files.items()):
             inspected = self.inspected[path]
             if inspected.problem is None:
-                for j, stats in enumerate(inspected.images):
-                    yield Side(part, "AB"[max(i, j)] if role == "A" else role, record, path, stats)
+                stats = inspected.images[number if path == record.aligned else 0]
+                yield Side(part, self.roles[name], name, record, path, stats)
 
     def numbers(self, role: str) -> ValueRange | None:
         """Black and white in the numbers of a side; None where they are those of the depth."""
         source, target = self.config.numbers
-        single = self.config.kind == "super_resolution"  # it is source and target at once
+        single = self.config.images is not None  # it is source and target at once
         return source if role == self.source or single else target
 
     def holds_names(self, role: str) -> bool:
@@ -147,7 +159,7 @@ class Material:
 
     def pairs(self) -> Iterator[tuple[Side, Side]]:
         """Both sides of each whole pair, A first."""
-        if self.config.kind == "paired" and self.kind != "unpaired":
+        if len(groups(self.fields)) == 1 and self.config.images is None:
             for one, other in zip(self.sides, self.sides[1:], strict=False):
                 if one.record is other.record and one.role != other.role:
                     yield one, other

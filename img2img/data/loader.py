@@ -7,7 +7,8 @@ import logging
 import os
 import signal
 import weakref
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from img2img.data.datasets import Dataset, Part, Sample, Window
 from img2img.data.pictures import deepest
 from img2img.data.sampler import Positions
 from img2img.errors import ConfigError, ImageError, Img2ImgError
+from img2img.fields import Ids, Mask, Vector
 from img2img.image.tensor import scale_levels
 from img2img.types import Batch, ValueRange
 
@@ -28,10 +30,10 @@ Report = Callable[[str], None]
 
 
 class Stack(NamedTuple):
-    """One side of a batch as it leaves a worker.
+    """One field of a batch as it leaves a worker.
 
     Attributes:
-        levels: (N, H, W, C), unscaled; uint16 travels as the int16 of the same bits.
+        levels: (N, H, W, C), unscaled; uint16 travels as the int16 of the same bits. (N, K) for vectors.
         windows: For each picture what to take of it; None takes all.
         turns: For each how to mirror and turn it, see `Part`.
         deep: Whether the levels are of 16 bits.
@@ -46,8 +48,7 @@ class Stack(NamedTuple):
 class Stacked(NamedTuple):
     """A batch as it leaves a worker."""
 
-    source: Stack
-    target: Stack
+    fields: Mapping[str, Stack]
     keys: Sequence[str]
     problems: Sequence[str]
 
@@ -60,8 +61,7 @@ def batches(
     start: int = 0,
     workers: int = 0,
     device: torch.device | str = "cpu",
-    source_range: ValueRange,
-    target_range: ValueRange,
+    ranges: Mapping[str, ValueRange],
     rank: int = 0,
     world: int = 1,
     report: Report = _logger.warning,
@@ -78,8 +78,7 @@ def batches(
         start: How many samples all processes together have seen already: all that resuming needs.
         workers: Processes that prepare batches; 0 prepares them in this one.
         device: Where the batches are wanted.
-        source_range: What black and white become in the source.
-        target_range: What they become in the target.
+        ranges: What black and white become in each picture.
         rank: Of this process among `world`, which share each global batch of `world * batch_size` samples.
         world: Number of processes.
         report: Called once with each sentence about a file that could not be read. The next sample that can
@@ -97,8 +96,7 @@ def batches(
         Positions(len(dataset), seed, batch_size, start, rank, world),
         workers,
         torch.device(device),
-        source_range,
-        target_range,
+        ranges,
         report,
     )
     if workers:
@@ -111,8 +109,7 @@ def _batches(
     positions: Positions,
     workers: int,
     device: torch.device,
-    source_range: ValueRange,
-    target_range: ValueRange,
+    ranges: Mapping[str, ValueRange],
     report: Report,
 ) -> Generator[Batch, None, None]:
     loader: DataLoader[Any] = DataLoader(
@@ -136,7 +133,7 @@ def _batches(
                 if problem not in told:
                     told.add(problem)
                     report(f"{problem}. Another sample takes its place.")
-            yield _finish(stacked, dataset.classes, device, source_range, target_range)
+            yield _finish(stacked, dataset, device, ranges)
     finally:
         del iterator  # ends the workers now: in a traceback it would live on, and in the next forked worker
 
@@ -146,8 +143,7 @@ def in_order(
     *,
     batch_size: int,
     device: torch.device | str = "cpu",
-    source_range: ValueRange,
-    target_range: ValueRange,
+    ranges: Mapping[str, ValueRange],
     report: Report = _logger.warning,
 ) -> Iterator[Batch]:
     """Yields each sample once, in order and with nothing random; what cannot be read is left out.
@@ -156,8 +152,7 @@ def in_order(
         dataset: Where samples come from.
         batch_size: At most so many samples in one batch; neighbours of different sizes never share one.
         device: Where the batches are wanted.
-        source_range: What black and white become in the source.
-        target_range: What they become in the target.
+        ranges: What black and white become in each picture.
         report: Called with a sentence about each file that cannot be read.
     """
     device = torch.device(device)
@@ -169,15 +164,15 @@ def in_order(
         except ImageError as error:
             report(f"{error}. It is left out.")
             continue
-        sample = Sample(sample.source.cut(), sample.target.cut(), sample.key)
-        own = sample.source.pixels.shape, sample.target.pixels.shape
+        sample = replace(sample, fields={name: part.cut() for name, part in sample.fields.items()})
+        own = [part.pixels.shape for part in sample.fields.values()]
         if group and (own != shape or len(group) == batch_size):
-            yield _finish(collate(group), dataset.classes, device, source_range, target_range)
+            yield _finish(collate(group), dataset, device, ranges)
             group = []
         group.append(sample)
         shape = own
     if group:
-        yield _finish(collate(group), dataset.classes, device, source_range, target_range)
+        yield _finish(collate(group), dataset, device, ranges)
 
 
 def collate(samples: Sequence[Sample]) -> Stacked:
@@ -190,8 +185,7 @@ def collate(samples: Sequence[Sample]) -> Stacked:
         ConfigError: Their sizes differ even then.
     """
     return Stacked(
-        _stack([sample.source for sample in samples]),
-        _stack([sample.target for sample in samples]),
+        {name: _stack([sample[name] for sample in samples]) for name in samples[0].fields},
         tuple(sample.key for sample in samples),
         tuple(problem for sample in samples for problem in sample.problems),
     )
@@ -250,9 +244,10 @@ def _close_at_exit(stream: Generator[Batch, None, None]) -> None:
 
 
 def _stack(parts: list[Part]) -> Stack:
+    vectors = parts[0].pixels.ndim == 1
     if len({part.pixels.shape for part in parts}) > 1:
         parts = [part.cut() for part in parts]
-    arrays = deepest([part.pixels for part in parts])
+    arrays = [part.pixels for part in parts] if vectors else deepest([part.pixels for part in parts])
     if len({array.shape for array in arrays}) > 1:
         sizes = sorted({f"{array.shape[1]} x {array.shape[0]}" for array in arrays})
         raise ConfigError(
@@ -266,18 +261,25 @@ def _stack(parts: list[Part]) -> Stack:
 
 
 def _finish(
-    stacked: Stacked, classes: int, device: torch.device, source_range: ValueRange, target_range: ValueRange
+    stacked: Stacked, dataset: Dataset, device: torch.device, ranges: Mapping[str, ValueRange]
 ) -> Batch:
-    """Returns the batch on the device: cut, mirrored and scaled."""
-    source = _placed(stacked.source, device)
-    if classes:
-        known = torch.arange(classes, device=device).to(torch.uint8)
-        source = (source == known).to(torch.uint8) * 255
-    return Batch(
-        scale_levels(source, source_range),
-        scale_levels(_placed(stacked.target, device), target_range),
-        tuple(stacked.keys),
-    )
+    """Returns the batch on the device: cut, mirrored and scaled as the kind of each field says."""
+    done = {}
+    for name, stack in stacked.fields.items():
+        levels = _placed(stack, device)
+        if classes := dataset.classes.get(name):
+            known = torch.arange(classes, device=device).to(torch.uint8)
+            levels = (levels == known).to(torch.uint8) * 255
+        match dataset.fields[name]:
+            case Vector():
+                done[name] = levels.float()
+            case Ids():
+                done[name] = levels.to(torch.int32).permute(0, 3, 1, 2).contiguous()
+            case Mask():
+                done[name] = (levels > 127).float().permute(0, 3, 1, 2).contiguous()
+            case _:
+                done[name] = scale_levels(levels, ranges[name])
+    return Batch(done, tuple(stacked.keys))
 
 
 def _placed(stack: Stack, device: torch.device) -> Tensor:

@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from img2img.data.augment import Augmenter
 from img2img.data.cache import Cache, PrivateCache
-from img2img.data.config import DataConfig, Kind, Size
-from img2img.data.datasets import Dataset, PairedDataset, UnpairedDataset
+from img2img.data.config import DataConfig, Size
+from img2img.data.datasets import Dataset, FieldDataset, Group
+from img2img.data.masks import IrregularMasks
 from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, halves, one_view, read, seen
 from img2img.data.ranges import advice, extent_of
-from img2img.data.records import Record, Records, find_records
+from img2img.data.records import Record, Records, find_records, sides
 from img2img.errors import ConfigError, ImageError, PlanError, display_path
+from img2img.fields import Fields, Picture, Vector, groups, pictures, scale_of
 from img2img.image import Image
 from img2img.image import palette as palettes
 from img2img.image.alpha import over_white
 from img2img.image.channels import ends_in_alpha
 from img2img.image.image import Pixels
 from img2img.image.palette import Palette
+from img2img.types import ValueRange
 from img2img.weights.finder import user_cache
 
 _NAMED = 3  # pairs in one message
 _PROBED = 12  # pictures that are opened to learn about all
-_KINDS = {
-    "paired": "pairs (paired, aligned or list)",
-    "unpaired": "two folders without partners (unpaired)",
-    "super_resolution": "sharp pictures (images)",
-}
-Side = tuple[Image, Path]
+Probes = list[tuple[Image, Path]]
 
 
 @dataclass(frozen=True)
@@ -43,165 +40,284 @@ class Data:
     Attributes:
         train: For training.
         validation: Held out, or None.
-        source_channels: Of the tensors that go into the network.
-        target_channels: Of those that should come out of it.
+        channels: Of the tensor of each field; of a vector how many numbers it has.
         description: What was found, in one sentence.
         notes: Sentences about what was left out.
-        warnings: Sentences about what will make the model worse than it could be.
         palette: The colours that the channels of one-hot label maps stand for, or None.
+        warnings: Sentences about what will make the model worse than it could be.
+        names: What the numbers of each vector are called; empty where nobody knows.
     """
 
     train: Dataset
     validation: Dataset | None
-    source_channels: int
-    target_channels: int
+    channels: Mapping[str, int]
     description: str
     notes: tuple[str, ...] = ()
     palette: Palette | None = None
     warnings: tuple[str, ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def describe(self) -> str:
         """Returns one sentence for the log of a training."""
         return self.description
 
 
-def open_data(config: DataConfig, *, kind: Kind, scale: int = 1, seed: int = 0) -> Data:
+def open_data(config: DataConfig, fields: Fields | None = None, *, seed: int = 0) -> Data:
     """Finds the data that `config` names; a few pictures are opened to learn their channels.
-
-    Besides their own kind of data, super-resolution and unpaired methods take pairs from two folders or a
-    list: low- and high-resolution pictures, or two domains.
 
     Args:
         config: Where the data is and what is done to it.
-        kind: What the method needs.
-        scale: How many times larger targets are than sources; for super-resolution.
+        fields: What a sample holds, as the method says; None takes what the data alone say.
         seed: Of everything random but the order.
 
     Raises:
         ConfigError: The data is of another kind, or the settings do not fit it.
         PlanError: Folders, files or partners are missing, or no picture that was tried can be read.
     """
-    as_pairs = config.paired is not None or config.list is not None
-    if config.kind != kind and not as_pairs:
-        raise ConfigError(
-            f"the method is trained on {_KINDS[kind]}, and data names {_KINDS[config.kind]}; "
-            "choose another method or other data."
-        )
-    _require_fit(config, kind, scale)
-    records = find_records(config)
-    if kind == "unpaired" and as_pairs:
-        records = _as_unpaired(records)
-    sides = (0, 1) if config.direction == "AtoB" else (1, 0)
-    probes = _probes(config, records)
-    source, target = (probes[side] for side in sides)
-    channels = (
-        config.source_channels or max(image.channels for image, _ in source),
-        config.target_channels or max(image.channels for image, _ in target),
+    fields = config.declared if fields is None else fields
+    records = find_records(config, fields)
+    _require_fit(config, fields)
+    made = _Opening(config, fields, records, seed)
+    held_out = made.dataset(records.validation, validation=True) if records.has_validation else None
+    return Data(
+        made.dataset(records.train, validation=False),
+        held_out,
+        made.channels,
+        "; ".join(filter(None, [made.sentence(), config.preparation(fields)])),
+        records.notes,
+        made.palette,
+        (*made.warnings(), *filter(None, [config.mismatch(fields)])),
+        records.names,
     )
-    palette = None
-    if config.source_labels == "one_hot":
-        palette = config.palette or _palette(records, sides[0], channels[0])
-    if config.images is not None:
-        same = config.target_channels or channels[0]
-        channels = same, same
-    cache = _cache(config)
-    labels, numbers = config.source_labels != "none", config.numbers
-    augment = config.augment
-    alpha = ends_in_alpha(channels[0], max(image.channels for image, _ in source))
-    augmenter = Augmenter(augment.geometric, augment.photometric, labels, augment.sharp, alpha)
 
-    keep = config.fit == "keep"
-    method: Literal["bicubic", "nearest"] = "nearest" if labels else config.resize
 
-    def recipes(size: Size | None, least: Size | None) -> tuple[Recipe, Recipe]:
-        made = (
-            Recipe(size, least, method, channels[0], palette, labels, numbers[0], keep),
-            Recipe(size, least, config.resize, channels[1], numbers=numbers[1], keep=keep),
-        )
-        return made[sides[0]], made[sides[1]]  # in the order of the files: A and B
+class _Opening:
+    """What the data sets of a configuration have in common.
 
-    def dataset(first: tuple[Record, ...], second: tuple[Record, ...], validation: bool) -> Dataset:
-        swap = sides == (1, 0)
-        if kind == "super_resolution":
-            assert config.crop_size is not None
+    Attributes:
+        channels, palette: See `Data`.
+    """
+
+    def __init__(self, config: DataConfig, fields: Fields, records: Records, seed: int) -> None:
+        self.config, self.fields, self.records, self.seed = config, fields, records, seed
+        self.pictures = pictures(fields)
+        self.patches = scale_of(fields) is not None
+        self.probes = self._probe()
+        self.source, self.target = self.pictures[0], self.pictures[-1 if len(self.pictures) < 2 else 1]
+        self.labels = {self.source} if config.source_labels != "none" else set()
+        bands = {name: max(image.channels for image, _ in found) for name, found in self.probes.items()}
+        for name in self.pictures:  # what is made of another one has its channels
+            bands.setdefault(name, bands[self.target])
+        wanted = {self.source: config.source_channels, self.target: config.target_channels or None}
+        if config.images is not None:
+            made = config.target_channels if self.patches else None
+            wanted = dict.fromkeys(self.pictures, made or config.source_channels)
+        self.bands = {name: wanted.get(name) or bands[name] for name in self.pictures}
+        self.palette: Palette | None = None
+        if config.source_labels == "one_hot":
+            self.palette = config.palette or self._collect_palette()
+        self.channels = {name: self._channels(name) for name in fields}
+        alpha = ends_in_alpha(self.bands[self.source], bands[self.source])
+        augment = config.augment
+        self.augmenter = Augmenter(augment.geometric, augment.photometric, self.labels, augment.sharp, alpha)
+        self.cache = _cache(config)
+
+    def dataset(self, records: Sequence[Sequence[Record]], validation: bool) -> Dataset:
+        """Returns the samples of `records`, group by group; whole ones for validation."""
+        config = self.config
+        if self.patches:
             return PatchDataset(
-                first,
-                recipes(None, None),
-                swap,
-                scale,
-                config.crop_size,
-                config.flip,
-                config.scales,
-                config.scale_choice,
-                config.patches_per_image,
-                config.best_of,
-                config.validation_crop,
-                augmenter,
-                cache,
-                seed,
+                self._group(tuple(self.fields), records[0], None, None),
+                config,
+                scale_of(self.fields) or 1,
+                self.augmenter,
+                self.cache,
+                self.seed,
             )
         size = config.load_size
         if validation and size is not None:
             size = config.crop_size or size  # the whole picture at the size of the crop, as in the papers
-        made = recipes(size, config.crop_size if size is None else None)
-        crop = None if validation and keep and size is not None else config.crop_size
-        if kind == "paired":
-            classes = len(palette) if palette else 0
-            return PairedDataset(first, made, swap, crop, config.flip, augmenter, cache, seed, classes)
-        if swap:
-            first, second, made = second, first, (made[1], made[0])
-        return UnpairedDataset(first, second, made, crop, config.flip, augmenter, cache, seed)
-
-    fed = len(palette) if palette else channels[0]
-    return Data(
-        dataset(records.train, records.train_b, validation=False),
-        dataset(records.validation, records.validation_b, validation=True) if records.validation else None,
-        fed,
-        channels[1],
-        "; ".join(filter(None, [_sentence(records, source, target, fed, channels[1]), config.preparation])),
-        records.notes,
-        palette,
-        (
-            *_numbers(config, source, target),
-            *filter(None, [config.mismatch]),
-            *_shapes(config, kind, records, source + target),
-        ),
-    )
-
-
-def _shapes(config: DataConfig, kind: Kind, records: Records, probes: list[Side]) -> Iterator[str]:
-    """Yields a sentence about partners that are squeezed until they fit each other, if any were opened."""
-    if kind != "paired" or not config.load_size:
-        return
-    known = {path: (image.height, image.width) for image, path in probes}
-    pairs = [record.files for record in records.train if all(path in known for path in record.files)]
-    wrong = [pair for pair in pairs if len(pair) == 2 and not one_view(known[pair[0]], known[pair[1]])]
-    if wrong:
-        names = "; ".join(" and ".join(map(display_path, pair)) for pair in wrong[:_NAMED])
-        yield (
-            f"{len(wrong)} of the {len(pairs)} pairs that were looked at are of different proportions and "
-            f"are squeezed until they fit: {names}. Cut or resize them alike; `img2img data check` names all."
+        least = config.crop_size if size is None else None
+        return FieldDataset(
+            [
+                self._group(names, part, size, least)
+                for names, part in zip(groups(self.fields), records, strict=True)
+            ],
+            crop=None if validation and config.fit == "keep" and size is not None else config.crop_size,
+            flip=config.flip,
+            augmenter=self.augmenter,
+            cache=self.cache,
+            seed=self.seed,
+            classes={self.source: len(self.palette)} if self.palette else {},
         )
 
+    def _group(
+        self, names: Sequence[str], records: Sequence[Record], size: Size | None, least: Size | None
+    ) -> Group:
+        named = records[0].files if records else {}
+        return Group(
+            records,
+            {name: self.fields[name] for name in names},
+            {name: self._recipe(name, size, least) for name in named},
+            {
+                name: IrregularMasks(self.config.masks, self.seed)
+                for name in names
+                if self.config.fields.get(name) == "random"
+            },
+        )
 
-def _require_fit(config: DataConfig, kind: Kind, scale: int) -> None:
+    def _recipe(self, name: str, size: Size | None, least: Size | None) -> Recipe:
+        kind, keep = self.fields[name].kind, self.config.fit == "keep"
+        if kind in ("mask", "ids"):
+            return Recipe(size, least, "nearest", keep=keep, kind="mask" if kind == "mask" else "ids")
+        labels = name in self.labels
+        return Recipe(
+            size,
+            least,
+            "nearest" if labels else self.config.resize,
+            self.bands[name],
+            self.palette if labels else None,
+            labels,
+            self.numbers(name),
+            keep,
+        )
+
+    def numbers(self, name: str) -> ValueRange | None:
+        """Returns black and white in the numbers of a picture; None where they are those of the depth."""
+        source, target = self.config.numbers
+        return source if name == self.source or self.config.images is not None else target
+
+    def _channels(self, name: str) -> int:
+        declared = self.fields[name]
+        if isinstance(declared, Vector):
+            for part in self.records.train:
+                if part and name in part[0].values:
+                    size = len(part[0].values[name])
+                    if declared.size not in (None, size):
+                        raise ConfigError(
+                            f"the method takes {declared.size} numbers as {name}, and the data have {size}."
+                        )
+                    return size
+            raise PlanError(f"no sample has numbers for {name}.")
+        if name not in self.pictures:
+            return 1
+        return len(self.palette) if self.palette and name in self.labels else self.bands[name]
+
+    def _probe(self) -> dict[str, Probes]:
+        """Returns some pictures of each field from all over the training data.
+
+        Raises:
+            PlanError: None of those that were tried can be read.
+        """
+        found: dict[str, Probes] = {}
+        for part in self.records.train:
+            if not part:
+                continue
+            if part[0].aligned is not None:
+                a, b = part[0].files
+                pairs = [(halves(image, path), path) for image, path in _read_some(part, a)]
+                found[a] = [(pair[0], path) for pair, path in pairs]
+                found[b] = [(pair[1], path) for pair, path in pairs]
+            found |= {name: _read_some(part, name) for name in part[0].files if name not in found}
+        return found
+
+    def _collect_palette(self) -> Palette:
+        """Returns the colours that all label maps together have."""
+        part = next(i for i, names in enumerate(groups(self.fields)) if self.source in names)
+        parts = [some[part] for some in (self.records.train, self.records.validation) if some]
+
+        def maps() -> Iterator[Pixels]:
+            for record in (record for some in parts for record in some):
+                path = record.files[self.source]
+                try:
+                    image = read(path)
+                    if record.aligned is not None:
+                        image = halves(image, path)[list(record.files).index(self.source)]
+                    yield seen(image, self.bands[self.source], path, unmixed=True)
+                except ImageError:
+                    continue  # it is named when its turn comes
+
+        return palettes.collect(maps())
+
+    def warnings(self) -> Iterator[str]:
+        """Yields sentences about what will make the model worse than it could be."""
+        source, target = (self.probes.get(name, []) for name in (self.source, self.target))
+        if not source:
+            source = target
+        yield from _numbers(self.config, source, target if self.source in self.probes else source)
+        yield from self._shapes()
+
+    def _shapes(self) -> Iterator[str]:
+        """Yields a sentence about partners that are squeezed until they fit each other, if there are."""
+        if self.patches or not self.config.load_size:
+            return
+        known = {path: (image.height, image.width) for found in self.probes.values() for image, path in found}
+        pairs = [record.paths for part in self.records.train for record in part if len(record.paths) > 1]
+        pairs = [pair for pair in pairs if all(path in known for path in pair)]
+        wrong = [pair for pair in pairs if any(not one_view(known[pair[0]], known[p]) for p in pair[1:])]
+        if wrong:
+            names = "; ".join(" and ".join(map(display_path, pair)) for pair in wrong[:_NAMED])
+            yield (
+                f"{len(wrong)} of the {len(pairs)} pairs that were looked at are of different proportions "
+                f"and are squeezed until they fit: {names}. Cut or resize them alike; `img2img data check` "
+                "names all."
+            )
+
+    def sentence(self) -> str:
+        """Returns what was found."""
+        records, single = self.records, self.config.images is not None
+        counts = [len(part) for part in records.train]
+        held_out = [len(part) for part in records.validation] or [0] * len(counts)
+        if len(counts) > 1:
+            roles = dict(zip(sides(self.config, self.fields), "AB", strict=False))
+            names = [roles.get(group[0], group[0]) for group in groups(self.fields)]
+            order = sorted(range(len(names)), key=lambda place: names[place]) if roles else range(len(names))
+            held_out = [held_out[place] for place in order]
+            listed = [f"{counts[place]} of {names[place]}" for place in order]
+            first, _, rest = listed[0].partition(" ")
+            count = f"{first} pictures {rest} and {' and '.join(listed[1:])} for training"
+        else:
+            several = len(self.records.train[0][0].files) > 1 if self.records.train[0] else False
+            noun = "pairs" if several and not single else "pictures"
+            count = f"{counts[0]} {noun} for training"
+        parts = [f"{count}, {' and '.join(map(str, held_out))} for validation ({records.origin})"]
+        if single and len(self.probes) == 1:
+            parts.append(f"{_sizes(next(iter(self.probes.values())))}, {self.channels[self.target]} channels")
+        else:
+            described = [
+                f"{name} {_sizes(self.probes[name])}, {self.channels[name]} channels"
+                for name in self.pictures
+                if name in self.probes
+            ]
+            parts.append("; ".join(described))
+        for name, one in self.fields.items():
+            if isinstance(one, Vector):
+                parts.append(f"{name} of {self.channels[name]} numbers")
+            elif not isinstance(one, Picture):
+                drawn = self.config.fields.get(name) == "random"
+                parts.append(f"{name} drawn at random" if drawn else f"{name} {_sizes(self.probes[name])}")
+        return "; ".join(parts)
+
+
+def _require_fit(config: DataConfig, fields: Fields) -> None:
     """Checks what only the method knows.
 
     Raises:
         ConfigError: Settings contradict it or each other.
     """
-    if kind != "paired" and config.source_labels == "one_hot":
+    scale, together = scale_of(fields), len(groups(fields)) == 1 and len(pictures(fields)) > 1
+    if config.source_labels == "one_hot" and (not together or scale is not None):
         raise ConfigError("data.source_labels: one_hot is for pairs; use nearest here.")
     if config.source_labels == "one_hot" and config.augment.photometric:
         raise ConfigError(
             "data.augment.photometric changes values, and one_hot labels have none; leave it out."
         )
-    if config.augment.sharp and (kind != "super_resolution" or config.images is None):
+    if config.augment.sharp and (scale is None or config.images is None):
         raise ConfigError(
             "data.augment.sharp is for super-resolution from images, whose low-resolution pictures are made "
             "here; pairs have geometric and photometric."
         )
-    if kind != "super_resolution":
+    if scale is None:
         return
     if config.crop_size is None or any(side % scale for side in config.crop_size):
         raise ConfigError(
@@ -215,21 +331,12 @@ def _require_fit(config: DataConfig, kind: Kind, scale: int) -> None:
         )
     if config.images is None and config.scales != (1.0,):
         raise ConfigError("data.scales is for images; low-resolution pictures from files have one size.")
-
-
-def _as_unpaired(records: Records) -> Records:
-    """Returns pairs as two sets of pictures without partners."""
-
-    def one_side(pairs: tuple[Record, ...], side: int) -> tuple[Record, ...]:
-        return tuple(Record(pair.key, pair.files[side]) for pair in pairs)
-
-    return replace(
-        records,
-        train=one_side(records.train, 0),
-        train_b=one_side(records.train, 1),
-        validation=one_side(records.validation, 0),
-        validation_b=one_side(records.validation, 1),
-    )
+    further = [name for name, one in fields.items() if one.spatial and not isinstance(one, Picture)]
+    if further or len(pictures(fields)) != 2:
+        raise ConfigError(
+            "super-resolution takes patches of two pictures and vectors; other fields with a height and a "
+            f"width ({', '.join(further or pictures(fields)[2:])}) are for methods without a scale."
+        )
 
 
 def _cache(config: DataConfig) -> Cache:
@@ -240,28 +347,12 @@ def _cache(config: DataConfig) -> Cache:
     return Cache()
 
 
-def _probes(config: DataConfig, records: Records) -> tuple[list[Side], list[Side]]:
-    """Returns some pictures of A and of B from all over the training data.
-
-    Raises:
-        PlanError: None of those that were tried can be read.
-    """
-    if config.aligned is not None:
-        found = [(halves(image, path), path) for image, path in _read_some(records.train)]
-        return [(pair[0], path) for pair, path in found], [(pair[1], path) for pair, path in found]
-    first = _read_some(records.train)
-    if records.train_b:
-        return first, _read_some(records.train_b)
-    partners = [Record(record.key, record.target) for record in records.train if record.target is not None]
-    return first, _read_some(partners) if partners else first
-
-
-def _read_some(records: Sequence[Record]) -> list[Side]:
+def _read_some(records: Sequence[Record], name: str) -> Probes:
     places = np.unique(np.linspace(0, len(records) - 1, _PROBED).astype(int))
     found = []
     problem = ""
     for place in places:
-        path = records[place].source
+        path = records[place].files[name]
         try:
             found.append((read(path), path))
         except ImageError as error:
@@ -271,25 +362,7 @@ def _read_some(records: Sequence[Record]) -> list[Side]:
     return found
 
 
-def _palette(records: Records, side: int, channels: int) -> Palette:
-    """Returns the colours that all label maps together have."""
-
-    def maps() -> Iterator[Pixels]:
-        for record in (*records.train, *records.validation):
-            try:
-                if record.target is None:
-                    path, image = record.source, halves(read(record.source), record.source)[side]
-                else:
-                    path = record.files[side]
-                    image = read(path)
-                yield seen(image, channels, path, unmixed=True)
-            except ImageError:
-                continue  # it is named when its turn comes
-
-    return palettes.collect(maps())
-
-
-def _numbers(config: DataConfig, source: list[Side], target: list[Side]) -> Iterator[str]:
+def _numbers(config: DataConfig, source: Probes, target: Probes) -> Iterator[str]:
     """Yields a sentence where numbers are not those of their depth and nobody said what they are."""
     free = [numbers is None for numbers in config.numbers]
     first = free[0] and config.source_labels == "none"
@@ -309,22 +382,7 @@ def _numbers(config: DataConfig, source: list[Side], target: list[Side]) -> Iter
     )
 
 
-def _sentence(records: Records, source: list[Side], target: list[Side], fed: int, made: int) -> str:
-    if records.train_b:
-        count = f"{len(records.train)} pictures of A and {len(records.train_b)} of B for training"
-        held_out = f"{len(records.validation)} and {len(records.validation_b)}"
-    else:
-        noun = "pictures" if source is target else "pairs"
-        count, held_out = f"{len(records.train)} {noun} for training", f"{len(records.validation)}"
-    parts = [f"{count}, {held_out} for validation ({records.origin})"]
-    if source is target:
-        parts.append(f"{_sizes(source)}, {made} channels")
-    else:
-        parts.append(f"source {_sizes(source)}, {fed} channels; target {_sizes(target)}, {made} channels")
-    return "; ".join(parts)
-
-
-def _sizes(side: list[Side]) -> str:
+def _sizes(side: Probes) -> str:
     """Returns the sizes and depths of some pictures in words."""
     sizes = sorted({(image.width, image.height) for image, _ in side})
     depths = "/".join(sorted({image.pixels.dtype.name for image, _ in side}))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from img2img.data.augment import Augmenter
 from img2img.data.cache import Cache, entry_name
-from img2img.data.config import Size
-from img2img.data.datasets import Dataset, Part, Sample
-from img2img.data.pictures import Recipe, read
+from img2img.data.config import DataConfig
+from img2img.data.datasets import Dataset, Group, Part, Sample
+from img2img.data.pictures import read
 from img2img.data.records import Record
 from img2img.data.sampler import AUGMENT, WINDOW, random_stream
 from img2img.errors import ConfigError, ImageReadError, display_path
+from img2img.fields import pictures
 from img2img.image.image import Pixels
 from img2img.image.resize import resize
 
@@ -32,17 +31,11 @@ class PatchDataset(Dataset):
     its surroundings, and the low-resolution patch is made of the result like one of a whole picture.
 
     Args:
-        records: One file each; or two, the low-resolution picture and the high-resolution one.
-        recipes: How a picture is prepared; of a pair both.
-        swap: Whether of a pair the second one is the low-resolution picture.
-        scale: How many times larger the high-resolution picture is.
-        crop: (height, width) of the high-resolution patch, multiples of the scale.
-        flip: Whether to mirror and turn patches, eight positions if they are square, otherwise four.
-        scales: Sizes at which each picture is offered, up to 1.
-        scale_choice: How often each of them is taken: in proportion to its "area", or all "equal".
-        patches_per_image: Of each picture in an epoch.
-        best_of: Of so many random patches the one with most detail is taken.
-        middle: (height, width) of what validation sees of a picture, or None for all.
+        group: Source and target with a file each; or the target alone, of which the source is made; and
+            vectors.
+        config: How patches are chosen: `crop_size` of the target, `flip` (of squares eight positions,
+            otherwise four), `scales`, `scale_choice`, `patches_per_image`, `best_of`, `validation_crop`.
+        scale: How many times larger the target is; it divides the sides of a patch.
         augmenter: What else happens to the high-resolution patch, and then to the low-resolution one.
         cache: Where prepared pictures are kept.
         seed: Of everything random.
@@ -50,26 +43,21 @@ class PatchDataset(Dataset):
 
     def __init__(
         self,
-        records: Sequence[Record],
-        recipes: tuple[Recipe, Recipe],
-        swap: bool,
+        group: Group,
+        config: DataConfig,
         scale: int,
-        crop: Size,
-        flip: bool,
-        scales: Sequence[float],
-        scale_choice: Literal["area", "equal"],
-        patches_per_image: int,
-        best_of: int,
-        middle: Size | None,
         augmenter: Augmenter,
         cache: Cache,
         seed: int = 0,
     ) -> None:
-        self.records, self.recipes, self.swap, self.scale = list(records), recipes, swap, scale
-        self.crop, self.flip, self.scales = crop, flip, tuple(scales)
-        shares = np.square(scales) if scale_choice == "area" else np.ones(len(scales))
+        assert config.crop_size is not None  # the method asks for patches
+        self.group, self.records, self.fields, self.scale = group, group.records, group.fields, scale
+        self.low, self.high = pictures(group.fields)
+        self.crop, self.flip, self.scales = config.crop_size, config.flip, config.scales
+        shares = np.square(self.scales) if config.scale_choice == "area" else np.ones(len(self.scales))
         self._shares = shares / shares.sum()
-        self.patches_per_image, self.best_of, self.middle = patches_per_image, best_of, middle
+        self.patches_per_image, self.best_of = config.patches_per_image, config.best_of
+        self.middle = config.validation_crop
         self.augmenter, self.cache, self.seed = augmenter, cache, seed
 
     def __len__(self) -> int:
@@ -96,7 +84,7 @@ class PatchDataset(Dataset):
                 raise ImageReadError(
                     f"the picture has {high.shape[1]} x {high.shape[0]} pixels and holds no patch of "
                     f"{self.crop[1]} x {self.crop[0]} (crop_size)",
-                    self.records[place].source,
+                    self.records[place].paths[0],
                 )
         height, width = (side // self.scale for side in self.crop)
         candidates = [
@@ -118,7 +106,7 @@ class PatchDataset(Dataset):
             source, target = low[top : top + height, left : left + width], self._high_patch(high, (top, left))
         if self.augmenter.active:
             source = self.augmenter.values(source, changes)
-        return Sample(Part(source, None, turn), Part(target, None, turn), self.records[place].key)
+        return self._filed(self.records[place], Part(source, None, turn), Part(target, None, turn))
 
     def validation_sample(self, index: int) -> Sample:
         """Returns the middle of picture `index` (below `count`), its sides multiples of the scale."""
@@ -131,11 +119,16 @@ class PatchDataset(Dataset):
             )
         top, left = (low.shape[0] - height) // 2, (low.shape[1] - width) // 2
         s = self.scale
-        return Sample(
+        return self._filed(
+            self.records[index],
             Part(low, (top, left, height, width)),
             Part(high, (s * top, s * left, s * height, s * width)),
-            self.records[index].key,
         )
+
+    def _filed(self, record: Record, low: Part, high: Part) -> Sample:
+        """Returns the sample of a record with these two pictures."""
+        parts = {self.low: low, self.high: high} | self.group.vectors(record)
+        return Sample({name: parts[name] for name in self.fields}, record.key)
 
     def _changed(
         self, high: Pixels, at: tuple[int, int], stream: np.random.Generator
@@ -174,31 +167,30 @@ class PatchDataset(Dataset):
     def _picture(self, place: int, size: float) -> tuple[Pixels, Pixels]:
         """Returns the low- and the high-resolution version of a picture at a size."""
         record = self.records[place]
-        recipe = (*self.recipes, self.swap, size, self.scale)
-        low, high = self.cache.get(entry_name(record.files, recipe), lambda: self._make(record, size))
+        recipe = (*self.group.recipes.items(), size, self.scale)
+        low, high = self.cache.get(entry_name(record.paths, recipe), lambda: self._make(record, size))
         return low, high
 
     def _make(self, record: Record, size: float) -> tuple[Pixels, Pixels]:
-        if record.target is not None:
-            a = self.recipes[0](read(record.source), record.source)
-            b = self.recipes[1](read(record.target), record.target)
-            return self._given((b, a) if self.swap else (a, b), record)
-        high = self.recipes[0](read(record.source), record.source)
+        recipes, path = self.group.recipes, record.files[self.high]
+        high = recipes[self.high](read(path), path)
+        if self.low in record.files:
+            low = recipes[self.low](read(record.files[self.low]), record.files[self.low])
+            return self._given(low, high, record)
         if size != 1:
             high = resize(high, *(max(1, round(side * size)) for side in high.shape[:2]))
-        high = divisible(high, self.scale, record.source)
+        high = divisible(high, self.scale, path)
         return resize(high, high.shape[0] // self.scale, high.shape[1] // self.scale), high
 
-    def _given(self, pair: tuple[Pixels, Pixels], record: Record) -> tuple[Pixels, Pixels]:
+    def _given(self, low: Pixels, high: Pixels, record: Record) -> tuple[Pixels, Pixels]:
         """Returns a pair from two files, cut to sizes that agree."""
-        low, high = pair
         height, width = (side // self.scale for side in high.shape[:2])
         if low.shape[:2] != (height, width):
             raise ImageReadError(
                 f"the low-resolution picture has {low.shape[1]} x {low.shape[0]} pixels and its partner "
-                f"{display_path(record.files[1])} {high.shape[1]} x {high.shape[0]}, which is not "
+                f"{display_path(record.files[self.high])} {high.shape[1]} x {high.shape[0]}, which is not "
                 f"{self.scale} times as much",
-                record.source,
+                record.files[self.low],
             )
         return low, high[: height * self.scale, : width * self.scale]
 

@@ -15,6 +15,7 @@ from img2img.image.conversion import converted
 from img2img.image.image import Pixels
 from img2img.image.numbers import require_sound, to_unit
 from img2img.image.palette import Palette, classes
+from img2img.image.planes import ids_of, mask_of
 from img2img.image.resize import covering, resize, resize_nearest
 from img2img.types import ValueRange
 
@@ -35,6 +36,8 @@ class Recipe:
         channels: Of the result; None takes what the file has.
         palette: The colours of a label map; the result is then the class of each pixel, (H, W, 1) uint8.
         labels: Whether it is a label map.
+        kind: What it is: a "mask" becomes (H, W, 1) uint8 with 255 where it is white; "ids" become (H, W, 1)
+            float32 with the numbers that stand in the file.
         numbers: Black and white in the numbers of the file; the result is then float32, limited to 0 and 1.
             None takes those of its depth.
         keep: Whether `size` is the least that a picture gets, in its proportions; else it is squeezed.
@@ -48,6 +51,7 @@ class Recipe:
     labels: bool = False
     numbers: ValueRange | None = None
     keep: bool = False
+    kind: Literal["picture", "mask", "ids"] = "picture"
 
     def like(self, image: Image) -> Recipe:
         """Returns the recipe that brings partners of `image` to its size.
@@ -67,6 +71,8 @@ class Recipe:
                 `numbers`, a value is not finite or stands for "no data", or it is much too long; `path` is
                 named.
         """
+        if self.kind != "picture":
+            return self._exact(image, path)
         channels = len(self.palette[0]) if self.palette else self.channels
         try:
             if self.numbers is not None:
@@ -75,15 +81,20 @@ class Recipe:
                 image if self.labels else converted(image), channels, path, unmixed=self.method == "nearest"
             )
             require_sound(pixels, self.numbers)
-            height, width = self._extent(*pixels.shape[:2])
+            if self.numbers is not None:
+                pixels = np.clip(pixels, 0, 1)
+            pixels = self._sized(pixels)
         except ProcessingError as error:
             raise ImageReadError(str(error), path) from error
-        if self.numbers is not None:
-            pixels = np.clip(pixels, 0, 1)
-        if (height, width) != pixels.shape[:2]:
-            resized = resize_nearest if self.method == "nearest" else resize
-            pixels = resized(pixels, height, width)
         return classes(pixels, self.palette) if self.palette else pixels
+
+    def _sized(self, pixels: Pixels) -> Pixels:
+        """Returns `pixels` at the size that is wanted."""
+        height, width = self._extent(*pixels.shape[:2])
+        if (height, width) == pixels.shape[:2]:
+            return pixels
+        resized = resize_nearest if self.method == "nearest" else resize
+        return resized(pixels, height, width)
 
     def _extent(self, height: int, width: int) -> tuple[int, int]:
         """Returns the size that a picture of this one gets."""
@@ -92,6 +103,15 @@ class Recipe:
         if self.least is not None and (height < self.least[0] or width < self.least[1]):
             return covering((height, width), self.least)
         return height, width
+
+    def _exact(self, image: Image, path: Path) -> Pixels:
+        """Returns a mask or a map of ids."""
+        try:
+            if self.kind == "mask":
+                return self._sized(mask_of(image)[0] * np.uint8(255))
+            return self._sized(ids_of(image).astype(np.float32))
+        except ProcessingError as error:
+            raise ImageReadError(str(error), path) from error
 
 
 def seen(image: Image, channels: int | None, path: Path, unmixed: bool = False) -> Pixels:

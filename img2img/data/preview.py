@@ -25,7 +25,7 @@ def preview(dataset: Dataset, samples: int, epochs: int) -> list[list[Cell]]:
     Args:
         dataset: `Data.train` of `open_data`.
         samples: How many samples, evenly spread over the pictures: one row each.
-        epochs: How many of their random versions, side by side: source and target of each.
+        epochs: How many of their random versions, side by side: every field of each.
 
     Raises:
         ProcessingError: None of the pictures can be read.
@@ -37,8 +37,9 @@ def preview(dataset: Dataset, samples: int, epochs: int) -> list[list[Cell]]:
         row = []
         for epoch in range(epochs):
             sample = dataset[epoch, index]
-            row.append((_picture(seen(sample.source, dataset.classes)), _short(sample.key)))
-            row.append((_picture(seen(sample.target)), f"target, epoch {epoch}"))
+            for number, (name, part) in enumerate(sample.fields.items()):
+                caption = _short(sample.key) if number == 0 else f"{name}, epoch {epoch}"
+                row.append((_shown(dataset, name, part), caption))
         rows.append(row)
     return rows
 
@@ -72,6 +73,30 @@ def offenders(checked: Checked, most: int = 60) -> list[list[Cell]]:
                 left -= len(cells)
             rows += [row] if row else []
     return rows
+
+
+def _shown(dataset: Dataset, name: str, part: Part) -> Image:
+    """Returns one field of a sample as a picture: ids in colours, a vector as bars."""
+    kind = dataset.fields[name].kind
+    if kind == "vector":
+        return _bars(part.pixels)
+    pixels = seen(part, dataset.classes.get(name, 0))
+    if kind == "ids":
+        _, places = np.unique(pixels, return_inverse=True)
+        return Image(_wheel(int(places.max()) + 1)[places.reshape(pixels.shape[:2])])
+    return _picture(pixels)
+
+
+def _bars(values: Pixels) -> Image:
+    """Returns numbers as bars from a line in the middle, the longest one at full height."""
+    height, width = 64, 8
+    chart = np.full((2 * height + 1, width * len(values), 1), 255, np.uint8)
+    chart[height] = 128
+    most = float(np.abs(values).max()) or 1.0
+    for place, value in enumerate(values):
+        end = height - round(height * float(value) / most)
+        chart[min(end, height) : max(end, height) + 1, place * width + 1 : (place + 1) * width - 1] = 0
+    return Image(chart)
 
 
 def _picture(pixels: Pixels) -> Image:

@@ -2,54 +2,65 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from img2img.data.config import DataConfig
-from img2img.errors import PlanError, display_path
-from img2img.files import read_regular
+from img2img.data.tables import Row, Table, numbers_in, read_rows, read_table, read_text
+from img2img.errors import ConfigError, PlanError, display_path
+from img2img.fields import Fields, groups, pictures, scale_of
 from img2img.image import list_images
 from img2img.image.discovery import collision_key, sentences_not_read
+from img2img.registry import unknown
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")
 _WORD = re.compile(r"\d+|[^\W\d_]+")
 _NAMED = 5  # files in one message
-_LARGEST_LIST = 2**30  # bytes
 Entries = dict[Path, dict[str, list[str]]]
 """The names in folders, by what they are compared by."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """The files of one sample.
+    """The files and numbers of one sample, or of those of its fields that belong together.
 
     Attributes:
         key: Its name for people: the relative path below the folder that was given.
-        source: The file of A; for side-by-side files the only one.
-        target: The file of B, or None.
+        files: The file of each field that has one, in the order A, B, then the others.
+        values: The numbers of each vector.
+        aligned: The file that holds A and B side by side, if one does.
     """
 
     key: str
-    source: Path
-    target: Path | None = None
+    files: Mapping[str, Path]
+    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    aligned: Path | None = None
 
     @property
-    def files(self) -> tuple[Path, ...]:
-        """Every file of it."""
-        return (self.source,) if self.target is None else (self.source, self.target)
+    def paths(self) -> tuple[Path, ...]:
+        """Every file of it, once."""
+        return tuple(dict.fromkeys(self.files.values()))
 
     @property
     def stem(self) -> str:
         """The name that decides on the split: the same whatever the extension."""
         return Path(self.key).with_suffix("").as_posix()
+
+    def only(self, names: Iterable[str]) -> Record:
+        """Returns it with some of its fields."""
+        names = set(names)
+        return Record(
+            self.key,
+            {name: path for name, path in self.files.items() if name in names},
+            {name: values for name, values in self.values.items() if name in names},
+            self.aligned,
+        )
 
 
 @dataclass(frozen=True)
@@ -57,24 +68,28 @@ class Records:
     """The samples of a configuration.
 
     Attributes:
-        train: For training; for unpaired data those of A.
-        train_b: For unpaired data those of B.
-        validation: Held out; empty if nothing is.
-        validation_b: Likewise.
+        train: For training: for each group of fields that belong together its records; of unpaired data
+            those of A, then those of B.
+        validation: Likewise what is held out; every group is empty if nothing is.
+        names: What the numbers of each vector are called; empty where nobody knows.
         origin: Where the held-out part came from, as the end of a sentence.
         passed: Sentences about what was passed over when searching.
         alone: The files without a partner.
         not_read: The files of kinds that are known and not read, by the name of the kind.
     """
 
-    train: tuple[Record, ...]
-    train_b: tuple[Record, ...] = ()
-    validation: tuple[Record, ...] = ()
-    validation_b: tuple[Record, ...] = ()
+    train: tuple[tuple[Record, ...], ...]
+    validation: tuple[tuple[Record, ...], ...] = ()
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     origin: str = "nothing is held out"
     passed: tuple[str, ...] = ()
     alone: tuple[Path, ...] = ()
     not_read: dict[str, list[Path]] = field(default_factory=dict)
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether anything is held out."""
+        return bool(self.validation) and all(self.validation)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -108,7 +123,7 @@ class Search:
             PlanError: There is no such folder, it cannot be listed, or nothing in it is a picture.
         """
         if folder.is_file():
-            lines = _text(folder).splitlines()
+            lines = read_text(folder).splitlines()
             names = [line.strip() for line in lines if line.strip() and line[0] != "#"]
             entries: Entries = {}
             files = [_as_stored(folder.parent / name, entries) for name in names]
@@ -132,34 +147,300 @@ class Search:
         return files
 
 
-def find_records(config: DataConfig) -> Records:
+def find_records(config: DataConfig, fields: Fields | None = None) -> Records:
     """Returns the samples that `config` names; no picture is opened.
 
+    Args:
+        config: Where they are.
+        fields: What a sample holds; None takes what the data alone say.
+
     Raises:
+        ConfigError: The data do not have these fields.
         PlanError: A folder or file is missing or empty, partners are missing or ambiguous.
     """
-    if config.list is not None:
-        return _listed(config, config.list)
-    given = config.paired or config.aligned or config.unpaired or config.images or ()
-    train, held_out = _parts(config, given)
-    if config.validation is not None:
-        held_out = _both(config, config.validation)
+    fields = config.declared if fields is None else fields
+    require_places(config, fields)
     search = Search(config.follow_symlinks, config.hidden)
-    records = Records(*_unpaired(config, train, search))
-    if held_out:
-        validation, validation_b = _unpaired(config, held_out, search)
-        records = replace(
-            records,
-            validation=validation,
-            validation_b=validation_b,
-            origin=f"held out in {_names(held_out)}",
-        )
+    if config.list is not None:
+        records = _listed(config, fields, config.list, search)
     else:
-        records = _split_off(config, records)
+        given = _leading_places(config, fields)
+        train, held_out = _parts(config, given)
+        if config.validation is not None:
+            held_out = _both(config, config.validation)
+        records = Records(_found(config, fields, train, search))
+        if held_out:
+            records = replace(
+                records,
+                validation=_found(config, fields, held_out, search),
+                origin=f"held out in {_names(held_out)}",
+            )
+    records = _with_classes(config, fields, records)
+    if not records.has_validation:
+        records = _split_off(config, replace(records, validation=(), origin=Records.origin))
     return replace(records, passed=tuple(search.passed), alone=tuple(search.alone), not_read=search.not_read)
 
 
-def _pairs(first: Path, second: Path, search: Search) -> tuple[tuple[Record, ...], list[Path]]:
+def sides(config: DataConfig, fields: Fields) -> tuple[str, ...]:
+    """Returns the fields that the places A and B of `config` hold, in this order; one for single pictures."""
+    names = pictures(fields)[:2]
+    if config.images is not None:  # of a picture and its enlargement the large one is there
+        return tuple(names[-1:] if scale_of(fields) is not None else names[:1])
+    return tuple(names if config.direction == "AtoB" else names[::-1])
+
+
+def require_places(config: DataConfig, fields: Fields) -> None:
+    """Checks that every field has a place, and that the kind of data is the one that they are of.
+
+    Besides their own kind of data, all methods take pairs from two folders or a list: low- and
+    high-resolution pictures, or two domains.
+
+    Raises:
+        ConfigError: A field has none, or the places are for other fields.
+    """
+    if unknown_ := [name for name in config.fields if name not in fields]:
+        raise ConfigError(f"data.fields: {unknown('field', unknown_[0], fields)}")
+    names, together = pictures(fields), groups(fields)
+    kind = config.form
+    first = set(names[:2])
+    paired = len(names) > 1 and any(first <= set(group) for group in together)
+    fits = {
+        "paired": len(names) > 1,
+        "list": True,
+        "aligned": paired and scale_of(fields) is None,
+        "unpaired": len(names) > 1 and not paired,
+        "images": len(names) == 1 or scale_of(fields) is not None,
+        "fields": True,
+    }[kind]
+    if not fits:
+        wanted = "single pictures (images)"
+        if scale_of(fields) is not None:
+            wanted = "sharp pictures (images), or pairs (paired or list)"
+        elif paired:
+            wanted = "pairs (paired, aligned or list)"
+        elif len(names) > 1:
+            wanted = "two folders without partners (unpaired)"
+        raise ConfigError(
+            f"the method is trained on {wanted}, and data names {_FORMS[kind]}; choose another method or "
+            "other data."
+        )
+    placed = {*config.fields, *(sides(config, fields) if kind not in ("fields", "list") else ())}
+    if config.images is not None and scale_of(fields) is not None:
+        placed |= first  # the small one is made of the large one
+    columns = kind == "list"
+    lacking = [name for name in fields if name not in placed and not columns]
+    if lacking:
+        raise ConfigError(
+            f"the method needs the {fields[lacking[0]].kind} {lacking[0]!r}, and data does not say where it "
+            f"is: name its place as data.fields.{lacking[0]}, {_PLACES[fields[lacking[0]].kind]}."
+        )
+    for name, place in config.fields.items():
+        kinds = {"random": "mask", "classes": "vector"}
+        if isinstance(place, str) and fields[name].kind != kinds[place]:
+            raise ConfigError(
+                f"data.fields.{name}: {place} is for a {kinds[place]}, and {name} is of the kind "
+                f"{fields[name].kind}; {_PLACES[fields[name].kind]}."
+            )
+
+
+_FORMS = {
+    "paired": "pairs (paired)",
+    "aligned": "pairs side by side (aligned)",
+    "list": "a list (list)",
+    "unpaired": "two folders without partners (unpaired)",
+    "images": "single pictures (images)",
+    "fields": "fields (fields)",
+}
+_PLACES = {
+    "picture": "a folder",
+    "ids": "a folder of maps without loss (PNG or TIFF)",
+    "mask": "a folder, or random",
+    "vector": "a table (CSV, JSON lines, or CelebA's text), or classes for one folder a class",
+}
+
+
+def _leading_places(config: DataConfig, fields: Fields) -> tuple[Path, ...]:
+    """Returns the folders that samples are found by."""
+    given = config.paired or config.aligned or config.unpaired or config.images
+    if given is not None:
+        return given
+    places = [config.fields[group[0]] for group in groups(fields)]
+    return tuple(place for place in places if isinstance(place, Path))
+
+
+def _found(
+    config: DataConfig, fields: Fields, folders: tuple[Path, ...], search: Search
+) -> tuple[tuple[Record, ...], ...]:
+    """Returns the samples in `folders`, group by group of the fields that belong together."""
+    parts = groups(fields)
+    names = sides(config, fields)
+    if config.unpaired is not None or (config.form == "fields" and len(folders) > 1):
+        leaders = names if config.unpaired is not None else tuple(group[0] for group in parts)
+        found = {}
+        for leader, folder in zip(leaders, folders, strict=True):
+            group = next(group for group in parts if leader in group)
+            found[group] = _attached(
+                config, fields, group, _single((folder,), leader, search), folder, search
+            )
+        return tuple(found[group] for group in parts)
+    if config.paired is not None:
+        pairs, alone = _pairs(folders[0], folders[1], names, search)
+        search.alone += alone
+        _require_partners(config, alone, search)
+    elif config.aligned is not None:
+        pairs = tuple(
+            Record(record.key, dict.fromkeys(names, path), aligned=path)
+            for record in _single(folders, names[0], search)
+            for path in record.paths
+        )
+    else:
+        leader = names[0] if config.images is not None else parts[0][0]
+        pairs = _single(folders, leader, search)
+    every = tuple(fields)
+    return _apart(_attached(config, fields, every, pairs, folders[0], search), fields)
+
+
+def _apart(records: Iterable[Record], fields: Fields) -> tuple[tuple[Record, ...], ...]:
+    """Returns records of all fields as those of each group of fields."""
+    parts = groups(fields)
+    if len(parts) == 1:
+        return (tuple(records),)
+    return tuple(tuple(record.only(group) for record in records) for group in parts)
+
+
+def _require_partners(config: DataConfig, alone: Sequence[Path], search: Search) -> None:
+    if config.unmatched == "error" and (alone or search.not_read):
+        sentences = sentences_not_read(search.not_read)
+        if alone:
+            sentences.append(f"{_without_partner(alone)}. Add the partners, or say unmatched: skip.")
+        else:
+            sentences.append("To leave them and their partners out, say unmatched: skip.")
+        raise PlanError(" ".join(sentences))
+
+
+def _attached(
+    config: DataConfig,
+    fields: Fields,
+    group: Sequence[str],
+    records: tuple[Record, ...],
+    beside: Path,
+    search: Search,
+) -> tuple[Record, ...]:
+    """Returns records with the files and numbers of those of `config.fields` that belong to them.
+
+    Args:
+        config: Says where these are.
+        fields: What a sample holds.
+        group: The names of the fields that the records are to have.
+        records: By names.
+        beside: The folder of the records; where it is a part (train, val), so may be that of a field.
+        search: How folders are searched.
+
+    Raises:
+        PlanError: A sample has no file or no row.
+    """
+    for name in group:
+        place = config.fields.get(name)
+        if not isinstance(place, Path) or (records and name in records[0].files):
+            continue
+        if fields[name].spatial:
+            inner = place / beside.name
+            records = _with_files(config, records, name, inner if inner.is_dir() else place, search)
+        else:
+            records = _with_numbers(config, records, name, read_table(place, config.attributes))
+    return records
+
+
+def _with_files(
+    config: DataConfig, records: tuple[Record, ...], name: str, folder: Path, search: Search
+) -> tuple[Record, ...]:
+    """Returns records with the file of the same relative name in `folder` as the field `name`."""
+    files = _by_stem(folder, search)
+    partner = _partners([record.stem for record in records], files, search, folder)
+    lacking = [record for record in records if record.stem not in partner]
+    if lacking and (config.unmatched == "error" or len(lacking) == len(records)):
+        some = _names([record.paths[0] for record in lacking])
+        raise PlanError(
+            f"{len(lacking)} of {len(records)} samples have no {name} of the same name in "
+            f"{display_path(folder)}: {some}. Add them, or say unmatched: skip."
+        )
+    search.alone += [path for record in lacking for path in record.paths]
+    return tuple(
+        replace(record, files={**record.files, name: files[partner[record.stem]]})
+        for record in records
+        if record.stem in partner
+    )
+
+
+def _with_numbers(
+    config: DataConfig, records: tuple[Record, ...], name: str, table: Table
+) -> tuple[Record, ...]:
+    """Returns records with their rows of `table` as the vector `name`."""
+    rows = [(record, table.find(record.key)) for record in records]
+    lacking = [record for record, values in rows if values is None]
+    if lacking and (config.unmatched == "error" or len(lacking) == len(records)):
+        some = _names([record.paths[0] for record in lacking])
+        raise PlanError(
+            f"{len(lacking)} of {len(records)} samples have no row in {display_path(table.path)}: {some}. "
+            "Add rows, or say unmatched: skip."
+        )
+    return tuple(
+        replace(record, values={**record.values, name: values})
+        for record, values in rows
+        if values is not None
+    )
+
+
+def _with_classes(config: DataConfig, fields: Fields, records: Records) -> Records:
+    """Returns `records` with one-hot vectors for the folders that they lie in, and the names of all numbers.
+
+    Raises:
+        PlanError: A sample lies in no folder of its own, or all lie in one.
+    """
+    names = {
+        name: config.attributes or read_table(place).names
+        for name, place in config.fields.items()
+        if isinstance(place, Path) and not fields[name].spatial
+    }
+    for name, place in config.fields.items():
+        if place == "classes":
+            number = next(i for i, group in enumerate(groups(fields)) if name in group)
+            records, names[name] = _classified(records, name, number)
+    return replace(records, names={**records.names, **names})
+
+
+def _classified(records: Records, name: str, number: int) -> tuple[Records, tuple[str, ...]]:
+    """Returns records with the vector `name` in group `number`, and the classes that it tells apart."""
+    every = [record for part in (records.train, records.validation) if part for record in part[number]]
+    flat = [record for record in every if len(PurePosixPath(record.key).parts) < 2]
+    classes = sorted({_folder(record) for record in every if record not in flat})
+    if len(classes) < 2 or flat:
+        example = f", and {_names([flat[0].paths[0]])} lies in none" if flat else ""
+        raise PlanError(f"data.fields.{name}: classes needs one folder a class, two at least{example}.")
+
+    def filled(part: tuple[tuple[Record, ...], ...]) -> tuple[tuple[Record, ...], ...]:
+        return tuple(
+            tuple(
+                replace(r, values={**r.values, name: tuple(float(one == _folder(r)) for one in classes)})
+                for r in group
+            )
+            if i == number
+            else group
+            for i, group in enumerate(part)
+        )
+
+    return replace(records, train=filled(records.train), validation=filled(records.validation)), tuple(
+        classes
+    )
+
+
+def _folder(record: Record) -> str:
+    return PurePosixPath(record.key).parts[0]
+
+
+def _pairs(
+    first: Path, second: Path, names: tuple[str, ...], search: Search
+) -> tuple[tuple[Record, ...], list[Path]]:
     """Matches the files of two folders by their relative names without extension.
 
     Names that differ in letter case or Unicode form alone match where no other file could be meant.
@@ -172,18 +453,9 @@ def _pairs(first: Path, second: Path, search: Search) -> tuple[tuple[Record, ...
         PlanError: A name stands for several files in one folder, or nothing matches.
     """
     left, right = (_by_stem(folder, search) for folder in (first, second))
-    partner = {stem: stem for stem in left if stem in right}
-    partner |= _unique(left.keys() - partner.keys(), right.keys() - partner.keys())
-    if not partner:
-        partner = _by_what_differs(left, right)
-        if partner:
-            one = next(iter(partner))
-            search.passed.append(
-                f"Names differ in what all of a folder share: {display_path(left[one].name)} goes with "
-                f"{display_path(right[partner[one]].name)}, and so on ({len(partner)} pairs)."
-            )
+    partner = _partners(left, right, search, second)
     pairs = tuple(
-        Record(_relative(path, first), path, right[partner[stem]])
+        Record(_relative(path, first), dict(zip(names, (path, right[partner[stem]]), strict=True)))
         for stem, path in left.items()
         if stem in partner
     )
@@ -210,6 +482,23 @@ def _pairs(first: Path, second: Path, search: Search) -> tuple[tuple[Record, ...
             f"{why}".rstrip()
         )
     return pairs, alone
+
+
+def _partners(left: Iterable[str], right: Mapping[str, Path], search: Search, folder: Path) -> dict[str, str]:
+    """Returns the names of `left` with those of `right`, the files of `folder`, that mean the same."""
+    left = list(left)
+    partner = {stem: stem for stem in left if stem in right}
+    partner |= _unique(set(left) - partner.keys(), right.keys() - partner.keys())
+    if not partner:
+        partner = _by_what_differs(left, right)
+        if partner:
+            one = next(iter(partner))
+            search.passed.append(
+                f"Names differ in what all of a folder share: {display_path(PurePosixPath(one).name)} goes "
+                f"with {display_path(right[partner[one]].name)} of {display_path(folder)}, and so on "
+                f"({len(partner)} pairs)."
+            )
+    return partner
 
 
 def _unique(left: Iterable[str], right: Iterable[str]) -> dict[str, str]:
@@ -291,16 +580,13 @@ def _split_off(config: DataConfig, records: Records) -> Records:
         pairs = list(zip(part, marks, strict=True))
         return tuple(r for r, out in pairs if not out), tuple(r for r, out in pairs if out)
 
-    train, validation = cut(records.train)
-    train_b, validation_b = cut(records.train_b)
-    if not validation or (records.train_b and not validation_b):
+    train, validation = zip(*map(cut, records.train), strict=True)
+    if not all(validation):
         return records  # a single picture cannot be divided
     return replace(
         records,
         train=train,
         validation=validation,
-        train_b=train_b,
-        validation_b=validation_b,
         origin=f"split off by file name (fraction {fraction:g}, seed {config.split_seed})",
     )
 
@@ -360,92 +646,93 @@ def _two(root: Path, name: str) -> tuple[Path, ...] | None:
     return folders if all(map(Path.is_dir, folders)) else None
 
 
-def _unpaired(
-    config: DataConfig, folders: tuple[Path, ...], search: Search
-) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
-    """Returns the samples in `folders`, or those of A and those of B."""
-    if config.unpaired is not None:
-        return _single(folders[:1], search), _single(folders[1:], search)
-    if config.paired is None:
-        return _single(folders, search), ()
-    pairs, alone = _pairs(folders[0], folders[1], search)
-    search.alone += alone
-    if config.unmatched == "error" and (alone or search.not_read):
-        sentences = sentences_not_read(search.not_read)
-        if alone:
-            sentences.append(f"{_without_partner(alone)}. Add the partners, or say unmatched: skip.")
-        else:
-            sentences.append("To leave them and their partners out, say unmatched: skip.")
-        raise PlanError(" ".join(sentences))
-    return pairs, ()
-
-
-def _single(folders: Iterable[Path], search: Search) -> tuple[Record, ...]:
+def _single(folders: Iterable[Path], name: str, search: Search) -> tuple[Record, ...]:
     """Returns one sample for each file in `folders`; of several folders, their names lead the keys."""
     folders = tuple(folders)
     records = []
     for folder in folders:
         prefix = f"{folder.name}/" if len(folders) > 1 else ""
-        records += [Record(prefix + _relative(path, folder), path) for path in search.files(folder)]
+        records += [Record(prefix + _relative(path, folder), {name: path}) for path in search.files(folder)]
     return tuple(records)
 
 
-def _listed(config: DataConfig, path: Path) -> Records:
-    """Returns the pairs of a list."""
-    train, validation = _read_list(path)
+def _listed(config: DataConfig, fields: Fields, path: Path, search: Search) -> Records:
+    """Returns the samples of a list."""
+    train, validation = _read_list(config, fields, path)
     if config.validation is not None:
-        validation = [record for file in config.validation for part in _read_list(file) for record in part]
+        validation = [
+            record
+            for file in config.validation
+            for part in _read_list(config, fields, file)
+            for record in part
+        ]
     if not train:
-        raise PlanError(f"{display_path(path)} names no pairs for training.")
-    records = Records(tuple(train), validation=tuple(validation), origin=f"held out by {display_path(path)}")
-    return records if validation else _split_off(config, replace(records, origin=Records.origin))
+        raise PlanError(f"{display_path(path)} names no samples for training.")
+    divided = [
+        _apart(_attached(config, fields, tuple(fields), tuple(part), path.parent, search), fields)
+        for part in (train, validation)
+    ]
+    names = {
+        name: config.attributes or ()
+        for name, field in fields.items()
+        if not field.spatial and name not in config.fields
+    }
+    return Records(divided[0], divided[1], names, f"held out by {display_path(path)}")
 
 
-def _read_list(path: Path) -> tuple[list[Record], list[Record]]:
-    """Returns the pairs of a list: those for training and those held out."""
-    text = _text(path)
-    rows: list[tuple[int, dict[str, str]]] = []
-    if path.suffix.lower() in (".jsonl", ".ndjson", ".json"):
-        for number, line in enumerate(text.splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                row = None
-            if not isinstance(row, dict):
-                raise PlanError(
-                    f'{display_path(path)}, line {number}: is not {{"source": "...", "target": "..."}}.'
-                )
-            rows.append((number, row))
-    else:
-        reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
-        try:
-            rows = [(reader.line_num, row) for row in reader]
-        except csv.Error as error:
-            raise PlanError(f"{display_path(path)}, line {reader.line_num}: is no CSV ({error}).") from None
+def _read_list(config: DataConfig, fields: Fields, path: Path) -> tuple[list[Record], list[Record]]:
+    """Returns the samples of a list: those for training and those held out.
+
+    A column is called like its field; of A and B, like what they are from A to B.
+    """
+    columns = dict(zip(sides(config, fields), pictures(fields), strict=False))
+    columns |= {name: name for name in fields if name not in columns and name not in config.fields}
     parts: tuple[list[Record], list[Record]] = ([], [])
     entries: Entries = {}
-    for number, row in rows:
-        lacking = [
-            name for name in ("source", "target") if not isinstance(row.get(name), str) or not row[name]
-        ]
+    lengths: dict[str, int] = {}
+    for number, row in read_rows(path):
+        where = f"{display_path(path)}, line {number}"
+        spatial = {name: column for name, column in columns.items() if fields[name].spatial}
+        lacking = [c for c in spatial.values() if not isinstance(row.get(c), str) or not row[c]]
         if lacking:
             found = ", ".join(str(name) for name in row if row[name]) or "nothing"
             raise PlanError(
-                f"{display_path(path)}, line {number}: {' and '.join(lacking)} is missing or empty; every "
-                f"line names source and target, and this one has {found}."
+                f"{where}: {' and '.join(lacking)} is missing or empty; every line names "
+                f"{' and '.join(spatial.values())}, and this one has {found}."
             )
-        names = row["source"], row["target"]
         part = str(row.get("split") or "train").lower()
         if part not in (*TRAIN, *HELD_OUT):
-            raise PlanError(
-                f"{display_path(path)}, line {number}: split is {part!r}, and may be train, val or test."
-            )
-        record = Record(names[0], *(_as_stored(path.parent / name, entries) for name in names))
-        parts[part not in TRAIN].append(record)
-    _require_files([file for part in parts for record in part for file in record.files], path)
+            raise PlanError(f"{where}: split is {part!r}, and may be train, val or test.")
+        files = {name: _as_stored(path.parent / row[column], entries) for name, column in spatial.items()}
+        values = {name: _vector(config, row, name, where) for name in columns if name not in spatial}
+        for name, vector in values.items():
+            if lengths.setdefault(name, len(vector)) != len(vector):
+                raise PlanError(
+                    f"{where}: {name} holds {len(vector)} numbers, and the lines before {lengths[name]}."
+                )
+        key = row[next(iter(spatial.values()))] if spatial else str(number)
+        parts[part not in TRAIN].append(Record(key, files, values))
+    _require_files([file for part in parts for record in part for file in record.paths], path)
     return parts
+
+
+def _vector(config: DataConfig, row: Row, name: str, where: str) -> tuple[float, ...]:
+    """Returns the numbers of the vector `name` in a row: those of its column, or of `data.attributes`."""
+    cell = row.get(name)
+    if cell is None and config.attributes:
+        cell = [row.get(column) for column in config.attributes]
+    found = numbers_in(cell)
+    if found is None:
+        wanted = f"the columns {', '.join(config.attributes)}" if config.attributes else f"a column {name}"
+        raise PlanError(
+            f"{where}: {name} is no list of numbers ({_cell(cell)}); a list has {wanted}, such as 0.1 0.5 -2."
+        )
+    return found
+
+
+def _cell(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
 def _by_stem(folder: Path, search: Search) -> dict[str, Path]:
@@ -497,15 +784,6 @@ def _require_files(files: Sequence[Path], origin: Path) -> None:
     missing = [path for path in files if not path.is_file()]
     if missing:
         raise PlanError(f"{display_path(origin)} names files that do not exist: {_names(missing)}.")
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_regular(path, _LARGEST_LIST).decode("utf-8-sig")
-    except OSError as error:
-        raise PlanError(f"{display_path(path)} cannot be read: {error.strerror or error}.") from None
-    except UnicodeDecodeError:
-        raise PlanError(f"{display_path(path)} is not UTF-8 text; save it as UTF-8.") from None
 
 
 def _names(paths: Sequence[Path]) -> str:

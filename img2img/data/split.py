@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from img2img.data.config import DataConfig
-from img2img.data.records import Record, find_records, held_out_share
+from img2img.data.records import Record, find_records, held_out_share, sides
 from img2img.errors import PlanError, UsageError, display_path
 
 PARTS = ("train", "val", "test")
@@ -43,13 +43,13 @@ class Division:
 
     Attributes:
         files: Every file with its place.
-        pairs: For pairs in two files: (part, A, B).
+        rows: For samples of several files: the part and the files of each.
         counts: Samples of each part.
         layout: The option that reads the result: "paired", "aligned", "unpaired" or "images".
     """
 
     files: tuple[Placed, ...]
-    pairs: tuple[tuple[str, Path, Path], ...]
+    rows: tuple[tuple[str, Record], ...]
     counts: dict[str, int]
     layout: str
 
@@ -76,30 +76,33 @@ def divide(
     """
     if validation < 0 or test < 0 or validation + test >= 1:
         raise UsageError(f"the shares {validation:g} and {test:g} must leave something for training.")
-    records = find_records(config.model_copy(update={"validation_fraction": 0.0}))
-    domains = [(*records.train, *records.validation), (*records.train_b, *records.validation_b)]
+    fields = config.declared
+    records = find_records(config.model_copy(update={"validation_fraction": 0.0}), fields)
+    letters = {name: name for name in fields} | dict(zip(sides(config, fields), "AB", strict=False))
     key = _key(group)
     placed: list[Placed] = []
-    pairs: list[tuple[str, Path, Path]] = []
+    rows: list[tuple[str, Record]] = []
     counts: Counter[str] = Counter()
-    for letter, samples in zip("AB", domains, strict=True):
+    for own, held_out in zip(records.train, records.validation or [()] * len(records.train), strict=True):
+        samples = (*own, *held_out)
         parts = _parts([key(record.stem) for record in samples], validation, test, seed)
         for record, part in zip(samples, parts, strict=True):
             counts[part] += 1
-            if record.target is not None:
-                pairs.append((part, record.source, record.target))
-                for side, path in zip("AB", record.files, strict=True):
-                    placed.append(Placed(part, path, _place(f"{side}/{part}", record, path)))
-            else:
-                folder = f"{letter}/{part}" if config.unpaired else part
-                placed.append(Placed(part, record.source, _place(folder, record, record.source)))
+            rows.append((part, record))
+            main = next(iter(record.files.values()))
+            for name, path in record.files.items():
+                alone = path == main and (config.images or config.aligned)
+                folder = part if alone else f"{letters[name]}/{part}"
+                placed.append(Placed(part, path, _place(folder, record, path)))
+    placed = list(dict.fromkeys(placed))  # a file with both sides is one file
     clashes = [name for name, count in Counter(p.target for p in placed).items() if count > 1]
     if clashes:
         raise PlanError(
             f"two files would become {clashes[0]}: rename one, or name a folder that is not divided already."
         )
-    layout = "paired" if pairs else next(n for n in ("aligned", "unpaired", "images") if getattr(config, n))
-    return Division(tuple(placed), tuple(pairs), {part: counts[part] for part in PARTS}, layout)
+    layout = "paired" if config.form in ("list", "fields") else config.form
+    listed = tuple(rows) if config.form in ("paired", "list", "fields") or config.fields else ()
+    return Division(tuple(placed), listed, {part: counts[part] for part in PARTS}, layout)
 
 
 def write_folders(
@@ -166,12 +169,16 @@ def write_lists(division: Division, output: Path) -> list[str]:
     _require_free(output, division)
     base = output.resolve()
     lists: dict[str, list[str]] = {}
-    if division.pairs:
+    if division.rows:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("source", "target", "split"))
-        for part, a, b in division.pairs:
-            writer.writerow((_relative(a, base), _relative(b, base), part))
+        files, numbers = division.rows[0][1].files, division.rows[0][1].values
+        columns = ("source", "target", *list(files)[2:]) if division.layout == "paired" else tuple(files)
+        writer.writerow((*columns, *numbers, "split"))
+        for part, record in division.rows:
+            paths = [_relative(path, base) for path in record.files.values()]
+            vectors = [" ".join(f"{value:.9g}" for value in values) for values in record.values.values()]
+            writer.writerow((*paths, *vectors, part))
         lists["pairs.csv"] = [text.getvalue()]
     else:
         for placed in division.files:

@@ -1,10 +1,10 @@
 """Training methods: one a file; importing this package fills the registry."""
 
-from img2img.methods.base import DataKind as DataKind
+from img2img.methods.base import Column as Column
+from img2img.methods.base import Export as Export
 from img2img.methods.base import Method as Method
 from img2img.methods.base import MethodConfig as MethodConfig
 from img2img.methods.base import Optimize as Optimize
-from img2img.methods.base import Picture as Picture
 from img2img.methods.base import methods as methods
 from img2img.methods.cyclegan import CycleGAN as CycleGAN
 from img2img.methods.cyclegan import CycleGANConfig as CycleGANConfig

@@ -3,35 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from typing_extensions import Self
 
 from img2img.errors import ConfigError
+from img2img.fields import Fields
 from img2img.methods.networks import require_size
 from img2img.models import Generator
 from img2img.registry import Registry
 from img2img.types import Batch, ValueRange
-
-DataKind = Literal["paired", "unpaired", "super_resolution"]
 
 Optimize = Callable[[str, Mapping[str, Tensor]], None]
 """`optimize(group, losses)` adds up the losses, sends their gradient into the parameters of that group only,
 and takes one step. Values are 0-dim fp32 tensors, weighted already. See `training.Trainer.optimize`."""
 
 
-class Picture(NamedTuple):
-    """Images with what stands for black and white in them.
+Role = Literal["input", "output", "target"]
+
+
+class Column(NamedTuple):
+    """A column of the sample grid: one field, or what networks made of it.
 
     Attributes:
         values: (N, C, H, W).
         value_range: Black and white.
+        role: What it is: an "input" or what it was made of, an "output", or the "target" that outputs are
+            compared with.
+        of: For an output the caption of the input that it was made from, where that is not the first one.
     """
 
     values: Tensor
     value_range: ValueRange
+    role: Role
+    of: str | None = None
+
+
+class Export(NamedTuple):
+    """A network that is worth keeping after training.
+
+    Attributes:
+        generator: The network.
+        reads, makes: The fields whose pictures go in and come out.
+        output: What comes out: "like_input" is the same picture, only better or larger; "own" is another one.
+        any_size: Whether it is used on pictures of any size; if not, at the size of the training.
+    """
+
+    generator: Generator
+    reads: str = "source"
+    makes: str = "target"
+    output: Literal["like_input", "own"] = "own"
+    any_size: bool = False
 
 
 class MethodConfig(BaseModel):
@@ -62,25 +87,34 @@ class Method(nn.Module):
 
     Args:
         config: The section `method:`.
-        source_channels, target_channels: Channels of the data on both sides.
+        channels: Channels of each field; of a vector how many numbers it has.
 
     Attributes:
-        data_kind: What a batch holds: "paired", "unpaired" or "super_resolution".
+        fields: What a batch holds, by name; `fields_of` for what the configuration decides.
         Config: The class of `config`.
+        defaults: The sections of a configuration for a run that has none.
+        small: The same for a CPU, where it is another one; what is not in it is as in `defaults`.
         scale: Target pixels per source pixel along one side.
         notes: Sentences about choices that were made, for the run to say at its start.
     """
 
-    data_kind: ClassVar[DataKind]
+    fields: ClassVar[Fields]
     Config: ClassVar[type[MethodConfig]]
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     scale: int = 1
+
+    @classmethod
+    def fields_of(cls, config: MethodConfig) -> Fields:
+        """Returns what a batch holds for a configuration."""
+        return cls.fields
 
     @property
     def unguided(self) -> str | None:
         """A sentence where fresh weights will hardly find their way by the losses there are; else None."""
         return None
 
-    def __init__(self, config: MethodConfig, source_channels: int, target_channels: int) -> None:
+    def __init__(self, config: MethodConfig, channels: Mapping[str, int]) -> None:
         super().__init__()
         self.notes: list[str] = []
 
@@ -88,9 +122,21 @@ class Method(nn.Module):
         """Returns the parameters that learn together, by the name that `optimize` is called with."""
         raise NotImplementedError
 
-    def generators(self) -> dict[str, Generator]:
-        """Returns what is worth keeping after training: {"generator": g}, or {"a2b": ..., "b2a": ...}."""
+    def exports(self) -> dict[str, Export]:
+        """Returns what is worth keeping after training, by name."""
         raise NotImplementedError
+
+    def generators(self) -> dict[str, Generator]:
+        """Returns the networks of `exports`."""
+        return {name: export.generator for name, export in self.exports().items()}
+
+    def value_range(self, field: str) -> ValueRange:
+        """Returns what black and white are in a picture of a batch.
+
+        By default those of the input of the first export where it reads the field, else of its output.
+        """
+        first = next(iter(self.exports().values()))
+        return first.generator.input_range if field == first.reads else first.generator.output_range
 
     def begin(self, stage: str) -> None:
         """Told when a part of the run begins, by its name in `training.stages`; "" for a run of one part.
@@ -107,14 +153,14 @@ class Method(nn.Module):
         Raises:
             ConfigError: They cannot; the message names the sizes that fit.
         """
-        for generator in self.generators().values():
-            require_size(generator, batch.source)
+        for export in self.exports().values():
+            require_size(export.generator, batch[export.reads])
 
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """Does one iteration on `batch`: forward passes and calls of `optimize`, in the paper's order."""
         raise NotImplementedError
 
-    def pictures(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Picture]:
+    def columns(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Column]:
         """Returns the columns of the sample grid for `batch`, by their captions, in order.
 
         Args:
@@ -123,9 +169,12 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
-    def compare(self, batch: Batch, generators: Mapping[str, Generator]) -> tuple[Picture, Picture] | None:
-        """Returns output and truth for validation; None without truth. Arguments as in `pictures`."""
-        return None
+    def compare(self, batch: Batch, generators: Mapping[str, Generator]) -> tuple[Column, Column] | None:
+        """Returns output and truth for validation; None without truth. Arguments as in `columns`."""
+        columns = self.columns(batch, generators).values()
+        target = next((column for column in columns if column.role == "target"), None)
+        output = next((column for column in columns if column.role == "output"), None)
+        return None if output is None or target is None else (output, target)
 
 
 M = TypeVar("M", bound=Method)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -16,9 +17,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
+from img2img.fields import UNPAIRED
 from img2img.losses import GanKind, PixelKind, pixel_losses
 from img2img.methods.adversary import AdversarialConfig, Adversary
-from img2img.methods.base import Method, MethodConfig, Optimize, Picture, methods
+from img2img.methods.base import Column, Export, Method, MethodConfig, Optimize, methods
 from img2img.methods.networks import (
     DiscriminatorConfig,
     GeneratorConfig,
@@ -88,19 +90,37 @@ class CycleGAN(Method):
         the identity loss, which the paper uses for paintings alone, is on.
     """
 
-    data_kind = "unpaired"
+    fields = UNPAIRED
     Config = CycleGANConfig
+    defaults = MappingProxyType(
+        {"training": {"epochs": 200, "batch_size": 1, "schedule": {"kind": "linear"}}}
+    )
+    small = MappingProxyType(
+        {
+            "method": {
+                "generator": {"name": "resnet", "features": 24, "blocks": 6},
+                "discriminator": {"name": "patchgan", "features": 32},
+            },
+            "training": {
+                "batch_size": 1,
+                "schedule": {"kind": "linear"},
+                "ema": 0.995,
+                "sample_every": 50,
+                "grid_samples": 2,
+            },
+        }
+    )
 
-    def __init__(self, config: MethodConfig, source_channels: int, target_channels: int) -> None:
-        super().__init__(config, source_channels, target_channels)
+    def __init__(self, config: MethodConfig, channels: Mapping[str, int]) -> None:
+        super().__init__(config, channels)
         assert isinstance(config, CycleGANConfig)
-        if config.identity and source_channels != target_channels:
+        a, b = channels["source"], channels["target"]
+        if config.identity and a != b:
             raise ConfigError(
-                f"images of A have {source_channels} channels and those of B {target_channels}: none can "
+                f"images of A have {a} channels and those of B {b}: none can "
                 "pass unchanged through the generator of its own domain. Set data.source_channels and "
                 "data.target_channels to one number, or method.identity to 0."
             )
-        a, b = source_channels, target_channels
         self.a2b = make_generator(config.generator, config.init, in_channels=a, out_channels=b, scale=1)
         self.b2a = make_generator(config.generator, config.init, in_channels=b, out_channels=a, scale=1)
         if self.a2b.input_range != self.a2b.output_range:
@@ -128,9 +148,9 @@ class CycleGAN(Method):
             ],
         }
 
-    def generators(self) -> dict[str, Generator]:
-        """Both."""
-        return {"a2b": self.a2b, "b2a": self.b2a}
+    def exports(self) -> dict[str, Export]:
+        """Both generators."""
+        return {"a2b": Export(self.a2b), "b2a": Export(self.b2a, "target", "source")}
 
     def check(self, batch: Batch) -> None:
         """Both generators and both discriminators see images of both sizes."""
@@ -168,19 +188,18 @@ class CycleGAN(Method):
             },
         )
 
-    def pictures(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Picture]:
+    def columns(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Column]:
         """A, what becomes of it in B, and back; the same for B."""
-        a2b, b2a = generators["a2b"], generators["b2a"]
+        a2b, b2a, seen = generators["a2b"], generators["b2a"], self.a2b.output_range
         fake_b, fake_a = a2b(batch.source), b2a(batch.target)
-        columns = {
-            "A": batch.source,
-            "A to B": fake_b,
-            "A to B to A": b2a(fake_b),
-            "B": batch.target,
-            "B to A": fake_a,
-            "B to A to B": a2b(fake_a),
+        return {
+            "A": Column(batch.source, seen, "input"),
+            "A to B": Column(fake_b, seen, "output", "A"),
+            "A to B to A": Column(b2a(fake_b), seen, "output", "A"),
+            "B": Column(batch.target, seen, "input"),
+            "B to A": Column(fake_a, seen, "output", "B"),
+            "B to A to B": Column(a2b(fake_a), seen, "output", "B"),
         }
-        return {name: Picture(values, self.a2b.output_range) for name, values in columns.items()}
 
     def _further(self, back_a: Tensor, real_a: Tensor, back_b: Tensor, real_b: Tensor) -> dict[str, Tensor]:
         """Returns what else a configuration may want of the way there and back; usually nothing."""

@@ -14,8 +14,9 @@ from torch.utils._pytree import tree_leaves
 
 from img2img.data import Data, open_data
 from img2img.errors import ConfigError, PlanError
+from img2img.fields import Ids, Picture, Vector, pictures, scale_of
 from img2img.methods import Method, methods
-from img2img.training.experiment import Experiment, scale_of, stages
+from img2img.training.experiment import Experiment, stages
 from img2img.training.initial import start_from
 from img2img.training.runtime import Runtime
 from img2img.types import Batch
@@ -47,8 +48,7 @@ def estimate(
     try:
         data: Data | None = open_data(
             experiment.data,
-            kind=methods[experiment.method.name].data_kind,
-            scale=scale_of(experiment),
+            methods[experiment.method.name].fields_of(experiment.method),
             seed=experiment.seed,
         )
     except PlanError as error:
@@ -66,15 +66,14 @@ def estimate(
         samples = settings.batch_size * world
         epochs = total * samples / len(data.train)
         yield f"Length: {total} steps of {samples} samples, {epochs:.1f} epochs of {len(data.train)}."
-    channels = None if data is None else (data.source_channels, data.target_channels)
-    yield from estimate_memory(experiment, channels, warn, resume=resume)
+    yield from estimate_memory(experiment, None if data is None else data.channels, warn, resume=resume)
     if missing is not None:
         raise missing
 
 
 def estimate_memory(
     experiment: Experiment,
-    channels: tuple[int, int] | None = None,
+    channels: Mapping[str, int] | None = None,
     warn: Warn = lambda sentence: None,
     *,
     resume: bool = False,
@@ -83,19 +82,17 @@ def estimate_memory(
 
     Args:
         experiment: Its data need not be there.
-        channels: Of source and target; None takes those of the configuration, or colour.
+        channels: Of each field; None takes those of the configuration, or colour.
         warn, resume: See `estimate`.
 
     Raises:
         ConfigError: The networks do not fit each other, the weights to start from, or the size of the crop.
         ModelError: These weights cannot be opened.
     """
-    settings = experiment.training
+    settings, channels = experiment.training, channels or _channels(experiment)
     if settings.initial and not resume:  # for real, and then forgotten
         with torch.random.fork_rng(devices=[]):
-            whole_method = methods[experiment.method.name](
-                experiment.method, *(channels or _channels(experiment))
-            )
+            whole_method = methods[experiment.method.name](experiment.method, channels)
         yield from start_from(whole_method.generators(), settings.initial)
         del whole_method
     runtime = Runtime("cpu", precision="fp32" if settings.precision == "fp32" else "bf16")
@@ -104,7 +101,7 @@ def estimate_memory(
         own = "cpu" if settings.device == "auto" and not torch.cuda.is_available() else settings.device
         runtime.precision = Runtime("cpu").precision if own == "cpu" else "bf16"
     with FakeTensorMode(allow_non_fake_inputs=True):
-        method = methods[experiment.method.name](experiment.method, *(channels or _channels(experiment)))
+        method = methods[experiment.method.name](experiment.method, channels)
         groups = {
             name: sum(p.numel() for p in parameters) for name, parameters in method.parameter_groups().items()
         }
@@ -118,7 +115,7 @@ def estimate_memory(
         learned = sum(groups.values())
         averages = sum(p.numel() for g in method.generators().values() for p in g.parameters())
         fixed = 4 * (weights + 2 * learned + (averages if settings.ema else 0))
-        batch = _batch(experiment, channels or _channels(experiment))
+        batch = _batch(experiment, channels)
         if batch is None:
             yield (
                 f"Memory: {(fixed + 4 * learned) / GIB:.2f} GiB for weights and optimizers; how much a step "
@@ -136,20 +133,32 @@ def estimate_memory(
     )
 
 
-def _channels(experiment: Experiment) -> tuple[int, int]:
-    data = experiment.data
-    source = len(data.palette) if data.palette else data.source_channels or 3
-    return source, data.target_channels or 3
+def _channels(experiment: Experiment) -> dict[str, int]:
+    """Returns the channels of each field where nobody has looked at the files."""
+    data, fields = experiment.data, methods[experiment.method.name].fields_of(experiment.method)
+    known = {name: 1 if field.spatial else 2 for name, field in fields.items()} | {
+        name: field.size for name, field in fields.items() if isinstance(field, Vector) and field.size
+    }
+    source, *others = pictures(fields)
+    known[source] = len(data.palette) if data.palette else data.source_channels or 3
+    return known | dict.fromkeys(others, data.target_channels or 3)
 
 
-def _batch(experiment: Experiment, channels: tuple[int, int]) -> Batch | None:
+def _batch(experiment: Experiment, channels: Mapping[str, int]) -> Batch | None:
     """Returns a batch of the size that is trained on; None where pictures are taken whole."""
-    sides, scale = experiment.data.crop_size, scale_of(experiment)
+    sides, fields = experiment.data.crop_size, methods[experiment.method.name].fields_of(experiment.method)
     if sides is None:
         return None
-    small = [side // scale for side in sides]
+    scale = scale_of(fields) or 1
     number = experiment.training.batch_size
-    return Batch(torch.empty(number, channels[0], *small), torch.empty(number, channels[1], *sides))
+    found = {}
+    for name, field in fields.items():
+        shape = list(sides)
+        if isinstance(field, Picture) and field.scale is None:
+            shape = [side // scale for side in sides]  # beside one with a scale it is the small one
+        dtype = torch.int32 if isinstance(field, Ids) else torch.float32
+        found[name] = torch.zeros(number, channels[name], *(shape if field.spatial else []), dtype=dtype)
+    return Batch(found)
 
 
 def _peak(method: Method, stage: str, batch: Batch, runtime: Runtime) -> int:
@@ -171,7 +180,7 @@ def _peak(method: Method, stage: str, batch: Batch, runtime: Runtime) -> int:
         try:
             method.step(batch, optimize)
         except RuntimeError as error:
-            sides = " x ".join(map(str, batch.target.shape[-2:]))
+            sides = " x ".join(map(str, max(t.shape for t in batch.fields.values() if t.ndim == 4)[-2:]))
             raise ConfigError(
                 f"a step on pictures of {sides} fails: {str(error).splitlines()[0].rstrip('.')}."
             ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.resources import files
@@ -16,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validat
 
 from img2img.config import dump_yaml, load_yaml, override, validate
 from img2img.data import SOURCES, DataConfig
-from img2img.data.config import keep_jitter
+from img2img.data.config import keep_jitter, lay_places
+from img2img.data.records import require_places
 from img2img.errors import ConfigError, display_path
+from img2img.fields import pictures
 from img2img.methods import MethodConfig, methods
 from img2img.registry import unknown
 from img2img.training.initial import architecture
@@ -59,13 +61,10 @@ class Experiment(_Seed):
 
     @model_validator(mode="after")
     def _fitting(self) -> Experiment:
-        needed = methods[self.method.name].data_kind
-        pairs = self.data.paired is not None or self.data.list is not None  # all methods can take them
-        if self.data.kind != needed and not pairs:
-            raise ValueError(
-                f"the method {self.method.name} learns from {needed.replace('_', '-')} data, but the section "
-                f"data names {self.data.kind.replace('_', '-')} data"
-            )
+        try:
+            require_places(self.data, methods[self.method.name].fields_of(self.method))
+        except ConfigError as error:
+            raise ValueError(str(error).rstrip(".")) from None
         return self
 
     def dump(self) -> str:
@@ -94,7 +93,7 @@ def read_experiment(
     *,
     source: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
-    places: Mapping[str, Mapping[str, Any]] | None = None,
+    places: Callable[[str], Mapping[str, Any]] | None = None,
 ) -> Experiment:
     """Reads and checks a configuration.
 
@@ -109,7 +108,8 @@ def read_experiment(
         source: A key of the section data that says where the pictures are, with its value; it replaces the
             one in the file.
         defaults: What sections hold besides; the file is laid over it.
-        places: A `source` for each method, taken where nothing else says where the pictures are.
+        places: Returns a `source` for a method by its name, for where nothing else says where the pictures
+            are.
 
     Raises:
         ConfigError: The file cannot be read, or something in it is wrong: one line for each problem.
@@ -129,10 +129,8 @@ def read_experiment(
     if source:
         data = tree.get("data")
         others = data if isinstance(data, dict) else {}
-        replaced = set(SOURCES)
-        if "images" not in source:
-            replaced |= {"scales", "scale_choice"}  # they are for sharp pictures
-        tree["data"] = {key: value for key, value in others.items() if key not in replaced} | dict(source)
+        replaced = {"scales", "scale_choice"} if source.keys() & (set(SOURCES) - {"images"}) else set()
+        tree["data"] = lay_places({k: v for k, v in others.items() if k not in replaced}, source)
     own = set(_checked(_completed(_laid_over(tree, defaults or {})))[1])
     # the method first: it decides which keys there are
     assignments = list(assignments)
@@ -146,8 +144,11 @@ def read_experiment(
     if isinstance(tree.get("data"), dict):
         keep_jitter(tree["data"], before, (each.partition("=")[0] for each in assignments))
     data, method = tree.get("data", {}), tree.get("method")
-    if places and isinstance(method, dict) and isinstance(data, dict) and not set(data) & set(SOURCES):
-        tree["data"] = data | dict(places.get(str(method.get("name")), {}))
+    named = str(method.get("name")) if isinstance(method, dict) else ""
+    if places and named in methods and isinstance(data, dict) and not set(data) & set(SOURCES):
+        placed = data.get("fields") or {}
+        if not any(name in placed for name in pictures(methods[named].fields)):
+            tree["data"] = lay_places(lay_places({}, places(named)), data)
     experiment, problems = _checked(_completed(tree))
     if experiment is None:  # what only an assignment did is no fault of the file
         lines = [f"{name}: {each}" if each in own or not assignments else each for each in problems]
@@ -327,11 +328,6 @@ def stages(settings: TrainingSettings, samples: int, world: int = 1) -> list[Sta
         result.append(Stage(part.name, first, last, *rates, epoch))
         first = last
     return result
-
-
-def scale_of(experiment: Experiment) -> int:
-    """Returns how many target pixels a source pixel has along one side."""
-    return int(getattr(experiment.method, "scale", 1))
 
 
 def _plainly(value: int | None) -> str:

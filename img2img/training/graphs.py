@@ -13,8 +13,8 @@ graphs themselves by the tests marked `gpu`, which the machine where this was wr
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -118,8 +118,8 @@ class GraphedStep:
             recording = self._recorded(shape, batch)
             if recording is None:
                 return self._recorder.run(lambda: self._step(batch))
-        for name, tensor in _tensors(batch).items():
-            _tensors(recording.batch)[name].copy_(tensor, non_blocking=True)
+        for name, tensor in batch.fields.items():
+            recording.batch[name].copy_(tensor, non_blocking=True)
         recording.replay()
         return recording.result.clone()
 
@@ -133,9 +133,7 @@ class GraphedStep:
         seen = self._seen[shape] = self._seen.get(shape, 0) + 1
         if self._gave_up or seen <= _EAGER_FIRST or len(self._recordings) == _MOST:
             return None
-        static = {name: tensor.clone() for name, tensor in _tensors(batch).items()}
-        conditions = {name: static[f"conditions.{name}"] for name in batch.conditions}
-        own = replace(batch, source=static["source"], target=static["target"], keys=(), conditions=conditions)
+        own = Batch({name: tensor.clone() for name, tensor in batch.fields.items()})
         try:
             result, replay = self._recorder.record(lambda: self._step(own))
         except RuntimeError as error:
@@ -170,10 +168,5 @@ def graphed(step: Step, settings: TrainingSettings, runtime: Runtime) -> Graphed
     return GraphedStep(step, CudaRecorder(runtime.device))
 
 
-def _tensors(batch: Batch) -> Mapping[str, Tensor]:
-    more = {f"conditions.{name}": tensor for name, tensor in batch.conditions.items()}
-    return {"source": batch.source, "target": batch.target, **more}
-
-
 def _shape(batch: Batch) -> Any:
-    return tuple((name, tensor.shape, tensor.dtype) for name, tensor in _tensors(batch).items())
+    return tuple((name, tensor.shape, tensor.dtype) for name, tensor in batch.fields.items())

@@ -13,22 +13,22 @@ from img2img.image.channels import from_channels
 from img2img.image.image import Pixels
 from img2img.image.sheet import sheet
 from img2img.image.tensor import to_pixels
-from img2img.methods import Picture
+from img2img.methods import Column
 
 CELL = 256
 
 
-def write_grid(path: Path, pictures: Mapping[str, Picture], keys: Sequence[str]) -> Image:
+def write_grid(path: Path, grid: Mapping[str, Column], keys: Sequence[str]) -> Image:
     """Writes a labelled sheet, and returns it.
 
     Args:
         path: The PNG file.
-        pictures: The columns by their captions.
+        grid: The columns by their captions.
         keys: Names of the samples, one for each row.
     """
     columns = {
-        name: to_pixels(torch.nan_to_num(picture.values.float()), picture.value_range, np.uint8)
-        for name, picture in pictures.items()
+        name: to_pixels(torch.nan_to_num(column.values.float()), column.value_range, np.uint8)
+        for name, column in grid.items()
     }
     rows = []
     for row in range(min(map(len, columns.values()))):
@@ -38,9 +38,9 @@ def write_grid(path: Path, pictures: Mapping[str, Picture], keys: Sequence[str])
         cells[0] = (cells[0][0], f"{cells[0][1]}: {key}"[:36])
         rows.append(cells)
     width = max(CELL, *(pixels[0].shape[1] for pixels in columns.values()))
-    grid = sheet(rows, cell_width=min(width, 512))
-    write_image(grid, path)
-    return grid
+    picture = sheet(rows, cell_width=min(width, 512))
+    write_image(picture, path)
+    return picture
 
 
 def _shown(pixels: Pixels) -> Image:

@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from img2img.methods import Picture
+from img2img.methods import Column
 
 WINDOW = 20  # statuses; a short run of luck is no collapse
 _SATURATED = 0.02  # of the loss of a discriminator that cannot tell
 _FLAT = 0.01  # standard deviation over a picture, of the whole range
 _SAME = 0.02  # how much outputs differ from each other, of how much their inputs do
 _INVERTED = -0.3  # correlation
-_INPUTS = {"output": ("source", "bicubic")}
-"""For columns of a grid the ones that may hold their input; CycleGAN's begin with the name of theirs."""
 
 
 class Health:
@@ -66,43 +64,40 @@ class Health:
                     "learning_rates.discriminator, fewer discriminator layers, or more data.",
                 )
 
-    def pictures(self, pictures: Mapping[str, Picture]) -> Iterator[str]:
-        """Yields warnings about a grid of pictures.
-
-        Args:
-            pictures: The columns, as `Method.pictures` returns them.
-        """
-        for name, picture in pictures.items():
-            if name in ("source", "target", "bicubic", "A", "B"):
+    def columns(self, columns: Mapping[str, Column]) -> Iterator[str]:
+        """Yields warnings about a sample grid, whose columns are those of `Method.columns`."""
+        targets = {name: column for name, column in columns.items() if column.role == "target"}
+        for name, column in columns.items():
+            if column.role != "output":
                 continue
-            values = _unit(picture)
+            values, given = _unit(column), _input_of(column, columns)
             if bool((values.flatten(1).std(1) < _FLAT).all()):
                 yield from self._once(
                     f"flat {name}",
                     f"the {name} is one flat colour for every sample. Lower the learning rate, check "
                     "`img2img data preview`, or start again with another seed.",
                 )
-            elif (given := _input_of(name, pictures)) is not None and _alike(values, _unit(given)):
+            elif given is not None and _alike(values, _unit(columns[given])):
                 yield from self._once(
                     f"same {name}",
                     f"the {name} is the same picture for every sample: the generator ignores its input "
                     "(mode collapse). Try a smaller learning rate, more data, or a larger weight of the "
                     "pixel or cycle loss.",
                 )
-        if _negative("output", "target", pictures):
-            yield from self._once(
-                "inverted",
-                "outputs are negatives of their targets: colours are inverted. Check data.direction and "
-                "the data with `img2img data preview`; if they are right, start again with another seed.",
-            )
-        for way, source in (("A to B", "A"), ("B to A", "B")):
-            if _negative(way, source, pictures):
+            if targets:
+                if any(_negative(column, target) for target in targets.values()):
+                    yield from self._once(
+                        "inverted",
+                        "outputs are negatives of their targets: colours are inverted. Check data.direction "
+                        "and the data with `img2img data preview`; if they are right, start again with "
+                        "another seed.",
+                    )
+            elif given is not None and _negative(column, columns[given]):
                 yield from self._once(
-                    f"inverted {way}",
-                    f"what is made on the way {way} are negatives of {source}: colours are inverted, which "
+                    f"inverted {name}",
+                    f"what is made on the way {name} are negatives of {given}: colours are inverted, which "
                     "the cycle loss does not mind. If the two kinds of pictures are not negatives of each "
-                    "other, "
-                    "raise method.identity, or start again with another seed.",
+                    "other, raise method.identity, or start again with another seed.",
                 )
 
     def _once(self, key: str, text: str) -> Iterator[str]:
@@ -111,15 +106,15 @@ class Health:
             yield text
 
 
-def _unit(picture: Picture) -> Tensor:
+def _unit(column: Column) -> Tensor:
     """Returns the values with black at 0 and white at 1."""
-    low, high = picture.value_range
-    return (picture.values.float() - low) / (high - low)
+    low, high = column.value_range
+    return (column.values.float() - low) / (high - low)
 
 
-def _input_of(name: str, pictures: Mapping[str, Picture]) -> Picture | None:
-    """Returns the column that another one was made from."""
-    return next((pictures[key] for key in _INPUTS.get(name, (name[0],)) if key in pictures), None)
+def _input_of(column: Column, columns: Mapping[str, Column]) -> str | None:
+    """Returns the caption of the column that another one was made from."""
+    return column.of or next((name for name, other in columns.items() if other.role == "input"), None)
 
 
 def _alike(outputs: Tensor, inputs: Tensor) -> bool:
@@ -135,11 +130,9 @@ def _variety(images: Tensor) -> float:
     return float((images - images.mean(0)).abs().mean())
 
 
-def _negative(made: str, of: str, pictures: Mapping[str, Picture]) -> bool:
-    """Returns whether one column shows negatives of another, where both are there."""
-    if made not in pictures or of not in pictures:
-        return False
-    return correlation(pictures[made].values.float(), pictures[of].values.float()) < _INVERTED
+def _negative(made: Column, of: Column) -> bool:
+    """Returns whether one column shows negatives of another."""
+    return correlation(made.values.float(), of.values.float()) < _INVERTED
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 
 from img2img import __version__
-from img2img.checkpoint import ModelInfo, Output, save_model
+from img2img.checkpoint import ModelInfo, save_model
 from img2img.data import Data, Dataset, in_order
 from img2img.errors import ImageWriteError, ModelError
+from img2img.fields import Fields, pictures
 from img2img.methods import Method
 from img2img.models import Generator as Network
 from img2img.training.experiment import Experiment
@@ -23,7 +24,7 @@ from img2img.training.loop import Trainer
 from img2img.training.state import DiskError
 from img2img.training.validation import Scores, validate
 from img2img.training.whole import of_any_size
-from img2img.types import Batch
+from img2img.types import Batch, ValueRange
 
 
 class Outcome:
@@ -62,14 +63,14 @@ class Outcome:
             if batch is None:
                 return
             with self.runtime.autocast():
-                pictures = self.method.pictures(batch, of_any_size(self.trainer.evaluated()))
+                columns = self.method.columns(batch, of_any_size(self.trainer.evaluated()))
         try:
-            grid = write_grid(self.folder / "samples" / f"step_{step:08}.png", pictures, batch.keys)
+            grid = write_grid(self.folder / "samples" / f"step_{step:08}.png", columns, batch.keys)
             if metrics is not None:
                 metrics.show(step, grid)
         except ImageWriteError as error:
             self.watch.warn(str(error))  # a picture for people; whether the run can go on, its state decides
-        for sentence in self.health.pictures(pictures):
+        for sentence in self.health.columns(columns):
             self.watch.warn(f"step {step}: {sentence}")
 
     def _some_samples(self) -> Batch | None:
@@ -78,13 +79,10 @@ class Outcome:
         found = list(self._in_order(dataset, self.settings.grid_samples))
         if not found:
             return None
-        shapes = [(batch.source.shape, batch.target.shape) for batch in found]
+        shapes = [[tensor.shape for tensor in batch.fields.values()] for batch in found]
         same = [batch for batch, shape in zip(found, shapes, strict=True) if shape == shapes[0]]
-        return Batch(
-            torch.cat([batch.source for batch in same]),
-            torch.cat([batch.target for batch in same]),
-            tuple(key for batch in same for key in batch.keys),
-        )
+        fields = {name: torch.cat([batch[name] for batch in same]) for name in found[0].fields}
+        return Batch(fields, tuple(key for batch in same for key in batch.keys))
 
     def _in_order(self, dataset: Dataset, limit: int | None) -> Iterator[Batch]:
         """Returns the first samples one by one: whole pictures differ in size."""
@@ -92,8 +90,7 @@ class Outcome:
             dataset,
             batch_size=1,
             device=self.runtime.device,
-            source_range=self.generator.input_range,
-            target_range=self.generator.output_range,
+            ranges=value_ranges(self.method, dataset.fields),
             report=self.watch.warn,
         )
         return islice(samples, limit)
@@ -127,18 +124,14 @@ class Outcome:
             self._export("ema", self.trainer.evaluated(), step, samples)
 
     def _export(self, kind: str, generators: Mapping[str, Network], step: int, samples: int) -> None:
-        data = self.experiment.data
-        # what is trained without a load_size is not brought to one in use, either
-        sized = self.method.data_kind != "super_resolution" and data.load_size is not None
-        size = (data.crop_size or data.load_size) if sized else None
+        data, exports = self.experiment.data, self.method.exports()
         origin = {
             "layout": f"img2img {__version__}, {self.experiment.method.name}",
             "step": str(step),
             "samples": str(samples),
         }
-        labels = self.experiment.data.source_labels != "none"
-        output: Output = "like_input" if self.method.data_kind == "super_resolution" else "own"
-        first = next(iter(generators))
+        first = next(iter(exports.values()))
+        sides = dict(zip((first.reads, first.makes), data.numbers, strict=True))
         for name, generator in generators.items():
             if (bad := _not_finite(generator)) is not None:
                 self.watch.warn(
@@ -147,13 +140,28 @@ class Outcome:
                 )
                 continue
             stem = kind if len(generators) == 1 else f"{name}_{kind}"
-            nearest = labels and name == first  # the way back begins with photographs
-            ranges = self.experiment.data.numbers if name == first else self.experiment.data.numbers[::-1]
-            info = ModelInfo(output, size, origin, self.data.palette, nearest, *ranges, fit=data.fit)
+            export = exports[name]
+            labels = data.source_labels != "none" and export.reads == first.reads
+            info = ModelInfo(
+                export.output,
+                # what is trained without a load_size is not brought to one in use, either
+                None if export.any_size or data.load_size is None else data.crop_size or data.load_size,
+                origin,
+                self.data.palette,
+                labels,
+                sides.get(export.reads),
+                sides.get(export.makes),
+                fit=data.fit,
+            )
             try:
                 save_model(self.folder / f"{stem}.safetensors", generator.exported(), info)
             except ModelError as error:
                 raise DiskError(str(error)) from error
+
+
+def value_ranges(method: Method, fields: Fields) -> dict[str, ValueRange]:
+    """Returns what black and white are in each picture of the batches that `method` takes."""
+    return {name: method.value_range(name) for name in pictures(fields)}
 
 
 def _not_finite(network: Network) -> str | None:

@@ -18,14 +18,14 @@ from img2img.errors import ConfigError, Img2ImgError, display_path
 from img2img.files import sweep_parts
 from img2img.image import write_bytes
 from img2img.methods import Method, methods
-from img2img.training.experiment import Experiment, Stage, changes, scale_of, stages
+from img2img.training.experiment import Experiment, Stage, changes, stages
 from img2img.training.health import Health
 from img2img.training.initial import start_from
 from img2img.training.lock import LOCK, locked
 from img2img.training.log import METRICS, Clock, Metrics, Silent, Status, Watch
 from img2img.training.loop import Trainer
 from img2img.training.memory_format import prepare_networks
-from img2img.training.outcome import Outcome
+from img2img.training.outcome import Outcome, value_ranges
 from img2img.training.processes import LostProcessError
 from img2img.training.runtime import Runtime
 from img2img.training.state import DiskError, States, require_space, size_of
@@ -41,6 +41,7 @@ _MEASURED_ON = tuple(
         "unpaired",
         "images",
         "list",
+        "fields",
         "validation",
         "load_size",
         "crop_size",
@@ -168,17 +169,16 @@ class _Run:
             self.watch.say(f"{runtime.world} processes; a step takes {self.global_batch} samples.")
         with runtime.together():
             self.data: Data = open_data(
-                experiment.data, kind=cls.data_kind, scale=scale_of(experiment), seed=experiment.seed
+                experiment.data, cls.fields_of(experiment.method), seed=experiment.seed
             )
             for sentence in (f"Data: {self.data.describe()}.", *self.data.notes):
                 self.watch.say(sentence)
             for sentence in self.data.warnings:
                 self.watch.warn(sentence)
-            self.method: Method = cls(experiment.method, self.data.source_channels, self.data.target_channels)
+            self.method: Method = cls(experiment.method, self.data.channels)
             for note in self.method.notes:
                 self.watch.say(note)
-            self.generator = next(iter(self.method.generators().values()))
-            self.settings.require_groups(self.method.parameter_groups())
+                self.settings.require_groups(self.method.parameter_groups())
             prepare_networks(self.method, self.settings, runtime)
             self.stages = stages(self.settings, len(self.data.train), runtime.world)
             for sentence in filter(None, (stage.idleness() for stage in self.stages)):
@@ -429,8 +429,7 @@ class _Run:
             start=self.samples,
             workers=self.experiment.data.workers,
             device=self.runtime.device,
-            source_range=self.generator.input_range,
-            target_range=self.generator.output_range,
+            ranges=value_ranges(self.method, self.data.train.fields),
             rank=self.runtime.rank,
             world=self.runtime.world,
             report=self.warn_of_data,

@@ -19,7 +19,7 @@ class _AnySize(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, **conditions: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         rows, columns = padded(self.generator, height, width)
         if (rows, columns) != (height, width):
@@ -28,7 +28,11 @@ class _AnySize(nn.Module):
                 for stop, length in ((rows, height), (columns, width))
             )
             x = x.index_select(-2, down).index_select(-1, right)
-        result: Tensor = self.generator(x)
+            conditions = {
+                name: value.index_select(-2, down).index_select(-1, right) if value.ndim == 4 else value
+                for name, value in conditions.items()
+            }
+        result: Tensor = self.generator(x, **conditions)
         return result[..., : height * self.generator.scale, : width * self.generator.scale]
 
 

@@ -21,10 +21,10 @@ from img2img.models import generators
 from img2img.models.discriminators import discriminators
 from img2img.training.document import documented, rows, schema
 from img2img.training.estimate import estimate, estimate_memory
-from img2img.training.experiment import find_config, read_experiment, scale_of, shipped_configs
+from img2img.training.experiment import find_config, read_experiment, shipped_configs
 from img2img.training.initial import load_initial
 from img2img.training.settings import TrainingSettings
-from img2img.training.starts import PLACES, STARTS
+from img2img.training.starts import METHODS, places, start
 from img2img.types import Batch
 
 FILES = {"aligned": "facades"}
@@ -150,7 +150,7 @@ def test_no_length_says_how_to_give_one() -> None:
 )
 def test_an_argument_alone_is_for_the_default_network(method, assignment, role, arguments) -> None:
     defaults = {"method": {"name": method}, "training": {"epochs": 1}}
-    one = read_experiment(None, [assignment], defaults=defaults, places=PLACES)
+    one = read_experiment(None, [assignment], defaults=defaults, places=places)
     assert getattr(one.method, role).model_dump() == arguments
 
 
@@ -233,7 +233,7 @@ def test_a_source_replaces_the_source_of_the_file() -> None:
 def test_entries_of_lists_can_be_changed() -> None:
     stages = "training={stages: [{name: psnr, steps: 5}, {name: gan, steps: 5}]}"
     sets = [stages, "stages.1.steps=7"]
-    one = read_experiment(None, sets, defaults={"method": {"name": "super_resolution"}}, places=PLACES)
+    one = read_experiment(None, sets, defaults={"method": {"name": "super_resolution"}}, places=places)
     assert [stage.steps for stage in one.training.stages] == [5, 7]
     with pytest.raises(ConfigError, match="stages has the entries 0 to 1, not '2'"):
         read_experiment(None, [stages, "training.stages.2.steps=7"], defaults={"method": {"name": "pix2pix"}})
@@ -245,21 +245,21 @@ def test_entries_of_lists_can_be_changed() -> None:
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_configuration_that_ships_is_right(name: str, tmp_path: Path) -> None:
     """Its keys; its networks, built without memory; the size of the pictures that it cuts."""
-    experiment = read_experiment(name, places=PLACES)
+    experiment = read_experiment(name, places=places)
     (tmp_path / "again.yaml").write_text(experiment.dump())
     assert read_experiment(tmp_path / "again.yaml").dump() == experiment.dump()
     with torch.device("meta"):
-        method = methods[experiment.method.name](experiment.method, 3, 3)
-        sides, scale = experiment.data.crop_size, scale_of(experiment)
+        method = methods[experiment.method.name](experiment.method, {"source": 3, "target": 3})
+        sides, scale = experiment.data.crop_size, getattr(experiment.method, "scale", 1)
         source = torch.empty(1, 3, *(side // scale for side in sides))
-        method.check(Batch(source, torch.empty(1, 3, *sides)))
+        method.check(Batch({"source": source, "target": torch.empty(1, 3, *sides)}))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_configuration_that_ships_takes_a_step(name: str) -> None:
     """One of each stage, with nothing computed."""
-    sentences = list(estimate_memory(read_experiment(name, places=PLACES)))
+    sentences = list(estimate_memory(read_experiment(name, places=places)))
     assert sentences[0].startswith("Parameters: ") and "Memory" in sentences[1]
 
 
@@ -301,7 +301,7 @@ def test_init_writes_every_key_with_its_meaning_and_it_is_right(name: str, tmp_p
     for section, model in (("method", config), ("data", DataConfig), ("training", TrainingSettings)):
         assert set(tree[section]) == set(model.model_fields)
     if name not in methods:
-        assert plain(experiment) == plain(read_experiment(name, places=PLACES))
+        assert plain(experiment) == plain(read_experiment(name, places=places))
     text = path.read_text()
     assert max(map(len, text.splitlines())) <= 110
     lines = text.splitlines()
@@ -410,7 +410,7 @@ def test_the_architecture_comes_with_the_weights(
     path = test_data / "fixtures" / file
     network, _ = open_checkpoint(path)
     initial = f"training.initial={{generator: {path}}}"
-    experiment = read_experiment(None, [initial], source={kind: "x"}, defaults=STARTS[kind])
+    experiment = read_experiment(None, [initial], source={kind: "x"}, defaults=start(METHODS[kind]))
     generator = experiment.method.generator
     assert {"name": generator.name, **generator.arguments} == {
         "name": network.spec.name,
@@ -418,7 +418,9 @@ def test_the_architecture_comes_with_the_weights(
     }
     assert expected.items() <= {"name": generator.name, **generator.arguments}.items()
     assert getattr(experiment.method, "scale", 1) == network.scale
-    built = methods[experiment.method.name](experiment.method, 3, 3).generators()["generator"]
+    built = methods[experiment.method.name](experiment.method, {"source": 3, "target": 3}).generators()[
+        "generator"
+    ]
     load_initial(built, path)
     for name, value in network.state_dict().items():
         assert torch.equal(built.state_dict()[name], value)

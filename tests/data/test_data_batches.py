@@ -14,19 +14,20 @@ import torch
 from worlds import fill, noise, pairs, write
 
 from img2img.data import Data, DataConfig, batches, in_order, open_data
-from img2img.data.config import Kind
 from img2img.errors import ConfigError, PlanError, ProcessingError
+from img2img.fields import PAIRED, UNPAIRED, enlarging
 from img2img.image import read_image
 from img2img.types import SYMMETRIC, UNIT, Batch, ValueRange
 
 
-def opened(kind: Kind = "paired", scale: int = 1, seed: int = 5, **config: object) -> Data:
+def opened(kind: str = "paired", scale: int = 1, seed: int = 5, **config: object) -> Data:
     given = {"load_size": (14, 13), "crop_size": (8, 9), "validation_fraction": 0, "cache": "none", **config}
-    return open_data(DataConfig(**given), kind=kind, scale=scale, seed=seed)  # type: ignore[arg-type]
+    fields = {"paired": PAIRED, "unpaired": UNPAIRED}.get(kind) or enlarging(scale)
+    return open_data(DataConfig(**given), fields, seed=seed)  # type: ignore[arg-type]
 
 
 def first(data: Data, count: int, start: int = 0, workers: int = 0, **options: object) -> list[Batch]:
-    given = {"batch_size": 4, "seed": 3, "source_range": UNIT, "target_range": UNIT, **options}
+    given = {"batch_size": 4, "seed": 3, "ranges": {"source": UNIT, "target": UNIT}, **options}
     stream = batches(data.train, start=start, workers=workers, **given)  # type: ignore[arg-type]
     return list(islice(stream, count))
 
@@ -45,7 +46,7 @@ AUGMENT = {
 
 
 @pytest.mark.parametrize("kind", ["paired", "unpaired", "super_resolution"])
-def test_pixels_do_not_depend_on_workers_or_on_where_a_run_resumes(tmp_path: Path, kind: Kind) -> None:
+def test_pixels_do_not_depend_on_workers_or_on_where_a_run_resumes(tmp_path: Path, kind: str) -> None:
     a, b = pairs(tmp_path, 7, height=20, width=22)
     if kind == "super_resolution":
         data = opened(kind, 2, images=a, crop_size=8, patches_per_image=2, best_of=2, scales=[1.0, 0.6])
@@ -65,7 +66,7 @@ def test_pixels_do_not_depend_on_workers_or_on_where_a_run_resumes(tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["paired", "unpaired", "super_resolution"])
-def test_data_sets_travel_to_processes_that_share_nothing(tmp_path: Path, kind: Kind) -> None:
+def test_data_sets_travel_to_processes_that_share_nothing(tmp_path: Path, kind: str) -> None:
     a, b = pairs(tmp_path, 4)
     source = (
         {"images": a, "crop_size": 8} if kind == "super_resolution" else {kind: (a, b), "augment": AUGMENT}
@@ -99,10 +100,10 @@ def test_source_and_target_are_cut_and_mirrored_alike(
     data = opened(
         paired=pairs(tmp_path, 5, extension, dtype=dtype, channels=channels), load_size=None, crop_size=(7, 6)
     )
-    assert (data.source_channels, data.target_channels) == (channels, channels)
+    assert (data.channels["source"], data.channels["target"]) == (channels, channels)
     white = np.iinfo(dtype).max
     seen = set()
-    for batch in first(data, 10, source_range=value_range, target_range=value_range):
+    for batch in first(data, 10, ranges={"source": value_range, "target": value_range}):
         assert batch.source.shape == (4, channels, 7, 6)
         assert batch.source.dtype == torch.float32 and batch.source.is_contiguous()
         assert torch.allclose(batch.source + batch.target, torch.tensor(sum(value_range)), atol=1e-6)
@@ -147,7 +148,7 @@ def test_direction_of_folders(tmp_path: Path, direction: str) -> None:
         )
         (batch,) = first(data, 1, batch_size=1)
         expected = (1, 10) if direction == "AtoB" else (3, 200)
-        assert (data.source_channels, round(float(batch.source.mean()) * 255)) == expected
+        assert (data.channels["source"], round(float(batch.source.mean()) * 255)) == expected
 
 
 def test_resizing_agrees_with_pillow(tmp_path: Path) -> None:
@@ -190,7 +191,8 @@ def test_pictures_of_many_sizes_share_a_batch_when_they_are_cropped(tmp_path: Pa
         ):
             first(whole, 2, workers=workers)
     assert [
-        b.source.shape[0] for b in in_order(whole.train, batch_size=4, source_range=UNIT, target_range=UNIT)
+        b.source.shape[0]
+        for b in in_order(whole.train, batch_size=4, ranges={"source": UNIT, "target": UNIT})
     ] == [1] * 5
 
 
@@ -199,11 +201,11 @@ def test_depths_and_channels_that_differ_meet(tmp_path: Path) -> None:
     write(tmp_path, "1.png", np.concatenate((grey, grey), 1))
     write(tmp_path, "2.png", noise(1, 8, 16, 3, "uint16"))
     data = opened(aligned=tmp_path, load_size=None, crop_size=None, flip=False)
-    assert data.source_channels == 3
-    (batch,) = in_order(data.train, batch_size=2, source_range=UNIT, target_range=UNIT)
+    assert data.channels["source"] == 3
+    (batch,) = in_order(data.train, batch_size=2, ranges={"source": UNIT, "target": UNIT})
     assert np.array_equal((batch.source[0] * 255).round().numpy(), np.repeat(grey.transpose(2, 0, 1), 3, 0))
     one = opened(aligned=tmp_path, load_size=None, crop_size=None, flip=False, source_channels=1)
-    (batch,) = in_order(one.train, batch_size=2, source_range=UNIT, target_range=UNIT)
+    (batch,) = in_order(one.train, batch_size=2, ranges={"source": UNIT, "target": UNIT})
     luma = noise(1, 8, 16, 3, "uint16")[:, :8] @ [0.299, 0.587, 0.114] / 65535
     assert batch.source.shape[1] == 1
     assert np.abs(batch.source[1, 0].numpy() - luma).max() < 1e-4
@@ -227,7 +229,7 @@ def test_transparency_lies_over_white_or_is_a_channel(tmp_path: Path) -> None:
 def test_validation_is_whole_in_order_and_the_same_each_time(tmp_path: Path) -> None:
     data = opened(paired=pairs(tmp_path, 12, height=16, width=16), validation_fraction=0.4)
     assert data.validation is not None
-    ranges = {"source_range": UNIT, "target_range": SYMMETRIC}
+    ranges = {"ranges": {"source": UNIT, "target": SYMMETRIC}}
     runs = [list(in_order(data.validation, batch_size=3, **ranges)) for _ in range(2)]
     assert same(*runs)
     assert [key for batch in runs[0] for key in batch.keys] == data.validation.keys()
@@ -290,7 +292,9 @@ def test_a_file_that_breaks_is_passed_over_once_reported(tmp_path: Path) -> None
         assert len(keys) == 32 and "2.png" not in keys
         assert keys.count("3.png") == 16, "the next one takes its place"
     told = []
-    kept = list(in_order(data.train, batch_size=8, source_range=UNIT, target_range=UNIT, report=told.append))
+    kept = list(
+        in_order(data.train, batch_size=8, ranges={"source": UNIT, "target": UNIT}, report=told.append)
+    )
     assert kept[0].keys == ("0.png", "1.png", "3.png")
     assert told == [f"{b / '2.png'}: the file is empty. It is left out."]
 
@@ -317,8 +321,7 @@ def test_partners_of_two_sizes(tmp_path: Path) -> None:
         in_order(
             opened(paired=paths, load_size=None).train,
             batch_size=1,
-            source_range=UNIT,
-            target_range=UNIT,
+            ranges={"source": UNIT, "target": UNIT},
             report=told.append,
         )
     )
@@ -329,9 +332,7 @@ def test_data_of_the_wrong_kind(tmp_path: Path) -> None:
     a, b = pairs(tmp_path, 2)
     with pytest.raises(ConfigError, match=r"is trained on pairs .* data names two folders without partners"):
         opened("paired", unpaired=(a, b))
-    with pytest.raises(
-        ConfigError, match=r"trained on sharp pictures \(images\), and data names two folders"
-    ):
+    with pytest.raises(ConfigError, match=r"trained on sharp pictures .*, and data names two folders"):
         opened("super_resolution", unpaired=(a, b))
 
 
@@ -365,7 +366,7 @@ def test_settings_that_contradict_each_other(config: dict[str, object], sentence
 
 @pytest.mark.slow
 def test_facades(test_data: Path) -> None:
-    data = open_data(DataConfig(aligned=test_data / "data/facades", direction="BtoA"), kind="paired")
+    data = open_data(DataConfig(aligned=test_data / "data/facades", direction="BtoA"), fields=PAIRED)
     assert data.validation is not None and len(data.train) + len(data.validation) == 300
     (batch,) = first(data, 1, batch_size=2)
     assert batch.source.shape == batch.target.shape == (2, 3, 256, 256)
@@ -374,7 +375,7 @@ def test_facades(test_data: Path) -> None:
 @pytest.mark.slow
 def test_cats_and_dogs_with_an_empty_file(test_data: Path) -> None:
     folder = test_data / "data/cat2dog"
-    data = open_data(DataConfig(unpaired=folder, validation_fraction=0), kind="unpaired")
+    data = open_data(DataConfig(unpaired=folder, validation_fraction=0), fields=UNPAIRED)
     told: list[str] = []
     seen = first(data, 200, workers=2, report=told.append)
     assert len(seen) == 200 and len(data.train) == 771

@@ -19,6 +19,7 @@ from worlds import noise, pairs
 
 from img2img.data import DataConfig, batches, open_data
 from img2img.data.cache import Cache, PrivateCache, entry_name
+from img2img.fields import PAIRED
 from img2img.types import UNIT, Batch
 
 ARRAYS = (noise(1), noise(2, 5, 7, 1, "uint16"), noise(3, 4, 4, 5).astype(np.float32))
@@ -37,9 +38,11 @@ def never() -> tuple[np.ndarray, ...]:
 def run(tmp_path: Path, workers: int = 0, **config: object) -> list[Batch]:
     data = open_data(
         DataConfig(paired=(tmp_path / "A", tmp_path / "B"), load_size=14, crop_size=8, **config),  # type: ignore[arg-type]
-        kind="paired",
+        fields=PAIRED,
     )
-    stream = batches(data.train, batch_size=3, seed=0, workers=workers, source_range=UNIT, target_range=UNIT)
+    stream = batches(
+        data.train, batch_size=3, seed=0, workers=workers, ranges={"source": UNIT, "target": UNIT}
+    )
     return list(islice(stream, 8))
 
 
@@ -175,8 +178,8 @@ for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, frame: signals.append(number))
 root = Path(sys.argv[1])
 config = DataConfig(paired=(root / "A", root / "B"), load_size=14, crop_size=8, cache_folder=root)
-data = open_data(config, kind="paired")
-stream = batches(data.train, batch_size=2, seed=0, workers=2, source_range=UNIT, target_range=UNIT)
+data = open_data(config, fields=PAIRED)
+stream = batches(data.train, batch_size=2, seed=0, workers=2, ranges={"source": UNIT, "target": UNIT})
 next(stream)
 os.killpg(0, signal.SIGINT)
 os.killpg(0, signal.SIGTERM)

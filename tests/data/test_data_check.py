@@ -11,6 +11,7 @@ from worlds import noise, pairs, write
 from img2img.data import DataConfig, open_data
 from img2img.data.check import Checked, Finding, check
 from img2img.data.inspection import inspect_file
+from img2img.fields import PAIRED, enlarging
 from img2img.image.resize import resize
 
 
@@ -94,13 +95,13 @@ def test_partners_of_other_proportions_are_warned_of_alike_by_check_and_training
     config = world(tmp_path)
     write(tmp_path / "B", "2.png", noise(2, 40, 50))
     finding = only(run(config))
-    (said,) = open_data(DataConfig(**config), kind="paired").warnings
+    (said,) = open_data(DataConfig(**config), fields=PAIRED).warnings
     assert "different proportions" in said and "B/2.png" in said
     assert (finding.level, finding.kind, files(finding)) == ("warning", "partner-size", [["2.png", "2.png"]])
     assert finding.cases[0].detail == "40 x 40 and 50 x 40"
     write(tmp_path / "B", "2.png", noise(2, 80, 80))
     assert not run(config).findings, "both are resized to load_size"
-    assert not open_data(DataConfig(**config), kind="paired").warnings
+    assert not open_data(DataConfig(**config), fields=PAIRED).warnings
     assert only(run({**config, "load_size": None})).level == "error", "nothing makes them equal"
 
 
@@ -217,10 +218,13 @@ def test_super_resolution_patches(tmp_path: Path) -> None:
     for i in range(24):
         write(tmp_path, f"{i}.png", noise(i, 48, 48))
     config = {"images": tmp_path, "crop_size": 48}
-    assert run(config, scale=4).findings == ()
+    assert run(config, fields=enlarging(4)).findings == ()
     write(tmp_path, "1.png", noise(1, 48, 47))
-    assert (only(run(config, scale=4)).level, files(only(run(config, scale=4)))) == ("error", [["1.png"]])
-    assert {f.kind for f in run(config, scale=5).findings} == {"small", "crop-size"}
+    assert (only(run(config, fields=enlarging(4))).level, files(only(run(config, fields=enlarging(4))))) == (
+        "error",
+        [["1.png"]],
+    )
+    assert {f.kind for f in run(config, fields=enlarging(5)).findings} == {"small", "crop-size"}
 
 
 def test_low_resolution_partners_must_fit_their_scale(tmp_path: Path) -> None:
@@ -228,9 +232,9 @@ def test_low_resolution_partners_must_fit_their_scale(tmp_path: Path) -> None:
         write(tmp_path / "low", f"{i}.png", noise(i, 16, 16))
         write(tmp_path / "high", f"{i}.png", noise(100 + i, 64, 64))
     config = {"paired": (tmp_path / "low", tmp_path / "high"), "load_size": None, "crop_size": 32}
-    assert run(config, kind="super_resolution", scale=4).findings == ()
+    assert run(config, fields=enlarging(4)).findings == ()
     write(tmp_path / "high", "3.png", noise(103, 65, 64))
-    finding = only(run(config, kind="super_resolution", scale=4))
+    finding = only(run(config, fields=enlarging(4)))
     assert (finding.kind, finding.cases[0].detail) == ("partner-size", "16 x 16 and 64 x 65")
 
 
@@ -244,7 +248,7 @@ def held_out(root: Path, train: list[np.ndarray], validation: list[np.ndarray]) 
 def test_equal_pictures_within_and_across_the_parts(tmp_path: Path) -> None:
     train = [scene(i) for i in range(24)]
     config = held_out(tmp_path, [*train, train[3]], [scene(100), train[5]])
-    leak, copy = run(config, scale=4).findings
+    leak, copy = run(config, fields=enlarging(4)).findings
     assert (leak.level, leak.kind, files(leak)) == ("error", "leak", [["train5.png", "val1.png"]])
     assert (copy.level, copy.kind, files(copy)) == ("warning", "duplicate", [["train3.png", "train24.png"]])
 
@@ -253,7 +257,7 @@ def test_a_test_part_beside_the_validation_is_looked_at_too(tmp_path: Path) -> N
     train = [scene(i) for i in range(24)]
     config = held_out(tmp_path, train, [scene(100)])
     write(tmp_path / "test", "copy.png", train[7])
-    checked = run(config, scale=4)
+    checked = run(config, fields=enlarging(4))
     assert dict(checked.samples) == {"train": 24, "validation": 1, "test": 1}
     assert (only(checked).kind, files(only(checked))) == ("leak", [["train7.png", "copy.png"]])
 
@@ -270,7 +274,7 @@ def test_a_test_part_beside_the_validation_is_looked_at_too(tmp_path: Path) -> N
 )
 def test_copies_in_another_guise_are_found_across_the_parts(tmp_path: Path, change) -> None:
     train = [scene(i) for i in range(24)]
-    finding = only(run(held_out(tmp_path, train, [scene(100), change(train[5])]), scale=4))
+    finding = only(run(held_out(tmp_path, train, [scene(100), change(train[5])]), fields=enlarging(4)))
     assert (finding.level, finding.kind, files(finding)) == (
         "warning",
         "near-duplicate",
@@ -326,7 +330,7 @@ def test_few_samples_and_nothing_held_out(tmp_path: Path) -> None:
     assert [(f.level, f.kind) for f in checked.findings] == [("warning", "few")]
     a = tmp_path / "one"
     write(a, "1.png", noise(1, 48, 48))
-    assert {f.kind for f in run({"images": a, "crop_size": 32}, scale=4).findings} == {
+    assert {f.kind for f in run({"images": a, "crop_size": 32}, fields=enlarging(4)).findings} == {
         "few",
         "nothing-held-out",
     }

@@ -12,6 +12,7 @@ from img2img.data.check import check
 from img2img.data.opening import open_data
 from img2img.data.pairs import SideBySide
 from img2img.data.pictures import Recipe, halves
+from img2img.fields import PAIRED
 from img2img.image import Image, read_image, write_image
 from img2img.image.colour import ColourSpace
 from img2img.image.conversion import UNTAGGED, converted, meaning
@@ -49,7 +50,7 @@ def test_two_sides_in_two_spaces_are_equal(dtype: str, to: tuple[bytes, None], t
             "validation_fraction": 0,
         }
     )
-    data = open_data(config, kind="paired")
+    data = open_data(config, fields=PAIRED)
     for index in range(3):
         sample = data.train.validation_sample(index)
         source, target = (side.pixels.astype(float) for side in (sample.source, sample.target))

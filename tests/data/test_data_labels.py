@@ -12,6 +12,7 @@ from worlds import noise, write
 
 from img2img.data import Data, DataConfig, batches, open_data
 from img2img.errors import ConfigError
+from img2img.fields import PAIRED
 from img2img.image.palette import classes, collect
 from img2img.types import SYMMETRIC, UNIT, Batch
 
@@ -31,11 +32,11 @@ def maps(root: Path, count: int = 3, height: int = 12, width: int = 12) -> list[
 
 def opened(root: Path, **config: object) -> Data:
     given = {"load_size": None, "crop_size": 8, "validation_fraction": 0, "cache": "none", **config}
-    return open_data(DataConfig(paired=(root / "A", root / "B"), **given), kind="paired")  # type: ignore[arg-type]
+    return open_data(DataConfig(paired=(root / "A", root / "B"), **given), fields=PAIRED)  # type: ignore[arg-type]
 
 
 def first(data: Data, count: int, source_range: tuple[float, float] = UNIT) -> list[Batch]:
-    stream = batches(data.train, batch_size=3, seed=0, source_range=source_range, target_range=UNIT)  # type: ignore[arg-type]
+    stream = batches(data.train, batch_size=3, seed=0, ranges={"source": source_range, "target": UNIT})  # type: ignore[arg-type]
     return list(islice(stream, count))
 
 
@@ -43,7 +44,7 @@ def first(data: Data, count: int, source_range: tuple[float, float] = UNIT) -> l
 def test_one_channel_for_each_class(tmp_path: Path, cache: str) -> None:
     maps(tmp_path)
     data = opened(tmp_path, source_labels="one_hot", cache=cache)
-    assert (data.source_channels, data.target_channels) == (4, 1)
+    assert (data.channels["source"], data.channels["target"]) == (4, 1)
     order = [sorted(map(tuple, COLOURS)).index(tuple(colour)) for colour in COLOURS]
     for batch in first(data, 6, SYMMETRIC):
         assert batch.source.shape == (3, 4, 8, 8)
@@ -77,7 +78,7 @@ def test_a_palette_of_plain_levels(tmp_path: Path) -> None:
     for palette in (None, [0, 1, 2]):
         data = opened(tmp_path, source_labels="one_hot", palette=palette)
         (batch,) = first(data, 1)
-        assert data.source_channels == 3
+        assert data.channels["source"] == 3
         assert torch.equal(batch.source.argmax(1, keepdim=True), (batch.target * 255).round().long())
 
 

@@ -13,6 +13,7 @@ from worlds import fill, noise, write
 from img2img.data import Data, DataConfig, batches, in_order, open_data
 from img2img.data.patches import detail
 from img2img.errors import ConfigError, ProcessingError
+from img2img.fields import PAIRED, enlarging
 from img2img.image import read_image
 from img2img.image.resize import resize
 from img2img.types import UNIT, Batch
@@ -20,11 +21,11 @@ from img2img.types import UNIT, Batch
 
 def opened(scale: int = 2, **config: object) -> Data:
     given = {"crop_size": 8, "validation_fraction": 0, "cache": "none", **config}
-    return open_data(DataConfig(**given), kind="super_resolution", scale=scale)  # type: ignore[arg-type]
+    return open_data(DataConfig(**given), fields=enlarging(scale))  # type: ignore[arg-type]
 
 
 def first(data: Data, count: int, batch_size: int = 4) -> list[Batch]:
-    stream = batches(data.train, batch_size=batch_size, seed=0, source_range=UNIT, target_range=UNIT)
+    stream = batches(data.train, batch_size=batch_size, seed=0, ranges={"source": UNIT, "target": UNIT})
     return list(islice(stream, count))
 
 
@@ -43,8 +44,7 @@ def test_validation_is_whole_and_exact(tmp_path: Path, scale: int) -> None:
         in_order(
             opened(scale, images=tmp_path, crop_size=12).train,
             batch_size=1,
-            source_range=UNIT,
-            target_range=UNIT,
+            ranges={"source": UNIT, "target": UNIT},
         ),
         ("1.png", "2.png"),
         strict=True,
@@ -60,7 +60,7 @@ def test_low_resolution_inputs_are_those_of_the_benchmarks(test_data: Path) -> N
     names = sorted(folder.rglob("*SRF_4_HR.png"))
     assert len(names) == 5
     data = opened(4, images=folder, crop_size=16)
-    made = {b.keys[0]: b for b in in_order(data.train, batch_size=1, source_range=UNIT, target_range=UNIT)}
+    made = {b.keys[0]: b for b in in_order(data.train, batch_size=1, ranges={"source": UNIT, "target": UNIT})}
     for path in names:
         key = path.relative_to(folder).as_posix()
         theirs = read_image(path.with_name(path.name.replace("_HR", "_LR"))).pixels
@@ -111,7 +111,7 @@ def test_validation_may_see_the_middle(tmp_path: Path) -> None:
     high = noise(0, 25, 31)
     write(tmp_path, "1.png", high)
     data = opened(3, images=tmp_path, crop_size=12, validation_crop=(13, 60))
-    (batch,) = in_order(data.train, batch_size=1, source_range=UNIT, target_range=UNIT)
+    (batch,) = in_order(data.train, batch_size=1, ranges={"source": UNIT, "target": UNIT})
     assert np.array_equal(levels(batch.target[0]), high[6:18, :30])
     assert np.array_equal(levels(batch.source[0]), resize(high[:24, :30], 8, 10)[2:6])
 
@@ -178,7 +178,7 @@ def test_given_low_resolution_files(tmp_path: Path) -> None:
     write(tmp_path / "low", "0.png", noise(0, 9, 12))
     told: list[str] = []
     data = opened(paired=(tmp_path / "low", tmp_path / "high"))
-    list(in_order(data.train, batch_size=1, source_range=UNIT, target_range=UNIT, report=told.append))
+    list(in_order(data.train, batch_size=1, ranges={"source": UNIT, "target": UNIT}, report=told.append))
     assert "12 x 9 pixels and its partner" in told[0] and "not 2 times as much" in told[0]
 
 
@@ -241,8 +241,7 @@ def test_random_changes_depend_on_the_seed_alone(tmp_path: Path) -> None:
             validation_fraction=0,
             augment={"sharp": operations},  # type: ignore[arg-type]
         ),
-        kind="super_resolution",
-        scale=2,
+        fields=enlarging(2),
         seed=1,
     )
     assert not any(torch.equal(a.source, b.source) for a, b in zip(one, first(data, 4), strict=True))
@@ -260,7 +259,7 @@ def test_only_pictures_without_partners_are_changed_first(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"augment.sharp is for super-resolution from images"):
         opened(paired=(tmp_path / "a", tmp_path / "b"), augment={"sharp": [{"InvertImg": {}}]})
     with pytest.raises(ConfigError, match=r"augment.sharp is for super-resolution from images"):
-        open_data(DataConfig(aligned=tmp_path, augment={"sharp": [{"InvertImg": {}}]}), kind="paired")  # type: ignore[arg-type]
+        open_data(DataConfig(aligned=tmp_path, augment={"sharp": [{"InvertImg": {}}]}), fields=PAIRED)  # type: ignore[arg-type]
 
 
 def test_settings_that_do_not_fit(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from worlds import noise, pairs, write
 from img2img.data import DataConfig, batches, open_data
 from img2img.data.check import Case, Checked, Finding
 from img2img.data.preview import offenders, preview, seen
+from img2img.fields import PAIRED, enlarging
 from img2img.image.sheet import sheet
 from img2img.types import UNIT
 
@@ -33,8 +34,8 @@ def test_it_equals_the_batches(tmp_path: Path, source: str, augment: dict) -> No
     config[source] = folders if source == "paired" else folders[0]
     checked = DataConfig.model_validate(config | {"validation_fraction": 0})
     scale = 4 if source == "images" else 1
-    data = open_data(checked, kind=checked.kind, scale=scale, seed=5)
-    stream = batches(data.train, batch_size=1, seed=5, source_range=UNIT, target_range=UNIT)
+    data = open_data(checked, enlarging(scale) if checked.images else None, seed=5)
+    stream = batches(data.train, batch_size=1, seed=5, ranges={"source": UNIT, "target": UNIT})
     shown = {}
     for epoch in range(2):
         for index in range(len(data.train)):
@@ -56,7 +57,7 @@ def test_it_equals_the_batches(tmp_path: Path, source: str, augment: dict) -> No
 
 def test_rows_are_samples_and_columns_are_epochs(tmp_path: Path) -> None:
     a, b = pairs(tmp_path, 8, height=24, width=24)
-    data = open_data(DataConfig(paired=(a, b), load_size=20, crop_size=16, cache="none"), kind="paired")
+    data = open_data(DataConfig(paired=(a, b), load_size=20, crop_size=16, cache="none"), fields=PAIRED)
     rows = preview(data.train, samples=3, epochs=2)
     assert [len(row) for row in rows] == [4, 4, 4]
     assert len({row[0][1] for row in rows}) == 3, "three different samples"
@@ -69,7 +70,7 @@ def test_every_row_shows_another_sharp_picture(tmp_path: Path) -> None:
     for i in range(5):
         write(tmp_path, f"{i}.png", noise(i, 24, 24))
     config = DataConfig(images=tmp_path, crop_size=16, patches_per_image=4, validation_fraction=0)
-    data = open_data(config, kind="super_resolution", scale=4)
+    data = open_data(config, fields=enlarging(4))
     names = [[row[0][1] for row in preview(data.train, samples, epochs=1)] for samples in (1, 2, 5, 7)]
     assert names[:3] == [["0.png"], ["0.png", "2.png"], [f"{i}.png" for i in range(5)]]
     assert len(names[3]) == 7 and set(names[3]) == set(names[2]), "the first ones a second time"
@@ -87,9 +88,9 @@ def test_classes_become_colours(tmp_path: Path) -> None:
         flip=False,
         cache="none",
     )
-    data = open_data(config, kind="paired")
+    data = open_data(config, fields=PAIRED)
     sample = data.train[0, 0]
-    shown = seen(sample.source, data.train.classes)
+    shown = seen(sample.source, data.train.classes["source"])
     classes = sample.source.pixels[..., 0]
     assert shown.shape == (16, 16, 3)
     colours = {value: {tuple(c) for c in shown[classes == value]} for value in np.unique(classes)}

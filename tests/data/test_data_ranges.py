@@ -12,6 +12,7 @@ from worlds import noise, write
 from img2img.data import DataConfig, batches, in_order, open_data
 from img2img.data.check import Checked, Finding, check
 from img2img.data.ranges import Extent, advice, extent_of, suggested
+from img2img.fields import PAIRED, UNPAIRED, enlarging
 from img2img.types import ValueRange
 
 SMALL = {"load_size": None, "crop_size": 16, "flip": False, "cache": "none"}
@@ -74,21 +75,21 @@ def test_data_check_says_the_range_that_is_missing_and_is_content_with_it(
     assert {f.kind for f in checked.findings} == {kind}
     assert finding.hint.startswith(f"{options} ")
     assert finding.level == ("error" if kind == "outside-range" else "warning")
-    opened = open_data(DataConfig.model_validate(config), kind="paired")
+    opened = open_data(DataConfig.model_validate(config), fields=PAIRED)
     assert len(opened.warnings) == 1 and options in opened.warnings[0] and ".tif" in opened.warnings[0]
     said = {}
     for option in options.split("--set data.")[1:]:
         key, value = option.strip().split("=")
         said[key] = tuple(map(float, value.strip("[]").split(",")))
     assert run({**config, **said}).findings == ()
-    assert open_data(DataConfig.model_validate({**config, **said}), kind="paired").warnings == ()
+    assert open_data(DataConfig.model_validate({**config, **said}), fields=PAIRED).warnings == ()
 
 
 @pytest.mark.parametrize("kind", [(0, 65535, "uint16"), (-0.04, 1.06, "float32"), PLAIN, BYTE])
 def test_ordinary_numbers_are_not_spoken_of(tmp_path: Path, kind: tuple) -> None:
     config = world(tmp_path, kind, kind)
     assert run(config).findings == ()
-    assert open_data(DataConfig.model_validate(config), kind="paired").warnings == ()
+    assert open_data(DataConfig.model_validate(config), fields=PAIRED).warnings == ()
 
 
 def test_the_names_of_label_maps_are_no_brightness(tmp_path: Path) -> None:
@@ -97,8 +98,8 @@ def test_the_names_of_label_maps_are_no_brightness(tmp_path: Path) -> None:
         write(tmp_path / "A", f"{i}.tif", np.random.default_rng(i).integers(0, 4, (16, 16, 1), np.uint16))
     config |= {"source_labels": "one_hot", "range": (0, 4095)}
     assert run(config).findings == ()
-    opened = open_data(DataConfig.model_validate(config), kind="paired")
-    assert opened.warnings == () and opened.source_channels == 4
+    opened = open_data(DataConfig.model_validate(config), fields=PAIRED)
+    assert opened.warnings == () and opened.channels["source"] == 4
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e10, 1e30, -3.4e38])
@@ -113,19 +114,18 @@ def test_one_picture_with_a_value_that_means_nothing_is_named_and_passed_over(
     bad = noise(9, 16, 32).astype(np.float32) / 255
     bad[3, 30, 1] = value
     write(folders[-1], "2.tif", bad)
-    kind = {"images": "super_resolution", "unpaired": "unpaired"}.get(layout, "paired")
+    fields = {"images": enlarging(2), "unpaired": UNPAIRED}.get(layout, PAIRED)
     config = {layout: folders, **SMALL, "crop_size": 8, "validation_fraction": 0.0}
     finding = found(run(config), "no-numbers")
     assert finding.level == "error"
     assert [case.files for case in finding.cases] == [(folders[-1] / "2.tif",)]
-    opened = open_data(DataConfig.model_validate(config), kind=kind, scale=2 if kind[0] == "s" else 1)
+    opened = open_data(DataConfig.model_validate(config), fields=fields)
     notes: list[str] = []
     stream = batches(
         opened.train,
         batch_size=5,
         seed=0,
-        source_range=ValueRange(0, 1),
-        target_range=ValueRange(0, 1),
+        ranges={"source": ValueRange(0, 1), "target": ValueRange(0, 1)},
         report=notes.append,
     )
     for _ in range(8):
@@ -143,11 +143,11 @@ def test_a_held_out_picture_with_such_a_value_is_left_out_by_name(tmp_path: Path
             write(tmp_path / "val" / folder, f"{i}.tif", levels(i, 0, 1, "float32"))
     write(tmp_path / "val" / "B", "1.tif", broken)
     config["validation"] = (tmp_path / "val" / "A", tmp_path / "val" / "B")
-    held_out = open_data(DataConfig.model_validate(config), kind="paired").validation
+    held_out = open_data(DataConfig.model_validate(config), fields=PAIRED).validation
     assert held_out is not None
     notes: list[str] = []
     unit = ValueRange(0, 1)
-    stream = in_order(held_out, batch_size=1, source_range=unit, target_range=unit, report=notes.append)
+    stream = in_order(held_out, batch_size=1, ranges={"source": unit, "target": unit}, report=notes.append)
     assert len([key for batch in stream for key in batch.keys]) == 2
     assert len(notes) == 1 and "1.tif" in notes[0]
 
@@ -171,7 +171,7 @@ def test_each_side_is_brought_to_black_and_white_by_its_own_numbers(tmp_path: Pa
             "validation_fraction": 0.0,
         }
     )
-    sample = open_data(config, kind="paired").train.sample(0, 0)
+    sample = open_data(config, fields=PAIRED).train.sample(0, 0)
     sides = {"A": sample.source, "B": sample.target}
     if direction == "BtoA":
         sides = {"A": sample.target, "B": sample.source}
@@ -182,7 +182,7 @@ def test_each_side_is_brought_to_black_and_white_by_its_own_numbers(tmp_path: Pa
 def test_super_resolution_makes_its_low_resolution_of_the_brought_picture(tmp_path: Path) -> None:
     write(tmp_path, "0.tif", levels(1, 0, 4095, "uint16"))
     config = {"images": tmp_path, **SMALL, "range": (0, 4095), "validation_fraction": 0.0}
-    data = open_data(DataConfig.model_validate(config), kind="super_resolution", scale=2).train
+    data = open_data(DataConfig.model_validate(config), fields=enlarging(2)).train
     low, high = data._picture(0, 1.0)
     assert high.dtype == low.dtype == np.float32
     assert (high.min(), high.max()) == (0, 1) and 0.2 < low.mean() < 0.8
@@ -193,7 +193,7 @@ def test_eight_bits_among_pictures_of_twelve_are_refused_by_name(tmp_path: Path)
     write(tmp_path / "A", "3.tif", levels(3, 0, 255, "uint8"))
     checked = run(config)
     assert [case.files[0].name for case in found(checked, "other-depth").cases] == ["3.tif"]
-    data = open_data(DataConfig.model_validate(config), kind="paired").train
+    data = open_data(DataConfig.model_validate(config), fields=PAIRED).train
     place = next(i for i, key in enumerate(data.keys()) if Path(key).stem == "3")
     problem = data[0, place].problems[0]
     assert "3.tif" in problem and "8 bits" in problem and "0 to 4095" in problem

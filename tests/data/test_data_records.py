@@ -21,8 +21,10 @@ def names(records: tuple) -> list[str]:  # type: ignore[type-arg]
 def test_partners_share_their_relative_name_whatever_the_extension(tmp_path: Path) -> None:
     fill(tmp_path / "A", ["1.png", "deep/2.png", "deep/3.bmp"])
     fill(tmp_path / "B", ["deep/2.tif", "1.bmp", "deep/3.png"])
-    records = find_records(DataConfig(paired=(tmp_path / "A", tmp_path / "B"), validation_fraction=0)).train
-    assert [(r.source.name, r.target.name) for r in records] == [  # type: ignore[union-attr]
+    records = find_records(DataConfig(paired=(tmp_path / "A", tmp_path / "B"), validation_fraction=0)).train[
+        0
+    ]
+    assert [(r.files["source"].name, r.files["target"].name) for r in records] == [  # type: ignore[union-attr]
         ("1.png", "1.bmp"),
         ("2.png", "2.tif"),
         ("3.bmp", "3.png"),
@@ -37,7 +39,7 @@ def test_missing_partners_are_named_before_a_run_or_left_out(tmp_path: Path) -> 
     with pytest.raises(PlanError, match=r"2 files .*no partner.*lonely\.png.*widow\.png.*unmatched: skip"):
         find_records(DataConfig(paired=(a, b)))
     records = find_records(DataConfig(paired=(a, b), unmatched="skip", validation_fraction=0))
-    assert len(records.train) == 3
+    assert len(records.train[0]) == 3
     assert "lonely.png" in records.notes[0]
 
 
@@ -47,16 +49,22 @@ NFC, NFD = "\u00e9", "e\u0301"  # the same letter as Linux and as macOS writes i
 def test_letter_case_and_unicode_form_keep_no_partners_apart(tmp_path: Path) -> None:
     a = fill(tmp_path / "A", [f"{NFC}.png", f"{NFD}tude/1.png", "IMG_2.PNG", "Deep/3.png", "x.png"])
     b = fill(tmp_path / "B", [f"{NFD}.png", f"{NFC}tude/1.bmp", "img_2.png", "deep/3.PNG", "x.png"])
-    records = find_records(DataConfig(paired=(a, b), validation_fraction=0)).train
+    records = find_records(DataConfig(paired=(a, b), validation_fraction=0)).train[0]
     assert len(records) == 5
     for record in records:
-        assert record.target is not None
-        one, other = (collision_key(str(p.with_suffix("").relative_to(tmp_path))) for p in record.files)
+        assert record.files["target"] is not None
+        one, other = (
+            collision_key(str(p.with_suffix("").relative_to(tmp_path))) for p in record.files.values()
+        )
         assert (one[0], other[0]) == ("a", "b") and one[1:] == other[1:]
     fill(a, ["y.png", "Y.png"])
     fill(b, ["y.png", "Y.png"])
-    records = find_records(DataConfig(paired=(a, b), validation_fraction=0)).train
-    assert [(r.source.name, r.target.name) for r in records if r.target and r.key.lower() == "y.png"] == [
+    records = find_records(DataConfig(paired=(a, b), validation_fraction=0)).train[0]
+    assert [
+        (r.files["source"].name, r.files["target"].name)
+        for r in records
+        if r.files["target"] and r.key.lower() == "y.png"
+    ] == [
         ("Y.png", "Y.png"),
         ("y.png", "y.png"),
     ]
@@ -70,13 +78,13 @@ def test_a_list_may_name_files_in_another_letter_case_and_unicode_form(tmp_path:
     fill(tmp_path / "Bilder", [f"{NFD}.PNG", "b.png"])
     rows = ["source,target", f"bilder/{NFC}.png,Bilder/B.png"]
     (tmp_path / "list.csv").write_text("\n".join(rows), "utf-8")
-    (record,) = find_records(DataConfig(list=tmp_path / "list.csv", validation_fraction=0)).train
-    assert record.source == tmp_path / "Bilder" / f"{NFD}.PNG"
-    assert record.target == tmp_path / "Bilder" / "b.png"
+    (record,) = find_records(DataConfig(list=tmp_path / "list.csv", validation_fraction=0)).train[0]
+    assert record.files["source"] == tmp_path / "Bilder" / f"{NFD}.PNG"
+    assert record.files["target"] == tmp_path / "Bilder" / "b.png"
     fill(tmp_path / "Bilder", ["c.png", "C.png"])
     (tmp_path / "list.txt").write_text(f"Bilder/{NFC}.png\n", "utf-8")
     config = DataConfig(unpaired=(tmp_path / "list.txt", tmp_path / "list.txt"), validation_fraction=0)
-    assert find_records(config).train[0].source.name == f"{NFD}.PNG"
+    assert find_records(config).train[0][0].files["source"].name == f"{NFD}.PNG"
 
 
 def test_kinds_that_are_not_read_are_told_by_number_and_name(tmp_path: Path) -> None:
@@ -90,9 +98,9 @@ def test_kinds_that_are_not_read_are_told_by_number_and_name(tmp_path: Path) -> 
     assert "2 files are PSD, which is not read" in str(caught.value)
     assert "partner of the same name" not in str(caught.value) and "unmatched: skip" in str(caught.value)
     records = find_records(DataConfig(paired=(a, b), unmatched="skip", validation_fraction=0))
-    assert len(records.train) == 3 and len(records.notes) == 1 and "2 files are PSD" in records.notes[0]
+    assert len(records.train[0]) == 3 and len(records.notes) == 1 and "2 files are PSD" in records.notes[0]
     records = find_records(DataConfig(images=a, validation_fraction=0))
-    assert len(records.train) == 3 and "2 files are PSD" in records.notes[0]
+    assert len(records.train[0]) == 3 and "2 files are PSD" in records.notes[0]
     for path in a.glob("*.png"):
         path.unlink()
     with pytest.raises(PlanError, match="2 files are PSD"):
@@ -109,7 +117,7 @@ def test_trash_links_and_hidden_files_are_treated_as_everywhere(tmp_path: Path) 
         (folder / "linked.png").symlink_to(stored)
     (a / "more").symlink_to(tmp_path / "store")
     records = find_records(DataConfig(paired=(a, b), validation_fraction=0))
-    assert [record.key for record in records.train] == ["0.png", "1.png", "2.png", "linked.png"]
+    assert [record.key for record in records.train[0]] == ["0.png", "1.png", "2.png", "linked.png"]
     assert len(records.notes) == 2
     assert "data.hidden=true" in records.notes[0] and "data.follow_symlinks=true" in records.notes[1]
     config = DataConfig(paired=(a, b), follow_symlinks=True, hidden=True, unmatched="skip")
@@ -142,7 +150,9 @@ def test_partners_may_differ_in_what_a_whole_folder_shares(tmp_path: Path, one: 
     b = fill(tmp_path / "B", [other.format(n) for n in numbers])
     records = find_records(DataConfig(paired=(a, b), validation_fraction=0))
     assert [
-        (str(r.source.relative_to(a)), str(r.target.relative_to(b))) for r in records.train if r.target
+        (str(r.files["source"].relative_to(a)), str(r.files["target"].relative_to(b)))
+        for r in records.train[0]
+        if r.files["target"]
     ] == [(one.format(n), other.format(n)) for n in numbers]
     (note,) = records.notes
     assert "goes with" in note and "5 pairs" in note
@@ -166,7 +176,7 @@ def test_words_that_several_files_have_decide_nothing(tmp_path: Path) -> None:
     a = fill(tmp_path / "A", ["x-1_A.png", "x_1_A.png", "x_2_A.png"])
     b = fill(tmp_path / "B", ["x_1_B.png", "x_2_B.png"])
     records = find_records(DataConfig(paired=(a, b), unmatched="skip", validation_fraction=0))
-    assert [r.source.name for r in records.train] == ["x_2_A.png"]
+    assert [r.files["source"].name for r in records.train[0]] == ["x_2_A.png"]
 
 
 def test_folders_that_do_not_match_at_all(tmp_path: Path) -> None:
@@ -193,15 +203,15 @@ def test_training_and_held_out_folders_are_found(tmp_path: Path) -> None:
     fill(tmp_path / "train", ["1.png", "2.png"])
     fill(tmp_path / "test", ["4.png"])
     records = find_records(DataConfig(aligned=tmp_path))
-    assert names(records.train) == ["1.png", "2.png"]
-    assert names(records.validation) == ["4.png"]
+    assert names(records.train[0]) == ["1.png", "2.png"]
+    assert names(records.validation[0]) == ["4.png"]
     fill(tmp_path / "val", ["3.png"])
     records = find_records(DataConfig(aligned=tmp_path))
-    assert names(records.validation) == ["3.png"]
+    assert names(records.validation[0]) == ["3.png"]
     assert records.origin.endswith("val")
     fill(tmp_path / "own", ["5.png"])
     records = find_records(DataConfig(aligned=tmp_path, validation=tmp_path / "own"))
-    assert names(records.validation) == ["5.png"]
+    assert names(records.validation[0]) == ["5.png"]
 
 
 @pytest.mark.parametrize(
@@ -217,9 +227,11 @@ def test_one_folder_that_holds_both(
     for folder in test:
         fill(tmp_path / folder, ["7.png"])
     records = find_records(DataConfig(**{kind: tmp_path}))
-    assert (names(records.train), names(records.validation)) == (["1.png", "2.png"], ["7.png"])
-    assert records.train[0].files[0].is_relative_to(tmp_path / train[0])
-    second = records.train_b[0].source if kind == "unpaired" else records.train[0].target
+    assert (names(records.train[0]), names(records.validation[0])) == (["1.png", "2.png"], ["7.png"])
+    assert records.train[0][0].paths[0].is_relative_to(tmp_path / train[0])
+    second = (
+        records.train[1][0].files["target"] if kind == "unpaired" else records.train[0][0].files["target"]
+    )
     assert second is not None and second.is_relative_to(tmp_path / train[1])
     assert "held out in" in records.origin
 
@@ -240,16 +252,16 @@ def test_folders_for_training_named_themselves(
     for folder in beside:
         fill(tmp_path / folder, ["7.png"])
     records = find_records(DataConfig(**{kind: tuple(tmp_path / folder for folder in train)}))
-    assert (names(records.train), names(records.validation)) == (["1.png", "2.png"], ["7.png"])
+    assert (names(records.train[0]), names(records.validation[0])) == (["1.png", "2.png"], ["7.png"])
 
 
 def test_unpaired_pictures_are_all_trained_on(tmp_path: Path) -> None:
     fill(tmp_path / "a", [f"{i}.png" for i in range(30)])
     fill(tmp_path / "b", [f"{i}.png" for i in range(20)])
     records = find_records(DataConfig(unpaired=(tmp_path / "a", tmp_path / "b")))
-    assert (len(records.train), len(records.train_b), records.validation) == (30, 20, ())
+    assert (len(records.train[0]), len(records.train[1]), records.validation) == (30, 20, ())
     records = find_records(DataConfig(unpaired=(tmp_path / "a", tmp_path / "b"), validation_fraction=0.2))
-    assert records.validation and records.validation_b
+    assert records.has_validation
 
 
 def test_one_folder_without_two_inside(tmp_path: Path) -> None:
@@ -261,13 +273,13 @@ def test_one_folder_without_two_inside(tmp_path: Path) -> None:
 def test_a_part_is_split_off_by_name(tmp_path: Path) -> None:
     fill(tmp_path / "here", [f"{i}.png" for i in range(30)], height=2, width=2)
     records = find_records(DataConfig(aligned=tmp_path / "here", validation_fraction=0.2))
-    held_out = set(names(records.validation))
-    assert held_out and not held_out & set(names(records.train))
-    assert len(held_out) + len(records.train) == 30
+    held_out = set(names(records.validation[0]))
+    assert held_out and not held_out & set(names(records.train[0]))
+    assert len(held_out) + len(records.train[0]) == 30
     fill(tmp_path / "here", [f"new {i}.png" for i in range(10)], height=2, width=2)
     more = find_records(DataConfig(aligned=tmp_path / "here", validation_fraction=0.2))
-    assert held_out <= set(names(more.validation))
-    assert not set(names(records.train)) & set(names(more.validation))
+    assert held_out <= set(names(more.validation[0]))
+    assert not set(names(records.train[0])) & set(names(more.validation[0]))
     assert "split off" in more.origin
 
 
@@ -284,12 +296,12 @@ def test_lists(tmp_path: Path, suffix: str) -> None:
     else:
         path.write_text("\n".join(map(json.dumps, rows)))
     records = find_records(DataConfig(list=path))
-    assert [(r.source.name, r.target.name) for r in records.train] == [  # type: ignore[union-attr]
+    assert [(r.files["source"].name, r.files["target"].name) for r in records.train[0]] == [  # type: ignore[union-attr]
         ("0.png", "1.png"),
         ("1.png", "2.png"),
         ("2.png", "3.png"),
     ]
-    assert names(records.validation) == ["A/3.png"]
+    assert names(records.validation[0]) == ["A/3.png"]
 
 
 @pytest.mark.parametrize(
@@ -304,7 +316,7 @@ def test_lists(tmp_path: Path, suffix: str) -> None:
         ("l.csv", "source,target\nA/0.png,\n", "line 2: target is missing or empty; .* this one has source"),
         ("l.csv", "source,target,split\nA/0.png,B/0.png,dev\n", "split is 'dev'"),
         ("l.jsonl", '{"source": "A/0.png"\n', "line 1: is not"),
-        ("l.jsonl", "", "names no pairs"),
+        ("l.jsonl", "", "names no samples"),
         ("nowhere.csv", None, "cannot be read"),
     ],
 )
@@ -323,7 +335,7 @@ def test_heaps_from_text_files(tmp_path: Path) -> None:
     records = find_records(
         DataConfig(unpaired=(tmp_path / "A.txt", tmp_path / "B.txt"), validation_fraction=0)
     )
-    assert names(records.train) == names(records.train_b) == ["x/1.png", "x/2.png"]
+    assert names(records.train[0]) == names(records.train[1]) == ["x/1.png", "x/2.png"]
     (tmp_path / "A.txt").write_text("x/9.png\n")
     with pytest.raises(PlanError, match=r"do not exist: .*9\.png"):
         find_records(DataConfig(unpaired=(tmp_path / "A.txt", tmp_path / "B.txt")))
@@ -333,4 +345,4 @@ def test_several_folders_keep_their_names_apart(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         fill(tmp_path / folder, ["1.png"])
     records = find_records(DataConfig(images=(tmp_path / "one", tmp_path / "two"), validation_fraction=0))
-    assert names(records.train) == ["one/1.png", "two/1.png"]
+    assert names(records.train[0]) == ["one/1.png", "two/1.png"]

@@ -65,7 +65,7 @@ def test_it_is_the_division_that_training_makes_itself(tmp_path: Path) -> None:
     folder = touch(tmp_path / "in", [f"{i}.png" for i in range(200)])
     ours = parts(images(folder), validation=0.1, test=0.0)
     theirs = find_records(images(folder)).validation
-    assert {name for name, part in ours.items() if part == "val"} == {record.stem for record in theirs}
+    assert {name for name, part in ours.items() if part == "val"} == {record.stem for record in theirs[0]}
 
 
 def test_even_few_files_leave_one_for_each_part(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_pairs_stay_together_and_are_found_again(tmp_path: Path) -> None:
         assert sides[0] == sides[1]
         assert len(sides[0]) == division.counts[part]
     records = find_records(DataConfig(paired=(tmp_path / "out" / "A", tmp_path / "out" / "B")))
-    assert len(records.train) == division.counts["train"]
-    assert len(records.validation) == division.counts["val"]
+    assert len(records.train[0]) == division.counts["train"]
+    assert len(records.validation[0]) == division.counts["val"]
     assert list((tmp_path / "out" / "A").rglob("3.tif"))
 
 
@@ -97,9 +97,9 @@ def test_unpaired_domains_are_divided_each_by_itself(tmp_path: Path) -> None:
     division = divide(DataConfig(unpaired=(a, b)), 0.2, 0.0, 0)
     write_folders(division, tmp_path / "out", "link")
     records = find_records(DataConfig(unpaired=(tmp_path / "out" / "A", tmp_path / "out" / "B")))
-    assert len(records.train) + len(records.validation) == 40
-    assert len(records.train_b) + len(records.validation_b) == 60
-    assert records.validation and records.validation_b
+    assert len(records.train[0]) + len(records.validation[0]) == 40
+    assert len(records.train[1]) + len(records.validation[1]) == 60
+    assert records.has_validation
 
 
 def test_trees_are_kept(tmp_path: Path) -> None:
@@ -143,14 +143,20 @@ def test_lists_are_read_back(tmp_path: Path) -> None:
     division = divide(DataConfig(paired=(a, b)), 0.2, 0.0, 0)
     assert write_lists(division, tmp_path / "out") == ["pairs.csv"]
     records = find_records(DataConfig(list=tmp_path / "out" / "pairs.csv"))
-    assert (len(records.train), len(records.validation)) == (division.counts["train"], division.counts["val"])
+    assert (len(records.train[0]), len(records.validation[0])) == (
+        division.counts["train"],
+        division.counts["val"],
+    )
     singles = divide(images(a), 0.2, 0.1, 0)
     assert write_lists(singles, tmp_path / "lists") == ["test.txt", "train.txt", "val.txt"]
     config = DataConfig(
         images=(tmp_path / "lists" / "train.txt",), validation=(tmp_path / "lists" / "val.txt",)
     )
     records = find_records(config)
-    assert (len(records.train), len(records.validation)) == (singles.counts["train"], singles.counts["val"])
+    assert (len(records.train[0]), len(records.validation[0])) == (
+        singles.counts["train"],
+        singles.counts["val"],
+    )
     sets = divide(DataConfig(unpaired=(a, b)), 0.2, 0.0, 0)
     assert write_lists(sets, tmp_path / "sets") == ["trainA.txt", "trainB.txt", "valA.txt", "valB.txt"]
 

@@ -177,12 +177,12 @@ def test_pix2pix_takes_every_part(tmp_path: Any) -> None:
             "diffaugment": ["translation"],
         }
     )
-    method = Pix2Pix(config, 3, 3)
+    method = Pix2Pix(config, {"source": 3, "target": 3})
     # the features of VGG19 belong to nobody: in no state, in no optimizer
     assert all(key.startswith(("generator.", "adversary.")) for key in method.state_dict())
     assert sum(map(len, method.parameter_groups().values())) == len(list(method.parameters()))
     seen: dict[str, list[str]] = {}
-    batch = Batch(images(2, 3, 16, 16), images(2, 3, 16, 16, seed=2))
+    batch = Batch({"source": images(2, 3, 16, 16), "target": images(2, 3, 16, 16, seed=2)})
     method.step(batch, lambda group, losses: seen.update({group: list(losses)}))
     assert list(seen) == ["discriminator", "generator"]
     assert seen["generator"] == ["g_gan", "g_l1", "g_features", "g_perceptual", "g_ssim"]

@@ -25,14 +25,14 @@ TINY = {
 def cyclegan(channels: tuple[int, int] = (3, 3), **keys: Any) -> CycleGAN:
     torch.manual_seed(0)
     config = CycleGANConfig.model_validate({**TINY, **keys})
-    return CycleGAN(config, *channels)
+    return CycleGAN(config, dict(zip(("source", "target"), channels, strict=True)))
 
 
 def batches(count: int, size: int = 16) -> Iterator[Batch]:
     random = torch.Generator().manual_seed(1)
     for _ in range(count):
         source, target = (torch.rand(1, 3, size, size, generator=random) * 2 - 1 for _ in range(2))
-        yield Batch(source, target)
+        yield Batch({"source": source, "target": target})
 
 
 def trainer(method: CycleGAN) -> Trainer:
@@ -200,7 +200,7 @@ def test_every_part_can_be_named(keys: dict[str, Any], added: set[str]) -> None:
 
 def test_the_columns_of_the_grid() -> None:
     method, batch = cyclegan(), next(batches(1))
-    pictures = method.pictures(batch, method.generators())
+    pictures = method.columns(batch, method.generators())
     assert list(pictures) == ["A", "A to B", "A to B to A", "B", "B to A", "B to A to B"]
     assert torch.equal(pictures["A"].values, batch.source)
     assert torch.equal(pictures["B to A to B"].values, method.a2b(method.b2a(batch.target)))
@@ -212,7 +212,7 @@ def test_channels_may_differ_without_identity() -> None:
     with pytest.raises(ConfigError, match=r"1 channels and those of B 3.*method\.identity to 0"):
         cyclegan((1, 3))
     method = cyclegan((1, 3), identity=0)
-    batch = Batch(torch.rand(1, 1, 16, 16), torch.rand(1, 3, 16, 16))
+    batch = Batch({"source": torch.rand(1, 1, 16, 16), "target": torch.rand(1, 3, 16, 16)})
     assert method.a2b(batch.source).shape == (1, 3, 16, 16)
     assert len(losses_of(method, batch)) == 2
 
@@ -238,14 +238,16 @@ def test_generators_must_take_what_the_other_makes() -> None:
 def test_both_domains_must_fit_the_generators() -> None:
     learner = trainer(cyclegan())
     with pytest.raises(ConfigError, match=r"multiples of 4.*18x16.*data\.crop_size"):
-        learner.step(Batch(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 16, 18)))
+        learner.step(Batch({"source": torch.rand(1, 3, 16, 16), "target": torch.rand(1, 3, 16, 18)}))
 
 
 @pytest.mark.parametrize("name", ["cyclegan", "pix2pix"])
 def test_gradients_of_a_batch_are_the_mean_of_those_of_its_images(name: str) -> None:
     """What several processes rely on: in float64 nothing is rounded on the way."""
     torch.manual_seed(0)
-    method = methods[name](methods[name].Config.model_validate({"name": name, **TINY}), 3, 3).double()
+    method = methods[name](
+        methods[name].Config.model_validate({"name": name, **TINY}), {"source": 3, "target": 3}
+    ).double()
     groups = method.parameter_groups()
     batch = next(batches(1))
     source, target = (torch.cat((x, x.flip(2) * 0.7)).double() for x in (batch.source, batch.target))
@@ -261,6 +263,9 @@ def test_gradients_of_a_batch_are_the_mean_of_those_of_its_images(name: str) -> 
         method.step(batch, optimize)
         return found
 
-    one, other = (gradients(Batch(source[place : place + 1], target[place : place + 1])) for place in (0, 1))
-    for group, whole in gradients(Batch(source, target)).items():
+    one, other = (
+        gradients(Batch({"source": source[place : place + 1], "target": target[place : place + 1]}))
+        for place in (0, 1)
+    )
+    for group, whole in gradients(Batch({"source": source, "target": target})).items():
         torch.testing.assert_close((one[group] + other[group]) / 2, whole, rtol=1e-10, atol=1e-13)

@@ -58,13 +58,17 @@ def shallow(tmp_path: Path) -> Path:
 def make(channels: int = 3, **keys: Any) -> SuperResolution:
     torch.manual_seed(0)
     keys = {"name": "super_resolution", "scale": 2, "generator": TINY, **keys}
-    return SuperResolution(SuperResolutionConfig.model_validate(keys), channels, channels)
+    return SuperResolution(
+        SuperResolutionConfig.model_validate(keys), {"source": channels, "target": channels}
+    )
 
 
 def batch(side: int = 16, channels: int = 3, scale: int = 2, seed: int = 0) -> Batch:
     random = torch.Generator().manual_seed(seed)
     source = torch.rand(2, channels, side // scale, side // scale, generator=random)
-    return Batch(source, torch.rand(2, channels, side, side, generator=random), ("a", "b"))
+    return Batch(
+        {"source": source, "target": torch.rand(2, channels, side, side, generator=random)}, ("a", "b")
+    )
 
 
 def losses_of(method: SuperResolution, samples: Batch) -> dict[str, dict[str, Tensor]]:
@@ -208,7 +212,7 @@ def test_crops_that_do_not_fit_are_found_before_the_stage_psnr(
 
 def test_output_and_truth_share_the_range_of_the_network() -> None:
     method = make(generator={"name": "srresnet", "features": 4, "blocks": 1, "output": "tanh"})
-    pictures = method.eval().pictures(batch(), method.generators())
+    pictures = method.eval().columns(batch(), method.generators())
     assert list(pictures) == ["bicubic", "output", "target"]
     assert [tuple(picture.value_range) for picture in pictures.values()] == [(0, 1), (-1, 1), (-1, 1)]
 
@@ -217,9 +221,9 @@ def test_output_and_truth_share_the_range_of_the_network() -> None:
 def test_the_grid_shows_the_middle_beside_the_bicubic_of_the_papers(scale: int) -> None:
     levels = np.random.default_rng(0).integers(0, 256, (100, 150, 3), np.uint8)
     truth = torch.rand(1, 3, 100 * scale, 150 * scale)
-    samples = Batch(torch.from_numpy(levels).permute(2, 0, 1)[None] / 255, truth)
+    samples = Batch({"source": torch.from_numpy(levels).permute(2, 0, 1)[None] / 255, "target": truth})
     method = make(scale=scale, generator={"name": "edsr", "features": 4, "blocks": 0}).eval()
-    pictures = method.pictures(samples, method.generators())
+    pictures = method.columns(samples, method.generators())
     side = 256 // scale
     top, left = max(0, (100 - side) // 2), (150 - side) // 2
     height = min(side, 100)
@@ -234,7 +238,7 @@ def test_the_grid_shows_the_middle_beside_the_bicubic_of_the_papers(scale: int) 
 
 def test_validation_takes_what_an_unshuffling_network_can() -> None:
     method = make(generator={**TINY, "unshuffle": 2}).eval()
-    samples = Batch(torch.rand(1, 3, 9, 13), torch.rand(1, 3, 18, 26))
+    samples = Batch({"source": torch.rand(1, 3, 9, 13), "target": torch.rand(1, 3, 18, 26)})
     output, target = method.compare(samples, method.generators())
     assert output.values.shape == target.values.shape == (1, 3, 16, 24)
     assert torch.equal(target.values, samples.target[..., :16, :24])

@@ -24,7 +24,7 @@ def make(**changes: object) -> Method:
         "discriminator": PATCHGAN,
         **changes,
     }
-    return methods["pix2pix"](methods["pix2pix"].Config.model_validate(section), 3, 3)
+    return methods["pix2pix"](methods["pix2pix"].Config.model_validate(section), {"source": 3, "target": 3})
 
 
 def compiled(method: Method) -> list[str]:
@@ -46,7 +46,9 @@ def test_compiled_networks_learn_the_same_under_the_same_names():
     assert plain.method.state_dict().keys() == quick.method.state_dict().keys()
     random = torch.Generator().manual_seed(1)
     for _ in range(3):
-        batch = Batch(*(torch.rand(2, 3, 16, 16, generator=random) * 2 - 1 for _ in range(2)))
+        batch = Batch(
+            {name: torch.rand(2, 3, 16, 16, generator=random) * 2 - 1 for name in ("source", "target")}
+        )
         plain.step(batch)
         quick.step(batch)
     assert quick.means() == pytest.approx(plain.means(), rel=1e-3)
@@ -66,7 +68,7 @@ def test_without_a_compiler_nothing_changes(monkeypatch, caplog):
     assert (
         "torch.compile does not work here (No working C++ compiler found in); it needs a C++" in caplog.text
     )
-    each.step(Batch(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16)))
+    each.step(Batch({"source": torch.zeros(1, 3, 16, 16), "target": torch.zeros(1, 3, 16, 16)}))
     assert each.step_count == 1
 
 

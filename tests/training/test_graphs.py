@@ -47,7 +47,9 @@ METHODS = {
 def make(name: str) -> Method:
     torch.manual_seed(0)
     kind = name.split()[0]
-    return methods[kind](methods[kind].Config.model_validate({"name": kind, **METHODS[name]}), 3, 3)
+    return methods[kind](
+        methods[kind].Config.model_validate({"name": kind, **METHODS[name]}), {"source": 3, "target": 3}
+    )
 
 
 def trainer(method: Method, device: str = "cpu", **settings: object) -> Trainer:
@@ -63,7 +65,7 @@ def batch(number: int, scale: int = 1, side: int = 16, device: str = "cpu", bad:
     source, target = (torch.rand(2, 3, s, s, generator=random) for s in (side, side * scale))
     if bad:
         target[0, 0, 0, 0] = torch.nan
-    return Batch(source.to(device), target.to(device), (str(number),))
+    return Batch({"source": source.to(device), "target": target.to(device)}, (str(number),))
 
 
 class Repeating:
@@ -209,9 +211,9 @@ def test_what_is_replaced_is_recorded_anew():
 def test_conditions_are_copied():
     def with_mask(value: float) -> Batch:
         image = torch.zeros(1, 3, 4, 4)
-        return Batch(image, image, conditions={"mask": torch.full((1, 1, 4, 4), value)})
+        return Batch({"source": image, "target": image, "mask": torch.full((1, 1, 4, 4), value)})
 
-    step = GraphedStep(lambda b: b.conditions["mask"].mean().expand(2).clone(), Repeating())
+    step = GraphedStep(lambda b: b.mask.mean().expand(2).clone(), Repeating())
     assert [float(step(with_mask(value))[0]) for value in (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)] == [
         0,
         1,

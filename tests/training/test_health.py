@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from img2img.methods import Picture
+from img2img.methods import Column
 from img2img.training.health import WINDOW, Health
 from img2img.types import SYMMETRIC
 
@@ -13,10 +13,13 @@ def told(health: Health, real: float, fake: float, times: int) -> list[str]:
     return [text for _ in range(times) for text in health.losses({"d_real": real, "d_fake": fake, "g_l1": 1})]
 
 
-def columns(output: torch.Tensor, target: torch.Tensor) -> dict[str, Picture]:
+def columns(output: torch.Tensor, target: torch.Tensor) -> dict[str, Column]:
     source = torch.rand(target.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    pictures = {"source": source, "output": output, "target": target}
-    return {name: Picture(values, SYMMETRIC) for name, values in pictures.items()}
+    return {
+        "source": Column(source, SYMMETRIC, "input"),
+        "output": Column(output, SYMMETRIC, "output"),
+        "target": Column(target, SYMMETRIC, "target"),
+    }
 
 
 def test_a_discriminator_that_has_won() -> None:
@@ -36,39 +39,42 @@ def test_one_that_is_in_doubt_is_well() -> None:
 def test_outputs_that_are_flat_alike_or_negative() -> None:
     random = torch.Generator().manual_seed(0)
     target = torch.rand(3, 3, 16, 16, generator=random) * 2 - 1
-    assert list(Health().pictures(columns(target * 0.5, target))) == []
-    (text,) = Health().pictures(columns(torch.full_like(target, 0.3), target))
+    assert list(Health().columns(columns(target * 0.5, target))) == []
+    (text,) = Health().columns(columns(torch.full_like(target, 0.3), target))
     assert "one flat colour for every sample" in text
-    (text,) = Health().pictures(columns(target[:1].expand(3, -1, -1, -1), target))
+    (text,) = Health().columns(columns(target[:1].expand(3, -1, -1, -1), target))
     assert "ignores its input" in text
     nearly = target[:1] + 0.01 * torch.rand(target.shape, generator=random)
-    (text,) = Health().pictures(columns(nearly, target))
+    (text,) = Health().columns(columns(nearly, target))
     assert "ignores its input" in text
     health = Health()
-    (text,) = health.pictures(columns(-target, target))
+    (text,) = health.columns(columns(-target, target))
     assert "colours are inverted" in text and "data.direction" in text
-    assert list(health.pictures(columns(-target, target))) == []  # said once
+    assert list(health.columns(columns(-target, target))) == []  # said once
 
 
-def cycle(a: torch.Tensor, to_b: torch.Tensor, b: torch.Tensor, to_a: torch.Tensor) -> dict[str, Picture]:
+def cycle(a: torch.Tensor, to_b: torch.Tensor, b: torch.Tensor, to_a: torch.Tensor) -> dict[str, Column]:
     pictures = {"A": a, "A to B": to_b, "A to B to A": a, "B": b, "B to A": to_a, "B to A to B": b}
-    return {name: Picture(values, SYMMETRIC) for name, values in pictures.items()}
+    return {
+        name: Column(values, SYMMETRIC, "output" if " " in name else "input", name[0])
+        for name, values in pictures.items()
+    }
 
 
 def test_both_ways_of_a_cycle() -> None:
     random = torch.Generator().manual_seed(0)
     a, b = (torch.rand(3, 3, 16, 16, generator=random) * 2 - 1 for _ in range(2))
-    assert list(Health().pictures(cycle(a, a * 0.8, b, b * 0.8))) == []
-    (text,) = Health().pictures(cycle(a, a[:1].expand_as(a), b, b))
+    assert list(Health().columns(cycle(a, a * 0.8, b, b * 0.8))) == []
+    (text,) = Health().columns(cycle(a, a[:1].expand_as(a), b, b))
     assert "A to B is the same picture" in text
-    (text,) = Health().pictures(cycle(a, -a, b, b))
+    (text,) = Health().columns(cycle(a, -a, b, b))
     assert "on the way A to B are negatives of A" in text and "method.identity" in text
 
 
 def test_one_picture_again_and_again_is_no_collapse() -> None:
     a = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
     b = a[:1].expand_as(a)  # of B one picture alone is held out
-    assert list(Health().pictures(cycle(a, a, b, b))) == []
+    assert list(Health().columns(cycle(a, a, b, b))) == []
 
 
 def test_one_of_two_discriminators_has_won() -> None:

@@ -12,7 +12,7 @@ from img2img.methods import methods
 from img2img.models import ArchSpec, build
 from img2img.training import read_experiment
 from img2img.training.initial import architecture, load_initial
-from img2img.training.starts import STARTS
+from img2img.training.starts import start
 
 SMALL = {"features": 4, "blocks": 2}
 
@@ -95,8 +95,10 @@ def test_the_architecture_of_the_file_at_the_scale_that_is_wanted(
     x4: Path, sets: list[str], scale: int
 ) -> None:
     initial = f"training.initial={{generator: {x4}}}"
-    experiment = read_experiment(None, [initial, *sets], source={"images": "x"}, defaults=STARTS["images"])
-    method = methods[experiment.method.name](experiment.method, 3, 3)
+    experiment = read_experiment(
+        None, [initial, *sets], source={"images": "x"}, defaults=start("super_resolution")
+    )
+    method = methods[experiment.method.name](experiment.method, {"source": 3, "target": 3})
     generator = method.generators()["generator"]
     assert (generator.spec.arguments["blocks"], generator.scale) == (2, scale)
     load_initial(generator, x4)
@@ -119,7 +121,7 @@ def test_the_name_of_a_model_stays_a_name(x4: Path, monkeypatch: pytest.MonkeyPa
             None,
             [f"training.initial={{generator: {given}}}"],
             source={"images": "x"},
-            defaults=STARTS["images"],
+            defaults=start("super_resolution"),
         )
         written = yaml.safe_load(experiment.dump())
         assert written["training"]["initial"]["generator"] == (kept or given)
@@ -129,7 +131,9 @@ def test_the_name_of_a_model_stays_a_name(x4: Path, monkeypatch: pytest.MonkeyPa
 def test_every_command_of_the_guides_fits_the_models_that_ship() -> None:
     for config in ("edsr_x4", "edsr_x2"):
         experiment = read_experiment(config, ["training.initial={generator: x4}"], source={"images": "x"})
-        network = methods[experiment.method.name](experiment.method, 3, 3).generators()["generator"]
+        network = methods[experiment.method.name](experiment.method, {"source": 3, "target": 3}).generators()[
+            "generator"
+        ]
         assert load_initial(network, Path("x4")) == (
             "" if config == "edsr_x4" else "all but last, for the file is for x4 and this is x2"
         )

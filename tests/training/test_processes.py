@@ -26,6 +26,7 @@ from ranks import Notes
 from img2img.cli.main import cli
 from img2img.data import batches, open_data
 from img2img.errors import ConfigError
+from img2img.fields import UNPAIRED
 from img2img.training import Runtime, read_experiment, train
 from img2img.training.processes import Children, Places
 from img2img.types import ValueRange
@@ -155,9 +156,9 @@ def test_no_sample_is_seen_twice_in_an_epoch(together: Path) -> None:
     """What two processes see is what one sees with twice the batch."""
     found = [result["keys"] for result in results(together, "straight")]
     experiment = source(together, "steps=8")
-    data = open_data(experiment.data, kind="unpaired", seed=experiment.seed)
+    data = open_data(experiment.data, fields=UNPAIRED, seed=experiment.seed)
     unit = ValueRange(0.0, 1.0)
-    alone = batches(data.train, batch_size=2, seed=experiment.seed, source_range=unit, target_range=unit)
+    alone = batches(data.train, batch_size=2, seed=experiment.seed, ranges={"source": unit, "target": unit})
     for number, batch in zip(range(8), alone, strict=False):
         assert [key for rank in found for key in rank[number]] == list(batch.keys)
     length = len(data.train)

@@ -12,7 +12,7 @@ from drawings import draw_pairs, draw_photos
 from img2img.cli.main import cli
 from img2img.training import read_experiment
 from img2img.training.estimate import estimate_memory
-from img2img.training.starts import STARTS, choose
+from img2img.training.starts import choose, start
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,8 @@ def test_a_cpu_shows_a_picture_soon_and_normalises_by_the_instance(pictures) -> 
 
 
 def test_weights_to_start_from_bring_their_network(pictures) -> None:
-    assert (
-        choose(pictures["large"], ["device=cpu", "training.initial.generator='x'"]).sections
-        == STARTS["aligned"]
+    assert choose(pictures["large"], ["device=cpu", "training.initial.generator='x'"]).sections == start(
+        "pix2pix"
     )
 
 

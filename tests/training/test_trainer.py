@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
-from img2img.methods import Method, MethodConfig
+from img2img.fields import PAIRED
+from img2img.methods import Export, Method, MethodConfig
 from img2img.models import Generator
 from img2img.training.loop import Trainer
 from img2img.training.runtime import Runtime
@@ -53,19 +54,19 @@ class Judge(nn.Module):
 class Players(Method):
     """Two networks that learn in turns; `spoil` makes the loss of one of them NaN."""
 
-    data_kind = "paired"
+    fields = PAIRED
     Config = MethodConfig
 
     def __init__(self, wide: int = 16) -> None:
-        super().__init__(MethodConfig(name="players"), 3, 3)
+        super().__init__(MethodConfig(name="players"), {"source": 3, "target": 3})
         self.generator, self.judge = Little(wide), Judge()
         self.spoil: str | None = None
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         return {"judge": list(self.judge.parameters()), "generator": list(self.generator.parameters())}
 
-    def generators(self) -> dict[str, Generator]:
-        return {"generator": self.generator}
+    def exports(self) -> dict[str, Export]:
+        return {"generator": Export(self.generator)}
 
     def step(self, batch: Batch, optimize) -> None:
         bad = {name: torch.tensor(math.nan if self.spoil == name else 0.0) for name in ("judge", "generator")}
@@ -80,7 +81,7 @@ class Players(Method):
 def batch(number: int = 0, factor: float = 1.0) -> Batch:
     random = torch.Generator().manual_seed(number)
     source, target = torch.rand(2, 2, 3, 8, 8, generator=random)
-    return Batch(source * factor, target, (f"s{number}",))
+    return Batch({"source": source * factor, "target": target}, (f"s{number}",))
 
 
 def trainer(method: Method | None = None, precision: str = "fp32", **settings) -> Trainer:

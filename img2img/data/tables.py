@@ -1,0 +1,185 @@
+"""Tables: the rows of a list, and the numbers that belong to whole pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from img2img.errors import PlanError, display_path
+from img2img.files import read_regular
+from img2img.image.discovery import collision_key
+from img2img.registry import unknown
+
+_LARGEST = 2**30  # bytes
+_JSON_LINES = (".jsonl", ".ndjson", ".json")
+_FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "path", "name", "source")
+Row = dict[str, Any]
+
+
+def read_text(path: Path) -> str:
+    """Returns the text of a file.
+
+    Raises:
+        PlanError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_regular(path, _LARGEST).decode("utf-8-sig")
+    except OSError as error:
+        raise PlanError(f"{display_path(path)} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise PlanError(f"{display_path(path)} is not UTF-8 text; save it as UTF-8.") from None
+
+
+def read_rows(path: Path) -> list[tuple[int, Row]]:
+    """Returns the rows of a CSV or JSON-lines file with the numbers of their lines.
+
+    Raises:
+        PlanError: It cannot be read, or a line is not what it should be.
+    """
+    text = read_text(path)
+    if path.suffix.lower() not in _JSON_LINES:
+        reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+        try:
+            return [(reader.line_num, row) for row in reader]
+        except csv.Error as error:
+            raise PlanError(f"{display_path(path)}, line {reader.line_num}: is no CSV ({error}).") from None
+    rows: list[tuple[int, Row]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict):
+            raise PlanError(
+                f'{display_path(path)}, line {number}: is not {{"source": "...", "target": "..."}}.'
+            )
+        rows.append((number, row))
+    return rows
+
+
+def numbers_in(cell: object) -> tuple[float, ...] | None:
+    """Returns the numbers in one cell: a number, a list, or text with commas, semicolons or spaces."""
+    if isinstance(cell, str):
+        cell = cell.strip().strip("[]").replace(",", " ").replace(";", " ").split()
+    values: Sequence[Any] = cell if isinstance(cell, list | tuple) else [cell]
+    try:
+        found = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        return None
+    return found if found and all(map(math.isfinite, found)) else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers by the names of pictures.
+
+    Attributes:
+        path: The file.
+        names: What the numbers are called, in order.
+        rows: The numbers of each picture, by its name as the table has it.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    rows: Mapping[str, tuple[float, ...]]
+
+    def find(self, key: str) -> tuple[float, ...] | None:
+        """Returns the numbers of a picture; None where the table has none.
+
+        Args:
+            key: Its relative path. A name without folders or without extension is enough where it is of one
+                picture alone.
+        """
+        if key in self.rows:
+            return self.rows[key]
+        place = PurePosixPath(key)
+        for name in (key, place.name, place.with_suffix("").as_posix(), place.stem):
+            if (found := self._by_name.get(collision_key(name))) is not None:
+                return found
+        return None
+
+    @cached_property
+    def _by_name(self) -> dict[str, tuple[float, ...] | None]:
+        """The numbers by all names that a picture may be known by; None where a name is of several."""
+        found: dict[str, tuple[float, ...] | None] = {}
+        for name, values in self.rows.items():
+            place = PurePosixPath(name)
+            for one in {name, place.name, place.with_suffix("").as_posix(), place.stem}:
+                folded = collision_key(one)
+                found[folded] = None if folded in found else values
+        return found
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
+    """Reads numbers that belong to pictures.
+
+    Three forms are known: CelebA's text (a count, a line of names, then a file with 1 or -1 for each, which
+    become 1 and 0); CSV with a header and JSON lines, whose column `file` (or the first one) names the
+    picture.
+
+    Args:
+        path: The file.
+        columns: The names of the numbers that are wanted, in this order; None takes all.
+
+    Raises:
+        PlanError: It cannot be read, a name is not there, or a value is no number.
+    """
+    rows = list(_celeba(path) if path.suffix.lower() in (".txt", "") else _named_rows(path))
+    if not rows:
+        raise PlanError(f"{display_path(path)} holds no rows.")
+    known = tuple(rows[0][2])
+    for name in columns or ():
+        if name not in known:
+            raise PlanError(f"{display_path(path)}: {unknown('column', name, known)}")
+    names = tuple(columns or known)
+    found: dict[str, tuple[float, ...]] = {}
+    for line, file, cells in rows:
+        values = []
+        for name in names:
+            number = numbers_in(cells.get(name))
+            if number is None or len(number) != 1:
+                raise PlanError(
+                    f"{display_path(path)}, line {line}: {name} is {cells.get(name)!r}, which is no number."
+                )
+            values.append(number[0])
+        if file in found:
+            raise PlanError(f"{display_path(path)}, line {line}: {display_path(file)} is there twice.")
+        found[file] = tuple(values)
+    return Table(path, names, found)
+
+
+def _celeba(path: Path) -> Iterator[tuple[int, str, Row]]:
+    lines = read_text(path).splitlines()
+    if len(lines) < 2 or not lines[0].strip().isdigit():
+        raise PlanError(
+            f"{display_path(path)} is no table of attributes in CelebA's form: a count, a line of names, "
+            "then a file with its numbers on each line. Tables of other kinds are .csv or .jsonl."
+        )
+    names = lines[1].split()
+    for number, line in enumerate(lines[2:], 3):
+        if not line.strip():
+            continue
+        file, *cells = line.split()
+        if len(cells) != len(names):
+            raise PlanError(
+                f"{display_path(path)}, line {number}: has {len(cells)} numbers, and there are {len(names)} "
+                "names."
+            )
+        yield number, file, {n: 0 if c == "-1" else c for n, c in zip(names, cells, strict=True)}
+
+
+def _named_rows(path: Path) -> Iterator[tuple[int, str, Row]]:
+    for number, row in read_rows(path):
+        column = next((name for name in _FILE_COLUMNS if name in row), next(iter(row), None))
+        file = row.get(column) if column is not None else None
+        if not isinstance(file, str) or not file.strip():
+            raise PlanError(f"{display_path(path)}, line {number}: names no file.")
+        yield number, file.strip(), {name: cell for name, cell in row.items() if name not in (column, None)}
