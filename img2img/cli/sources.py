@@ -146,6 +146,7 @@ def _choose(
     from img2img.config import override, validate
     from img2img.data import SOURCES, DataConfig
     from img2img.data.config import keep_jitter, lay_places
+    from img2img.data.records import require_places
     from img2img.errors import ConfigError, display_path
 
     set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
@@ -169,7 +170,13 @@ def _choose(
         raise ConfigError("\n".join(name + problem for problem in problems))
     seed = tree.get("seed", 0)
     wanted = tree.get("method") if method is None else {"name": method}
-    return Chosen(config, _fields(wanted, config), seed if isinstance(seed, int) and seed >= 0 else 0)
+    fields = _fields(wanted, config)
+    if given and method is None:  # pictures that the command line names need not be for the method of CONFIG
+        try:
+            require_places(config, fields)
+        except ConfigError:
+            fields = config.declared
+    return Chosen(config, fields, seed if isinstance(seed, int) and seed >= 0 else 0)
 
 
 def _tree(path: Path) -> Any:

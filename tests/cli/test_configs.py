@@ -175,7 +175,7 @@ def test_load_size_keeps_its_proportion_to_crop_size(data: dict, sets: list[str]
     defaults = {"method": {"name": "pix2pix"}, "data": data, "training": {"epochs": 1}}
     one = read_experiment(None, sets, source=FILES, defaults=defaults)
     assert one.data.load_size == load
-    assert (one.data.mismatch is not None) == (
+    assert (one.data.mismatch(methods[one.method.name].fields_of(one.method)) is not None) == (
         bool(load) and one.data.crop_size is not None and load[0] > 1.3 * one.data.crop_size[0]
     )
 
@@ -186,7 +186,7 @@ def test_several_wrong_assignments_are_several_lines() -> None:
 
 def test_data_of_another_kind() -> None:
     (found,) = problems(source={"images": "photos"})
-    assert "pix2pix learns from paired data, but the section data names super-resolution data" in found
+    assert "trained on pairs" in found and "data names single pictures (images)" in found
 
 
 def test_a_name_that_is_nothing() -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from img2img.cli.main import cli
 from img2img.config import load_yaml
 from img2img.data import DataConfig, open_data
+from img2img.fields import PAIRED
 from img2img.image import Image, read_image, write_image
 from img2img.inference import load_model
 
@@ -110,11 +111,11 @@ def test_training_sees_sections_in_their_proportions(tmp_path: Path) -> None:
     """Circles stay circles: both sides of a picture shrink alike, and partners get one window."""
     draw(tmp_path, (60, 90), (200, 40), (7, 9))
     config = DataConfig(paired=(tmp_path / "A", tmp_path / "B"), crop_size=(20, 30), fit="keep", flip=False)
-    train = open_data(config, kind="paired").train
+    train = open_data(config, PAIRED).train
     for index in range(len(train)):
-        source, target = train.pair(index)
-        record = train.records[index]
-        before = load_shape(record.source)
+        record = train.groups[0].records[index]
+        source, target = train.groups[0].arrays(record, train.cache).values()
+        before = load_shape(record.files["source"])
         height, width = source.shape[:2]
         assert abs(height / before[0] * before[1] - width) <= 1, "to whole pixels"
         assert (height == 22 and width >= 34) or (height >= 22 and width == 34), (height, width)
@@ -137,7 +138,8 @@ def test_partners_of_other_proportions_follow_the_source(tmp_path: Path) -> None
             unmatched="skip",
             validation_fraction=0,
         )
-        source, target = open_data(config, kind="paired").train.pair(0)
+        sample = open_data(config, PAIRED).train.validation_sample(0)
+        source, target = sample.source.pixels, sample.target.pixels
         assert source.shape[:2] == target.shape[:2] == size
 
 
