@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Folders are run by a process for each core, eight at most; files and tests by name in this process."""
-    if any(".py" in argument for argument in config.args):
+    """Folders take a process for each core, eight at most; files, slow and GPU tests this process alone."""
+    if any(".py" in argument for argument in config.args) or config.option.markexpr != "not slow and not gpu":
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return min(cores or 1, 8)
@@ -26,7 +26,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Makes the process that programs are forked from, once all is imported and before anything runs."""
-    if not session.config.option.collectonly:
+    if not session.config.option.collectonly and session.config.option.dist == "no":  # else: in the workers
         programs.prepare()
 
 
