@@ -7,10 +7,11 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from img2img.batch.outputs import is_inside
 from img2img.errors import PlanError, UsageError, display_path
 from img2img.files import read_regular
 from img2img.image import READABLE, Passed, discover
@@ -73,6 +74,25 @@ class Companions:
             else:
                 found = "is neither a file nor a folder" if os.path.lexists(path) else "does not exist"
                 raise PlanError(f"{display_path(path)}, which is to hold the {name}, {found}.")
+
+    def among(self, folders: Sequence[Path]) -> Callable[[Path], bool]:
+        """Returns what tells of a file in `folders` whether it is there as a companion, and no input."""
+        real = [os.path.realpath(folder) for folder in folders]
+        inner = [
+            place
+            for place in map(os.path.realpath, self.folders)
+            if any(place != folder and is_inside(place, folder) for folder in real)
+        ]
+        files = set(map(os.path.realpath, self.files))
+        known = {"": False}  # asked once for each folder
+
+        def is_companion(path: Path) -> bool:
+            folder = os.path.dirname(path)  # noqa: PTH120
+            if inner and folder not in known:
+                known[folder] = any(is_inside(os.path.realpath(folder), place) for place in inner)
+            return bool(inner and known[folder]) or bool(files and os.path.realpath(path) in files)
+
+        return is_companion
 
     def of(self, source: Path, relative: str) -> dict[str, Companion]:
         """Returns the companions of one file.

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from img2img.batch.manifest import Fingerprint
+from img2img.batch.fingerprint import Fingerprint
 from img2img.batch.plan import Item
 from img2img.batch.report import Result
 from img2img.image import Image

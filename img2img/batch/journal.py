@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from img2img.batch.manifest import Fingerprint, Manifest, OutputRecord, OutputState, settings_key
+from img2img.batch.fingerprint import Fingerprint, settings_key
+from img2img.batch.manifest import Manifest, OutputRecord, OutputState
 from img2img.batch.plan import Item, Plan
 from img2img.errors import ImageWriteError, display_path
 from img2img.image import write_bytes

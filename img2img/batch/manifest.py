@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import logging
 import os
@@ -21,10 +20,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from img2img.batch.companions import Companion
+from img2img.batch.fingerprint import Fingerprint, as_text
 from img2img.batch.outputs import FALLBACKS
 from img2img.batch.shard import Shard
 from img2img.errors import PlanError, display_path
@@ -35,86 +33,6 @@ _LARGEST = 2**32  # bytes of a manifest; one file takes some 400 a run
 _LONGEST = 2**18  # bytes of a line
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """What a source file was when it was read.
-
-    Attributes:
-        size, mtime_ns: Bytes, and the time of the last change.
-        sha256: Of the content, where it was asked for.
-        companions: The same of each file that it was processed with, or the numbers, in the order of their
-            names.
-    """
-
-    size: int
-    mtime_ns: int
-    sha256: str | None = None
-    companions: tuple[tuple[str, Fingerprint | tuple[float, ...]], ...] = ()
-
-    @classmethod
-    def of(
-        cls, path: Path, checksum: bool = False, companions: Mapping[str, Companion] = MappingProxyType({})
-    ) -> Fingerprint:
-        """Returns that of the file `path` as it is now.
-
-        Raises:
-            OSError: It or a companion cannot be examined.
-        """
-        others = tuple(
-            (name, each if isinstance(each, tuple) else cls.of(each, checksum))
-            for name, each in sorted(companions.items())
-        )
-        status = path.stat()
-        regular = stat.S_ISREG(status.st_mode)  # reading a pipe would wait for ever
-        digest = file_digest(path) if checksum and regular else None
-        return cls(status.st_size, status.st_mtime_ns, digest, others)
-
-    def matches(self, earlier: Fingerprint) -> bool:
-        """Returns whether the content is that of `earlier`: by checksum if known, else by size and time.
-
-        An earlier run that took no checksum cannot vouch for one.
-        """
-        own, others = dict(self.companions), dict(earlier.companions)
-        if own.keys() != others.keys() or not all(_equal(own[name], others[name]) for name in own):
-            return False
-        if self.sha256 is not None:
-            return self.sha256 == earlier.sha256
-        return (self.size, self.mtime_ns) == (earlier.size, earlier.mtime_ns)
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns what a manifest notes."""
-        facts: dict[str, Any] = {"size": self.size, "mtime_ns": self.mtime_ns}
-        if self.sha256 is not None:
-            facts["sha256"] = self.sha256
-        if self.companions:
-            facts["companions"] = {
-                name: list(each) if isinstance(each, tuple) else each.to_json()
-                for name, each in self.companions
-            }
-        return facts
-
-    @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> Fingerprint:
-        """Returns what `to_json` was made from.
-
-        Raises:
-            KeyError, TypeError, ValueError, OverflowError: It is nothing of the kind.
-        """
-        sha256, companions = facts.get("sha256"), facts.get("companions", {})
-        if not isinstance(companions, dict):
-            raise TypeError(f"expected companions by name, not {companions!r}")
-        others: dict[str, Fingerprint | tuple[float, ...]] = {
-            _text(name): tuple(map(float, each)) if isinstance(each, list) else cls.from_json(each)
-            for name, each in companions.items()
-        }
-        return cls(
-            int(facts["size"]),
-            int(facts["mtime_ns"]),
-            None if sha256 is None else _text(sha256),
-            tuple(others.items()),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,22 +260,6 @@ def _open_regular(path: Path, flags: int) -> int:
     return file
 
 
-def settings_key(settings: Mapping[str, Any]) -> str:
-    """Returns a short text that is equal for equal settings.
-
-    Args:
-        settings: JSON-able; the order of keys does not count.
-    """
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _equal(now: Fingerprint | tuple[float, ...], earlier: Fingerprint | tuple[float, ...]) -> bool:
-    if isinstance(now, Fingerprint) and isinstance(earlier, Fingerprint):
-        return now.matches(earlier)
-    return now == earlier
-
-
 def _has_digest(path: Path, digest: str) -> bool:
     try:
         return file_digest(path) == digest
@@ -387,7 +289,7 @@ def _parse_lines(lines: Iterator[bytes]) -> Iterator[OutputRecord]:
         with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError, RecursionError):
             line = json.loads(text)
             if "done" in line:
-                done[_text(line["done"]), int(line["time_ns"])] = int(line["mtime_ns"])
+                done[as_text(line["done"]), int(line["time_ns"])] = int(line["mtime_ns"])
             else:
                 record = _parse(line)
                 begun[record.output, record.time_ns] = record
@@ -419,24 +321,18 @@ def _lines(file: int) -> Iterator[bytes]:
 
 
 def _parse(line: Mapping[str, Any]) -> OutputRecord:
-    output = _text(line["begin"])
-    planned = _text(line.get("planned", output))
+    output = as_text(line["begin"])
+    planned = as_text(line.get("planned", output))
     if output not in (planned, *(planned + extension for extension in FALLBACKS)):
         raise ValueError("no run stores the one under the name of the other")
     source = {key.removeprefix("source_"): line[key] for key in line if key.startswith("source_")}
     return OutputRecord(
         output,
         planned,
-        _text(line["source"]),
+        as_text(line["source"]),
         Fingerprint.from_json(source),
-        _text(line["settings"]),
+        as_text(line["settings"]),
         int(line["size"]),
-        _text(line["sha256"]),
+        as_text(line["sha256"]),
         int(line["time_ns"]),
     )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"expected a text, not {value!r}")
-    return value

@@ -97,7 +97,7 @@ class OutputFolder:
                 f"the output {display_path(output)} would lie in the input folder {display_path(within)}; "
                 "inputs are never written. Choose a folder beside it."
             )
-        if not _is_inside(real, self._real_root):
+        if not is_inside(real, self._real_root):
             raise PlanError(
                 f"the output {display_path(output)} would leave the output folder {display_path(self.root)}: "
                 f"a symbolic link on the way leads to {display_path(real)}. Remove the link or choose "
@@ -111,7 +111,7 @@ class OutputFolder:
             PlanError: They do.
         """
         for folder, example in {_split(source)[0]: source for source in sources}.items():
-            if _is_inside(self._real_folder(folder), self._real_root):
+            if is_inside(self._real_folder(folder), self._real_root):
                 raise PlanError(
                     f"the input {display_path(example)} lies in the output folder {display_path(self.root)}, "
                     "where a symbolic link leads; outputs would be taken for inputs. Remove the link or do "
@@ -151,7 +151,8 @@ def _split(path: Path) -> tuple[str, str]:
     return folder or separator or os.curdir, name
 
 
-def _is_inside(real: str, root: str) -> bool:
+def is_inside(real: str, root: str) -> bool:
+    """Returns whether the path `real` is `root` or lies below it; both are without links."""
     return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 

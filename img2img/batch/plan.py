@@ -154,13 +154,16 @@ def plan(
     items: list[Item] = []
     unreadable: list[tuple[str, Unreadable]] = []
     targets: dict[str, Path] = {}
-    refused = 0
+    refused = left_out = 0
     takes = taker(rules.include, rules.exclude)
     passed = Passed()
     links = []
+    is_companion = company.among(folders)
     for source in sources(inputs, takes, rules.recursive, rules.follow_symlinks, rules.hidden, passed):
         if source is None:
             refused += 1
+        elif companions and is_companion(source.path):
+            left_out += 1
         elif source.problem is not None:
             unreadable.append((source.relative, Unreadable(source.path, source.problem)))
         else:
@@ -187,15 +190,20 @@ def plan(
         places.check_sources(item.source for item in items)
     taken = check_outputs([(item.source, item.output) for item in items], places, links, company.files)
     shard = rules.shard
+    notes, reason = passed.notes(), _why_nothing(inputs, refused, rules, passed)
+    if left_out:
+        files = "1 file is no input, but" if left_out == 1 else f"{left_out} files are no inputs, but"
+        notes.append(f"Passed over: {files} what the others are processed with.")
+        reason = notes[-1]
     return Plan(
         items=tuple(item for item in items if shard is None or shard.holds(item.relative)),
         root=output,
         unreadable=tuple(u for name, u in unreadable if shard is None or shard.holds(name)),
-        reason=None if items or unreadable else _why_nothing(inputs, refused, rules, passed),
+        reason=None if items or unreadable else reason,
         total=len(items),
         shard=shard,
         taken=taken,
-        notes=tuple(passed.notes()),
+        notes=tuple(notes),
         conditions=tuple(companions),
         shared=frozenset(company.files),
     )

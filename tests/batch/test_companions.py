@@ -219,6 +219,19 @@ def test_a_companion_is_an_input_and_never_written(tmp_path: Path) -> None:
         plan([source], tmp_path / "out", companions={"mask": inside})
 
 
+def test_companions_that_lie_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
+    source = fill(tmp_path / "in", ["a.png", "sub/b.png"])
+    masks(source / "masks", ["a.png", "sub/b.png"])
+    made = plan([source], tmp_path / "out", companions={"mask": source / "masks"})
+    assert [item.relative for item in made.items] == ["a.png", "sub/b.png"] and not made.unreadable
+    assert "2 files are no inputs" in made.notes[-1]
+    write_image(mask(), source / "mask.png")
+    made = plan(
+        [source / "sub", source / "mask.png"], tmp_path / "out", companions={"mask": source / "mask.png"}
+    )
+    assert [item.relative for item in made.items] == ["b.png"]
+
+
 @pytest.mark.parametrize(
     ("places", "words"),
     [
