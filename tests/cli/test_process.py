@@ -314,3 +314,14 @@ def test_more_threads_than_any_system_starts_are_refused(photos: Path, tmp_path:
     result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--jobs", 10**5)
     assert result.exit_code == 2
     assert "--jobs" in result.stderr
+
+
+def test_messages_name_the_options_of_the_command(photos: Path, tmp_path: Path) -> None:
+    """What the library calls `overwrite` and `extension` is --overwrite and --ext here, in the report too."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes(b"mine")
+    report = tmp_path / "report.jsonl"
+    result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--report", report)
+    assert "--overwrite" in result.stderr and "`" not in result.stderr
+    reasons = [json.loads(line)["reason"] for line in report.read_text().splitlines()]
+    assert any("--overwrite" in reason for reason in reasons)
