@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,32 @@ def test_the_walk_sees_an_upward_arrow(tmp_path: Path) -> None:
     file = tmp_path / "x.py"
     file.write_text("def f():\n    from img2img.cli import render\n    import img2img.batch.run\n")
     assert imports(file) == [("img2img.cli", 2), ("img2img.batch.run", 3)]
+
+
+DOUBLE = {  # names that still stand for two things, in data and training
+    "Colour", "Operation", "Picture", "Precision", "Rates", "Recipe", "Report", "Sample", "Schedule", "Side",
+    "Size", "Status", "Steps", "Summary",
+}  # fmt: skip
+
+
+def type_names(tree: ast.Module) -> set[str]:
+    """Returns the classes and the type aliases of a module, private ones without their underscore."""
+    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+            names.add(ast.unparse(node.target))
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            names.add(node.targets[0].id)
+    return {name.lstrip("_") for name in names if re.match("_?[A-Z]", name) and not name.isupper()}
+
+
+def test_a_type_name_has_one_meaning_in_the_whole_package() -> None:
+    places: dict[str, list[str]] = {}
+    for path in FILES:
+        for name in type_names(ast.parse(path.read_text(encoding="utf-8"))):
+            places.setdefault(name, []).append(path.relative_to(PACKAGE).as_posix())
+    double = {name: where for name, where in places.items() if len(where) > 1 and name not in DOUBLE}
+    assert not double
 
 
 def loaded_after(code: str) -> set[str]:

@@ -31,7 +31,7 @@ from img2img.types import ValueRange
 BICUBIC = "bicubic"
 """The name of the predictor that needs no model: MATLAB's bicubic enlargement."""
 
-Place = str | PathLike[str]
+PathName = str | PathLike[str]
 Model = str | PathLike[str] | Translator
 Predict = Callable[[Image], Image]
 _NO_WORDS: frozenset[str] = frozenset()
@@ -76,9 +76,9 @@ def choose_protocol(
 
 def plan(
     protocol: EvaluationProtocol,
-    target: Place,
-    pred: Place | None = None,
-    inputs: Place | None = None,
+    target: PathName,
+    pred: PathName | None = None,
+    inputs: PathName | None = None,
     *,
     follow_symlinks: bool = False,
     hidden: bool = False,
@@ -229,11 +229,11 @@ def bicubic(scale: int) -> Predict:
 
 
 def evaluate(
-    target: Place,
+    target: PathName,
     *,
-    pred: Place | None = None,
+    pred: PathName | None = None,
     model: Model | None = None,
-    inputs: Place | None = None,
+    inputs: PathName | None = None,
     protocol: str | EvaluationProtocol = "sr",
     scale: int | None = None,
     on_result: Callable[[Score | Problem], None] | None = None,

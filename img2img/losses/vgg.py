@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError, ModelError, display_path
-from img2img.fetch import Progress, fetch
+from img2img.fetch import fetch
 from img2img.registry import unknown
 from img2img.types import ValueRange
 
@@ -80,7 +80,6 @@ class VGGFeatures:
             prefix "features."; those of the layers up to the deepest are enough. By default torchvision's,
             from where torch keeps downloaded models.
         allow_download: Whether they may be downloaded to there.
-        progress: Called while they are.
 
     Raises:
         ConfigError: A layer does not exist, or no weights are at hand.
@@ -96,15 +95,14 @@ class VGGFeatures:
         before_activation: bool = True,
         weights: str | PathLike[str] | None = None,
         allow_download: bool = False,
-        progress: Progress | None = None,
     ) -> None:
         for name in layers:
             if name not in vgg.layers:
                 raise ConfigError(unknown(f"layer of {vgg.title}", name, vgg.layers))
         self.deepest = max(layers, key=vgg.layers.index)
         self.value_range = value_range
-        self.network = _Network(vgg, tuple(layers), before_activation)
-        self.network.fill(_find(vgg, weights, allow_download, progress))
+        self.network = _VGGNetwork(vgg, tuple(layers), before_activation)
+        self.network.fill(_find(vgg, weights, allow_download))
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
         """Returns the features of (N, 1 or 3, H, W) by layer, with gradients where the pictures have them.
@@ -140,7 +138,7 @@ class VGGFeatures:
             )
 
 
-class _Network(nn.Module):
+class _VGGNetwork(nn.Module):
     """A network up to the deepest of some layers, with torchvision's names for the weights."""
 
     def __init__(self, vgg: Vgg, names: tuple[str, ...], before_activation: bool) -> None:
@@ -198,9 +196,7 @@ class _Network(nn.Module):
         return found
 
 
-def _find(
-    vgg: Vgg, given: str | PathLike[str] | None, allow_download: bool, progress: Progress | None
-) -> Path:
+def _find(vgg: Vgg, given: str | PathLike[str] | None, allow_download: bool) -> Path:
     """Returns where the weights lie."""
     if given is not None:
         if not Path(given).is_file():
@@ -212,7 +208,7 @@ def _find(
     if path.is_file():
         return path
     if allow_download:
-        return fetch((vgg.url,), path, vgg.sha256, progress=progress)
+        return fetch((vgg.url,), path, vgg.sha256)
     raise FeaturesMissingError(
         f"the weights of {vgg.title} for the perceptual loss are not at hand. Name their file (weights), or "
         f"put {vgg.file} into {display_path(path.parent)}, or allow the download of {vgg.mebibytes} MiB from "

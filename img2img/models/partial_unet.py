@@ -79,7 +79,7 @@ class PartialConv2d(nn.Module):
         return result, mask
 
 
-class _Level(nn.Module):
+class _PartialLevel(nn.Module):
     """A partial convolution, its norm and its activation."""
 
     def __init__(self, conv: PartialConv2d, norm: bool, activation: nn.Module) -> None:
@@ -148,13 +148,13 @@ class PartialUNet(Generator):
         for level in range(downs):
             kernel = _KERNELS[level] if level < len(_KERNELS) else 3
             conv = PartialConv2d((widths[level],), widths[level + 1], kernel, stride=2, bias=level == 0)
-            self.encoder.append(_Level(conv, level > 0, nn.ReLU(inplace=True)))
+            self.encoder.append(_PartialLevel(conv, level > 0, nn.ReLU(inplace=True)))
         self.decoder = nn.ModuleList()  # in the order of the encoder: level 0 makes the picture
         for level in range(downs):
             above = widths[downs] if level == downs - 1 else widths[level + 1]
             conv = PartialConv2d((above, widths[level]), widths[level], 3, bias=level == 0)
             activation = nn.LeakyReLU(0.2, inplace=True) if level else nn.Identity()
-            self.decoder.append(_Level(conv, level > 0, activation))
+            self.decoder.append(_PartialLevel(conv, level > 0, activation))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Returns pictures with the holes filled; what was known comes out as the network sees it.

@@ -18,11 +18,11 @@ from img2img.processors.pixels import by_channels, unit
 from img2img.registry import unknown
 
 Hole = NDArray[np.bool_]  # (H, W), True where a pixel is to be made
-Fill = Callable[[Image, Hole], Image]
+HoleFiller = Callable[[Image, Hole], Image]
 """Returns a picture like the given one of which the pixels in the hole are taken; what the given one holds
 there must not matter. Neither the hole nor the rest of the picture is empty."""
 
-Method = Literal["telea", "navier_stokes"]
+ClassicMethod = Literal["telea", "navier_stokes"]
 _METHODS = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}
 _GREY = (0.1, 0.9)  # between these a mask says neither hole nor known
 _FEW_GREYS = 0.01  # of a mask: soft edges of a brush, and what JPEG leaves around hard ones
@@ -30,7 +30,7 @@ _FEW_GREYS = 0.01  # of a mask: soft edges of a brush, and what JPEG leaves arou
 
 @dataclass(frozen=True)
 class Classic:
-    """Fills holes from their edge inwards with one of OpenCV's two methods; a `Fill`.
+    """Fills holes from their edge inwards with one of OpenCV's two methods; a `HoleFiller`.
 
     Computes in 16 bits whatever the depth, so that all depths agree: of floats OpenCV's own version of Telea
     makes noise, and that of 8 bits rounds at every pixel.
@@ -48,12 +48,12 @@ class Classic:
         Sapiro, Navier-Stokes, Fluid Dynamics, and Image and Video Inpainting (CVPR 2001).
     """
 
-    method: Method = "telea"
+    method: ClassicMethod = "telea"
     radius: float = 3.0
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise ConfigError(unknown("inpainting method", self.method, get_args(Method)))
+        if self.method not in get_args(ClassicMethod):
+            raise ConfigError(unknown("inpainting method", self.method, get_args(ClassicMethod)))
 
     def __call__(self, image: Image, hole: Hole) -> Image:
         """Returns `image` with the hole filled, alpha too.
@@ -141,7 +141,7 @@ class Inpainter:
     """
 
     def __init__(
-        self, fill: Fill, holes: Literal["mask", "alpha"] | Colour = "mask", invert: bool = False
+        self, fill: HoleFiller, holes: Literal["mask", "alpha"] | Colour = "mask", invert: bool = False
     ) -> None:
         if holes == "alpha" and invert:
             raise ConfigError("what is transparent holds no colours to fill the rest with; leave invert out.")
