@@ -20,7 +20,7 @@ from torch import Tensor
 
 from img2img.checkpoint import ModelInfo
 from img2img.errors import ModelError
-from img2img.interop.layouts import Recognised, layouts
+from img2img.interop.layouts import Recognised, count, layouts
 from img2img.models import ArchSpec
 
 _MIDDLE = {
@@ -51,7 +51,7 @@ def esrgan(state: Mapping[str, Tensor]) -> Recognised | None:
         return None
     first, last, growth = (renamed[name] for name in required)
     features, inputs, outputs = first.shape[0], first.shape[1], last.shape[0]
-    steps = _count(renamed, "conv_up{}.weight", start=1)
+    steps = count(renamed, "conv_up{}.weight", start=1)
     unshuffle = {4: 2, 16: 4}.get(inputs // outputs if inputs % outputs == 0 else 0, 1)
     if 2**steps % unshuffle:  # too few steps to undo it: simply a network with that many input channels
         unshuffle = 1
@@ -63,7 +63,7 @@ def esrgan(state: Mapping[str, Tensor]) -> Recognised | None:
         "out_channels": outputs,
         "scale": scale,
         "features": features,
-        "blocks": _count(renamed, "body.{}.rdb1.conv1.weight"),
+        "blocks": count(renamed, "body.{}.rdb1.conv1.weight"),
         "growth": growth.shape[0],
         "unshuffle": unshuffle,
         "plus": "body.0.rdb1.conv1x1.weight" in renamed,
@@ -105,11 +105,3 @@ def _from_old(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return key
 
     return {rename(key): value for key, value in state.items()}
-
-
-def _count(state: Mapping[str, Tensor], pattern: str, start: int = 0) -> int:
-    """Returns how many of the keys that `pattern` makes of start, start + 1, ... are there without a gap."""
-    count = 0
-    while pattern.format(start + count) in state:
-        count += 1
-    return count

@@ -34,3 +34,11 @@ CheckpointLayout = Callable[[Mapping[str, Tensor]], Recognised | None]
 """Returns None for what it does not know; raises ModelError (a sentence) for what it knows and cannot use."""
 
 layouts: Registry[CheckpointLayout] = Registry("layout")
+
+
+def count(state: Mapping[str, Tensor], pattern: str, start: int = 0) -> int:
+    """Returns how many of the keys that `pattern` makes of start, start + 1, ... are there without a gap."""
+    found = 0
+    while pattern.format(start + found) in state:
+        found += 1
+    return found

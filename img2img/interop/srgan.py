@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from img2img.checkpoint import ModelInfo
-from img2img.interop.layouts import Recognised, layouts
+from img2img.interop.layouts import Recognised, count, layouts
 from img2img.models import ArchSpec
 from img2img.models.srresnet import STEPS
 
@@ -40,13 +40,13 @@ def msrresnet(state: Mapping[str, Tensor]) -> Recognised | None:
     hr = next((name for name in ("conv_hr", "HRconv") if f"{name}.weight" in state), None)
     if body is None or hr is None or "conv_first.weight" not in state or "conv_last.weight" not in state:
         return None
-    blocks = _count(state, body + ".{}.conv1.weight")
+    blocks = count(state, body + ".{}.conv1.weight")
     modules = {"conv_first": "first", hr: "before_last", "conv_last": "last"}
     for block in range(blocks):
         for conv in ("conv1", "conv2"):
             modules[f"{body}.{block}.{conv}"] = f"blocks.{block}.{conv}"
     for pattern in ("upconv{}", "upsample{}.upsample_conv"):
-        for step in range(_count(state, pattern + ".weight", start=1)):
+        for step in range(count(state, pattern + ".weight", start=1)):
             modules[pattern.format(step + 1)] = f"up.{step}"
     renamed = _rename(state, modules)
     features = renamed["first.weight"].shape[0]
@@ -64,9 +64,9 @@ def msrresnet(state: Mapping[str, Tensor]) -> Recognised | None:
 
 
 def _leftthomas(state: Mapping[str, Tensor]) -> Recognised | None:
-    blocks = _count(state, "block{}.conv1.weight", start=2)
+    blocks = count(state, "block{}.conv1.weight", start=2)
     trunk_end, up = f"block{blocks + 2}", f"block{blocks + 3}"
-    steps = _count(state, up + ".{}.conv.weight")
+    steps = count(state, up + ".{}.conv.weight")
     has_norm = f"{trunk_end}.1.running_mean" in state
     modules = {
         "block1.0": "first.conv",
@@ -95,10 +95,10 @@ def _lornatang(state: Mapping[str, Tensor], conv: str) -> Recognised | None:
         f"{conv}2.1": "trunk_end.norm",
         f"{conv}3": "last.conv",
     }
-    for block in range(_count(state, "trunk.{}.rcb.0.weight")):
+    for block in range(count(state, "trunk.{}.rcb.0.weight")):
         for place, ours in enumerate(_BLOCK.values()):
             modules[f"trunk.{block}.rcb.{place}"] = f"blocks.{block}.{ours}"
-    for step in range(_count(state, "upsampling.{}.upsample_block.0.weight")):
+    for step in range(count(state, "upsampling.{}.upsample_block.0.weight")):
         modules[f"upsampling.{step}.upsample_block.0"] = f"up.{step}.conv"
         modules[f"upsampling.{step}.upsample_block.2"] = f"up.{step}.activation"
     return _srresnet(_rename(state, modules), "SRResNet (Lornatang)", "norm", "linear")
@@ -123,7 +123,7 @@ def _srresnet(state: dict[str, Tensor], family: str, trunk_end: str, output: str
         "out_channels": state["last.conv.weight"].shape[0],
         "scale": scale,
         "features": features,
-        "blocks": _count(state, "blocks.{}.conv1.weight"),
+        "blocks": count(state, "blocks.{}.conv1.weight"),
         "trunk_end": trunk_end,
         "output": output,
     }
@@ -143,11 +143,3 @@ def _rename(state: Mapping[str, Tensor], modules: Mapping[str, str]) -> dict[str
     """Returns `state` under our names; whatever has none keeps its own, so that reading reports it."""
     parts = ((key.rpartition("."), value) for key, value in state.items())
     return {f"{modules.get(module, module)}.{leaf}": value for (module, _, leaf), value in parts}
-
-
-def _count(state: Mapping[str, Tensor], pattern: str, start: int = 0) -> int:
-    """Returns how many of the keys that `pattern` makes of start, start + 1, ... are there without a gap."""
-    count = 0
-    while pattern.format(start + count) in state:
-        count += 1
-    return count

@@ -192,7 +192,7 @@ class TestWeights:
         content = tmp_path / "content"
         torch.save(reference()[:3].state_dict(), content)
 
-        def download(urls: tuple[str, ...], path: Path, sha256: str, progress: object) -> Path:
+        def download(urls: tuple[str, ...], path: Path, sha256: str) -> Path:
             assert urls[0].endswith(VGG19.file)
             assert sha256 == VGG19.sha256
             path.parent.mkdir(parents=True)
