@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from img2img.training.settings import TrainingSettings
+from img2img.training.settings import TrainingSettings
 
-OptimizerKind = Literal["adam", "adamw", "muon"]
 _SMALLEST = 16  # channels on either side from which a convolution counts as a matrix for Muon
 
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from img2img.errors import ConfigError
 from img2img.registry import unknown
-from img2img.training.optimizers import OptimizerKind
 from img2img.training.runtime import Precision
 from img2img.training.schedule import Constant, Schedule
 
@@ -52,7 +51,7 @@ class TrainingSettings(_Rates):
         "generator: {generator: FILE}; --init writes this.",
     )
 
-    optimizer: OptimizerKind = Field("adam", description="The optimizer.")
+    optimizer: Literal["adam", "adamw", "muon"] = Field("adam", description="The optimizer.")
     betas: tuple[float, float] = Field((0.5, 0.999), description="Decay of its averages.")
     weight_decay: float = Field(0.0, ge=0, description="Decay of the weights, decoupled with adamw.")
     clip_norm: float | None = Field(
