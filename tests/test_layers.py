@@ -89,7 +89,7 @@ def test_the_walk_sees_an_upward_arrow(tmp_path: Path) -> None:
 
 
 DOUBLE = {  # names that still stand for two things, in data and training
-    "Colour", "Operation", "Picture", "Precision", "Rates", "Recipe", "Report", "Sample", "Schedule", "Side",
+    "Colour", "Operation", "Precision", "Rates", "Report", "Row", "Schedule", "Side",
     "Size", "Status", "Steps", "Summary",
 }  # fmt: skip
 

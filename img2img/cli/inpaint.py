@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -23,9 +23,9 @@ from img2img.cli.options import (
 
 if TYPE_CHECKING:
     from img2img.batch import Processor, Result
-    from img2img.processors.inpaint import Colour
+    from img2img.processors.inpaint import ClassicMethod, Colour
 
-Method = Literal["telea", "navier_stokes"]
+METHODS = "telea", "navier_stokes"
 _LOSSY = {".jpg", ".jpeg", ".jfif", ".avif", ".heic", ".heif"}
 _COLOUR = re.compile(r"colou?r:(.*?)(?:~(\d{1,3}))?", re.IGNORECASE)
 
@@ -80,8 +80,8 @@ class Holes(click.ParamType):  # type: ignore[type-arg]
 )
 @option(
     "--method",
-    type=click.Choice(get_args(Method)),
-    metavar="|".join(get_args(Method)),
+    type=click.Choice(METHODS),
+    metavar="|".join(METHODS),
     help="OpenCV's methods, for small holes. [default: telea]",
 )
 @option(
@@ -105,7 +105,7 @@ def inpaint(
     holes: Path | Colour | Literal["alpha"],
     invert: bool,
     model: str | None,
-    method: Method | None,
+    method: ClassicMethod | None,
     feather: int | None,
     device: str,
     precision: str,

@@ -90,7 +90,7 @@ class Power:
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class SampledCurve:
     """A curve by its values (N,) at equal steps from 0 to 1, which never fall; what is outside is cut off."""
 
     values: NDArray[np.float64]
@@ -179,7 +179,7 @@ def _transfer(code: int) -> Curve | None:
     """Returns the curve that TransferCharacteristics of H.273 name."""
     if code in (16, 18):
         steps = np.linspace(0, 1, 4096)
-        return Table(np.minimum((_pq if code == 16 else _hlg)(steps) / REFERENCE_WHITE, 1))
+        return SampledCurve(np.minimum((_pq if code == 16 else _hlg)(steps) / REFERENCE_WHITE, 1))
     return _POWERS.get(code)
 
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.image.colour import D50, ColourSpace, Curve, Encoding, Power, Table, encoding_of
+from img2img.image.colour import D50, ColourSpace, Curve, Encoding, Power, SampledCurve, encoding_of
 
 _TAGS = 100  # a profile has ten to thirty
 _LARGEST = 2**20  # bytes; with tables for its curves such a profile has some 30 KiB
@@ -64,7 +64,7 @@ def _curve(tag: bytes) -> Curve:
     values = np.frombuffer(tag, ">u2", count, 12) / 65535
     if values[-1] <= values[0]:
         raise ValueError("the curve falls")
-    return Table(np.maximum.accumulate(values))
+    return SampledCurve(np.maximum.accumulate(values))
 
 
 def _parametric(kind: int, numbers: list[float]) -> Power:

@@ -6,12 +6,11 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from img2img.checkpoint import ModelInfo, fingerprint
 from img2img.errors import ConfigError, ProcessingError
 from img2img.fields import Mask
-from img2img.image.alpha import bleed
+from img2img.image.alpha import Values, bleed
 from img2img.image.channels import as_grey, with_channels
 from img2img.image.image import Image, Pixels
 from img2img.image.resize import resize
@@ -22,7 +21,6 @@ from img2img.models import Generator
 from img2img.processors.detail import gaussian
 from img2img.processors.inpaint import Classic, Hole, depth, thickness
 
-Values = NDArray[np.float32]  # (H, W, C), 0 is black and 1 is white
 FEATHER = 16  # pixels
 _SIDE = 64  # of the pictures in training at least, where the model does not say
 _CROSSED = 1 / 6  # of that side: holes whose middle is so far from their edge are learned well

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from img2img.image import EncodeOptions, Image, decode, encode, prepare
-from img2img.image.colour import ADOBE_RGB, ColourSpace, Encoding, Power, Table, encoding_of
+from img2img.image.colour import ADOBE_RGB, ColourSpace, Encoding, Power, SampledCurve, encoding_of
 from img2img.image.conversion import UNTAGGED, converted, meaning, profile_for, same_colours
 from img2img.image.icc import profile_of, read_profile, write_profile
 
@@ -236,7 +236,7 @@ def test_every_kind_of_curve_is_read_as_little_cms_reads_it() -> None:
         Power(1.8),
         Power(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
         Power(2.2, 0.95, 0.05, 0.21935, 0.05, 0.01, 0.005),
-        Table(ramp),
+        SampledCurve(ramp),
     ]
     for curve in curves:
         icc = write_profile(Encoding((curve,) * 3, srgb.matrix), "test")
