@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Sequence
 from itertools import islice
@@ -334,6 +335,13 @@ def test_data_of_the_wrong_kind(tmp_path: Path) -> None:
         opened("paired", unpaired=(a, b))
     with pytest.raises(ConfigError, match=r"trained on sharp pictures .*, and data names two folders"):
         opened("super_resolution", unpaired=(a, b))
+
+
+def test_more_workers_than_cores_are_no_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch warns of them, and warnings are errors here."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    data = opened(paired=pairs(tmp_path, 3))
+    assert same(first(data, 2, workers=4), first(data, 2))
 
 
 def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:
