@@ -169,9 +169,7 @@ def open_recipe(name: str) -> DatasetRecipe:
     if name.endswith((".yaml", ".yml")):
         return _read(Path(name))
     if name not in recipes():
-        raise ConfigError(
-            f"{unknown('data set', display_path(name), recipes())} See img2img data download --list."
-        )
+        raise ConfigError(f"{unknown('data set', display_path(name), recipes())} `list_all` shows them.")
     with as_file(files("img2img.recipes").joinpath(f"{name}.yaml")) as path:
         return _read(path)
 

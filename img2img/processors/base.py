@@ -22,9 +22,9 @@ class Operation(BaseModel, ABC):
     folders, and never changes its input.
 
     Attributes:
-        name: The name in the registry and after `--op`.
+        name: The name in the registry and in words.
         bare: The parameters that a value without a name may stand for, in this order: `sharpen=0.5`.
-        examples: Complete `--op` strings.
+        examples: Complete words, see `parse_operations`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -43,11 +43,11 @@ class Description:
     """One operation.
 
     Attributes:
-        name: As after `--op`.
+        name: As in words.
         summary: One line.
         text: The rest of its documentation; may be empty.
         parameters: In the order of the declaration.
-        examples: Complete `--op` strings.
+        examples: Complete words, see `parse_operations`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Operations as people write them: `--op` words and recipe files."""
+"""Operations as people write them: in words and in recipe files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN = 20  # problems in one message
 
 
 def parse_operations(texts: Sequence[str]) -> Chain:
-    """Returns the chain that `--op` words describe.
+    """Returns the chain that words describe.
 
     Each is `name`, `name=value`, `name=key:value,key:value`, or values with and without keys mixed:
     `resize=long:1024`, `sharpen=0.5`, `crop=center,512x512`. A value without a key goes to the first of the
@@ -31,13 +31,13 @@ def parse_operations(texts: Sequence[str]) -> Chain:
     Raises:
         ConfigError: One line for every problem in all of `texts`.
     """
-    return _collect((f"--op {text}", text) for text in texts)
+    return _collect((f"`operations` {text}", text) for text in texts)
 
 
 def read_recipe(path: str | PathLike[str]) -> Chain:
     """Returns the chain in a recipe: a YAML list of operations.
 
-    Each entry is the text that `--op` takes, or `name: value`, `name: [values]` or `name: {key: value}`.
+    Each entry is a text as for `parse_operations`, or `name: value`, `name: [values]` or `name: {key: value}`.
     Files are named relative to the recipe's folder.
 
     Raises:
@@ -91,7 +91,7 @@ def _parts(entry: object) -> tuple[str, list[object], list[tuple[str, object]]]:
             return name, [], [(str(key), each) for key, each in value.items()]
         if isinstance(name, str):
             values = value if isinstance(value, list) else [] if value is None else [value]
-            # A word in a recipe reads as it does after --op, except that a file name may hold any character.
+            # A word in a recipe reads as it does by itself, except that a file name may hold any character.
             return name, list(values), []
     raise _ProblemsError(
         f"is a {_yaml_type(entry)}; an operation is a name, or one name with its value: 'sharpen: 0.5'."

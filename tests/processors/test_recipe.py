@@ -75,7 +75,7 @@ def test_every_mistake_gets_a_sentence(text, words):
     with pytest.raises(ConfigError) as caught:
         parse_operations([text])
     message = str(caught.value)
-    assert message.startswith(f"--op {text}: ")
+    assert message.startswith(f"`operations` {text}: ")
     for word in words:
         assert word in message
     assert "\n" not in message and message.endswith((".", "?"))
