@@ -170,6 +170,7 @@ SIZE = option(
 )
 FIT = option(
     "--fit",
+    group=OUTPUT,
     type=click.Choice(["squeeze", "keep"]),
     help="How images of other proportions come to that size: squeezed into it, or in their proportions with "
     "neither side smaller. [default: as it was trained]",

@@ -37,8 +37,8 @@ def parse_operations(texts: Sequence[str]) -> Chain:
 def read_recipe(path: str | PathLike[str]) -> Chain:
     """Returns the chain in a recipe: a YAML list of operations.
 
-    Each entry is a text as for `parse_operations`, or `name: value`, `name: [values]` or `name: {key: value}`.
-    Files are named relative to the recipe's folder.
+    Each entry is a text as for `parse_operations`, or `name: value`, `name: [values]` or
+    `name: {key: value}`. Files are named relative to the recipe's folder.
 
     Raises:
         ConfigError: The file is not readable YAML or not a list, or, one line each, every problem in its
