@@ -88,10 +88,7 @@ def test_the_walk_sees_an_upward_arrow(tmp_path: Path) -> None:
     assert imports(file) == [("img2img.cli", 2), ("img2img.batch.run", 3)]
 
 
-DOUBLE = {  # names that still stand for two things, in data and training
-    "Colour", "Operation", "Precision", "Rates", "Report", "Row", "Schedule", "Side",
-    "Size", "Status", "Steps", "Summary",
-}  # fmt: skip
+DOUBLE = {"Colour", "Operation", "Report", "Row", "Side"}  # names that still stand for two things, in data
 
 
 def type_names(tree: ast.Module) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-class _Steps(click.Group):
+class _InOrderOfUse(click.Group):
     """A group that lists its commands in the order in which they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -15,7 +15,7 @@ class _Steps(click.Group):
         return ["init", "validate", "schema", "list"]
 
 
-@click.group(cls=_Steps)
+@click.group(cls=_InOrderOfUse)
 def config() -> None:
     """Write, check and explain configurations of trainings.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN = 5  # files of each finding; --json lists all
 
 
-class _Steps(click.Group):
+class _InOrderOfWork(click.Group):
     """A group that lists its commands in the order in which they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -30,7 +30,7 @@ class _Steps(click.Group):
         return ["download", "pair", "split", "check", "preview"]
 
 
-@click.group(cls=_Steps, epilog="Every command has examples: img2img data COMMAND --help")
+@click.group(cls=_InOrderOfWork, epilog="Every command has examples: img2img data COMMAND --help")
 def data() -> None:
     """Prepare the pictures that a model learns from.
 

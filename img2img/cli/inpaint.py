@@ -15,8 +15,8 @@ from img2img.cli.options import (
     OUTPUT,
     SPEED,
     BatchOptions,
+    FileSize,
     GroupedCommand,
-    Size,
     batch_options,
     option,
 )
@@ -95,7 +95,7 @@ class Holes(click.ParamType):  # type: ignore[type-arg]
 @PRECISION
 @option(
     "--memory",
-    type=Size(),
+    type=FileSize(),
     group=LIMITS,
     help="What the network may use: 4G. [default: a share of what is free]",
 )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from img2img.cli.convert import Load, convert
-from img2img.cli.options import LIMITS, OUTPUT, SPEED, WITH, BatchOptions, Size, option, packed
+from img2img.cli.options import LIMITS, OUTPUT, SPEED, WITH, BatchOptions, FileSize, option, packed
 from img2img.cli.render import say, say_error
 from img2img.errors import ConfigError, display_path
 
@@ -219,7 +219,7 @@ _OTHERS = [
     ),
     option(
         "--memory",
-        type=Size(),
+        type=FileSize(),
         group=LIMITS,
         help="What the network may use: 4G. [default: a share of what is free]",
     ),

@@ -77,7 +77,7 @@ _HELP_ALL = click.Option(
 )
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]
+class FileSize(click.ParamType):  # type: ignore[type-arg]
     """A number of bytes: "512M", "2GiB", "1500000"."""
 
     name = "size"
@@ -341,7 +341,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     ),
     option(
         "--max-file-size",
-        type=Size(),
+        type=FileSize(),
         default="2G",
         show_default=True,
         group=LIMITS,

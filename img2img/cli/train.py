@@ -16,7 +16,7 @@ from img2img.cli.sources import METHOD, PATH, named, source_options
 if TYPE_CHECKING:
     from rich.live import Live
 
-    from img2img.training import Experiment, Status, Summary
+    from img2img.training import Experiment, TrainingStatus, TrainingSummary
 
 MACHINE, MESSAGES = "The machine", "Messages"
 _PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
@@ -153,7 +153,7 @@ def _run(
     return 143 if code is None else code  # None: another process of the run was asked to stop
 
 
-def _print(summary: Summary) -> None:
+def _print(summary: TrainingSummary) -> None:
     """Prints the summary as JSON."""
     import dataclasses
     import json
@@ -266,7 +266,7 @@ class Show:
         done, seconds = step - self._first, now - self._started
         self._line(step, total, "", done / seconds if done else math.nan)
 
-    def status(self, status: Status) -> None:
+    def status(self, status: TrainingStatus) -> None:
         """Shows the losses, too."""
         self._losses = "  ".join(
             f"{name} {value:.4g}" for name, value in status.losses.items() if not name.startswith("norm_")

@@ -19,7 +19,7 @@ METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
-class Status:
+class TrainingStatus:
     """Where a run stands.
 
     Attributes:
@@ -61,7 +61,7 @@ class Watch(Protocol):
     def step(self, step: int, total: int) -> None:
         """One more step was done; nothing is known of it yet."""
 
-    def status(self, status: Status) -> None:
+    def status(self, status: TrainingStatus) -> None:
         """Losses and speed."""
 
     def say(self, text: str) -> None:
@@ -77,7 +77,7 @@ class Silent:
     def step(self, step: int, total: int) -> None:
         """Nothing."""
 
-    def status(self, status: Status) -> None:
+    def status(self, status: TrainingStatus) -> None:
         """Nothing."""
 
     def say(self, text: str) -> None:

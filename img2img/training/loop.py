@@ -18,7 +18,7 @@ from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
 from img2img.types import Batch
 
-Rates = Callable[[int, str], float]
+RateFunction = Callable[[int, str], float]
 """`rates(step, group)` is the learning rate of a group of parameters in a step."""
 _STATISTICS = ("running_mean", "running_var")
 
@@ -38,7 +38,9 @@ class Trainer:
         bad_steps: Steps in a row, up to the last one looked at, in which an update was skipped.
     """
 
-    def __init__(self, method: Method, settings: TrainingSettings, runtime: Runtime, rates: Rates) -> None:
+    def __init__(
+        self, method: Method, settings: TrainingSettings, runtime: Runtime, rates: RateFunction
+    ) -> None:
         self.runtime, self.settings, self.rates = runtime, settings, rates
         self._graphed = graphed(self._update, settings, runtime)
         self.method = method.to(runtime.device).train()

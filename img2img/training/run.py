@@ -22,7 +22,7 @@ from img2img.training.experiment import Experiment, Stage, changes, stages
 from img2img.training.health import Health
 from img2img.training.initial import start_from
 from img2img.training.lock import LOCK, locked
-from img2img.training.log import METRICS, Clock, Metrics, Silent, Status, Watch
+from img2img.training.log import METRICS, Clock, Metrics, Silent, TrainingStatus, Watch
 from img2img.training.loop import Trainer
 from img2img.training.memory_format import prepare_networks
 from img2img.training.outcome import Outcome, value_ranges
@@ -59,7 +59,7 @@ class TrainingError(Img2ImgError):
 
 
 @dataclass
-class Summary:
+class TrainingSummary:
     """How a run ended.
 
     Attributes:
@@ -89,7 +89,7 @@ def train(
     watch: Watch | None = None,
     stop: Callable[[], bool] = lambda: False,
     command: Sequence[str] | None = None,
-) -> Summary:
+) -> TrainingSummary:
     """Trains what `experiment` says and keeps everything in `folder`.
 
     The folder gets `config.yaml` (every key), `metrics.jsonl`, `samples/` (grids of pictures), model files
@@ -263,7 +263,7 @@ class _Run:
             )
         self.method.begin(self._stage(self.step).name)
 
-    def go_on(self, stop: Callable[[], bool]) -> Summary:
+    def go_on(self, stop: Callable[[], bool]) -> TrainingSummary:
         """Does the steps that are left."""
         if self.step >= self.total:
             self.watch.say(
@@ -310,11 +310,11 @@ class _Run:
         self.runtime.barrier()
         return self.summary(stopped and self.step < self.total)
 
-    def summary(self, stopped: bool) -> Summary:
+    def summary(self, stopped: bool) -> TrainingSummary:
         """Returns where the run stands."""
         models = sorted(self.folder.glob("*.safetensors"))
         scores = self.outcome.scores
-        return Summary(
+        return TrainingSummary(
             self.folder, self.step, self.total, stopped, scores.best, scores.last, scores.start, models
         )
 
@@ -471,7 +471,7 @@ class _Run:
         speed, left = clock.look(self.step, self.total)
         epoch = max(self.samples - 1, 0) // len(self.data.train)  # of the sample that was seen last
         means = self.trainer.means()
-        status = Status(self.step, self.total, epoch, means, speed, speed * self.global_batch, left)
+        status = TrainingStatus(self.step, self.total, epoch, means, speed, speed * self.global_batch, left)
         if metrics is not None:
             values = {
                 "epoch": epoch,

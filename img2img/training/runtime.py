@@ -20,7 +20,7 @@ from img2img.errors import ConfigError, Img2ImgError
 from img2img.inference.ceiling import cpu_bf16
 from img2img.training.processes import Children, LostProcessError, Places, end_with_parent
 
-Precision = Literal["auto", "fp32", "bf16"]
+TrainingPrecision = Literal["auto", "fp32", "bf16"]
 
 _logger = logging.getLogger(__name__)
 # The others wait so long for one that measures or writes. One that has died is noticed at once: its end of
@@ -61,7 +61,7 @@ class Runtime:
         device: str = "auto",
         devices: int = 1,
         nodes: int = 1,
-        precision: Precision = "auto",
+        precision: TrainingPrecision = "auto",
     ) -> None:
         self.places = places = Places.find(devices, nodes)
         if device == "auto":

@@ -27,11 +27,11 @@ class Position(BaseModel):
     epochs: int
 
 
-class _Schedule(BaseModel):
+class _ScheduleBase(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Constant(_Schedule):
+class Constant(_ScheduleBase):
     """The learning rate stays as it is."""
 
     kind: Literal["constant"] = "constant"
@@ -42,7 +42,7 @@ class Constant(_Schedule):
         return _warm(position.step, self.warmup)
 
 
-class Linear(_Schedule):
+class Linear(_ScheduleBase):
     """Constant, then in a straight line towards zero, epoch by epoch: pix2pix and CycleGAN.
 
     During epoch e, counted from 0, the factor is 1 - max(0, e + 1 - constant_epochs) / (decay_epochs + 1):
@@ -73,7 +73,7 @@ class Linear(_Schedule):
         return max(0.0, 1.0 - decrease) * _warm(position.step, self.warmup)
 
 
-class Cosine(_Schedule):
+class Cosine(_ScheduleBase):
     """Half a cosine from the full rate to `floor`, over the whole run or in equal cycles that restart.
 
     References:
@@ -93,7 +93,7 @@ class Cosine(_Schedule):
         return cosine * _warm(position.step, self.warmup)
 
 
-class MultiStep(_Schedule):
+class MultiStep(_ScheduleBase):
     """Multiplied by `gamma` at each milestone: ESRGAN."""
 
     kind: Literal["multistep"] = "multistep"
@@ -107,7 +107,7 @@ class MultiStep(_Schedule):
         return float(self.gamma**passed) * _warm(position.step, self.warmup)
 
 
-class Trapezoid(_Schedule):
+class Trapezoid(_ScheduleBase):
     """Constant, then in a straight line to zero at the very end: a run of unknown length.
 
     Because the full rate does not depend on the length, a run that turns out too short can go on from any

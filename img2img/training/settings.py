@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from img2img.errors import ConfigError
 from img2img.registry import unknown
-from img2img.training.runtime import Precision
+from img2img.training.runtime import TrainingPrecision
 from img2img.training.schedule import Constant, Schedule
 
 
@@ -73,7 +73,9 @@ class TrainingSettings(_Rates):
     sync_batch_norm: bool = Field(
         False, description="Take batch norm's statistics over all processes instead of each by itself."
     )
-    precision: Precision = Field("auto", description="bf16 where the hardware has units for it, or fp32.")
+    precision: TrainingPrecision = Field(
+        "auto", description="bf16 where the hardware has units for it, or fp32."
+    )
     memory_format: Literal["auto", "contiguous", "channels_last"] = Field(
         "auto", description="How activations lie in memory; auto goes by measurements of each kind of layer."
     )

@@ -320,14 +320,14 @@ def test_one_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
     from img2img.cli import render
     from img2img.cli.train import Show
-    from img2img.training import Status
+    from img2img.training import TrainingStatus
 
     def shown(terminal: bool) -> str:
         console = Console(force_terminal=terminal, width=120, file=sys.stdout, highlight=False)
         monkeypatch.setattr(render, "stderr", lambda: console)
         with Show() as show:
             show.step(1, 100)
-            show.status(Status(10, 100, 2, {"g_l1": 1.5, "norm_generator": 3.0}, 2.0, 4.0, 45.0))
+            show.status(TrainingStatus(10, 100, 2, {"g_l1": 1.5, "norm_generator": 3.0}, 2.0, 4.0, 45.0))
             show.warn("look")
         return capsys.readouterr().out
 
