@@ -254,7 +254,8 @@ class DataConfig(BaseModel):
     @classmethod
     def _jittered(cls, values: Any) -> Any:
         """Lets load_size follow a crop_size that is given without it."""
-        if isinstance(values, dict) and "load_size" not in values and values.get("images") is None:
+        patches = isinstance(values, dict) and values.get("images") is not None and not values.get("fields")
+        if isinstance(values, dict) and "load_size" not in values and not patches:
             size = _jitter(values.get("crop_size", CROPPED), CROPPED, JITTERED)
             return values if size is None else {**values, "load_size": size}
         return values

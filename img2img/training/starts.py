@@ -10,7 +10,7 @@ import torch
 
 from img2img.config import parse_yaml
 from img2img.data import DataConfig
-from img2img.data.config import SPLIT_OFF
+from img2img.data.config import CROPPED, SPLIT_OFF, lay_places
 from img2img.data.pictures import read
 from img2img.data.records import find_records
 from img2img.errors import Img2ImgError
@@ -118,7 +118,7 @@ def choose(
         )
         return Choice(sections, reason)
     together = len(groups(methods[name].fields)) == 1
-    samples, size = _look(source, name)
+    samples, size = _look(lay_places(small.get("data", {}), source), name)
     side = 128 if size is None or min(size) >= _SMALLEST else 64
     steps = min(max(_STEPS[0], _EPOCHS * samples), _STEPS[1]) if together else _STEPS[0]
     training = {**_OFTEN, **small.get("training", {}), "steps": steps}
@@ -136,9 +136,18 @@ def choose(
     return Choice(
         sections,
         f"Chosen for {samples} {of_what}{seen} and a CPU: {_words(sections, crop or side)}{length}, a "
-        f"picture every {training['sample_every']} steps. The paper's (64 features, 256 pixels, 200 epochs) "
-        f"is for a GPU: img2img train {name} --{key} ...",
+        f"picture every {training['sample_every']} steps. The paper's ({_extent(start(name))}) is for a GPU: "
+        f"img2img train {name} --{key} ...",
     )
+
+
+def _extent(sections: Mapping[str, Any]) -> str:
+    """Returns "64 features, 256 pixels, 200 epochs"."""
+    training = sections["training"]
+    steps = sum(stage["steps"] for stage in training.get("stages", ())) or training.get("steps")
+    length = f"{steps} steps" if steps else f"{training['epochs']} epochs"
+    features = _network(sections["method"]).get("features", 64)
+    return f"{features} features, {sections.get('data', {}).get('crop_size', CROPPED[0])} pixels, {length}"
 
 
 def _assigned(assignments: Iterable[str], section: str, key: str) -> Any:
@@ -160,10 +169,10 @@ def _has_gpu(device: object) -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
-def _look(source: Mapping[str, Any], name: str) -> tuple[int, tuple[int, int] | None]:
+def _look(data: Mapping[str, Any], name: str) -> tuple[int, tuple[int, int] | None]:
     """Returns the number of samples for training, and (height, width) of the first that can be read."""
     try:
-        config = DataConfig.model_validate({**source, "unmatched": "skip", "validation_fraction": 0})
+        config = DataConfig.model_validate({**data, "unmatched": "skip", "validation_fraction": 0})
         records = find_records(config, methods[name].fields)
     except (Img2ImgError, ValueError):  # what is wrong is told when the data are opened
         return 0, None
