@@ -260,6 +260,7 @@ def test_every_configuration_that_ships_is_right(name: str, tmp_path: Path) -> N
 def test_every_configuration_that_ships_takes_a_step(name: str) -> None:
     """One of each stage, with nothing computed."""
     sentences = list(estimate_memory(read_experiment(name, places=places)))
+    sentences = [each for each in sentences if not each.startswith("It learns without")]  # weights of VGG16
     assert sentences[0].startswith("Parameters: ") and "Memory" in sentences[1]
 
 
