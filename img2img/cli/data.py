@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -283,7 +285,7 @@ def split(
 
     if link and lists:
         raise click.UsageError("--link and --lists contradict each other; give one.")
-    division = divide(chosen.config, validation, test, seed, group)
+    division = divide(chosen.config, validation, test, seed, group, chosen.fields)
     if lists:
         for name in write_lists(division, output):
             say(f"Wrote {display_path(output / name)}.")
@@ -294,11 +296,28 @@ def split(
             say(f"{count(symbolic, 'symbolic link')}, because {display_path(output)} is on another disk.")
     counts = ", ".join(f"{part} {count}" for part, count in division.counts.items())
     say(f"{counts} in {display_path(output)}.")
-    if not lists:
-        where = [output / "A", output / "B"] if division.layout in ("paired", "unpaired") else [output]
-        words = " ".join(display_path(path) for path in where)
-        say(f"Next: img2img data check --{division.layout} {words}")
+    say(f"Next: img2img data check {_options(division.places(output, lists))}")
     return 0
+
+
+def _options(section: Mapping[str, Any]) -> str:
+    """Returns keys of the section data as the options of a command."""
+    from img2img.errors import display_path
+
+    words = []
+    for key, value in section.items():
+        if key == "fields":
+            places = {name: p if isinstance(p, str) else display_path(p) for name, p in value.items()}
+            words += [f"--field {shlex.quote(f'{name}={place}')}" for name, place in places.items()]
+        elif key in ("paired", "unpaired", "aligned", "images", "list"):
+            paths = value if isinstance(value, list) else [value]
+            words.append(f"--{key} {' '.join(shlex.quote(display_path(path)) for path in paths)}")
+        else:
+            texts = ", ".join(map(str, value)) if isinstance(value, list) else value
+            words.append(
+                f"--set {shlex.quote(f'{key}=[{texts}]' if isinstance(value, list) else f'{key}={value}')}"
+            )
+    return " ".join(words)
 
 
 @data.command()

@@ -92,6 +92,8 @@ def named(
         name, equals, place = each.partition("=")
         if not equals or not name.strip() or not place.strip():
             raise click.UsageError(f"--field {each}: say NAME=PLACE, such as mask=masks or mask=random.")
+        if name.strip() in fields:
+            raise click.UsageError(f"--field {name.strip()} is given twice; give one place.")
         fields[name.strip()] = place.strip()
     return {**given, "fields": fields} if fields else given
 
@@ -146,14 +148,14 @@ def _choose(
     from img2img.config import override, validate
     from img2img.data import SOURCES, DataConfig
     from img2img.data.config import keep_jitter, lay_places
-    from img2img.data.records import require_places
+    from img2img.data.records import declared, require_places
     from img2img.errors import ConfigError, display_path
 
     set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
     if path is None and not given and not set_here & set(SOURCES):
         raise click.UsageError(
-            "name the pictures: --paired A B, --aligned DIR, --unpaired A B, --images DIR, --list FILE, or a "
-            "CONFIG."
+            "name the pictures: --paired A B, --aligned DIR, --unpaired A B, --images DIR, --list FILE, "
+            "--field NAME=PLACE, or a CONFIG."
         )
     tree = {} if path is None else _tree(path)
     if not isinstance(tree, dict) or not isinstance(tree.get("data", {}), dict):
@@ -175,7 +177,7 @@ def _choose(
         try:
             require_places(config, fields)
         except ConfigError:
-            fields = config.declared
+            fields = declared(config)
     return Chosen(config, fields, seed if isinstance(seed, int) and seed >= 0 else 0)
 
 
@@ -193,8 +195,10 @@ def _tree(path: Path) -> Any:
 
 def _fields(method: object, config: DataConfig) -> Fields:
     """Returns what a sample holds for the section method of a configuration."""
+    from img2img.data.records import declared
+
     if not isinstance(method, dict):
-        return config.declared
+        return declared(config)
     from img2img.errors import ConfigError
     from img2img.methods import methods
 
@@ -202,7 +206,7 @@ def _fields(method: object, config: DataConfig) -> Fields:
     if not isinstance(name, str) or name not in methods:
         if isinstance(name, str):
             methods[name]  # raises, and names what there is
-        return config.declared
+        return declared(config)
     cls = methods[name]
     try:
         return cls.fields_of(cls.Config.model_validate(method))

@@ -28,7 +28,7 @@ from img2img.files import write_bytes
 from img2img.image.image import DTYPES, Pixels
 
 _logger = logging.getLogger(__name__)
-_VERSION = 2  # of what the arrays mean: counts up when preparing a picture changes
+_VERSION = 3  # of what the arrays mean: counts up when preparing a picture changes
 _ALIGNED = 64
 _MOST_OPEN = 256  # entries that one process keeps mapped: each holds a file descriptor
 _SPARE = 2**30  # bytes that stay free beside the cache

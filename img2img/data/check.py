@@ -11,7 +11,7 @@ from img2img.data.config import DataConfig
 from img2img.data.findings import Case as Case
 from img2img.data.findings import Checked, Finding, Located, Material
 from img2img.data.inspection import inspect_files
-from img2img.data.records import HELD_OUT, Record, Records, find_records
+from img2img.data.records import HELD_OUT, Record, Records, declared, find_records
 from img2img.errors import PlanError
 from img2img.fields import Fields
 
@@ -34,18 +34,17 @@ def check(
         advance: Called after each file with whether it cannot be used.
     """
     try:
-        fields = config.declared if fields is None else fields
+        fields = declared(config) if fields is None else fields
         samples, found = _samples(config, fields)
     except PlanError as error:
         return Checked((Finding("error", "layout", str(error)),))
     paths = list(dict.fromkeys(path for _, record in samples for path in record.paths))
     exact = {path for _, record in samples for name, path in record.files.items() if fields[name].exact}
+    aligned = {record.aligned for _, record in samples if record.aligned is not None}
     labels = config.source_labels != "none"
     begin(len(paths))
     inspected = {}
-    for result in inspect_files(
-        paths, config.aligned is not None, labels, config.palette, jobs or os.cpu_count() or 1, exact
-    ):
+    for result in inspect_files(paths, aligned, labels, config.palette, jobs or os.cpu_count() or 1, exact):
         inspected[result.path] = result
         advance(result.problem is not None)
     material = Material(config, fields, samples, inspected, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from pathlib import Path
 
 from img2img.data.findings import Case, Finding, Material, Side
@@ -14,6 +14,7 @@ from img2img.data.map_checks import maps, vectors
 from img2img.data.pictures import one_view
 from img2img.data.range_checks import beyond, no_numbers, ranges
 from img2img.data.ranges import suggested
+from img2img.errors import display_path
 from img2img.fields import groups
 from img2img.image.palette import MOST
 
@@ -66,16 +67,44 @@ def _not_taken(material: Material) -> Iterator[Finding]:
 
 def _partners(material: Material) -> Iterator[Finding]:
     config = material.config
-    alone = dict.fromkeys(path for records in material.found for path in records.alone)
+    alone = {path: records.lacks.get(path, "partner") for records in material.found for path in records.alone}
     if alone:
         skipped = config.unmatched == "skip"
         yield Finding(
             "warning" if skipped else "error",
             "no-partner",
-            f"{_count(alone)} without a partner of the same name.",
-            "They are left out." if skipped else "Add the partners, or leave them out with unmatched: skip.",
-            tuple(Case((path,), "has no partner") for path in alone),
+            f"{_count(alone)} without {_lacking(alone)}.",
+            "They are left out."
+            if skipped
+            else "Add what is missing, or leave them out with unmatched: skip.",
+            tuple(Case((path,), f"has no {alone[path]}") for path in alone),
         )
+
+
+def _lacking(alone: Mapping[Path, str]) -> str:
+    """Returns what files have not that are alone."""
+    partner = {"partner": "a partner of the same name"}
+    return " or ".join(dict.fromkeys(partner.get(what, f"a {what}") for what in alone.values()))
+
+
+def _spare(material: Material) -> Iterator[Finding]:
+    """Files and rows of further fields that no part of the data takes."""
+    for place in dict.fromkeys(place for records in material.found for place in records.spare):
+        taken = [set(records.spare[place]) for records in material.found if place in records.spare]
+        names = [name for name in min(taken, key=len) if all(name in other for other in taken)]
+        names = [name for name in material.found[0].spare.get(place, ()) if name in names] or sorted(names)
+        if names:
+            what = _plural(len(names), "row" if place.is_file() else "file")
+            yield Finding(
+                "warning",
+                "no-sample",
+                f"{what} of {display_path(place)} for which there is no sample.",
+                "Is a picture missing, or its name another one?",
+                tuple(
+                    Case((place,), f"{name} has no file") if place.is_file() else Case((Path(name),))
+                    for name in names
+                ),
+            )
 
 
 def _partner_sizes(material: Material) -> Iterator[Finding]:
@@ -351,7 +380,7 @@ def _duplicates(material: Material) -> Iterator[Finding]:
             "warning",
             "near-duplicate",
             f"{_count(found, 'picture')} of the held-out part can hardly be told from training pictures.",
-            "Copies in another size, crop or quality make measurements too good; look at them with --sheet.",
+            "Copies in another size, crop or quality make measurements too good; look at them on a sheet.",
             tuple(
                 Case((held_out, twin), f"correlation {value:.3f}")
                 for held_out, (value, twin) in sorted(found.items(), key=lambda item: -item[1][0])
@@ -400,7 +429,8 @@ def _labels(material: Material) -> Iterator[Finding]:
 def _few(material: Material) -> Iterator[Finding]:
     several = len(groups(material.fields)) > 1
     for role in [material.roles[group[0]] for group in groups(material.fields)] if several else ["A"]:
-        count = len({id(s.record) for s in material.sides if s.part == "train" and s.role == role})
+        usable = (*material.sides, *material.maps)
+        count = len({id(s.record) for s in usable if s.part == "train" and s.role == role})
         if count < FEW:
             of_role = f" of {role}" if several else ""
             yield Finding(
@@ -420,6 +450,7 @@ CHECKS: tuple[Callable[[Material], Iterable[Finding]], ...] = (
     _unusable,
     _not_taken,
     _partners,
+    _spare,
     _partner_sizes,
     _same_twice,
     no_numbers,

@@ -357,14 +357,14 @@ class DataConfig(BaseModel):
         elif self.unpaired is not None:
             found = dict(UNPAIRED)
         elif self.images is not None:
-            found = dict(enlarging(4))
+            found = dict(enlarging(4)) if not self.fields else {"source": Picture()}
         for name, place in self.fields.items():
             if name not in found:
-                found[name] = _guessed(name, place, next(iter(found), None))
+                found[name] = guessed(name, place, next(iter(found), None))
         return found
 
 
-def _guessed(name: str, place: Path | str, like: str | None) -> FieldKind:
+def guessed(name: str, place: Path | str | None, like: str | None) -> FieldKind:
     """Returns the kind that a field seems to be of by its name and its place."""
     if place == "classes" or (isinstance(place, Path) and place.is_file()):
         return Vector()

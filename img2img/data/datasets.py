@@ -155,7 +155,7 @@ class Group:
         Raises:
             ImageError: A file cannot be used, or two that show the same place have different sizes.
         """
-        name = entry_name(record.paths, tuple(self.recipes.items()))
+        name = entry_name(tuple(record.files.values()), (record.aligned is None, *self.recipes.items()))
         made = cache.get(name, lambda: tuple(self._read(record).values()))
         found = dict(zip(self.recipes, made, strict=True))
         return {name: found[name] for name in self.fields if name in found}

@@ -161,13 +161,13 @@ class Material:
         """Both sides of each whole pair, A first."""
         if len(groups(self.fields)) == 1 and self.config.images is None:
             for one, other in zip(self.sides, self.sides[1:], strict=False):
-                if one.record is other.record and one.role != other.role:
+                if one.record is other.record and (one.role, other.role) == ("A", "B"):
                     yield one, other
 
 
 def half(material: Material, side: Side) -> str:
     """Returns which half of a side-by-side file is meant."""
-    return "" if material.config.aligned is None else f"{'left' if side.role == 'A' else 'right'} half, "
+    return "" if side.path != side.record.aligned else f"{'left' if side.role == 'A' else 'right'} half, "
 
 
 def plural(count: int, noun: str) -> str:

@@ -41,6 +41,7 @@ class ImageStats:
         colours: Numbers for the different colours of its pixels (of 65,536 of them if there are more), 257 at
             most; none if nobody asked.
         extent: The numbers in it.
+        grey: Whether its channels are equal.
         between: The share of its values that are neither black nor white, nor within a twentieth of them.
         foreign: The share of the pixels whose colour is not in the palette that was asked about.
     """
@@ -55,6 +56,7 @@ class ImageStats:
     thumbnail: NDArray[np.float32] | None
     colours: NDArray[np.uint64]
     extent: Extent
+    grey: bool = True
     between: float = 0.0
     foreign: float = 0.0
     space: str | None = None
@@ -103,18 +105,21 @@ def inspect_file(
 
 def inspect_files(
     paths: Sequence[Path],
-    both_halves: bool,
+    aligned: Collection[Path],
     labels: bool,
     palette: Palette | None,
     jobs: int,
     exact: Collection[Path] = (),
 ) -> Iterator[Inspection]:
-    """Yields `inspect_file` of each file, in order, with `jobs` threads; those in `exact` hold no colours."""
+    """Yields `inspect_file` of each file, in order, with `jobs` threads.
+
+    Those in `exact` hold no colours, and those in `aligned` two pictures.
+    """
 
     def inspect(path: Path) -> Inspection:
         if path in exact:
             return inspect_file(path, labels=True)
-        return inspect_file(path, both_halves, labels, palette)
+        return inspect_file(path, path in aligned, labels, palette)
 
     with ThreadPoolExecutor(jobs) as threads:
         yield from threads.map(inspect, paths)
@@ -167,6 +172,7 @@ def _stats(image: Image, labels: bool, palette: Palette | None) -> ImageStats:
         thumbnail=None if contrast < FLAT or extent.broken else _thumbnail(pixels),
         colours=np.unique(_codes(some) if labels else np.empty(0, np.uint64))[: MOST + 1],
         extent=extent,
+        grey=bool((pixels == pixels[..., :1]).all()),
         between=float(((values > 0.05) & (values < 0.95)).mean()),
         foreign=_foreign(image, palette),
         space=_space(image),

@@ -31,6 +31,7 @@ def maps(material: Material) -> Iterator[Finding]:
         [side for side in masks if 2 * side.stats.extent.high <= side.stats.extent.white],
         "that mark nothing.",
         "White is what a mask marks; a sample without it teaches nothing about it.",
+        lambda side: f"its brightest level is {side.stats.extent.high:g} of {side.stats.extent.white:g}",
     )
     yield from _found(
         "error",
@@ -42,8 +43,8 @@ def maps(material: Material) -> Iterator[Finding]:
     yield from _found(
         "error",
         "colour-ids",
-        [side for side in ids if side.stats.channels > 1],
-        "with several channels.",
+        [side for side in ids if not side.stats.grey],
+        "with several channels that differ.",
         "A map of ids has one channel, with one number for each object.",
         lambda side: plural(side.stats.channels, "channel"),
     )

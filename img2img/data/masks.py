@@ -66,10 +66,11 @@ class IrregularMasks:
     Args:
         config: What they look like.
         seed: Of everything random.
+        number: Of the field, where several are drawn; the first has 0.
     """
 
-    def __init__(self, config: MaskConfig | None = None, seed: int = 0) -> None:
-        self.config, self.seed = config or MaskConfig(), seed
+    def __init__(self, config: MaskConfig | None = None, seed: int = 0, number: int = 0) -> None:
+        self.config, self.seed, self.number = config or MaskConfig(), seed, number
 
     def __call__(self, height: int, width: int, epoch: int, index: int) -> NDArray[np.uint8]:
         """Returns the mask (height, width) of sample `index` in `epoch`: 255 is hole, 0 is known.
@@ -77,7 +78,7 @@ class IrregularMasks:
         It depends on the seed and these numbers alone. Of a picture of a few pixels the ratio is as near to
         the range as whole pixels allow.
         """
-        stream = random_stream(MASK, self.seed, epoch, index)
+        stream = random_stream(MASK, self.seed, epoch, index, *filter(None, [self.number]))
         least, most = self.config.holes
         area = height * width
         wanted = round(stream.uniform(least, most) * area)

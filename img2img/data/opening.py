@@ -16,15 +16,16 @@ from img2img.data.masks import IrregularMasks
 from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, halves, one_view, read, seen
 from img2img.data.ranges import advice, extent_of
-from img2img.data.records import Record, Records, find_records, sides
+from img2img.data.records import Record, Records, declared, find_records, sides
 from img2img.errors import ConfigError, ImageError, PlanError, display_path
-from img2img.fields import Fields, Picture, Vector, groups, pictures, scale_of
+from img2img.fields import Fields, Mask, Picture, Vector, groups, pictures, scale_of
 from img2img.image import Image
 from img2img.image import palette as palettes
 from img2img.image.alpha import over_white
 from img2img.image.channels import ends_in_alpha
 from img2img.image.image import Pixels
 from img2img.image.palette import Palette
+from img2img.image.planes import mask_of
 from img2img.types import ValueRange
 from img2img.weights.finder import user_cache
 
@@ -74,7 +75,7 @@ def open_data(config: DataConfig, fields: Fields | None = None, *, seed: int = 0
         ConfigError: The data is of another kind, or the settings do not fit it.
         PlanError: Folders, files or partners are missing, or no picture that was tried can be read.
     """
-    fields = config.declared if fields is None else fields
+    fields = declared(config) if fields is None else fields
     records = find_records(config, fields)
     _require_fit(config, fields)
     made = _Opening(config, fields, records, seed)
@@ -101,6 +102,7 @@ class _Opening:
     def __init__(self, config: DataConfig, fields: Fields, records: Records, seed: int) -> None:
         self.config, self.fields, self.records, self.seed = config, fields, records, seed
         self.pictures = pictures(fields)
+        self._drawn = [name for name in fields if config.fields.get(name) == "random"]
         self.patches = scale_of(fields) is not None
         self.probes = self._probe()
         self.source, self.target = self.pictures[0], self.pictures[-1 if len(self.pictures) < 2 else 1]
@@ -160,9 +162,9 @@ class _Opening:
             {name: self.fields[name] for name in names},
             {name: self._recipe(name, size, least) for name in named},
             {
-                name: IrregularMasks(self.config.masks, self.seed)
+                name: IrregularMasks(self.config.masks, self.seed, self._drawn.index(name))
                 for name in names
-                if self.config.fields.get(name) == "random"
+                if name in self._drawn
             },
         )
 
@@ -214,7 +216,7 @@ class _Opening:
             if not part:
                 continue
             if part[0].aligned is not None:
-                a, b = part[0].files
+                a, b = list(part[0].files)[:2]
                 pairs = [(halves(image, path), path) for image, path in _read_some(part, a)]
                 found[a] = [(pair[0], path) for pair, path in pairs]
                 found[b] = [(pair[1], path) for pair, path in pairs]
@@ -246,6 +248,11 @@ class _Opening:
             source = target
         yield from _numbers(self.config, source, target if self.source in self.probes else source)
         yield from self._shapes()
+        for name in (name for name, one in self.fields.items() if isinstance(one, Mask)):
+            marked = [(mask_of(image)[1], path) for image, path in self.probes.get(name, ())]
+            dark = [(sentences[0], path) for sentences, path in marked if sentences]
+            if dark:
+                yield f"{display_path(dark[0][1])}: {dark[0][0]}."
 
     def _shapes(self) -> Iterator[str]:
         """Yields a sentence about partners that are squeezed until they fit each other, if there are."""

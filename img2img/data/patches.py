@@ -168,7 +168,9 @@ class PatchDataset(Dataset):
         """Returns the low- and the high-resolution version of a picture at a size."""
         record = self.records[place]
         recipe = (*self.group.recipes.items(), size, self.scale)
-        low, high = self.cache.get(entry_name(record.paths, recipe), lambda: self._make(record, size))
+        low, high = self.cache.get(
+            entry_name(tuple(record.files.values()), recipe), lambda: self._make(record, size)
+        )
         return low, high
 
     def _make(self, record: Record, size: float) -> tuple[Pixels, Pixels]:

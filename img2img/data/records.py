@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from img2img.data.config import DataConfig
+from img2img.data.config import DataConfig, guessed
 from img2img.data.tables import Row, Table, numbers_in, read_rows, read_table, read_text
 from img2img.errors import ConfigError, PlanError, display_path
-from img2img.fields import Fields, groups, pictures, scale_of
+from img2img.fields import Fields, Vector, groups, pictures, scale_of
 from img2img.image import list_images
 from img2img.image.discovery import collision_key, sentences_not_read
 from img2img.registry import unknown
@@ -75,6 +75,8 @@ class Records:
         origin: Where the held-out part came from, as the end of a sentence.
         passed: Sentences about what was passed over when searching.
         alone: The files without a partner.
+        lacks: What those of them have not that lack something else than the partner of a pair.
+        spare: Names in the folders and tables of further fields that are of no sample, by their place.
         not_read: The files of kinds that are known and not read, by the name of the kind.
     """
 
@@ -84,6 +86,8 @@ class Records:
     origin: str = "nothing is held out"
     passed: tuple[str, ...] = ()
     alone: tuple[Path, ...] = ()
+    lacks: Mapping[Path, str] = field(default_factory=dict)
+    spare: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
     not_read: dict[str, list[Path]] = field(default_factory=dict)
 
     @property
@@ -96,7 +100,11 @@ class Records:
         """Sentences about everything that was left out."""
         notes = [*self.passed, *(f"{one} Left out." for one in sentences_not_read(self.not_read))]
         if self.alone:
-            notes.append(f"{_without_partner(self.alone)}; they are left out.")
+            notes.append(f"{_without_partner(self.alone, self.lacks)}; they are left out.")
+        notes += [
+            f"{len(names)} of the names in {display_path(place)} are of no sample: {_names(names)}."
+            for place, names in self.spare.items()
+        ]
         return tuple(notes)
 
 
@@ -107,14 +115,36 @@ class Search:
     Attributes:
         follow_symlinks: Look into folders that links lead to.
         hidden: Take what begins with a dot.
-        passed, alone, not_read: See `Records`.
+        passed, alone, lacks, spare, not_read: See `Records`.
+        tables: Those that were read.
     """
 
     follow_symlinks: bool = False
     hidden: bool = False
     passed: list[str] = field(default_factory=list)
     alone: list[Path] = field(default_factory=list)
+    lacks: dict[Path, str] = field(default_factory=dict)
+    spare: dict[Path, dict[str, None]] = field(default_factory=dict)
     not_read: dict[str, list[Path]] = field(default_factory=dict)
+    tables: dict[Path, Table] = field(default_factory=dict)
+
+    def take(self, place: Path, names: Iterable[str], taken: Iterable[str]) -> None:
+        """Notes which of the names in a place samples have taken; the first time knows all."""
+        left = self.spare.setdefault(place, dict.fromkeys(names))
+        for name in taken:
+            left.pop(name, None)
+
+    def leave_out(self, records: Iterable[Record], lacking: str) -> None:
+        """Notes that the files of records are left out, and what they lack."""
+        for path in (path for record in records for path in record.paths):
+            self.alone.append(path)
+            self.lacks.setdefault(path, lacking)
+
+    def table(self, path: Path, columns: Sequence[str] | None) -> Table:
+        """Returns a table, read once."""
+        if path not in self.tables:
+            self.tables[path] = read_table(path, columns)
+        return self.tables[path]
 
     def files(self, folder: Path) -> list[Path]:
         """Returns the pictures below `folder` in natural order, or those that a text file names.
@@ -158,7 +188,7 @@ def find_records(config: DataConfig, fields: Fields | None = None) -> Records:
         ConfigError: The data do not have these fields.
         PlanError: A folder or file is missing or empty, partners are missing or ambiguous.
     """
-    fields = config.declared if fields is None else fields
+    fields = declared(config) if fields is None else fields
     require_places(config, fields)
     search = Search(config.follow_symlinks, config.hidden)
     if config.list is not None:
@@ -175,10 +205,42 @@ def find_records(config: DataConfig, fields: Fields | None = None) -> Records:
                 validation=_found(config, fields, held_out, search),
                 origin=f"held out in {_names(held_out)}",
             )
-    records = _with_classes(config, fields, records)
+    records = _with_classes(config, fields, records, search)
     if not records.has_validation:
         records = _split_off(config, replace(records, validation=(), origin=Records.origin))
-    return replace(records, passed=tuple(search.passed), alone=tuple(search.alone), not_read=search.not_read)
+    return replace(
+        records,
+        passed=tuple(search.passed),
+        alone=tuple(dict.fromkeys(search.alone)),
+        lacks=search.lacks,
+        spare={place: tuple(names) for place, names in search.spare.items() if names},
+        not_read=search.not_read,
+    )
+
+
+def declared(config: DataConfig) -> Fields:
+    """Returns the fields that the data are of where no method says it; of a list those of its columns.
+
+    Raises:
+        PlanError: A list cannot be read.
+    """
+    fields = config.declared
+    if config.list is None:
+        return fields
+    row = next((row for _, row in read_rows(config.list)), {})
+    found = {name: one for name, one in fields.items() if name in row or name in config.fields}
+    if not found:
+        return fields  # what is missing is told where the list is read
+    for name, cell in row.items():
+        if name in fields or name in ("split", None) or name in (config.attributes or ()):
+            continue
+        if isinstance(cell, str) and _as_stored(config.list.parent / cell, {}).is_file():
+            found[name] = guessed(name, None, next(iter(found), None))
+        elif numbers_in(cell) is not None:
+            found[name] = Vector()
+    if config.attributes and not any(not one.spatial for one in found.values()):
+        found["attributes"] = Vector()
+    return found
 
 
 def sides(config: DataConfig, fields: Fields) -> tuple[str, ...]:
@@ -201,6 +263,11 @@ def require_places(config: DataConfig, fields: Fields) -> None:
     if unknown_ := [name for name in config.fields if name not in fields]:
         raise ConfigError(f"data.fields: {unknown('field', unknown_[0], fields)}")
     names, together = pictures(fields), groups(fields)
+    if not names:
+        raise ConfigError(
+            f"the fields {', '.join(fields)} hold no picture; name its place as well, such as "
+            "data.fields.source."
+        )
     kind = config.form
     first = set(names[:2])
     paired = len(names) > 1 and any(first <= set(group) for group in together)
@@ -224,6 +291,12 @@ def require_places(config: DataConfig, fields: Fields) -> None:
             f"the method is trained on {wanted}, and data names {_FORMS[kind]}; choose another method or "
             "other data."
         )
+    twice = set(config.fields) & (first if kind not in ("fields", "list") else set())
+    if twice:
+        raise ConfigError(
+            f"data.fields.{min(twice)}: data.{kind} says already where the {min(twice)} is; name both in "
+            "data.fields, or neither."
+        )
     placed = {*config.fields, *(sides(config, fields) if kind not in ("fields", "list") else ())}
     if config.images is not None and scale_of(fields) is not None:
         placed |= first  # the small one is made of the large one
@@ -240,6 +313,11 @@ def require_places(config: DataConfig, fields: Fields) -> None:
             raise ConfigError(
                 f"data.fields.{name}: {place} is for a {kinds[place]}, and {name} is of the kind "
                 f"{fields[name].kind}; {_PLACES[fields[name].kind]}."
+            )
+        if isinstance(place, Path) and place.is_dir() and not fields[name].spatial:
+            raise ConfigError(
+                f"data.fields.{name}: {display_path(place)} is a folder, and the numbers of a vector come "
+                f"from {_PLACES['vector']}."
             )
 
 
@@ -264,8 +342,15 @@ def _leading_places(config: DataConfig, fields: Fields) -> tuple[Path, ...]:
     given = config.paired or config.aligned or config.unpaired or config.images
     if given is not None:
         return given
-    places = [config.fields[group[0]] for group in groups(fields)]
+    places = [config.fields[name] for name in _leaders(config, fields)]
     return tuple(place for place in places if isinstance(place, Path))
+
+
+def _leaders(config: DataConfig, fields: Fields) -> tuple[str, ...]:
+    """Returns the fields by whose folders samples are found where `data.fields` alone places them."""
+    names = sides(config, fields)
+    pair = len(names) == 2 and any(set(names) <= set(group) for group in groups(fields))
+    return names if pair else tuple(group[0] for group in groups(fields))
 
 
 def _found(
@@ -274,8 +359,9 @@ def _found(
     """Returns the samples in `folders`, group by group of the fields that belong together."""
     parts = groups(fields)
     names = sides(config, fields)
-    if config.unpaired is not None or (config.form == "fields" and len(folders) > 1):
-        leaders = names if config.unpaired is not None else tuple(group[0] for group in parts)
+    leaders = names if config.form != "fields" else _leaders(config, fields)
+    apart = not any(set(leaders) <= set(group) for group in parts)
+    if config.unpaired is not None or (config.form == "fields" and apart):
         found = {}
         for leader, folder in zip(leaders, folders, strict=True):
             group = next(group for group in parts if leader in group)
@@ -283,7 +369,7 @@ def _found(
                 config, fields, group, _single((folder,), leader, search), folder, search
             )
         return tuple(found[group] for group in parts)
-    if config.paired is not None:
+    if config.paired is not None or (config.form == "fields" and len(leaders) > 1):
         pairs, alone = _pairs(folders[0], folders[1], names, search)
         search.alone += alone
         _require_partners(config, alone, search)
@@ -294,8 +380,7 @@ def _found(
             for path in record.paths
         )
     else:
-        leader = names[0] if config.images is not None else parts[0][0]
-        pairs = _single(folders, leader, search)
+        pairs = _single(folders, leaders[0], search)
     every = tuple(fields)
     return _apart(_attached(config, fields, every, pairs, folders[0], search), fields)
 
@@ -344,76 +429,120 @@ def _attached(
         if not isinstance(place, Path) or (records and name in records[0].files):
             continue
         if fields[name].spatial:
-            inner = place / beside.name
-            records = _with_files(config, records, name, inner if inner.is_dir() else place, search)
+            records = _with_files(config, records, name, _part_of(place, beside), beside.is_file(), search)
         else:
-            records = _with_numbers(config, records, name, read_table(place, config.attributes))
+            records = _with_numbers(config, records, name, search.table(place, config.attributes), search)
     return records
 
 
+def _part_of(place: Path, beside: Path) -> Path:
+    """Returns the folder of a field that belongs to the samples of the folder `beside`.
+
+    Of masks beside the folder "val" that is masks/val; of masks that were named as train or trainM, it is
+    val or valM beside them; else all are in one folder.
+    """
+    inner = place / beside.name
+    if inner.is_dir():
+        return inner
+    words = [
+        [word for word in part if name.startswith(word)]
+        for part, name in ((HELD_OUT, beside.name), (TRAIN, place.name))
+    ]
+    if all(words):
+        held_out, train = (max(found, key=len) for found in words)
+        sibling = place.with_name(held_out + place.name.removeprefix(train))
+        if sibling.is_dir():
+            return sibling
+    return place
+
+
 def _with_files(
-    config: DataConfig, records: tuple[Record, ...], name: str, folder: Path, search: Search
+    config: DataConfig, records: tuple[Record, ...], name: str, folder: Path, listed: bool, search: Search
 ) -> tuple[Record, ...]:
-    """Returns records with the file of the same relative name in `folder` as the field `name`."""
+    """Returns records with the file of the same relative name in `folder` as the field `name`.
+
+    Of pictures that a text file lists, or a table, the end of the name counts: as much of it as is there.
+    """
     files = _by_stem(folder, search)
-    partner = _partners([record.stem for record in records], files, search, folder)
-    lacking = [record for record in records if record.stem not in partner]
-    if lacking and (config.unmatched == "error" or len(lacking) == len(records)):
+    stems = {record.stem: record.stem for record in records}
+    if listed and not stems.keys() & files.keys():
+        known = set(map(collision_key, files))
+        ends = {stem: _known_end(stem, known) for stem in stems}
+        stems = ends if len(set(ends.values())) == len(ends) else stems
+    partner = _partners(stems.values(), files, search, folder)
+    found = {stem: files[partner[own]] for stem, own in stems.items() if own in partner}
+    search.take(folder, map(display_path, files.values()), map(display_path, found.values()))
+    lacking = [record for record in records if record.stem not in found]
+    if lacking and (config.unmatched == "error" or not found):
         some = _names([record.paths[0] for record in lacking])
+        unread = "".join(f" {one}" for one in sentences_not_read(search.not_read))
         raise PlanError(
             f"{len(lacking)} of {len(records)} samples have no {name} of the same name in "
-            f"{display_path(folder)}: {some}. Add them, or say unmatched: skip."
+            f"{display_path(folder)}: {some}. Add them, or say unmatched: skip.{unread}"
         )
-    search.alone += [path for record in lacking for path in record.paths]
+    search.leave_out(lacking, name)
     return tuple(
-        replace(record, files={**record.files, name: files[partner[record.stem]]})
+        replace(record, files={**record.files, name: found[record.stem]})
         for record in records
-        if record.stem in partner
+        if record.stem in found
     )
 
 
+def _known_end(stem: str, known: set[str]) -> str:
+    """Returns the longest end of a path whose folded form is known; its name where none is."""
+    parts = PurePosixPath(stem).parts
+    ends = ["/".join(parts[start:]) for start in range(len(parts))]
+    return next((end for end in ends if collision_key(end) in known), ends[-1])
+
+
 def _with_numbers(
-    config: DataConfig, records: tuple[Record, ...], name: str, table: Table
+    config: DataConfig, records: tuple[Record, ...], name: str, table: Table, search: Search
 ) -> tuple[Record, ...]:
     """Returns records with their rows of `table` as the vector `name`."""
     rows = [(record, table.find(record.key)) for record in records]
-    lacking = [record for record, values in rows if values is None]
+    search.take(table.path, table.rows, [row for _, row in rows if row is not None])
+    lacking = [record for record, row in rows if row is None]
     if lacking and (config.unmatched == "error" or len(lacking) == len(records)):
         some = _names([record.paths[0] for record in lacking])
         raise PlanError(
             f"{len(lacking)} of {len(records)} samples have no row in {display_path(table.path)}: {some}. "
             "Add rows, or say unmatched: skip."
         )
+    search.leave_out(lacking, f"row in {display_path(table.path)}")
     return tuple(
-        replace(record, values={**record.values, name: values})
-        for record, values in rows
-        if values is not None
+        replace(record, values={**record.values, name: table.rows[row]})
+        for record, row in rows
+        if row is not None
     )
 
 
-def _with_classes(config: DataConfig, fields: Fields, records: Records) -> Records:
+def _with_classes(config: DataConfig, fields: Fields, records: Records, search: Search) -> Records:
     """Returns `records` with one-hot vectors for the folders that they lie in, and the names of all numbers.
 
     Raises:
         PlanError: A sample lies in no folder of its own, or all lie in one.
     """
     names = {
-        name: config.attributes or read_table(place).names
+        name: search.table(place, config.attributes).names
         for name, place in config.fields.items()
         if isinstance(place, Path) and not fields[name].spatial
     }
     for name, place in config.fields.items():
         if place == "classes":
             number = next(i for i, group in enumerate(groups(fields)) if name in group)
-            records, names[name] = _classified(records, name, number)
+            listed = config.list is not None or any(map(Path.is_file, _leading_places(config, fields)))
+            records, names[name] = _classified(records, name, number, listed)
     return replace(records, names={**records.names, **names})
 
 
-def _classified(records: Records, name: str, number: int) -> tuple[Records, tuple[str, ...]]:
+def _classified(records: Records, name: str, number: int, listed: bool) -> tuple[Records, tuple[str, ...]]:
     """Returns records with the vector `name` in group `number`, and the classes that it tells apart."""
     every = [record for part in (records.train, records.validation) if part for record in part[number]]
-    flat = [record for record in every if len(PurePosixPath(record.key).parts) < 2]
-    classes = sorted({_folder(record) for record in every if record not in flat})
+    folders = {
+        record.key: PurePosixPath(record.key).parts[:-1][-1 if listed else 0 :][:1] for record in every
+    }
+    flat = [record for record in every if not folders[record.key]]
+    classes = sorted({one for folder in folders.values() for one in folder})
     if len(classes) < 2 or flat:
         example = f", and {_names([flat[0].paths[0]])} lies in none" if flat else ""
         raise PlanError(f"data.fields.{name}: classes needs one folder a class, two at least{example}.")
@@ -421,7 +550,9 @@ def _classified(records: Records, name: str, number: int) -> tuple[Records, tupl
     def filled(part: tuple[tuple[Record, ...], ...]) -> tuple[tuple[Record, ...], ...]:
         return tuple(
             tuple(
-                replace(r, values={**r.values, name: tuple(float(one == _folder(r)) for one in classes)})
+                replace(
+                    r, values={**r.values, name: tuple(float((one,) == folders[r.key]) for one in classes)}
+                )
                 for r in group
             )
             if i == number
@@ -432,10 +563,6 @@ def _classified(records: Records, name: str, number: int) -> tuple[Records, tupl
     return replace(records, train=filled(records.train), validation=filled(records.validation)), tuple(
         classes
     )
-
-
-def _folder(record: Record) -> str:
-    return PurePosixPath(record.key).parts[0]
 
 
 def _pairs(
@@ -475,7 +602,7 @@ def _pairs(
             why = (
                 f"There are {display_path(alone[0].name)} and {display_path(alone[-1].name)}; partners agree "
                 "in their path below the folder, but for extensions and for what all names of a folder share "
-                f"at their beginning or end; --list takes a table of pairs with any names. {why}"
+                f"at their beginning or end; a list (data.list) takes a table of pairs with any names. {why}"
             )
         raise PlanError(
             f"no file in {display_path(first)} has a partner of the same name in {display_path(second)}. "
@@ -658,41 +785,48 @@ def _single(folders: Iterable[Path], name: str, search: Search) -> tuple[Record,
 
 def _listed(config: DataConfig, fields: Fields, path: Path, search: Search) -> Records:
     """Returns the samples of a list."""
-    train, validation = _read_list(config, fields, path)
+    train, validation = _read_list(config, fields, path, search)
     if config.validation is not None:
         validation = [
             record
             for file in config.validation
-            for part in _read_list(config, fields, file)
+            for part in _read_list(config, fields, file, search)
             for record in part
         ]
     if not train:
         raise PlanError(f"{display_path(path)} names no samples for training.")
+    every = [*train, *validation]
     divided = [
-        _apart(_attached(config, fields, tuple(fields), tuple(part), path.parent, search), fields)
+        _apart(_attached(config, fields, tuple(fields), tuple(part), path, search), fields)
         for part in (train, validation)
     ]
     names = {
-        name: config.attributes or ()
+        name: config.attributes if len(config.attributes or ()) == len(every[0].values[name]) else ()
         for name, field in fields.items()
         if not field.spatial and name not in config.fields
     }
     return Records(divided[0], divided[1], names, f"held out by {display_path(path)}")
 
 
-def _read_list(config: DataConfig, fields: Fields, path: Path) -> tuple[list[Record], list[Record]]:
+def _read_list(
+    config: DataConfig, fields: Fields, path: Path, search: Search
+) -> tuple[list[Record], list[Record]]:
     """Returns the samples of a list: those for training and those held out.
 
     A column is called like its field; of A and B, like what they are from A to B.
     """
     columns = dict(zip(sides(config, fields), pictures(fields), strict=False))
+    columns = {name: column for name, column in columns.items() if name not in config.fields}
     columns |= {name: name for name in fields if name not in columns and name not in config.fields}
     parts: tuple[list[Record], list[Record]] = ([], [])
     entries: Entries = {}
     lengths: dict[str, int] = {}
+    used = {*columns.values(), *(config.attributes or ()), "split"}
+    unknown_columns: dict[str, None] = {}
     for number, row in read_rows(path):
         where = f"{display_path(path)}, line {number}"
         spatial = {name: column for name, column in columns.items() if fields[name].spatial}
+        unknown_columns |= dict.fromkeys(str(c) for c in row if c is not None and c not in used and row[c])
         lacking = [c for c in spatial.values() if not isinstance(row.get(c), str) or not row[c]]
         if lacking:
             found = ", ".join(str(name) for name in row if row[name]) or "nothing"
@@ -713,6 +847,8 @@ def _read_list(config: DataConfig, fields: Fields, path: Path) -> tuple[list[Rec
         key = row[next(iter(spatial.values()))] if spatial else str(number)
         parts[part not in TRAIN].append(Record(key, files, values))
     _require_files([file for part in parts for record in part for file in record.paths], path)
+    if unknown_columns:
+        search.passed.append(f"{display_path(path)}: of no field and left out: {', '.join(unknown_columns)}.")
     return parts
 
 
@@ -720,6 +856,8 @@ def _vector(config: DataConfig, row: Row, name: str, where: str) -> tuple[float,
     """Returns the numbers of the vector `name` in a row: those of its column, or of `data.attributes`."""
     cell = row.get(name)
     if cell is None and config.attributes:
+        if absent := [column for column in config.attributes if column not in row]:
+            raise PlanError(f"{where}: {unknown('column', absent[0], [str(c) for c in row if c])}")
         cell = [row.get(column) for column in config.attributes]
     found = numbers_in(cell)
     if found is None:
@@ -775,9 +913,10 @@ def _as_stored(path: Path, entries: Entries) -> Path:
     return folder / names[0] if len(names) == 1 else path
 
 
-def _without_partner(paths: Sequence[Path]) -> str:
+def _without_partner(paths: Sequence[Path], lacks: Mapping[Path, str] | None = None) -> str:
     files = f"{len(paths)} files" if len(paths) > 1 else "1 file"
-    return f"{files} with no partner of the same name: {_names(paths)}"
+    what = " or ".join(dict.fromkeys((lacks or {}).get(path, "partner of the same name") for path in paths))
+    return f"{files} with no {what}: {_names(paths)}"
 
 
 def _require_files(files: Sequence[Path], origin: Path) -> None:
@@ -786,7 +925,7 @@ def _require_files(files: Sequence[Path], origin: Path) -> None:
         raise PlanError(f"{display_path(origin)} names files that do not exist: {_names(missing)}.")
 
 
-def _names(paths: Sequence[Path]) -> str:
+def _names(paths: Sequence[Path | str]) -> str:
     """Returns the first few of `paths` for a message."""
     more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
     return ", ".join(display_path(path) for path in paths[:_NAMED]) + more

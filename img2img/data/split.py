@@ -8,17 +8,19 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from img2img.data.config import DataConfig
-from img2img.data.records import Record, find_records, held_out_share, sides
+from img2img.data.records import Record, Records, declared, find_records, held_out_share, sides
 from img2img.errors import PlanError, UsageError, display_path
+from img2img.fields import Fields
 
 PARTS = ("train", "val", "test")
 How = Literal["copy", "link"]
+_LIST = "pairs.csv"
 _SPARE = 64 * 2**20  # bytes that stay free on the disk
 
 
@@ -45,17 +47,55 @@ class Division:
         files: Every file with its place.
         rows: For samples of several files: the part and the files of each.
         counts: Samples of each part.
-        layout: The option that reads the result: "paired", "aligned", "unpaired" or "images".
+        layout: The key of data that reads the result: "paired", "aligned", "unpaired" or "images"; a list of
+            its rows is read by "list".
+        config: Where the samples were.
+        tables: The numbers of vectors as CSV, by name.
     """
 
     files: tuple[Placed, ...]
     rows: tuple[tuple[str, Record], ...]
     counts: dict[str, int]
     layout: str
+    config: DataConfig
+    tables: Mapping[str, str] = field(default_factory=dict)
+
+    def places(self, output: Path, lists: bool) -> dict[str, Any]:
+        """Returns the keys of the section data that read what was written into `output`."""
+        further: dict[str, Any] = {
+            name: place for name, place in self.config.fields.items() if isinstance(place, str)
+        }
+        if lists and self.rows:
+            found: dict[str, Any] = {"list": output / _LIST}
+            further = {name: place for name, place in further.items() if place == "random"}
+        else:
+            letters = ("A", "B") if self.layout in ("paired", "unpaired") else ("",)
+            own = [output / f"train{letter}.txt" if lists else output / letter for letter in letters]
+            found = {self.layout: own}
+            if lists and self.counts["val"]:
+                found["validation"] = [output / f"val{letter}.txt" for letter in letters]
+            folders = {placed.target.parts[0] for placed in self.files} - {*letters, *PARTS}
+            further |= {name: output / name for name in sorted(folders)}
+            further |= {name: output / f"{name}.csv" for name in self.tables}
+            if lists:
+                further = dict(self.config.fields)
+        direction = {"direction": "BtoA"} if self.config.direction == "BtoA" else {}
+        attributes = {"attributes": list(self.config.attributes or ())} if lists and not self.rows else {}
+        return (
+            found
+            | ({"fields": further} if further else {})
+            | direction
+            | {k: v for k, v in attributes.items() if v}
+        )
 
 
 def divide(
-    config: DataConfig, validation: float, test: float, seed: int, group: str | None = None
+    config: DataConfig,
+    validation: float,
+    test: float,
+    seed: int,
+    group: str | None = None,
+    fields: Fields | None = None,
 ) -> Division:
     """Decides for every sample of `config` whether it is for training, validation or test.
 
@@ -69,6 +109,7 @@ def divide(
         seed: Another number is another division.
         group: What else stays together: "folder" for the pictures of one folder, or a regular expression
             whose first group (or whole match) in the name without extension is the same for all of them.
+        fields: What a sample holds; None takes what the data alone say.
 
     Raises:
         UsageError: The shares leave nothing for training, or the pattern is none.
@@ -76,8 +117,12 @@ def divide(
     """
     if validation < 0 or test < 0 or validation + test >= 1:
         raise UsageError(f"the shares {validation:g} and {test:g} must leave something for training.")
-    fields = config.declared
+    fields = declared(config) if fields is None else fields
     records = find_records(config.model_copy(update={"validation_fraction": 0.0}), fields)
+    layout = config.form
+    if layout in ("list", "fields"):
+        several = "unpaired" if len(records.train) > 1 else "paired"
+        layout = several if len(sides(config, fields)) > 1 else "images"
     letters = {name: name for name in fields} | dict(zip(sides(config, fields), "AB", strict=False))
     key = _key(group)
     placed: list[Placed] = []
@@ -91,7 +136,7 @@ def divide(
             rows.append((part, record))
             main = next(iter(record.files.values()))
             for name, path in record.files.items():
-                alone = path == main and (config.images or config.aligned)
+                alone = path == main and layout in ("images", "aligned")
                 folder = part if alone else f"{letters[name]}/{part}"
                 placed.append(Placed(part, path, _place(folder, record, path)))
     placed = list(dict.fromkeys(placed))  # a file with both sides is one file
@@ -100,9 +145,35 @@ def divide(
         raise PlanError(
             f"two files would become {clashes[0]}: rename one, or name a folder that is not divided already."
         )
-    layout = "paired" if config.form in ("list", "fields") else config.form
-    listed = tuple(rows) if config.form in ("paired", "list", "fields") or config.fields else ()
-    return Division(tuple(placed), listed, {part: counts[part] for part in PARTS}, layout)
+    single = config.images is not None and not config.fields
+    listed = len(records.train) == 1 and config.aligned is None and not single
+    kept = {name for name, place in config.fields.items() if place == "classes" and config.list is None}
+    return Division(
+        tuple(placed),
+        tuple(rows) if listed else (),
+        {part: counts[part] for part in PARTS},
+        layout,
+        config,
+        {
+            name: _table(name, records, rows)
+            for name, one in fields.items()
+            if not one.spatial and name not in kept
+        },
+    )
+
+
+def _table(name: str, records: Records, rows: Sequence[tuple[str, Record]]) -> str:
+    """Returns the numbers of the vector `name` as CSV, by the names that files have in the folders."""
+    found = [record for _, record in rows if name in record.values]
+    size = len(found[0].values[name]) if found else 0
+    names = records.names.get(name) or [f"{name} {number}" for number in range(size)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("file", *names))
+    for record in found:
+        path = _place("", record, record.paths[0])
+        writer.writerow((path, *(f"{value:.9g}" for value in record.values[name])))
+    return text.getvalue()
 
 
 def write_folders(
@@ -150,6 +221,8 @@ def write_folders(
                     target.symlink_to(source)
                     symbolic += 1
             advance()
+        for name, text in division.tables.items():
+            (folder / f"{name}.csv").write_text(text, "utf-8", "surrogateescape")
 
     _in_one_step(output, fill)
     return symbolic
@@ -179,9 +252,10 @@ def write_lists(division: Division, output: Path) -> list[str]:
             paths = [_relative(path, base) for path in record.files.values()]
             vectors = [" ".join(f"{value:.9g}" for value in values) for values in record.values.values()]
             writer.writerow((*paths, *vectors, part))
-        lists["pairs.csv"] = [text.getvalue()]
+        lists[_LIST] = [text.getvalue()]
     else:
-        for placed in division.files:
+        letters = ("A", "B") if division.layout == "unpaired" else PARTS
+        for placed in (placed for placed in division.files if placed.target.parts[0] in letters):
             line = _relative(placed.source, base) + "\n"
             letter = placed.target.parts[0] if division.layout == "unpaired" else ""
             lists.setdefault(f"{placed.part}{letter}.txt", []).append(line)

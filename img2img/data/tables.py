@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +17,7 @@ from img2img.image.discovery import collision_key
 from img2img.registry import unknown
 
 _LARGEST = 2**30  # bytes
+_HUGE = 3.4e38  # float32 computes with the numbers
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "path", "name", "source")
 Row = dict[str, Any]
@@ -44,13 +45,15 @@ def read_rows(path: Path) -> list[tuple[int, Row]]:
     """
     text = read_text(path)
     if path.suffix.lower() not in _JSON_LINES:
-        reader = csv.DictReader(text.splitlines(), skipinitialspace=True)
+        header = text.partition("\n")[0]
+        delimiter = max(",;\t", key=header.count)
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
         try:
             return [(reader.line_num, row) for row in reader]
         except csv.Error as error:
             raise PlanError(f"{display_path(path)}, line {reader.line_num}: is no CSV ({error}).") from None
     rows: list[tuple[int, Row]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # in JSON other ends of lines may stand in names
         if not line.strip():
             continue
         try:
@@ -74,7 +77,7 @@ def numbers_in(cell: object) -> tuple[float, ...] | None:
         found = tuple(float(value) for value in values)
     except (TypeError, ValueError):
         return None
-    return found if found and all(map(math.isfinite, found)) else None
+    return found if found and all(abs(value) < _HUGE for value in found) else None  # nor NaN
 
 
 @dataclass(frozen=True)
@@ -91,15 +94,15 @@ class Table:
     names: tuple[str, ...]
     rows: Mapping[str, tuple[float, ...]]
 
-    def find(self, key: str) -> tuple[float, ...] | None:
-        """Returns the numbers of a picture; None where the table has none.
+    def find(self, key: str) -> str | None:
+        """Returns the name of a picture in `rows`; None where the table has none.
 
         Args:
             key: Its relative path. A name without folders or without extension is enough where it is of one
                 picture alone.
         """
         if key in self.rows:
-            return self.rows[key]
+            return key
         place = PurePosixPath(key)
         for name in (key, place.name, place.with_suffix("").as_posix(), place.stem):
             if (found := self._by_name.get(collision_key(name))) is not None:
@@ -107,14 +110,14 @@ class Table:
         return None
 
     @cached_property
-    def _by_name(self) -> dict[str, tuple[float, ...] | None]:
-        """The numbers by all names that a picture may be known by; None where a name is of several."""
-        found: dict[str, tuple[float, ...] | None] = {}
-        for name, values in self.rows.items():
+    def _by_name(self) -> dict[str, str | None]:
+        """The names of rows by all that a picture may be known by; None where that is of several."""
+        found: dict[str, str | None] = {}
+        for name in self.rows:
             place = PurePosixPath(name)
             for one in {name, place.name, place.with_suffix("").as_posix(), place.stem}:
                 folded = collision_key(one)
-                found[folded] = None if folded in found else values
+                found[folded] = None if folded in found else name
         return found
 
 
