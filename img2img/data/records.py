@@ -801,7 +801,7 @@ def _listed(config: DataConfig, fields: Fields, path: Path, search: Search) -> R
         for part in (train, validation)
     ]
     names = {
-        name: config.attributes if len(config.attributes or ()) == len(every[0].values[name]) else ()
+        name: own if len(own := config.attributes or ()) == len(every[0].values[name]) else ()
         for name, field in fields.items()
         if not field.spatial and name not in config.fields
     }

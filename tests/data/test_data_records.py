@@ -182,7 +182,7 @@ def test_words_that_several_files_have_decide_nothing(tmp_path: Path) -> None:
 def test_folders_that_do_not_match_at_all(tmp_path: Path) -> None:
     fill(tmp_path / "A", ["a1.png"])
     fill(tmp_path / "B", ["b1.png"])
-    with pytest.raises(PlanError, match=r"no file in .* has a partner .*a1\.png and b1\.png.*--list"):
+    with pytest.raises(PlanError, match=r"no file in .* has a partner .*a1\.png and b1\.png.*data\.list"):
         find_records(DataConfig(paired=(tmp_path / "A", tmp_path / "B")))
 
 
