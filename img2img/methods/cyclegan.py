@@ -7,7 +7,6 @@ PyTorch code. With other losses it is DiscoGAN (Kim et al., arXiv:1703.05192).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -27,11 +26,11 @@ from img2img.methods.networks import (
     make_generator,
     mixes_images,
     require_size,
+    with_instance_norm,
 )
 from img2img.methods.pool import ImagePool
 from img2img.methods.terms import Terms, TermsConfig
-from img2img.models import Generator, generators
-from img2img.models.discriminators import discriminators
+from img2img.models import Generator
 from img2img.types import Batch
 
 
@@ -65,16 +64,7 @@ class CycleGANConfig(AdversarialConfig, TermsConfig):
     @classmethod
     def _instance_norm(cls, values: Any) -> Any:
         """Gives networks whose arguments say nothing of a norm that of the paper."""
-        if not isinstance(values, Mapping):
-            return values
-        filled = dict(values)
-        for role, registry in (("generator", generators), ("discriminator", discriminators)):
-            network = filled.get(role)
-            if not isinstance(network, Mapping) or "norm" in network or network.get("name") not in registry:
-                continue
-            if "norm" in inspect.signature(registry[network["name"]]).parameters:
-                filled[role] = {**network, "norm": "instance"}
-        return filled
+        return with_instance_norm(values)
 
 
 @methods.register("cyclegan")

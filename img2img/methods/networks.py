@@ -70,6 +70,23 @@ class InitConfig(BaseModel):
     gain: float = Field(0.02, gt=0, description="Its standard deviation, or its gain.")
 
 
+def with_instance_norm(section: Any) -> Any:
+    """Returns a section `method:` whose networks have instance norm where their arguments name no norm.
+
+    For a validator before the others: what is no mapping or names no network comes back as it is.
+    """
+    if not isinstance(section, Mapping):
+        return section
+    filled = dict(section)
+    for role, registry in (("generator", generators), ("discriminator", discriminators)):
+        network = filled.get(role)
+        if not isinstance(network, Mapping) or "norm" in network or network.get("name") not in registry:
+            continue
+        if "norm" in inspect.signature(registry[network["name"]]).parameters:
+            filled[role] = {**network, "norm": "instance"}
+    return filled
+
+
 def _check_arguments(role: Literal["generator", "discriminator"], network: _Network) -> None:
     """Raises ValueError with every problem of `network`."""
     registry = generators if role == "generator" else discriminators
