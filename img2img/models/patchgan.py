@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from img2img.errors import ConfigError
+from img2img.models.cut_resnet import BlurDown
 from img2img.models.discriminators import Discriminator, discriminators, outputs
 from img2img.models.norm import NormKind, make_norm
 from img2img.models.stage import stage
@@ -29,6 +30,8 @@ class PatchGAN(Discriminator):
         norm: "batch", "instance" or "none".
         spectral: Divides every convolution by its largest singular value; usually with the norm "none", and
             then all have a bias.
+        blur: Convolve at the full resolution, then blur and halve, as in CUT (arXiv:2007.15651); the sizes
+            stay the same.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -41,6 +44,7 @@ class PatchGAN(Discriminator):
         layers: int = 3,
         norm: NormKind = "batch",
         spectral: bool = False,
+        blur: bool = False,
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -54,14 +58,19 @@ class PatchGAN(Discriminator):
             layer = nn.Conv2d(before, after, 4, stride, 1, bias=bias)
             return spectral_norm(layer) if spectral else layer
 
-        stages = [stage(conv=conv(in_channels, features, 2), activation=_leaky())]
+        def halve(channels: int) -> dict[str, nn.Module]:
+            return {"blur": BlurDown(channels)} if blur else {}
+
+        step = 1 if blur else 2
+        stages = [stage(conv=conv(in_channels, features, step), activation=_leaky(), **halve(features))]
         for layer in range(1, layers + 1):
-            stride = 2 if layer < layers else 1
+            halves = layer < layers
             stages.append(
                 stage(
-                    conv=conv(widths[layer - 1], widths[layer], stride, bias),
+                    conv=conv(widths[layer - 1], widths[layer], step if halves else 1, bias),
                     norm=make_norm(norm, widths[layer]),
                     activation=_leaky(),
+                    **(halve(widths[layer]) if halves else {}),
                 )
             )
         self.stages = nn.Sequential(*stages)

@@ -74,9 +74,35 @@ def test_patchgan_against_stock_layers(norm: str) -> None:
     torch.testing.assert_close(net(x), stock(x))
 
 
+def test_patchgan_with_a_blur_against_stock_layers() -> None:
+    """As CUT's: convolutions of stride 1, after their activation a binomial filter that halves."""
+    torch.manual_seed(0)
+    net = PatchGAN(3, features=4, layers=2, norm="instance", blur=True)
+    line = torch.tensor([1.0, 2, 1])
+    kernel = line[:, None] * line / 16
+
+    class Blur(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            weight = kernel.expand(x.shape[1], 1, 3, 3)
+            return F.conv2d(nn.ReflectionPad2d(1)(x), weight, stride=2, groups=x.shape[1])
+
+    stock = nn.Sequential(
+        *(nn.Conv2d(3, 4, 4, 1, 1), nn.LeakyReLU(0.2), Blur()),
+        *(nn.Conv2d(4, 8, 4, 1, 1), nn.InstanceNorm2d(8), nn.LeakyReLU(0.2), Blur()),
+        *(nn.Conv2d(8, 16, 4, 1, 1), nn.InstanceNorm2d(16), nn.LeakyReLU(0.2)),
+        nn.Conv2d(16, 1, 4, 1, 1),
+    )
+    stock.load_state_dict(dict(zip(stock.state_dict(), net.state_dict().values(), strict=True)))
+    for side in (32, 27):
+        x = torch.rand(2, 3, side, side)
+        torch.testing.assert_close(net(x), stock(x))
+        assert net(x).shape == PatchGAN(3, features=4, layers=2)(x).shape
+
+
 CASES = [  # name, arguments, side, shapes of the logits, number of stages
     ("patchgan", {}, 64, [(2, 1, 6, 6)], 5),
     ("patchgan", {"norm": "none", "spectral": True, "layers": 1}, 64, [(2, 1, 30, 30)], 3),
+    ("patchgan", {"norm": "instance", "blur": True}, 64, [(2, 1, 6, 6)], 5),
     ("pixelgan", {}, 64, [(2, 1, 64, 64)], 3),
     ("srgan", {"input_size": 32}, 32, [(2, 1)], 9),
     ("vgg", {"input_size": 32}, 32, [(2, 1)], 7),
