@@ -34,6 +34,14 @@ METHODS = {
         "discriminator": {**PATCHGAN, "norm": "instance"},
         "pool": 3,
     },
+    "cut": {
+        "generator": {"name": "cut_resnet", "features": 4, "blocks": 1},
+        "discriminator": {**PATCHGAN, "blur": True},
+        "nce_layers": [0, 8, 12],
+        "patches": 9,
+        "projection": 4,
+        "flip_equivariance": True,
+    },
     "super_resolution": {
         "scale": 2,
         "objective": "gan",
