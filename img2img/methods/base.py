@@ -94,6 +94,7 @@ class Method(nn.Module):
         Config: The class of `config`.
         defaults: The sections of a configuration for a run that has none.
         small: The same for a CPU, where it is another one; what is not in it is as in `defaults`.
+        tiny: Keys of the section `method:` for the smallest sensible networks, for tests.
         scale: Target pixels per source pixel along one side.
         notes: Sentences about choices that were made, for the run to say at its start.
     """
@@ -102,6 +103,7 @@ class Method(nn.Module):
     Config: ClassVar[type[MethodConfig]]
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    tiny: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     scale: int = 1
 
     @classmethod
@@ -148,13 +150,19 @@ class Method(nn.Module):
             raise ConfigError(f"the method has no stage {stage!r}; leave training.stages out.")
 
     def check(self, batch: Batch) -> None:
-        """Makes sure that the networks can take images of the sizes in `batch`; called before `step`.
+        """Makes sure that the networks can take `batch`, its fields and sizes; called before `step`.
 
         Raises:
             ConfigError: They cannot; the message names the sizes that fit.
         """
         for export in self.exports().values():
             require_size(export.generator, batch[export.reads])
+            for name, field in export.generator.conditions.items():
+                if name not in batch.fields:
+                    raise ConfigError(
+                        f"the generator {export.generator.name} takes the {field.kind} {name!r}, and the "
+                        f"method has {', '.join(batch.fields)}; choose another generator."
+                    )
 
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """Does one iteration on `batch`: forward passes and calls of `optimize`, in the paper's order."""

@@ -25,7 +25,6 @@ from img2img.methods.networks import (
     GeneratorConfig,
     make_generator,
     mixes_images,
-    require_size,
     with_instance_norm,
 )
 from img2img.methods.pool import ImagePool
@@ -100,6 +99,13 @@ class CycleGAN(Method):
             },
         }
     )
+    tiny = MappingProxyType(
+        {
+            "generator": {"name": "resnet", "features": 4, "blocks": 1},
+            "discriminator": {"name": "patchgan", "features": 4, "layers": 1},
+            "pool": 4,
+        }
+    )
 
     def __init__(self, config: MethodConfig, channels: Mapping[str, int]) -> None:
         super().__init__(config, channels)
@@ -144,8 +150,8 @@ class CycleGAN(Method):
 
     def check(self, batch: Batch) -> None:
         """Both generators and both discriminators see images of both sizes."""
+        super().check(batch)
         for images in (batch.source, batch.target):
-            require_size(self.a2b, images)
             self.judge_a.check(images)
         self.terms_a.check(batch.source)
         self.terms_b.check(batch.target)

@@ -125,9 +125,10 @@ def make_generator(config: GeneratorConfig, init: InitConfig, **defaults: Any) -
     arguments = {key: value for key, value in defaults.items() if key in accepted} | config.arguments
     generator = build(ArchSpec(config.name, arguments))
     for key, value in defaults.items():
-        if getattr(generator, key) != value:
+        own = getattr(generator, key, generator.spec.arguments.get(key))
+        if own != value:
             raise ConfigError(
-                f"generator {config.name} has {key} {getattr(generator, key)}, the data need {value}; "
+                f"generator {config.name} has {key} {own}, the data need {value}; "
                 f"leave {key} out of the configuration, or change the data (data.source_channels and "
                 "data.target_channels, where it is a number of channels)."
             )

@@ -59,6 +59,12 @@ class Pix2Pix(Method):
             "training": {"batch_size": 1, "schedule": {"kind": "linear"}, "ema": 0.995},
         }
     )
+    tiny = MappingProxyType(
+        {
+            "generator": {"name": "unet", "features": 4, "downs": 4, "norm": "instance", "dropout": False},
+            "discriminator": {"name": "patchgan", "features": 4, "layers": 1, "norm": "instance"},
+        }
+    )
 
     def __init__(self, config: MethodConfig, channels: Mapping[str, int]) -> None:
         super().__init__(config, channels)

@@ -115,6 +115,14 @@ class SuperResolution(Method):
             },
         }
     )
+    tiny = MappingProxyType(
+        {
+            "scale": 2,
+            "generator": {"name": "rrdbnet", "features": 4, "blocks": 1, "growth": 2},
+            "objective": "gan",
+            "discriminator": {"name": "patchgan", "features": 4, "layers": 1, "norm": "instance"},
+        }
+    )
 
     @classmethod
     def fields_of(cls, config: MethodConfig) -> Fields:

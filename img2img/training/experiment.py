@@ -229,7 +229,7 @@ def _completed(tree: dict[str, Any]) -> dict[str, Any]:
             continue
         tree[key] = dict(section)
         for name, field in model.model_fields.items():
-            value, default = section.get(name), field.default
+            value, default = section.get(name), field.get_default(call_default_factory=True)
             if isinstance(value, dict) and value and isinstance(default, BaseModel):
                 below = default.model_dump(mode="json")
                 if (marks := below.keys() & {"name", "kind"}) and not value.keys() & marks:

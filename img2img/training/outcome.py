@@ -151,7 +151,8 @@ class Outcome:
                 labels,
                 sides.get(export.reads),
                 sides.get(export.makes),
-                fit=data.fit,
+                data.fit,
+                {name: self.data.names[name] for name in generator.conditions if self.data.names.get(name)},
             )
             try:
                 save_model(self.folder / f"{stem}.safetensors", generator.exported(), info)

@@ -191,7 +191,7 @@ def _levelled(sections: dict[str, Any], crop: Any) -> dict[str, Any]:
     method = sections["method"]
     sides = crop if isinstance(crop, list | tuple) else [crop]
     network = _network(method)
-    if network["name"] != "unet" or not all(type(side) is int and side > 0 for side in sides):
+    if network.get("name") != "unet" or not all(type(side) is int and side > 0 for side in sides):
         return sections
     most = network.get("downs", _LEVELS)
     downs = min([most, *((side & -side).bit_length() - 1 for side in sides)])
@@ -201,9 +201,12 @@ def _levelled(sections: dict[str, Any], crop: Any) -> dict[str, Any]:
 
 
 def _network(method: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the generator that a section method asks for."""
-    default = methods[method["name"]].Config.model_fields["generator"].default
-    return dict(method.get("generator") or {"name": default.name, **default.arguments})
+    """Returns the generator that a section method asks for; empty where its method has no such key."""
+    if method.get("generator"):
+        return dict(method["generator"])
+    key = methods[method["name"]].Config.model_fields.get("generator")
+    default = None if key is None else key.get_default(call_default_factory=True)
+    return {} if default is None else {"name": default.name, **default.arguments}
 
 
 def _words(sections: Mapping[str, Any], crop: Any) -> str:
@@ -211,6 +214,7 @@ def _words(sections: Mapping[str, Any], crop: Any) -> str:
     network = _network(sections["method"])
     size = " x ".join(map(str, reversed(crop))) if isinstance(crop, list) else crop
     paper = {"features": 64, "downs": _LEVELS, "blocks": 9}
-    described = _WORDS.get(network["name"], f"the network {network['name']}").format(**paper | network)
+    name = network.get("name", "its own")
+    described = _WORDS.get(name, f"the network {name}").format(**paper | network)
     title = {"cyclegan": "CycleGAN"}.get(sections["method"]["name"], sections["method"]["name"])
     return f"{title}, {described} at {size} pixels"
