@@ -94,6 +94,13 @@ class Inpainting(Method):
             },
         }
     )
+    tiny = MappingProxyType(
+        {
+            "generator": {"name": "partial_unet", "features": 4, "downs": 3, "growth": 2},
+            "perceptual_weight": 0,
+            "style_weight": 0,
+        }
+    )
 
     def __init__(self, config: MethodConfig, channels: Mapping[str, int]) -> None:
         super().__init__(config, channels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from img2img.config import dump_yaml
 from img2img.data import DataConfig
+from img2img.fields import Vector
 from img2img.methods import methods
 from img2img.methods.networks import DiscriminatorConfig, GeneratorConfig
 from img2img.models import discriminators, generators
@@ -26,7 +27,9 @@ _GIVEN = ("in_channels", "out_channels", "scale", "input_size")  # arguments tha
 
 def documented(experiment: Experiment) -> str:
     """Returns the configuration as YAML with a comment on every key."""
-    lines = list(_commented(experiment, experiment.model_dump(mode="json"), 0))
+    fields = methods[experiment.method.name].fields_of(experiment.method)
+    decided = {*_GIVEN, *(name for name, field in fields.items() if isinstance(field, Vector))}
+    lines = list(_commented(experiment, experiment.model_dump(mode="json"), 0, decided))
     return "\n".join(lines).replace("\n\n\n", "\n\n").strip() + "\n"
 
 
@@ -84,8 +87,10 @@ def schema() -> dict[str, Any]:
 _NETWORKS: dict[str, Mapping[str, Any]] = {"generator": generators, "discriminator": discriminators}  # type: ignore[dict-item]
 
 
-def _commented(model: BaseModel, plain: Mapping[str, Any], depth: int) -> Iterator[str]:
-    """Yields the lines of one mapping."""
+def _commented(
+    model: BaseModel, plain: Mapping[str, Any], depth: int, decided: Collection[str]
+) -> Iterator[str]:
+    """Yields the lines of one mapping; arguments that the data decide are left to them."""
     margin = "  " * depth
     for name, info in type(model).model_fields.items():
         value = getattr(model, name)
@@ -97,13 +102,13 @@ def _commented(model: BaseModel, plain: Mapping[str, Any], depth: int) -> Iterat
             yield f"{margin}  name: {value.name}"
             role = "generator" if isinstance(value, GeneratorConfig) else "discriminator"
             for argument, hint, default, meaning in _arguments(_NETWORKS[role][value.name]):
-                if argument in value.arguments or argument not in _GIVEN:
+                if argument in value.arguments or argument not in decided:
                     given = value.arguments.get(argument, default)
                     yield from _comment(_with_choices(meaning, hint), margin + "  ")
                     yield from _entry(argument, given, margin + "  ")
         elif isinstance(value, BaseModel) and type(value).model_fields:
             yield f"{margin}{name}:"
-            yield from _commented(value, plain[name], depth + 1)
+            yield from _commented(value, plain[name], depth + 1, decided)
         else:
             yield from _entry(name, plain[name], margin)
 

@@ -31,6 +31,7 @@ from img2img.image import read_image
 from img2img.methods import Method, methods
 from img2img.methods.base import Role
 from img2img.models import generators
+from img2img.models.norm import batch_norms
 from img2img.training import Runtime, Trainer, read_experiment, train
 from img2img.training.estimate import estimate
 from img2img.training.log import Silent
@@ -241,6 +242,8 @@ def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_parts(
     name: str, fields: Mapping[str, Any]
 ) -> None:
     """What several processes compute together, in one: see the slow test with two."""
+    if any(True for _ in batch_norms(made(name))):
+        pytest.skip("batch norm looks at a whole batch: several processes add up its statistics")
     found = []
     for rows in (slice(None), slice(0, 2), slice(2, 4)):
         torch.manual_seed(0)
@@ -307,11 +310,9 @@ def test_config_init_writes_what_validate_takes(
     one = read_experiment("mine.yaml")
     expected = read_experiment(defaults=start(name), places=places)
     assert (one.method.name, one.training) == (name, expected.training)
-    # the networks of users are large: their step is tried with the tiny ones below
-    tiny = [f"method.{key}={json.dumps(value)}" for key, value in methods[name].tiny.items()]
-    tiny += [f"data.crop_size={SIDE}", "training.batch_size=2", "training.stages=[]", "training.steps=9"]
-    result = CliRunner().invoke(cli, ["config", "validate", "mine.yaml", *(f"--set={each}" for each in tiny)])
-    assert result.exit_code == 0, result.output
+    if name == "toy":  # it takes seconds to try a step; the dry run below does that for all
+        result = CliRunner().invoke(cli, ["config", "validate", "mine.yaml"])
+        assert result.exit_code == 0 and "is right" in result.stderr, result.output
 
 
 # --- on files
