@@ -251,8 +251,8 @@ def test_every_configuration_that_ships_is_right(name: str, tmp_path: Path) -> N
     with torch.device("meta"):
         method = methods[experiment.method.name](experiment.method, {"source": 3, "target": 3})
         sides, scale = experiment.data.crop_size, getattr(experiment.method, "scale", 1)
-        source = torch.empty(1, 3, *(side // scale for side in sides))
-        method.check(Batch({"source": source, "target": torch.empty(1, 3, *sides)}))
+        source, mask = (torch.empty(1, count, *(side // scale for side in sides)) for count in (3, 1))
+        method.check(Batch({"source": source, "target": torch.empty(1, 3, *sides), "mask": mask}))
 
 
 @pytest.mark.slow
