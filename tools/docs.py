@@ -14,7 +14,7 @@ from PIL import ImageCms
 from img2img.image import Image, Metadata, decode, encode, fit_reason, prepare
 from img2img.image.colour import ColourSpace
 from img2img.image.formats import FORMATS
-from img2img.image.ifd import Field
+from img2img.image.ifd import IfdEntry
 from img2img.processors import Description, describe
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -84,7 +84,7 @@ def _kinds() -> dict[str, tuple[Image, Callable[[Image], object]]]:
         "resolution": Metadata(resolution=(300.0, 300.0)),
         "comment": Metadata(text=(("Comment", "hello"),)),
         "PNG text": Metadata(text=(("Author", "me"),)),
-        "GeoTIFF": Metadata(geo={33550: Field(12, 3, struct.pack("<3d", 2, 2, 0))}),
+        "GeoTIFF": Metadata(geo={33550: IfdEntry(12, 3, struct.pack("<3d", 2, 2, 0))}),
     }
     primaries = (0.3127, 0.329, 0.68, 0.32, 0.265, 0.69, 0.15, 0.06)
     return {

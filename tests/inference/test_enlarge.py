@@ -13,7 +13,7 @@ from img2img.errors import ConfigError
 from img2img.image import Image
 from img2img.image.alpha import bleed
 from img2img.image.geo import PIXEL_SCALE
-from img2img.image.ifd import DOUBLE, Field
+from img2img.image.ifd import DOUBLE, IfdEntry
 from img2img.image.image import Metadata
 from img2img.image.resize import resize
 from img2img.inference import Translator, load_model
@@ -60,7 +60,7 @@ def test_strength_0_is_bicubic_and_1_the_model(rng, dtype, scale):
 
 
 def test_a_map_is_scaled_with_its_picture(rng):
-    where = Field(DOUBLE, 3, np.array([0.5, 0.25, 0]).tobytes())
+    where = IfdEntry(DOUBLE, 3, np.array([0.5, 0.25, 0]).tobytes())
     image = Image(picture(rng, (6, 9, 3), np.uint8), metadata=Metadata(geo={PIXEL_SCALE: where}))
     for scale, factor in ((None, 2), (3, 3)):
         (result,) = enlarging(scale)([image])
