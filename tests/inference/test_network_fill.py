@@ -135,6 +135,16 @@ def test_what_is_far_from_a_hole_is_not_computed():
     assert network.sizes == [(144, 144)]
 
 
+def test_half_precision_fills_nearly_alike():
+    torch.manual_seed(0)
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 40, 3), np.uint8)
+    hole = hole_in(40, 40, 10, 10, 30, 25)
+    network = PartialUNet(**PartialUNet.tiny)
+    full, half = (fill(network, pixels, hole, precision=name).pixels.astype(int) for name in ("fp32", "bf16"))
+    assert 0 < np.abs(full - half).max() < 12
+    np.testing.assert_array_equal(half[~hole], pixels[~hole])
+
+
 def test_alpha_is_continued():
     pixels = np.full((40, 40, 3), 128, np.uint8)
     alpha = np.full((40, 40), 200, np.uint8)
