@@ -57,7 +57,7 @@ class Workload:
             for role in ("generator", "discriminator"):
                 section[role] = {**section.get(role, {}), "features": features}
         cls = methods[section["name"]]
-        return cls(cls.Config.model_validate(section), RGB, RGB)
+        return cls(cls.Config.model_validate(section), {"source": RGB, "target": RGB})
 
 
 def _cyclegan(blocks: int) -> dict[str, Any]:

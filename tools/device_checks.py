@@ -475,7 +475,7 @@ def pace(step: Any, batches: Sequence[Batch], place: Place) -> float:
 
 def moved(batch: Batch, device: torch.device) -> Batch:
     """Returns the batch on `device`."""
-    return dataclasses.replace(batch, source=batch.source.to(device), target=batch.target.to(device))
+    return batch.map(lambda tensor: tensor.to(device))
 
 
 # --- what they share
