@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
-import compare_inpainting
+PATH = Path(__file__).resolve().parent.parent / "tools" / "compare_inpainting.py"
+SPEC = importlib.util.spec_from_file_location("compare_inpainting", PATH)
+assert SPEC is not None and SPEC.loader is not None
+compare_inpainting = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(compare_inpainting)
 
 
 def test_smaller_holes_are_nearer_to_the_truth(sample: Path, tmp_path: Path) -> None:
