@@ -172,6 +172,7 @@ def test_workers_outlive_signals_to_the_group_and_end_with_the_process(tmp_path:
 import os, signal, sys
 from pathlib import Path
 from img2img.data import DataConfig, batches, open_data
+from img2img.fields import PAIRED
 from img2img.types import UNIT
 signals = []
 for number in (signal.SIGINT, signal.SIGTERM):
