@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -161,6 +161,10 @@ def _choose(
     if not isinstance(tree, dict) or not isinstance(tree.get("data", {}), dict):
         raise ConfigError(f"{display_path(path or '')}: holds no section data.")
     section = dict(tree.get("data", {}))
+    wanted = tree.get("method") if method is None else {"name": method}
+    own = _own_places(wanted)
+    if own:  # such as masks that are drawn
+        section["fields"] = {**own, **(section.get("fields") or {})}
     if given:
         section = lay_places(section, given)
     whole, before = {"data": section}, dict(section)
@@ -171,7 +175,6 @@ def _choose(
         name = "" if path is None else f"{display_path(path)}: "
         raise ConfigError("\n".join(name + problem for problem in problems))
     seed = tree.get("seed", 0)
-    wanted = tree.get("method") if method is None else {"name": method}
     fields = _fields(wanted, config)
     if given and method is None:  # pictures that the command line names need not be for the method of CONFIG
         try:
@@ -191,6 +194,17 @@ def _tree(path: Path) -> Any:
     from img2img.training.experiment import find_config
 
     return {"method": {"name": str(path)}} if str(path) in methods else load_yaml(find_config(path))
+
+
+def _own_places(method: object) -> Mapping[str, Any]:
+    """Returns the places of fields that a method has by default."""
+    from img2img.methods import methods
+
+    name = method.get("name") if isinstance(method, dict) else None
+    if not isinstance(name, str) or name not in methods:
+        return {}
+    found: Mapping[str, Any] = methods[name].defaults.get("data", {}).get("fields", {})
+    return found
 
 
 def _fields(method: object, config: DataConfig) -> Fields:

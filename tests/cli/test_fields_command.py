@@ -217,3 +217,17 @@ def test_check_names_files_and_shows_them(root: Path) -> None:
     assert found["no-partner"]["cases"][0]["detail"] == "has no mask"
     assert "0.png" in result.stderr and "1.jpg" in result.stderr
     assert read_image(root / "sheet.png").height > 0
+
+
+def test_the_examples_of_the_documentation_run(root: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    section = page.partition("## What a sample holds")[2].partition("\n## ")[0]
+    commands, rows = (block.partition("```")[0] for block in section.split("```")[1::2])
+    (root / "list.csv").write_text(rows.strip(), encoding="utf-8")
+    lines = [line for line in commands.splitlines() if line.startswith("img2img ")]
+    assert len(lines) > 5
+    for line in lines:
+        words = shlex.split(line, comments=True)[1:]
+        sizes = SMALL if "list" not in line else ()
+        result = img2img(*words, *sizes)
+        assert result.exit_code == 0, result.output
