@@ -261,7 +261,9 @@ def require_places(config: DataConfig, fields: Fields) -> None:
         ConfigError: A field has none, or the places are for other fields.
     """
     if unknown_ := [name for name in config.fields if name not in fields]:
-        raise ConfigError(f"data.fields: {unknown('field', unknown_[0], fields)}")
+        raise ConfigError(
+            f"data.fields: {unknown('field', unknown_[0], fields)} A sample holds what the method says."
+        )
     names, together = pictures(fields), groups(fields)
     if not names:
         raise ConfigError(
