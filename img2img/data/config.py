@@ -44,6 +44,7 @@ Level = Annotated[float, Field(gt=-1e30, lt=1e30)]  # float32 computes with it
 Numbers = Annotated[tuple[Level, Level], AfterValidator(_ascending)]
 Colour = tuple[int, ...]
 _MOST_JITTER = 1.3  # of load_size to crop_size; the papers have 1.12
+_TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 Operation = dict[str, dict[str, Any] | None]
 
 
@@ -366,7 +367,9 @@ class DataConfig(BaseModel):
 
 def guessed(name: str, place: Path | str | None, like: str | None) -> FieldKind:
     """Returns the kind that a field seems to be of by its name and its place."""
-    if place == "classes" or (isinstance(place, Path) and place.is_file()):
+    table = isinstance(place, Path) and (place.is_file() or place.suffix.lower() in _TABLES)
+    listed = isinstance(place, Path) and place.suffix.lower() == ".txt" and "mask" in name
+    if place == "classes" or (table and not listed):
         return Vector()
     if place == "random" or "mask" in name:
         return Mask(like)

@@ -88,14 +88,15 @@ def _shown(dataset: Dataset, name: str, part: Part) -> Image:
 
 
 def _bars(values: Pixels) -> Image:
-    """Returns numbers as bars from a line in the middle, the longest one at full height."""
-    height, width = 64, 8
+    """Returns numbers as bars from a line in the middle, the longest at full height; few in a square."""
+    height, width = 64, max(2, 129 // len(values))
     chart = np.full((2 * height + 1, width * len(values), 1), 255, np.uint8)
     chart[height] = 128
     most = float(np.abs(values).max()) or 1.0
     for place, value in enumerate(values):
         end = height - round(height * float(value) / most)
-        chart[min(end, height) : max(end, height) + 1, place * width + 1 : (place + 1) * width - 1] = 0
+        rows = slice(min(end, height), max(end, height) + 1 if value else height)
+        chart[rows, place * width + (width > 3) : (place + 1) * width - 1] = 0
     return Image(chart)
 
 

@@ -16,6 +16,7 @@ from img2img.errors import ConfigError, PlanError, display_path
 from img2img.fields import Fields, Vector, groups, pictures, scale_of
 from img2img.image import list_images
 from img2img.image.discovery import collision_key, sentences_not_read
+from img2img.image.kinds import READABLE
 from img2img.registry import unknown
 
 TRAIN = ("train", "training")
@@ -234,9 +235,9 @@ def declared(config: DataConfig) -> Fields:
     for name, cell in row.items():
         if name in fields or name in ("split", None) or name in (config.attributes or ()):
             continue
-        if isinstance(cell, str) and _as_stored(config.list.parent / cell, {}).is_file():
+        if isinstance(cell, str) and PurePosixPath(cell).suffix.lower() in READABLE:
             found[name] = guessed(name, None, next(iter(found), None))
-        elif numbers_in(cell) is not None:
+        elif isinstance(cell, list) or numbers_in(cell) is not None:
             found[name] = Vector()
     if config.attributes and not any(not one.spatial for one in found.values()):
         found["attributes"] = Vector()
@@ -468,9 +469,9 @@ def _with_files(
     files = _by_stem(folder, search)
     stems = {record.stem: record.stem for record in records}
     if listed and not stems.keys() & files.keys():
-        known = set(map(collision_key, files))
-        ends = {stem: _known_end(stem, known) for stem in stems}
-        stems = ends if len(set(ends.values())) == len(ends) else stems
+        stems = _ends(stems, files)
+    if folder.is_file() and not set(stems.values()) & files.keys():
+        files = {end: files[stem] for stem, end in _ends(files, stems.values()).items()}
     partner = _partners(stems.values(), files, search, folder)
     found = {stem: files[partner[own]] for stem, own in stems.items() if own in partner}
     search.take(folder, map(display_path, files.values()), map(display_path, found.values()))
@@ -490,11 +491,18 @@ def _with_files(
     )
 
 
-def _known_end(stem: str, known: set[str]) -> str:
-    """Returns the longest end of a path whose folded form is known; its name where none is."""
-    parts = PurePosixPath(stem).parts
-    ends = ["/".join(parts[start:]) for start in range(len(parts))]
-    return next((end for end in ends if collision_key(end) in known), ends[-1])
+def _ends(stems: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """Returns paths with the longest end of each that is one of `others`, or its name.
+
+    Where two have the same end they are returned with themselves.
+    """
+    known = set(map(collision_key, others))
+    found = {}
+    for stem in stems:
+        parts = PurePosixPath(stem).parts
+        ends = ["/".join(parts[start:]) for start in range(len(parts))]
+        found[stem] = next((end for end in ends if collision_key(end) in known), ends[-1])
+    return found if len(set(found.values())) == len(found) else {stem: stem for stem in found}
 
 
 def _with_numbers(

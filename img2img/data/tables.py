@@ -150,7 +150,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
             number = numbers_in(cells.get(name))
             if number is None or len(number) != 1:
                 raise PlanError(
-                    f"{display_path(path)}, line {line}: {name} is {cells.get(name)!r}, which is no number."
+                    f"{display_path(path)}, line {line}: {name} is {cells.get(name)!r}, which is no number; "
+                    "data.attributes names the columns that are wanted."
                 )
             values.append(number[0])
         if file in found:

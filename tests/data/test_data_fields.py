@@ -16,6 +16,8 @@ from worlds import noise, write
 
 from img2img.data import DataConfig, batches, in_order, open_data
 from img2img.data.check import check
+from img2img.data.datasets import Dataset, Part, Sample
+from img2img.data.preview import preview
 from img2img.data.records import Records, declared, find_records
 from img2img.errors import ConfigError, Img2ImgError, PlanError
 from img2img.fields import Fields, Ids, Mask, Picture, Vector, enlarging, pictures
@@ -602,3 +604,69 @@ def test_check_looks_at_every_combination_without_failing(tmp_path: Path) -> Non
                 kinds({"fields": chosen}, method)  # type: ignore[arg-type]
             except (Img2ImgError, ValueError):
                 assert "source" not in chosen and (method or "target" not in chosen)
+
+
+def test_a_row_without_its_file_is_named(tmp_path: Path) -> None:
+    given = forms(world(tmp_path))["json"]
+    (tmp_path / "mask" / "0.png").unlink()
+    finding = kinds(given, declared(DataConfig(**given)))["layout"]
+    assert "mask/0.png" in finding.text
+
+
+def test_numbers_that_are_missing_in_a_list_are_named_with_their_line(tmp_path: Path) -> None:
+    world(tmp_path)
+    (tmp_path / "l.jsonl").write_text(
+        '{"source": "source/0.png", "attributes": [1, null]}\n{"source": "source/1.png", "attributes": [1]}'
+    )
+    with pytest.raises(PlanError, match="line 1: attributes"):
+        found({"list": tmp_path / "l.jsonl"})
+
+
+def test_a_table_that_is_not_there_is_named_as_one(tmp_path: Path) -> None:
+    given = {"images": world(tmp_path) / "source", "fields": {"attributes": tmp_path / "nowhere.csv"}}
+    with pytest.raises(PlanError, match=r"nowhere\.csv cannot be read"):
+        found(given)
+
+
+def test_masks_may_be_named_in_a_text_file(tmp_path: Path) -> None:
+    root = world(tmp_path)
+    (root / "masks.txt").write_text("".join(f"mask/{i}.png\n" for i in range(6)))
+    (root / "photos.txt").write_text("".join(f"source/{i}.png\n" for i in range(6)))
+    for images in (root / "source", root / "photos.txt"):
+        (records,) = found({"images": images, "fields": {"mask": root / "masks.txt"}}).train
+        assert all(record.files["mask"].name == record.files["source"].name for record in records)
+
+
+def test_preview_shows_every_kind_as_what_it_is(tmp_path: Path) -> None:
+    data = opened(forms(world(tmp_path))["paired"])
+    ((source, target, mask, instance, attributes),) = [
+        [image.pixels for image, _ in row] for row in preview(data.train, 1, 1)
+    ]
+    assert source.shape == target.shape == (16, 12, 3)
+    assert set(np.unique(mask)) == {0, 255}
+    assert len(np.unique(instance.reshape(-1, 3), axis=0)) > 1
+    height, width = attributes.shape[:2]
+    assert 0.9 < height / width < 1.1  # beside pictures it takes no more room than they do
+    bars = [(column == 0).sum() for column in attributes[:, :, 0].T]
+    assert max(bars) >= height // 2
+    for size in (1, 40, 300):
+        ((shown, _),) = preview(_Numbers(size), 1, 1)[0]  # type: ignore[arg-type]
+        assert (shown.pixels == 0).any()
+
+
+class _Numbers(Dataset):
+    """One sample of a vector."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.fields = size, {"attributes": Vector()}
+
+    def __len__(self) -> int:
+        return 1
+
+    def keys(self) -> list[str]:
+        return ["0"]
+
+    def sample(self, epoch: int, index: int) -> Sample:
+        return Sample({"attributes": Part(np.linspace(-1, 2, self.size, dtype=np.float32))}, "0")
+
+    validation_sample = sample  # type: ignore[assignment]
