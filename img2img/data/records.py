@@ -14,9 +14,8 @@ from img2img.data.config import DataConfig, guessed
 from img2img.data.tables import Row, Table, numbers_in, read_rows, read_table, read_text
 from img2img.errors import ConfigError, PlanError, display_path
 from img2img.fields import Fields, Vector, groups, pictures, scale_of
-from img2img.image import list_images
+from img2img.image import READABLE, list_images
 from img2img.image.discovery import collision_key, sentences_not_read
-from img2img.image.kinds import READABLE
 from img2img.registry import unknown
 
 TRAIN = ("train", "training")
