@@ -153,7 +153,7 @@ class CUT(Method):
         if not all(0 <= layer < len(widths) for layer in config.nce_layers):
             raise ConfigError(
                 f"method.nce_layers is {list(config.nce_layers)}, and the encoder of this generator has the "
-                f"layers 0 to {len(widths) - 1}."
+                f"layers 0 to {len(widths) - 1}. Choose among them, or give the generator more blocks."
             )
         self.heads = nn.ModuleList(
             nn.Sequential(
