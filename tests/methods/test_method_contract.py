@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -264,10 +265,10 @@ def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_parts(
 
 def test_columns_have_roles_and_shapes(method: Method, fields: Mapping[str, Any]) -> None:
     samples = batch(method, fields, count=3)
-    networks = method.eval().generators()
+    networks = deepcopy(method.eval().generators())  # as the averages are: others than the method's own
     with torch.no_grad():
         before = method.columns(samples, networks)
-        for parameter in method.parameters():
+        for parameter in (p for network in networks.values() for p in network.parameters()):
             parameter.add_(0.3 * torch.randn_like(parameter))
         after = method.columns(samples, networks)
         pair = method.compare(samples, networks)
