@@ -82,7 +82,11 @@ def _samples(config: DataConfig, fields: Fields) -> tuple[list[Located], list[Re
         if not given or not all(folder.is_dir() for folder in folders):
             continue
         only = {config.form: folders, "unmatched": "skip", "validation": None, "validation_fraction": 0.0}
-        more = find_records(config.model_copy(update=only), fields)
+        try:
+            more = find_records(config.model_copy(update=only), fields)
+        except PlanError as error:  # no training takes it: a warning is enough
+            found.append(Records((), passed=(str(error),)))
+            continue
         if not any(path in known for record in more.train[0] for path in record.paths):
             found.append(more)
             parts += [(name, group) for group in more.train]

@@ -670,3 +670,15 @@ class _Numbers(Dataset):
         return Sample({"attributes": Part(np.linspace(-1, 2, self.size, dtype=np.float32))}, "0")
 
     validation_sample = sample  # type: ignore[assignment]
+
+
+def test_a_part_that_no_training_takes_may_lack_a_field(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        made = world(tmp_path / "made" / part, 3)
+        for field in ("source", "mask"):
+            (tmp_path / field).mkdir(exist_ok=True)
+            if (field, part) != ("mask", "test"):
+                (made / field).rename(tmp_path / field / part)
+    found_kinds = kinds({"images": tmp_path / "source", "fields": places(tmp_path, "mask")}, HOLES)
+    assert "layout" not in found_kinds
+    assert "no mask" in found_kinds["passed-over"].text
