@@ -148,7 +148,7 @@ def _choose(
     from img2img.config import override, validate
     from img2img.data import SOURCES, DataConfig
     from img2img.data.config import keep_jitter, lay_places
-    from img2img.data.records import declared, require_places
+    from img2img.data.places import declared, require_places
     from img2img.errors import ConfigError, display_path
 
     set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
@@ -209,7 +209,7 @@ def _own_places(method: object) -> Mapping[str, Any]:
 
 def _fields(method: object, config: DataConfig) -> Fields:
     """Returns what a sample holds for the section method of a configuration."""
-    from img2img.data.records import declared
+    from img2img.data.places import declared
 
     if not isinstance(method, dict):
         return declared(config)

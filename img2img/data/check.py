@@ -10,8 +10,11 @@ from img2img.data.checks import CHECKS
 from img2img.data.config import DataConfig
 from img2img.data.findings import Case as Case
 from img2img.data.findings import Checked, Finding, Located, Material
+from img2img.data.folders import HELD_OUT
 from img2img.data.inspection import inspect_files
-from img2img.data.records import HELD_OUT, Record, Records, declared, find_records
+from img2img.data.places import declared
+from img2img.data.record import Record, Records
+from img2img.data.records import find_records
 from img2img.errors import PlanError
 from img2img.fields import Fields
 

@@ -15,7 +15,7 @@ from img2img.data.cache import Cache, entry_name
 from img2img.data.config import Size
 from img2img.data.masks import IrregularMasks
 from img2img.data.pictures import Recipe, halves, read
-from img2img.data.records import Record
+from img2img.data.record import Record
 from img2img.data.sampler import AUGMENT, PARTNER, WINDOW, random_stream
 from img2img.errors import ImageError, ImageReadError, ProcessingError, display_path
 from img2img.fields import Field, Fields, Vector

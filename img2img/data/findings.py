@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from img2img.data.config import DataConfig
 from img2img.data.inspection import ImageStats, Inspection
+from img2img.data.places import sides
 from img2img.data.ranges import Extent
-from img2img.data.records import Record, Records, sides
+from img2img.data.record import Record, Records
 from img2img.fields import Fields, groups, pictures, scale_of
 from img2img.types import ValueRange
 

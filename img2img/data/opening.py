@@ -15,8 +15,10 @@ from img2img.data.datasets import Dataset, FieldDataset, Group
 from img2img.data.masks import IrregularMasks
 from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, halves, one_view, read, seen
+from img2img.data.places import declared, sides
 from img2img.data.ranges import advice, extent_of
-from img2img.data.records import Record, Records, declared, find_records, sides
+from img2img.data.record import Record, Records
+from img2img.data.records import find_records
 from img2img.errors import ConfigError, ImageError, PlanError, display_path
 from img2img.fields import Fields, Mask, Picture, Vector, groups, pictures, scale_of
 from img2img.image import Image

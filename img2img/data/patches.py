@@ -11,7 +11,7 @@ from img2img.data.cache import Cache, entry_name
 from img2img.data.config import DataConfig
 from img2img.data.datasets import Dataset, Group, Part, Sample
 from img2img.data.pictures import read
-from img2img.data.records import Record
+from img2img.data.record import Record
 from img2img.data.sampler import AUGMENT, WINDOW, random_stream
 from img2img.errors import ConfigError, ImageReadError, display_path
 from img2img.fields import pictures

@@ -14,7 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from img2img.data.config import DataConfig
-from img2img.data.records import Record, Records, declared, find_records, held_out_share, sides
+from img2img.data.places import declared, sides
+from img2img.data.record import Record, Records
+from img2img.data.records import find_records, held_out_share
 from img2img.errors import PlanError, UsageError, display_path
 from img2img.fields import Fields
 

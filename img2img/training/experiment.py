@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validat
 from img2img.config import dump_yaml, load_yaml, override, validate
 from img2img.data import SOURCES, DataConfig
 from img2img.data.config import keep_jitter, lay_places
-from img2img.data.records import require_places
+from img2img.data.places import require_places
 from img2img.errors import ConfigError, display_path
 from img2img.fields import pictures
 from img2img.methods import MethodConfig, methods

@@ -90,7 +90,8 @@ NAMES = {
 
 def fields_of(words: list[str]) -> dict[str, Any]:
     """What a sample holds that the options name, and the files of the first ones."""
-    from img2img.data.records import declared, find_records
+    from img2img.data.places import declared
+    from img2img.data.records import find_records
 
     given: dict[str, Any] = {}
     while words:

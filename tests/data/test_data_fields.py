@@ -17,8 +17,10 @@ from worlds import noise, write
 from img2img.data import DataConfig, batches, in_order, open_data
 from img2img.data.check import check
 from img2img.data.datasets import Dataset, Part, Sample
+from img2img.data.places import declared
 from img2img.data.preview import preview
-from img2img.data.records import Records, declared, find_records
+from img2img.data.record import Records
+from img2img.data.records import find_records
 from img2img.errors import ConfigError, Img2ImgError, PlanError
 from img2img.fields import Fields, Ids, Mask, Picture, Vector, enlarging, pictures
 from img2img.types import Batch, ValueRange
