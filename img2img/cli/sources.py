@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from img2img.cli.options import option
+
 if TYPE_CHECKING:
     from img2img.data import DataConfig
     from img2img.fields import Fields
@@ -33,6 +35,9 @@ class Chosen:
     seed: int
 
 
+OTHER_PICTURES = "Tables and further fields"
+
+
 def source_options(command: F) -> F:
     """Adds the options that name pictures; `named` takes their values."""
     declared = [
@@ -54,12 +59,18 @@ def source_options(command: F) -> F:
             metavar="DIR",
             help="Sharp pictures, to learn upscaling from; may be repeated.",
         ),
-        click.option(
-            "--list", "listed", type=PATH, metavar="FILE", help="CSV or JSON lines with a column each."
+        option(
+            "--list",
+            "listed",
+            type=PATH,
+            metavar="FILE",
+            group=OTHER_PICTURES,
+            help="CSV or JSON lines with a column each.",
         ),
-        click.option(
+        option(
             "--field",
             "further",
+            group=OTHER_PICTURES,
             multiple=True,
             metavar="NAME=PLACE",
             help="A further field that the method needs: a folder or a table; mask=random draws masks.",

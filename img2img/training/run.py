@@ -178,7 +178,7 @@ class _Run:
             self.method: Method = cls(experiment.method, self.data.channels)
             for note in self.method.notes:
                 self.watch.say(note)
-                self.settings.require_groups(self.method.parameter_groups())
+            self.settings.require_groups(self.method.parameter_groups())
             prepare_networks(self.method, self.settings, runtime)
             self.stages = stages(self.settings, len(self.data.train), runtime.world)
             for sentence in filter(None, (stage.idleness() for stage in self.stages)):

@@ -55,9 +55,15 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     }
 
 
+def method_of(name: str) -> str:
+    return yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())["method"]["name"]
+
+
 def source_of(name: str, sources: dict[str, list[str]]) -> list[str]:
-    method = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())["method"]["name"]
-    return sources[{"pix2pix": "paired", "cyclegan": "unpaired", "cut": "unpaired"}.get(method, method)]
+    method = method_of(name)
+    return sources[
+        {"pix2pix": "paired", "cyclegan": "unpaired", "cut": "unpaired"}.get(method, "super_resolution")
+    ]
 
 
 def start(*arguments: str) -> programs.Program:
@@ -128,7 +134,7 @@ def test_killed_and_continued_it_is_the_run_that_never_stopped(
     source = source_of(name, sources)
     augment = (
         AUGMENT
-        if source[0] != "--images"
+        if method_of(name) != "super_resolution"
         else {"photometric": AUGMENT["photometric"], "sharp": AUGMENT["geometric"]}
     )
     values = {
@@ -262,7 +268,7 @@ def test_the_trained_model_opens_with_nothing_beside_it(
         (["--resume", "."], [". is not the folder of a run: it holds no config.yaml"]),
         (["smoke_pix2pux", "-o", "x"], ["did you mean 'smoke_pix2pix'?"]),
         (["smoke_pix2pix", "--aligned", "nowhere", "-o", "x"], ["nowhere"]),
-        (["smoke_pix2pix", "--images", "x", "-o", "x"], ["learns from paired data", "super-resolution"]),
+        (["smoke_pix2pix", "--images", "x", "-o", "x"], ["trained on pairs", "single pictures"]),
         (
             [
                 "smoke_pix2pix",

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from img2img.models.norm import BatchNorm, InstanceNorm, instance_norm
-from img2img.models.prelu import PReLU, _PReLU
+from img2img.models.prelu import PReLU, _PReLUFunction
 from img2img.models.stage import reflect_conv
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -35,7 +35,7 @@ def test_prelu_in_bf16_has_the_gradient_of_float64(slopes, memory_format):
     y.backward(gradient)
     exact, slope = x.detach().double().requires_grad_(), layer.weight.detach().double().requires_grad_()
     F.prelu(exact, slope.bfloat16().double()).backward(gradient.double())
-    assert type(y.grad_fn).__name__ == "_PReLUBackward" and layer.weight.grad.dtype == torch.float32
+    assert type(y.grad_fn).__name__ == "_PReLUFunctionBackward" and layer.weight.grad.dtype == torch.float32
     torch.testing.assert_close(x.grad.double(), exact.grad, rtol=2**-8, atol=0)
     taken = (gradient.double() * exact.detach().clamp(max=0)).sum((0, 2, 3))
     expected = taken if slopes > 1 else taken.sum(0, keepdim=True)
@@ -47,7 +47,7 @@ def test_prelu_passes_gradcheck():
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64, requires_grad=True)
     for slopes in (1, 3):
         slope = torch.rand(slopes, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(_PReLU.apply, (x, slope))
+        assert torch.autograd.gradcheck(_PReLUFunction.apply, (x, slope))
 
 
 def test_prelu_has_the_values_and_keys_of_torch():
