@@ -250,9 +250,13 @@ def test_the_trained_model_opens_with_nothing_beside_it(
     alone = tmp_path / "mine.safetensors"
     next((tmp_path / "run").glob("*last.safetensors")).rename(alone)
     draw(tmp_path / "in", 2, 40, 56)
-    command, scale = ("upscale", 2) if source[0] == "--images" else ("translate", 1)
+    draw(tmp_path / "mask", 1, 40, 56)
+    command, scale = {
+        "super_resolution": (["upscale"], 2),
+        "inpainting": (["inpaint", "--mask", str(tmp_path / "mask" / "p00.png")], 1),
+    }.get(method_of(name), (["translate"], 1))
     result = CliRunner().invoke(
-        cli, [command, str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(alone)]
+        cli, [*command, str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(alone)]
     )
     assert result.exit_code == 0, result.output
     assert read_image(tmp_path / "out" / "p00.png").pixels.shape == (56 * scale, 40 * scale, 3)
