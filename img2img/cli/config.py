@@ -26,7 +26,7 @@ def config() -> None:
     """
 
 
-@config.command()
+@config.command(short_help="Write a configuration with every key.")
 @click.argument("name", metavar="[METHOD|NAME]", default="pix2pix")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; else it is printed."
@@ -89,7 +89,7 @@ def validate(file: str, assignments: tuple[str, ...]) -> int:
     return 0
 
 
-@config.command()
+@config.command(short_help="List every key with its meaning.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON schema, for editors and programs.")
 @click.argument("words", nargs=-1, metavar="[WORD...]")
 def schema(as_json: bool, words: tuple[str, ...]) -> int:

@@ -320,7 +320,7 @@ def _options(section: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-@data.command()
+@data.command(short_help="Show what the network will see.")
 @CONFIG
 @sources
 @click.option("-o", "--output", required=True, type=PATH, metavar="OUT.png", help="The picture to write.")

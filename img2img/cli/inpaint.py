@@ -43,6 +43,8 @@ class Holes(click.ParamType):  # type: ignore[type-arg]
             return "alpha"
         found = _COLOUR.fullmatch(value)
         if found is None:
+            if value.startswith("#") and not Path(value).exists():
+                self.fail(f"{value} is no file or folder; a colour is written colour:{value}.", param, ctx)
             return Path(value)
         from PIL.ImageColor import getrgb
 

@@ -178,6 +178,7 @@ def test_the_methods_differ_and_running_again_does_nothing(tmp_path: Path) -> No
     [
         ((), "--mask"),
         (("--mask", "colour:pinkish"), "is no colour"),
+        (("--mask", "#ff00ff"), "a colour is written colour:#ff00ff"),
         (("--mask", "alpha", "-m", "x", "--method", "telea"), "give one of them"),
         (("--mask", "alpha", "--feather", "3"), "leave none"),
         (("--mask", "alpha", "--invert"), "leave invert out"),
