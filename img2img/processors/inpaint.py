@@ -174,6 +174,8 @@ class Inpainter:
             hole = has_colour(image, self._holes)
         elif mask is None:
             raise ProcessingError("it came without a mask.")
+        elif not isinstance(mask, Image):  # a table may hold numbers where it should name a file
+            raise ProcessingError("its mask is to be a picture, and numbers were given.")
         else:
             hole, notes = hole_of(mask, image)
         hole ^= self._invert

@@ -101,6 +101,17 @@ def test_a_missing_mask_is_the_failure_of_one_file(tmp_path: Path) -> None:
     assert "1 done, 16 skipped, 3 failed" in again.stderr
 
 
+def test_numbers_for_a_mask_are_the_failure_of_one_file(tmp_path: Path) -> None:
+    """A table may mix what belongs to pictures and what belongs to vectors."""
+    for name in ("a.png", "b.png"):
+        store(tmp_path / "in" / name, photo())
+    store(tmp_path / "mask.png", HOLE.astype(np.uint8) * 255)
+    (tmp_path / "masks.csv").write_text("file,mask\na.png,0.5\nb.png,mask.png\n", encoding="utf-8")
+    result = img2img("inpaint", tmp_path / "in", "-o", tmp_path / "out", "--mask", tmp_path / "masks.csv")
+    assert result.exit_code == 1 and "numbers were given" in result.stderr
+    assert "unexpected" not in result.stderr and "1 done, 0 skipped, 1 failed" in result.stderr
+
+
 def test_another_mask_is_other_work(photos: Path, tmp_path: Path) -> None:
     masks = masks_for(photos, tmp_path / "masks")
     command = ("inpaint", photos, "-o", tmp_path / "out", "--mask", masks)
