@@ -45,17 +45,21 @@ def _read_list(
 ) -> tuple[list[Record], list[Record]]:
     """Returns the samples of a list: those for training and those held out.
 
-    A column is called like its field; of A and B, like what they are from A to B.
+    A column is called like its field; of A and B, like what they are from A to B. Masks in a column are
+    taken, also where they would be drawn at random without it.
     """
+    rows = read_rows(path)
+    header = rows[0][1] if rows else {}
+    placed = {name for name, place in config.fields.items() if place != "random" or name not in header}
     columns = dict(zip(sides(config, fields), pictures(fields), strict=False))
-    columns = {name: column for name, column in columns.items() if name not in config.fields}
-    columns |= {name: name for name in fields if name not in columns and name not in config.fields}
+    columns = {name: column for name, column in columns.items() if name not in placed}
+    columns |= {name: name for name in fields if name not in columns and name not in placed}
     parts: tuple[list[Record], list[Record]] = ([], [])
     entries: Entries = {}
     lengths: dict[str, int] = {}
     used = {*columns.values(), *(config.attributes or ()), "split"}
     unknown_columns: dict[str, None] = {}
-    for number, row in read_rows(path):
+    for number, row in rows:
         where = f"{display_path(path)}, line {number}"
         spatial = {name: column for name, column in columns.items() if fields[name].spatial}
         unknown_columns |= dict.fromkeys(str(c) for c in row if c is not None and c not in used and row[c])

@@ -104,9 +104,10 @@ class _Opening:
     def __init__(self, config: DataConfig, fields: Fields, records: Records, seed: int) -> None:
         self.config, self.fields, self.records, self.seed = config, fields, records, seed
         self.pictures = pictures(fields)
-        self._drawn = [name for name in fields if config.fields.get(name) == "random"]
         self.patches = scale_of(fields) is not None
         self.probes = self._probe()
+        # what a list has a column for is not drawn
+        self._drawn = [n for n in fields if config.fields.get(n) == "random" and n not in self.probes]
         self.source, self.target = self.pictures[0], self.pictures[-1 if len(self.pictures) < 2 else 1]
         self.labels = {self.source} if config.source_labels != "none" else set()
         bands = {name: max(image.channels for image, _ in found) for name, found in self.probes.items()}
@@ -303,7 +304,7 @@ class _Opening:
             if isinstance(one, Vector):
                 parts.append(f"{name} of {self.channels[name]} numbers")
             elif not isinstance(one, Picture):
-                drawn = self.config.fields.get(name) == "random"
+                drawn = name in self._drawn
                 parts.append(f"{name} drawn at random" if drawn else f"{name} {_sizes(self.probes[name])}")
         return "; ".join(parts)
 

@@ -226,6 +226,17 @@ def test_masks_that_are_drawn_follow_their_settings_and_differ_between_fields(tm
         assert float(batch.mask[..., 0, :].max() + batch.mask[..., -1, :].max()) == 0
 
 
+def test_masks_of_a_list_are_taken_where_a_method_would_draw_them(tmp_path: Path) -> None:
+    root = world(tmp_path)
+    rows = [f"source/{i}.png,mask/{i}.png" for i in range(6)]
+    (root / "list.csv").write_text("\n".join(["source,mask", *rows]))
+    data = opened({"list": root / "list.csv", "fields": {"mask": "random"}}, HOLES, validation_fraction=0)
+    assert "drawn" not in data.description and not any("mask" in note for note in data.notes)
+    for batch in stream(data, 2):
+        rows_, columns = (batch.source[:, i].round().int() for i in (0, 1))
+        assert (batch.mask[:, 0] == ((rows_ + columns) % 3 == 0).float()).all()
+
+
 def test_fields_of_two_domains_go_with_their_own(tmp_path: Path) -> None:
     root = world(tmp_path)
     for direction, sides in (("AtoB", ("source", "target")), ("BtoA", ("target", "source"))):
