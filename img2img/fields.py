@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 from img2img.errors import ConfigError
 
+_SHOWN = 50  # names in a message
+
 
 @dataclass(frozen=True)
 class Field:
@@ -70,11 +72,13 @@ class Vector(Field):
 
     Attributes:
         size: K, where it is known.
+        names: What the numbers stand for, in order, where that is known.
     """
 
     kind = "vector"
     spatial = False
     size: int | None = None
+    names: tuple[str, ...] = ()
 
 
 Fields = Mapping[str, Field]
@@ -122,6 +126,20 @@ def groups(fields: Fields) -> list[tuple[str, ...]]:
         else:
             found.setdefault(leader, []).append(name)
     return [tuple(names) for names in found.values()]
+
+
+def in_words(field: Field) -> str:
+    """Returns the kind of a field for people: "a mask", "5 numbers"."""
+    if isinstance(field, Vector):
+        return "numbers" if field.size is None else f"{field.size} numbers"
+    return {Picture: "a picture", Mask: "a mask", Ids: "an id map"}.get(type(field), field.kind)
+
+
+def in_full(field: Field) -> str:
+    """Returns the kind with what its numbers stand for: "2 numbers: Blond_Hair, Male"."""
+    names = field.names if isinstance(field, Vector) else ()
+    shown = [*names[:_SHOWN], *["..."] * (len(names) > _SHOWN)]
+    return f"{in_words(field)}: {', '.join(shown)}" if shown else in_words(field)
 
 
 def describe(fields: Fields) -> dict[str, dict[str, Any]]:

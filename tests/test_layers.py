@@ -21,7 +21,7 @@ LAYERS = [
     ["interop"],
     ["checkpoint", "weights"],
     ["models", "losses", "processors"],
-    ["metrics"],
+    ["metrics", "tables"],
     ["image"],
     ["registry", "config", "fetch", "fields"],
     ["errors", "types", "files", "keys", "threads"],

@@ -6,7 +6,7 @@ report    results -> JSON lines, a summary, an exit code
 """
 
 from img2img.batch.claim import claim
-from img2img.batch.companions import Companion, Companions, Place, require_conditions
+from img2img.batch.companions import Companion, Companions, Place, fields_of, require_conditions
 from img2img.batch.outputs import output_name
 from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
 from img2img.batch.report import Report, Result, Summary, check_report, exit_code
@@ -31,6 +31,7 @@ __all__ = [
     "claim",
     "convert_folder",
     "exit_code",
+    "fields_of",
     "foresee",
     "output_name",
     "plan",

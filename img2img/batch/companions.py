@@ -2,29 +2,50 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import re
+import posixpath
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from img2img.batch.outputs import is_inside
+from img2img.batch.vectors import from_row, vector
 from img2img.errors import PlanError, UsageError, display_path
-from img2img.files import read_regular
+from img2img.fields import Field, Fields, Vector, in_full, in_words
 from img2img.image import READABLE, Passed, discover
+from img2img.image.discovery import collision_key
 from img2img.registry import unknown
+from img2img.tables import Row, named_rows, numbers_in
 
 Companion = Path | tuple[float, ...]
 """A file with a picture, or numbers."""
-Place = str | os.PathLike[str] | Sequence[float]
+Place = str | os.PathLike[str] | Sequence[float] | Mapping[str, float]
 """Where companions are: a folder, a table, one file for all, or the same numbers for all."""
-_JSON_LINES, _TABLES = (".jsonl", ".ndjson", ".json"), (".csv", ".jsonl", ".ndjson", ".json")
-_FILE_COLUMNS = ("file", "source")
-_LARGEST_TABLE = 2**28  # bytes
+_TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+_NOT_KNOWN: Fields = MappingProxyType({})
+_NO_NUMBERS = ("split",)  # columns that tables of trainings have beside these
 _SHOWN = 3
+
+
+class _Index:
+    """Companions by the names of their pictures, of which several may lead to one."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[tuple[str, Companion | PlanError]]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(self, names: Iterable[str], companion: Companion | PlanError) -> None:
+        for name in {unicodedata.normalize("NFC", name) for name in names}:
+            self._found.setdefault(collision_key(name), []).append((name, companion))
+
+    def find(self, name: str) -> list[Companion | PlanError]:
+        """Returns those of just this name, else those whose names differ in letter case alone."""
+        alike = self._found.get(collision_key(name), [])
+        exact = [each for own, each in alike if own == unicodedata.normalize("NFC", name)]
+        return exact or [each for _, each in alike]
 
 
 class Companions:
@@ -32,48 +53,94 @@ class Companions:
 
     Those in a folder are found by the place of the picture in its own tree: the same folders and the same
     name, whatever the extension (`birds/1.jpg` has `birds/1.png`). Names are compared in their Unicode normal
-    form, since file systems differ in it.
+    form, since file systems differ in it; letter case counts where there are several.
 
-    A table (CSV with a head, or JSON lines) has a column `file`, or `source` as the tables of trainings: the
-    place of the picture in its tree, or its path from the table. The column of the companion's own name
-    holds numbers or a path; without such a column, all other columns that hold numbers are the numbers.
+    A table (CSV with a head, JSON lines, CelebA's text) has a column `file`, `source` or of a similar name,
+    or else its first: the place of the picture in its tree, or its path from the table. The column of the
+    companion's own name holds a path, or all numbers. Without it the numbers stand in the columns that are
+    called as the field names them, in the order of the field. Where it names none they are all columns with
+    numbers, as the table has them.
 
     Args:
         places: Where the companions of each name are.
         follow_symlinks: Look into folders that symbolic links lead to.
         hidden: Take files and folders whose names begin with a dot.
+        fields: What each of them is, where that is known.
 
     Attributes:
         folders: Those among the places.
         files: The single pictures among them.
+        notes: Sentences about what was taken and may have been meant otherwise.
 
     Raises:
-        PlanError: A place does not exist, cannot be read, or holds nothing of use.
+        PlanError: A place does not exist, cannot be read, is of another kind, or holds nothing of use.
     """
 
     def __init__(
-        self, places: Mapping[str, Place], follow_symlinks: bool = False, hidden: bool = False
+        self,
+        places: Mapping[str, Place],
+        follow_symlinks: bool = False,
+        hidden: bool = False,
+        fields: Fields = _NOT_KNOWN,
     ) -> None:
         self.folders: list[Path] = []
         self.files: list[Path] = []
+        self.notes: list[str] = []
         self._for_all: dict[str, Companion] = {}
-        self._by_file: dict[str, tuple[Path, dict[str, list[Companion]]]] = {}
+        self._by_file: dict[str, tuple[Path, _Index]] = {}
         for name, place in places.items():
-            if not isinstance(place, str | os.PathLike):
-                self._for_all[name] = tuple(map(float, place))
-                continue
-            path = Path(place)
-            if path.is_dir():
+            field = fields.get(name)
+            path = Path(place) if isinstance(place, str | os.PathLike) else None
+            if path is None or not os.path.lexists(path):
+                self._for_all[name] = _for_all(name, field, place)
+            elif path.is_dir():
+                if field is not None and not field.spatial:
+                    raise _of_other_kind(name, field, f"{display_path(path)} is a folder")
                 self.folders.append(path)
                 self._by_file[name] = path, _listed(name, path, follow_symlinks, hidden)
-            elif path.is_file() and path.suffix.lower() in _TABLES:
-                self._by_file[name] = path, _tabled(name, path)
-            elif path.is_file():
+            elif not path.is_file():
+                raise PlanError(
+                    f"{display_path(path)}, which is to hold the {name}, is neither a file nor a folder."
+                )
+            elif _is_table(path, field):
+                self._by_file[name] = path, self._tabled(name, field, path)
+            else:
                 self.files.append(path)
                 self._for_all[name] = path
-            else:
-                found = "is neither a file nor a folder" if os.path.lexists(path) else "does not exist"
-                raise PlanError(f"{display_path(path)}, which is to hold the {name}, {found}.")
+
+    def _tabled(self, name: str, field: Field | None, table: Path) -> _Index:
+        """Returns what the lines of `table` hold by all that their files may be called.
+
+        Raises:
+            PlanError: It cannot be read, or no line holds what it is to hold.
+        """
+        if table.suffix.lower() in READABLE:
+            assert field is not None
+            raise _of_other_kind(name, field, f"{display_path(table)} is a picture")
+        index = _Index()
+        rows = list(named_rows(table, name))
+        columns = dict.fromkeys(column for _, _, cells in rows for column in cells)
+        numeric = [
+            c for c in columns if c not in _NO_NUMBERS and any(numbers_in(r.get(c)) for _, _, r in rows)
+        ]
+        problems = 0
+        for number, file, cells in rows:
+            companion: Companion | PlanError
+            try:
+                companion = _in_row(name, field, cells, numeric, table)
+            except PlanError as error:
+                companion = PlanError(f"{display_path(table)}, line {number}: {error}")
+                problems += 1
+                if problems == len(rows):
+                    every = "" if problems == 1 else f"; and so in all {problems} lines"
+                    raise PlanError(f"{companion}{every}.") from None
+            index.add(_names(file, table), companion)
+        if not ((field is not None and (field.spatial or _named(field))) or name in columns):
+            self.notes.append(
+                f"{display_path(table)}: nothing says what the numbers of {name} are called; they are taken "
+                f"in the order of the columns: {', '.join(map(display_path, numeric))}."
+            )
+        return index
 
     def among(self, folders: Sequence[Path]) -> Callable[[Path], bool]:
         """Returns what tells of a file in `folders` whether it is there as a companion, and no input."""
@@ -109,7 +176,7 @@ class Companions:
         for name, (place, companions) in self._by_file.items():
             # results for a.gif are called a.gif.png, and may be what others are processed with
             for key in (os.path.abspath(source), relative, stem):  # noqa: PTH100
-                candidates = companions.get(_key(key))
+                candidates = companions.find(key)
                 if candidates:
                     break
             else:
@@ -119,8 +186,16 @@ class Companions:
             if len(candidates) > 1:
                 both = " and ".join(display_path(str(each)) for each in candidates[:_SHOWN])
                 raise PlanError(f"it can have one {name}, and there are {len(candidates)}: {both}")
+            if isinstance(candidates[0], PlanError):
+                raise candidates[0]
             found[name] = candidates[0]
         return found
+
+
+def fields_of(process: object) -> Fields:
+    """Returns what `process` takes beside pictures by name, as far as it says more than the names."""
+    conditions = getattr(process, "conditions", None)
+    return conditions if isinstance(conditions, Mapping) else _NOT_KNOWN
 
 
 def require_conditions(process: object, names: Iterable[str]) -> None:
@@ -145,91 +220,99 @@ def require_conditions(process: object, names: Iterable[str]) -> None:
         raise UsageError(f"it needs {' and '.join(missing)} for each picture; give {how}.")
 
 
-def _listed(name: str, folder: Path, follow_symlinks: bool, hidden: bool) -> dict[str, list[Companion]]:
+def _listed(name: str, folder: Path, follow_symlinks: bool, hidden: bool) -> _Index:
     """Returns the files of `folder` by their places in it.
 
     Raises:
         PlanError: It cannot be listed, or holds none.
     """
-    files: dict[str, list[Companion]] = {}
+    files = _Index()
     passed = Passed()
     for found in discover(folder, True, follow_symlinks, hidden, passed):
         if found.problem is not None and not found.link:
             raise PlanError(f"{display_path(found.path)}, which may hold the {name}: {found.problem}.")
         if found.path.suffix.lower() in READABLE:
             stem = found.path.relative_to(folder).with_suffix("").as_posix()
-            files.setdefault(_key(stem), []).append(found.path)
+            files.add([stem], found.path)
     if not files:
         raise PlanError(f"{display_path(folder)} is to hold the {name}. {passed.reasons()}")
     return files
 
 
-def _tabled(name: str, table: Path) -> dict[str, list[Companion]]:
-    """Returns what the lines of `table` hold by all that their files may be called.
+def _for_all(name: str, field: Field | None, place: Place) -> tuple[float, ...]:
+    """Returns the numbers that are the same for all.
 
     Raises:
-        PlanError: It cannot be read, or a line lacks the file or the companion.
+        PlanError: There is no such file, and they are no numbers.
     """
-    found: dict[str, list[Companion]] = {}
-    for number, row in _rows(table):
-        place = f"{display_path(table)}, line {number}"
-        file = next((row[column] for column in _FILE_COLUMNS if isinstance(row.get(column), str)), None)
-        if not file:
-            raise PlanError(f"{place}: has no file; a column `file` says which picture the line is for.")
-        companion = _companion(name, row, table)
-        if companion is None:
-            raise PlanError(f"{place}: has neither a column `{name}` nor numbers in other columns.")
-        file = file.replace(os.sep, "/")
-        for key in {os.path.abspath(table.parent / file), file, os.path.splitext(file)[0]}:  # noqa: PTH100, PTH122
-            found.setdefault(_key(key), []).append(companion)
-    if not found:
-        raise PlanError(f"{display_path(table)} is to hold the {name}, and has no lines.")
-    return found
+    said = os.fspath(place) if isinstance(place, str | os.PathLike) else place
+    numbers = numbers_in(said)
+    if field is not None and field.spatial:
+        if numbers is not None or not isinstance(said, str):
+            raise _of_other_kind(name, field, f"{said!r} is no place")
+    elif numbers is not None or not isinstance(said, str) or "=" in said or said in _named(field):
+        try:
+            return vector(name, field if isinstance(field, Vector) else None, said)
+        except PlanError as error:
+            raise PlanError(f"{error}.") from None
+    shown = display_path(str(said))
+    if isinstance(field, Vector):
+        near = f" {unknown('name', shown, field.names)}" if field.names else ""
+        raise PlanError(
+            f"{name} takes {in_full(field)}; or a table. {shown} is neither, and no such file exists.{near}"
+        )
+    raise PlanError(f"{shown}, which is to hold the {name}, does not exist.")
 
 
-def _rows(table: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields the lines of a table with their numbers.
+def _named(field: Field | None) -> tuple[str, ...]:
+    return field.names if isinstance(field, Vector) else ()
+
+
+def _is_table(path: Path, field: Field | None) -> bool:
+    return path.suffix.lower() in _TABLES or isinstance(field, Vector)
+
+
+def _in_row(name: str, field: Field | None, cells: Row, numeric: Sequence[str], table: Path) -> Companion:
+    """Returns what a row holds.
 
     Raises:
-        PlanError: It is no table.
+        PlanError: It is not there, or of another kind; the message is no sentence by itself.
     """
-    try:
-        lines = read_regular(table, _LARGEST_TABLE).decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise PlanError(f"{display_path(table)} cannot be read: {reason}.") from None
-    number = 0
-    try:
-        if table.suffix.lower() in _JSON_LINES:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, dict(json.loads(line))
-        else:
-            reader = csv.DictReader(lines, skipinitialspace=True)
-            for row in reader:
-                number = reader.line_num
-                yield number, row
-    except (ValueError, TypeError, RecursionError, csv.Error) as error:
-        raise PlanError(f"{display_path(table)}, line {number}: cannot be read ({error}).") from None
+    value = cells.get(name)
+    path = value.strip() if isinstance(value, str) else ""
+    if isinstance(field, Vector) or (field is None and (not path or numbers_in(path) is not None)):
+        return from_row(name, field, cells, numeric)
+    if name not in cells:
+        raise PlanError(unknown("column", name, cells))
+    if not path:
+        raise PlanError(
+            f"{name} is empty"
+            if value in (None, "")
+            else f"{name} is to name a picture, and numbers were given"
+        )
+    if "\0" in path:
+        raise PlanError(f"{name} is {display_path(path)!r}, which is no name that a file can have")
+    if numbers_in(path) is not None and not (table.parent / path).exists():
+        raise PlanError(f"{name} is to name a picture, and numbers were given: {path}")
+    return table.parent / path
 
 
-def _companion(name: str, row: Mapping[str, Any], table: Path) -> Companion | None:
-    value = row.get(name)
-    if value is None or value == "":
-        others = [each for column, each in row.items() if column not in _FILE_COLUMNS]
-        return tuple(number for each in others for number in _numbers(each) or ()) or None
-    numbers = _numbers(value)
-    return table.parent / value if numbers is None and isinstance(value, str) else numbers
+def _names(file: str, table: Path) -> list[str]:
+    """Returns all that the picture of a row may be called: as it is there, without extension, as a path."""
+    names = {posixpath.normpath(each) for each in (file, file.replace("\\", "/"))}
+    short = {
+        each.with_suffix("").as_posix()
+        for each in map(PurePosixPath, names)
+        if each.suffix.lower() in READABLE
+    }
+    return [*names, *short, *(os.path.abspath(table.parent / each) for each in names)]  # noqa: PTH100
 
 
-def _numbers(value: Any) -> tuple[float, ...] | None:
-    """Returns the numbers in a cell, of which there may be several; None for anything else."""
-    parts = re.split(r"[\s,;]+", value.strip(" []")) if isinstance(value, str) else value
-    try:
-        return tuple(map(float, parts if isinstance(parts, list) else [parts]))
-    except (TypeError, ValueError):
-        return None
-
-
-def _key(relative: str) -> str:
-    return unicodedata.normalize("NFC", relative)
+def _of_other_kind(name: str, field: Field, found: str) -> PlanError:
+    allowed = (
+        "a folder with a file of the same name for each, one picture for all, or a table with a column of "
+        f"files called {name}"
+        if field.spatial
+        else f"{in_full(field)}; or a table (CSV, JSON lines, CelebA's text) with these for each file"
+    )
+    return PlanError(f"{name} is {in_words(field)}, and {found}. It takes {allowed}.")

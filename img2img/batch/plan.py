@@ -13,10 +13,12 @@ from img2img.batch.inputs import existing, file_problem, sources, taker
 from img2img.batch.outputs import OutputFolder, check_outputs, output_name, place_key
 from img2img.batch.shard import Shard
 from img2img.errors import PlanError, display_path
+from img2img.fields import Fields
 from img2img.image import READABLE, WRITABLE, Passed
 
 _LONGEST_NAME = 255  # bytes, of nearly every file system
 _ALONE: Mapping[str, Companion] = MappingProxyType({})
+_NOT_KNOWN: Fields = MappingProxyType({})
 _FORMATS = ", ".join(sorted(WRITABLE))
 
 
@@ -122,6 +124,7 @@ def plan(
     output: Path,
     rules: Rules = Rules(),
     companions: Mapping[str, Place] = _ALONE,
+    fields: Fields = _NOT_KNOWN,
 ) -> Plan:
     """Lists the work and refuses what cannot end well. Reads folders, opens no file, writes nothing.
 
@@ -136,19 +139,23 @@ def plan(
         output: A folder, which need not exist, or a file.
         rules: Names, filters and shard.
         companions: What each file is processed with beside itself: a folder with a file of the same relative
-            name for each, one file for all, or numbers for all. A file that lacks one fails by itself.
+            name for each, one file for all, a table, or numbers for all. A file that lacks one fails by
+            itself.
+        fields: What the companions are, where that is known (see `fields_of`): then what is of another kind
+            is refused here, and the numbers of tables are taken by their names.
 
     Raises:
-        PlanError: An input or a place of companions does not exist, outputs collide with each other or with
-            an input, or the output lies inside an input folder. Nothing was written.
+        PlanError: An input or a place of companions does not exist, a companion is of another kind, outputs
+            collide with each other or with an input, or the output lies inside an input folder. Nothing was
+            written.
     """
     inputs = existing([Path(path) for path in inputs])
     output = Path(output)
     folders = [path for path in inputs if path.is_dir()]
     if len(inputs) == 1 and not folders and _is_named_like_image(output) and not output.is_dir():
-        return _plan_single(inputs[0], output, rules, companions)
+        return _plan_single(inputs[0], output, rules, companions, fields)
     _check_output_folder(output)
-    company = Companions(companions, rules.follow_symlinks, rules.hidden)
+    company = Companions(companions, rules.follow_symlinks, rules.hidden, fields)
     places = OutputFolder(output, [*folders, *company.folders])
 
     items: list[Item] = []
@@ -190,7 +197,7 @@ def plan(
         places.check_sources(item.source for item in items)
     taken = check_outputs([(item.source, item.output) for item in items], places, links, company.files)
     shard = rules.shard
-    notes, reason = passed.notes(), _why_nothing(inputs, refused, rules, passed)
+    notes, reason = [*company.notes, *passed.notes()], _why_nothing(inputs, refused, rules, passed)
     if left_out:
         files = "1 file is no input, but" if left_out == 1 else f"{left_out} files are no inputs, but"
         notes.append(f"Passed over: {files} what the others are processed with.")
@@ -209,7 +216,9 @@ def plan(
     )
 
 
-def _plan_single(source: Path, output: Path, rules: Rules, companions: Mapping[str, Place]) -> Plan:
+def _plan_single(
+    source: Path, output: Path, rules: Rules, companions: Mapping[str, Place], fields: Fields
+) -> Plan:
     """One file to one file."""
     extension = output.suffix.lower()
     if extension not in WRITABLE:
@@ -222,7 +231,7 @@ def _plan_single(source: Path, output: Path, rules: Rules, companions: Mapping[s
             f"the output {display_path(output)} and the extension {rules.extension} contradict each other; "
             "give one of them."
         )
-    company = Companions(companions, rules.follow_symlinks, rules.hidden)
+    company = Companions(companions, rules.follow_symlinks, rules.hidden, fields)
     places = OutputFolder(output.parent, company.folders)
     problem, own = file_problem(source), _ALONE
     try:
@@ -242,7 +251,9 @@ def _plan_single(source: Path, output: Path, rules: Rules, companions: Mapping[s
         total=len(items),
         shard=rules.shard,
         taken=taken,
+        notes=tuple(company.notes),
         conditions=tuple(companions),
+        shared=frozenset(company.files),
     )
 
 

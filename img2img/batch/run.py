@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from img2img.batch.claim import claim
-from img2img.batch.companions import Place, require_conditions
+from img2img.batch.companions import Place, fields_of, require_conditions
 from img2img.batch.flow import Flow
 from img2img.batch.journal import UNCHANGED, Journal
 from img2img.batch.plan import Item, Plan, Rules, plan
@@ -180,7 +180,7 @@ def convert_folder(
         UsageError: An option makes no sense.
     """
     paths = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
-    planned = plan([Path(path) for path in paths], Path(output), rules, companions)
+    planned = plan([Path(path) for path in paths], Path(output), rules, companions, fields_of(process))
     if planned.reason:
         raise PlanError(planned.reason)
     summary = Summary()

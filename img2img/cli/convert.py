@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from img2img.errors import ImageReadError, UsageError, display_path
 
 if TYPE_CHECKING:
     from img2img.batch import Place, Plan, Processor, Result, Summary
+    from img2img.fields import Fields
     from img2img.image import Image
 
 MAX_SHOWN = 20  # of failures and warnings at the end; the report has them all
@@ -59,13 +61,17 @@ def convert(
     show_log(options.verbose)
     if not options.output:
         raise UsageError("-o is empty; name a folder or a file for the results, or . for this folder.")
-    if options.output == "-":
-        return _to_stdout(inputs, options, load, companions)
-    from img2img.batch import check_report, plan
+    from img2img.batch import check_report, fields_of, plan
 
+    load = cache(load)
+    fields = fields_of(load()[0]) if companions else {}  # the model knows what these have to be
+    if options.output == "-":
+        return _to_stdout(inputs, options, load, companions, fields)
     if options.report is not None:
         check_report(options.report)
-    work = plan(inputs, Path(options.output), options.rules(), companions)
+    work = plan(inputs, Path(options.output), options.rules(), companions, fields)
+    for path in work.shared:  # would be the failure of every single file
+        _require_picture(path, options)
     if work.reason:
         say_error(work.reason)
         return 4
@@ -75,6 +81,15 @@ def convert(
     if options.dry_run:
         return _show(work, options, load)
     return _run(work, options, load, on_result)
+
+
+def _require_picture(path: Path, options: BatchOptions) -> None:
+    from img2img.image import read_image
+
+    try:
+        read_image(path, options.limits())
+    except ImageReadError as error:
+        raise UsageError(f"{error}, and every file is to be processed with it.") from None
 
 
 def _show(work: Plan, options: BatchOptions, load: Load) -> int:
@@ -232,7 +247,11 @@ def _peak_memory() -> int | None:
 
 
 def _to_stdout(
-    inputs: Sequence[Path], options: BatchOptions, load: Load, companions: Mapping[str, Place]
+    inputs: Sequence[Path],
+    options: BatchOptions,
+    load: Load,
+    companions: Mapping[str, Place],
+    fields: Fields,
 ) -> int:
     """Writes one result to stdout, in the format of --ext or of the input."""
     from img2img.batch import Companions, require_conditions
@@ -251,7 +270,7 @@ def _to_stdout(
         return 0
     if sys.stdout.isatty():
         raise UsageError("stdout is a terminal; send the picture into a file or a pipe: -o - > OUT.png")
-    found = Companions(companions).of(inputs[0], inputs[0].name)
+    found = Companions(companions, fields=fields).of(inputs[0], inputs[0].name)
     try:
         image = read_image(inputs[0], options.limits())
         conditions = {

@@ -31,7 +31,7 @@ class NetworkOptions:
     backend: str
     memory: int | None
     alpha: str
-    companions: Mapping[str, Path | tuple[float, ...]]
+    companions: Mapping[str, str]
 
     def convert(
         self, inputs: Sequence[Path], options: BatchOptions, load: Load, arguments: Sequence[str]

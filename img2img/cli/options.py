@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -94,11 +93,9 @@ class FileSize(click.ParamType):  # type: ignore[type-arg]
         return int(float(match[1]) * 1024 ** " kmgt".index(match[2] or " "))
 
 
-def _companions(
-    ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
-) -> dict[str, Path | tuple[float, ...]]:
+def _companions(ctx: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
     """Returns what NAME=DIR, NAME=FILE and NAME=0.1,0.2 say, by name."""
-    found: dict[str, Path | tuple[float, ...]] = {}
+    found: dict[str, str] = {}
     for text in texts:
         name, equals, place = text.partition("=")
         if not equals or not name.isidentifier() or not place:
@@ -107,11 +104,7 @@ def _companions(
             )
         if name in found:
             raise click.BadParameter(f"{name} is given twice.", ctx, parameter)
-        found[name] = Path(place)
-        with suppress(ValueError):  # a path, unless every part is a number
-            numbers = tuple(map(float, place.split(",")))
-            if not Path(place).exists():
-                found[name] = numbers
+        found[name] = place
     return found
 
 

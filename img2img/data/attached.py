@@ -11,10 +11,10 @@ from img2img.data.folders import HELD_OUT, TRAIN, Search, by_stem, relative_name
 from img2img.data.partners import find_partners, partners_by_end
 from img2img.data.places import leading_places
 from img2img.data.record import Record, Records, some_names, without_partner
-from img2img.data.tables import Table
 from img2img.errors import PlanError, display_path
 from img2img.fields import Fields, groups
 from img2img.image.discovery import collision_key, sentences_not_read
+from img2img.tables import Table
 
 
 def by_groups(records: Iterable[Record], fields: Fields) -> tuple[tuple[Record, ...], ...]:

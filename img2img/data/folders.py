@@ -10,10 +10,10 @@ from pathlib import Path
 
 from img2img.data.config import DataConfig
 from img2img.data.record import Record, some_names
-from img2img.data.tables import Table, read_table, read_text
 from img2img.errors import PlanError, display_path
 from img2img.image import list_images
 from img2img.image.discovery import collision_key, sentences_not_read
+from img2img.tables import Table, read_table, read_text
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")

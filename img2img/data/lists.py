@@ -9,10 +9,10 @@ from img2img.data.config import DataConfig
 from img2img.data.folders import HELD_OUT, TRAIN, Entries, Search, as_stored, require_files
 from img2img.data.places import sides
 from img2img.data.record import Record, Records
-from img2img.data.tables import Row, numbers_in, read_rows
 from img2img.errors import PlanError, display_path
 from img2img.fields import Fields, pictures
 from img2img.registry import unknown
+from img2img.tables import Row, numbers_in, read_rows
 
 
 def listed_records(config: DataConfig, fields: Fields, path: Path, search: Search) -> Records:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from img2img.data.config import DataConfig, guessed
-from img2img.data.tables import numbers_in, read_rows
 from img2img.errors import ConfigError, display_path
 from img2img.fields import Fields, Vector, groups, pictures, scale_of
 from img2img.image import READABLE
 from img2img.registry import unknown
+from img2img.tables import numbers_in, read_rows
 
 _FORMS = {
     "paired": "pairs (paired)",

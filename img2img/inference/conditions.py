@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from img2img.errors import ConfigError, ProcessingError
-from img2img.fields import Field, Fields, Ids, Mask, Picture, Vector
+from img2img.fields import Field, Fields, Ids, Mask, Picture, Vector, in_full, in_words
 from img2img.image import Image
 from img2img.image.image import DTYPES, Pixels
 from img2img.image.planes import ids_of, mask_of, whole
@@ -25,14 +25,13 @@ from img2img.image.tensor import to_tensor
 from img2img.models import Generator
 from img2img.registry import unknown
 
-_MOST = 50  # names in a message
 Planes = Mapping[str, NDArray[Any]]
 """The conditions of one picture: (H, W, C) of a spatial one, (K,) of a vector."""
 
 
 def words(fields: Fields) -> str:
     """Returns names and kinds for people: "mask (a mask), attributes (5 numbers)"."""
-    return ", ".join(f"{name} ({_kind(field)})" for name, field in fields.items())
+    return ", ".join(f"{name} ({in_words(field)})" for name, field in fields.items())
 
 
 def require(fields: Fields, names: Collection[str]) -> None:
@@ -77,7 +76,6 @@ def plane(
     value: Any,
     as_input: Callable[[Image], Pixels],
     notes: list[str],
-    names: Sequence[str] = (),
 ) -> NDArray[Any]:
     """Returns a condition of one picture as an array.
 
@@ -88,7 +86,6 @@ def plane(
             floats; of ids (H, W) or (H, W, 1), integers. For a vector numbers.
         as_input: What makes a picture the one that the network sees.
         notes: Receives a sentence about what is unusual.
-        names: What the numbers of a vector stand for, where that is known.
 
     Returns:
         (H, W, C): of a mask one uint8, 0 or 1; of ids one int32; of a picture its levels. Of a vector (K,)
@@ -99,7 +96,7 @@ def plane(
         ProcessingError: It is of this kind and holds what makes no sense.
     """
     if isinstance(field, Vector):
-        return _vector(name, field, value, names)
+        return _vector(name, field, value)
     try:
         if isinstance(field, Ids) and isinstance(value, np.ndarray) and value.dtype.kind in "iu":
             ids = value[..., None] if value.ndim == 2 else value
@@ -132,7 +129,7 @@ def _image(name: str, field: Field, value: Any) -> Image:
     raise _misfit(name, field, value)
 
 
-def _vector(name: str, field: Vector, value: Any, names: Sequence[str]) -> NDArray[np.float32]:
+def _vector(name: str, field: Vector, value: Any) -> NDArray[np.float32]:
     try:
         vector = np.atleast_1d(np.asarray(value, np.float32))
     except (TypeError, ValueError):
@@ -140,9 +137,8 @@ def _vector(name: str, field: Vector, value: Any, names: Sequence[str]) -> NDArr
     if isinstance(value, str) or vector.ndim != 1 or not vector.size:
         raise _misfit(name, field, value)
     if field.size is not None and vector.size != field.size:
-        known = f": {', '.join(names[:_MOST])}{', ...' * (len(names) > _MOST)}" if names else ""
         raise ProcessingError(
-            f"the condition {name!r} has {vector.size} numbers, and the model takes {field.size}{known}."
+            f"the condition {name!r} has {vector.size} numbers, and the model takes {in_full(field)}."
         )
     if not np.isfinite(vector).all():
         raise ProcessingError(f"the condition {name!r} holds values that are not finite numbers.")
@@ -200,12 +196,6 @@ def typical(generator: Generator, x: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def _kind(field: Field) -> str:
-    if isinstance(field, Vector):
-        return "numbers" if field.size is None else f"{field.size} numbers"
-    return {Picture: "a picture", Mask: "a mask", Ids: "an id map"}.get(type(field), field.kind)
-
-
 def _misfit(name: str, field: Field, value: Any) -> ConfigError:
     allowed = {
         Mask: "an image, or an array (H, W) or (H, W, C) of bool, uint8, uint16 or floats",
@@ -213,4 +203,4 @@ def _misfit(name: str, field: Field, value: Any) -> ConfigError:
         Picture: "an image, or an array (H, W, C) of uint8, uint16 or floats",
     }.get(type(field), "a row of numbers")
     found = f"{value.shape} {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
-    return ConfigError(f"the condition {name!r} is {_kind(field)}: {allowed}, not {found}.")
+    return ConfigError(f"the condition {name!r} is {in_words(field)}: {allowed}, not {found}.")

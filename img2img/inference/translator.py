@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from os import PathLike
 from typing import Any, Literal, get_args, overload
@@ -13,7 +13,7 @@ import numpy as np
 
 from img2img.checkpoint import Fit, ModelInfo, fingerprint
 from img2img.errors import ConfigError, ProcessingError
-from img2img.fields import Fields
+from img2img.fields import Fields, Vector
 from img2img.image import Image
 from img2img.image.alpha import bleed, over_white, within
 from img2img.image.channels import as_grey, ends_in_alpha, with_channels
@@ -202,7 +202,11 @@ class Translator:
     def conditions(self) -> Fields:
         """What the model takes beside a picture, by name; most models take nothing."""
         fields: Fields = self.generator.conditions
-        return fields
+        names = self.info.attributes
+        return {
+            name: replace(field, names=names[name]) if isinstance(field, Vector) and name in names else field
+            for name, field in fields.items()
+        }
 
     def require(self, names: Collection[str]) -> None:
         """Makes sure that `names` are those of the conditions.
@@ -327,8 +331,7 @@ class Translator:
         planes: dict[str, Pixels] = {}
         notes: list[str] = []
         for name, kind in self.conditions.items():
-            names = self.info.attributes.get(name, ())
-            plane = companions.plane(name, kind, given[name], self._further, notes, names)
+            plane = companions.plane(name, kind, given[name], self._further, notes)
             if kind.spatial:
                 companions.require_size(name, plane, image)
                 if (extent := self._extent(*plane.shape[:2])) != plane.shape[:2]:

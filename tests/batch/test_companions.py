@@ -147,11 +147,15 @@ def test_a_table_holds_numbers_and_paths(tmp_path: Path, name: str, text: str) -
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("t.csv", "picture,gain\na.png,1\n", "line 2: has no file"),
-        ("t.csv", "file,gain\na.png,\n", "line 2: has neither"),
-        ("t.csv", "file,gain\n", "no lines"),
+        ("t.csv", "file,gain\n,1\n", "line 2: names no file"),
+        ("t.csv", "file,gain\na.png,\n", "line 2: gain is empty"),
+        ("t.csv", "file,hat\na.png,red\nb.png,blue\n", "line 3: has neither .* all 2 lines"),
+        ("t.csv", "file,gain\n", "no rows"),
+        ("t.csv", "file,gain,gain\na.png,1,2\n", "line 1: the column gain is there twice"),
+        ("t.csv", "file,gain\na.png,1,5\n", "line 2: has 3 cells"),
         ("t.jsonl", "[1]\n", "line 1"),
         ("t.jsonl", "{\n", "line 1"),
+        ("t.jsonl", '{"file": "a", "gain": 1, "gain": 2}', "line 1: the column gain is there twice"),
     ],
 )
 def test_a_table_that_says_nothing_is_told(tmp_path: Path, name: str, text: str, words: str) -> None:

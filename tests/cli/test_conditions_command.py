@@ -109,3 +109,47 @@ def test_translate_takes_a_folder_of_masks_and_numbers(place: Path) -> None:
     os.utime(place / "masks" / "a.bmp", (1, 1))
     assert "1 done, 1 skipped, 0 failed" in img2img(*command).stderr
     assert "did you mean 'mask'" in img2img(*command[:-4], "--with", "maks=masks").stderr
+
+
+def test_a_table_is_read_by_the_names_in_the_model_file(place: Path) -> None:
+    """Whatever the order of its columns; what is said for all by name or in order is the same."""
+    save_model(
+        place / "v.safetensors", Companions("attributes"), ModelInfo("own", attributes={"attributes": NAMES})
+    )
+    (place / "t.csv").write_text("file,Young,Bald,Male,Blond_Hair\na.png,1,1,0,0.5\n")
+    command = ["translate", "in", "-m", "v.safetensors", "--device", "cpu"]
+    results = []
+    for out, said in enumerate(["0.5,0,1", "Male=0,Young=1,Blond_Hair=0.5", "t.csv"]):
+        result = img2img(*command, "-o", out, "--with", f"attributes={said}")
+        assert result.exit_code == 0, result.output
+        results.append((place / str(out) / "a.png").read_bytes())
+    assert results[0] == results[1] == results[2]
+    (place / "t.csv").write_text("file,Young,Male,Blond\na.png,1,0,0.5\n")
+    refused = img2img(*command, "-o", "out", "--with", "attributes=t.csv")
+    assert refused.exit_code == 2 and "no column 'Blond_Hair'; did you mean 'Blond'?" in refused.stderr
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["mask=0.5", "attributes=1,0,0"], "mask is a mask, and '0.5' is no place"),
+        (["mask=in", "attributes=in"], "attributes is 3 numbers, and in is a folder"),
+        (["mask=in", "attributes=1,0"], "has 2 numbers, and the model takes 3 numbers: Blond_Hair, Male"),
+        (["mask=in", "attributes=in/a.png"], "in/a.png is a picture"),
+        (["mask=broken.png", "attributes=1,0,0"], "broken.png: "),
+        (["mask=no\0thing", "attributes=1,0,0"], "does not exist"),
+        (["mask=in", "attributes=t\0.csv"], "no such file exists"),
+        (["mask=nul.csv", "attributes=1,0,0"], "no name that a file can have"),
+    ],
+)
+def test_what_would_fail_every_file_is_one_error_before_the_work(
+    place: Path, said: list[str], words: str
+) -> None:
+    (place / "broken.png").write_bytes((place / "in" / "a.png").read_bytes()[:40])
+    (place / "nul.csv").write_bytes(b"file,mask\na.png,m\0.png\n")
+    more = [f"--with={one}" for one in said]
+    for output in ("out", "-")[: 1 if "mask=broken.png" in said else 2]:
+        result = img2img("translate", "in/a.png", "-o", output, "-m", "m.safetensors", *more)
+        assert result.exit_code == 2 and words in result.stderr, result.output
+    assert not (place / "out").exists()

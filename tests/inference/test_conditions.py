@@ -282,7 +282,7 @@ def test_a_request_that_makes_no_sense_is_a_sentence(rng, change, match):
         ({"ids": np.full((4, 4), 0.5)}, "'ids'.*fractions"),
         ({"ids": np.full((4, 4), np.nan)}, "'ids'"),
         ({"ids": Image(np.arange(48, dtype=np.uint8).reshape(4, 4, 3))}, "'ids'.*3 that differ"),
-        ({"attributes": [1, 2]}, "has 2 numbers, and the model takes 3: Blond_Hair, Male, Young"),
+        ({"attributes": [1, 2]}, "has 2 numbers, and the model takes 3 numbers: Blond_Hair, Male, Young"),
         ({"attributes": [1, 2, np.inf]}, "not finite"),
     ],
 )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +21,7 @@ from img2img.registry import unknown
 
 _LARGEST = 2**30  # bytes
 _HUGE = 3.4e38  # float32 computes with the numbers
+_TRUTH = {"true": 1.0, "false": 0.0}
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "path", "name", "source")
 Row = dict[str, Any]
@@ -35,47 +39,88 @@ def read_text(path: Path) -> str:
         raise PlanError(f"{display_path(path)} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
         raise PlanError(f"{display_path(path)} is not UTF-8 text; save it as UTF-8.") from None
+    except ValueError:
+        raise PlanError(f"{display_path(path)} is no name that a file can have.") from None
 
 
 def read_rows(path: Path) -> list[tuple[int, Row]]:
     """Returns the rows of a CSV or JSON-lines file with the numbers of their lines.
 
     Raises:
-        PlanError: It cannot be read, or a line is not what it should be.
+        PlanError: It cannot be read, a line is not what it should be, or a column is there twice.
     """
     text = read_text(path)
-    if path.suffix.lower() not in _JSON_LINES:
-        header = text.partition("\n")[0]
-        delimiter = max(",;\t", key=header.count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-        try:
-            return [(reader.line_num, row) for row in reader]
-        except csv.Error as error:
-            raise PlanError(f"{display_path(path)}, line {reader.line_num}: is no CSV ({error}).") from None
-    rows: list[tuple[int, Row]] = []
+    rows = _json_lines(text) if path.suffix.lower() in _JSON_LINES else _csv(text)
+    try:
+        return list(rows)
+    except PlanError as error:
+        raise PlanError(f"{display_path(path)}, {error}") from None
+
+
+def _csv(text: str) -> Iterator[tuple[int, Row]]:
+    """Yields the rows of a CSV; its columns have no blanks around their names, in Unicode's composed form."""
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
+    try:
+        lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
+    except csv.Error as error:
+        raise PlanError(f"line {reader.line_num}: is no CSV ({error}).") from None
+    if not lines:
+        return
+    header = [_composed(name) for name in lines[0][1]]
+    _require_once(filter(None, header), f"line {lines[0][0]}")
+    for number, cells in lines[1:]:
+        if any(cell.strip() for cell in cells[len(header) :]):
+            raise PlanError(
+                f"line {number}: has {len(cells)} cells, and the first line names {len(header)} columns; a "
+                "text or number with a comma in it stands in quotes."
+            )
+        yield number, {name: cell for name, cell in zip_longest(header, cells[: len(header)]) if name}
+
+
+def _json_lines(text: str) -> Iterator[tuple[int, Row]]:
+    def as_row(pairs: list[tuple[str, Any]]) -> Row:
+        pairs = [(_composed(name), value) for name, value in pairs]
+        _require_once((name for name, _ in pairs), f"line {number}")
+        return dict(pairs)
+
     for number, line in enumerate(text.split("\n"), 1):  # in JSON other ends of lines may stand in names
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=as_row)
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            raise PlanError(
-                f'{display_path(path)}, line {number}: is not {{"source": "...", "target": "..."}}.'
-            )
-        rows.append((number, row))
-    return rows
+            raise PlanError(f'line {number}: is not {{"source": "...", "target": "..."}}.')
+        yield number, row
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def _require_once(names: Iterable[str], line: str) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise PlanError(
+            f"{line}: the column {display_path(twice[0])} is there twice; which of them counts cannot be "
+            "known. Rename one, or take it out."
+        )
 
 
 def numbers_in(cell: object) -> tuple[float, ...] | None:
-    """Returns the numbers in one cell: a number, a list, or text with commas, semicolons or spaces."""
+    """Returns the numbers in one cell: a number, a list, or text with commas, semicolons or spaces.
+
+    True and false are 1 and 0, as in JSON.
+    """
     if isinstance(cell, str):
         cell = cell.strip().strip("[]").replace(",", " ").replace(";", " ").split()
+        cell = [_TRUTH.get(part.lower(), part) for part in cell]
     values: Sequence[Any] = cell if isinstance(cell, list | tuple) else [cell]
     try:
         found = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return found if found and all(abs(value) < _HUGE for value in found) else None  # nor NaN
 
@@ -135,14 +180,12 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
     Raises:
         PlanError: It cannot be read, a name is not there, or a value is no number.
     """
-    rows = list(_celeba(path) if path.suffix.lower() in (".txt", "") else _named_rows(path))
-    if not rows:
-        raise PlanError(f"{display_path(path)} holds no rows.")
+    rows = list(named_rows(path))
     known = tuple(rows[0][2])
-    for name in columns or ():
+    names = tuple(map(_composed, columns or known))
+    for name in names:
         if name not in known:
             raise PlanError(f"{display_path(path)}: {unknown('column', name, known)}")
-    names = tuple(columns or known)
     found: dict[str, tuple[float, ...]] = {}
     for line, file, cells in rows:
         values = []
@@ -160,6 +203,24 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
     return Table(path, names, found)
 
 
+def named_rows(path: Path, beside: str | None = None) -> Iterator[tuple[int, str, Row]]:
+    """Yields the number of the line, the picture and the other cells of each row; see `read_table`.
+
+    Args:
+        path: The file.
+        beside: A column that is not the one of the pictures, whatever it is called.
+
+    Raises:
+        PlanError: It cannot be read, or holds no rows.
+    """
+    count = 0
+    for row in _celeba(path) if path.suffix.lower() in (".txt", "") else _with_file(path, beside):
+        count += 1
+        yield row
+    if not count:
+        raise PlanError(f"{display_path(path)} holds no rows.")
+
+
 def _celeba(path: Path) -> Iterator[tuple[int, str, Row]]:
     lines = read_text(path).splitlines()
     if len(lines) < 2 or not lines[0].strip().isdigit():
@@ -167,7 +228,8 @@ def _celeba(path: Path) -> Iterator[tuple[int, str, Row]]:
             f"{display_path(path)} is no table of attributes in CelebA's form: a count, a line of names, "
             "then a file with its numbers on each line. Tables of other kinds are .csv or .jsonl."
         )
-    names = lines[1].split()
+    names = [_composed(name) for name in lines[1].split()]
+    _require_once(names, f"{display_path(path)}, line 2")
     for number, line in enumerate(lines[2:], 3):
         if not line.strip():
             continue
@@ -180,10 +242,11 @@ def _celeba(path: Path) -> Iterator[tuple[int, str, Row]]:
         yield number, file, {n: 0 if c == "-1" else c for n, c in zip(names, cells, strict=True)}
 
 
-def _named_rows(path: Path) -> Iterator[tuple[int, str, Row]]:
+def _with_file(path: Path, beside: str | None) -> Iterator[tuple[int, str, Row]]:
     for number, row in read_rows(path):
-        column = next((name for name in _FILE_COLUMNS if name in row), next(iter(row), None))
+        columns = [name for name in row if name != beside]
+        column = next((name for name in _FILE_COLUMNS if name in columns), next(iter(columns), None))
         file = row.get(column) if column is not None else None
         if not isinstance(file, str) or not file.strip():
             raise PlanError(f"{display_path(path)}, line {number}: names no file.")
-        yield number, file.strip(), {name: cell for name, cell in row.items() if name not in (column, None)}
+        yield number, file.strip(), {name: cell for name, cell in row.items() if name != column}
