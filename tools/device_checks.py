@@ -44,6 +44,7 @@ from img2img.types import Batch
 
 ROOT = Path(__file__).resolve().parent.parent
 FARTHEST = {"fp32": 1e-2, "fp16": 5e-2, "bf16": 0.15}  # from the CPU's fp32, of the deviation of its values
+SHALLOW = {"unet": {"downs": 5}, "resnet": {"blocks": 1}}  # what a compiler on a CPU is done with in a minute
 SAME_LOSSES = {"graphs": 1e-3, "compile": 2e-2}  # as far apart may losses be, of themselves
 
 
@@ -379,9 +380,11 @@ def training(place: Place, name: str, way: str) -> dict[str, Any]:
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     usual = benchmark_train.WORKLOADS[name]
-    without_dropout = {**usual.method, "generator": {**usual.method["generator"], "dropout": False}}
-    workload = dataclasses.replace(usual, method=without_dropout)
-    features, side = (4, 256 if name == "pix2pix" else 32) if place.tiny else (None, 256)
+    generator = {**usual.method["generator"], "dropout": False}
+    if place.tiny:
+        generator |= SHALLOW[generator["name"]]
+    workload = dataclasses.replace(usual, method={**usual.method, "generator": generator})
+    features, side = (4, 32) if place.tiny else (None, 256)
     torch.manual_seed(0)
     batches = benchmark_train._batches(workload.make(features), side, 1, torch.device("cpu"))
     steps = 3 if place.tiny else 10
