@@ -5,6 +5,7 @@ Lim, Son, Kim, Nah, Lee: Enhanced Deep Residual Networks for Single Image Super-
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
-from img2img.models.skip import require_addable, shuffled
+from img2img.models.skip import addable, require_addable, shuffled
 from img2img.models.symmetric import SymmetricConv2d, is_symmetric
 
 
@@ -39,6 +40,8 @@ class EDSR(Generator):
     The output is a correction to the input enlarged by nearest neighbour, in (0, 1) like the input. Unlike
     the paper's it has no layer at the output's resolution, so that nearly all work is in the blocks: for x4 a
     network of the same speed has more of them. With 64 features and 16 blocks x4 has 1,248,112 parameters.
+    With `unshuffle` the blocks work at a fraction of the input's resolution, as those of FFDNet do
+    (arXiv:1710.04026): a network for restoring at the same size costs little that way and sees far.
 
     Args:
         in_channels, out_channels: Equal, or one of them 1, so that the enlarged input can be added.
@@ -48,6 +51,7 @@ class EDSR(Generator):
         symmetric: Whether the network is held to turn its output when its input is turned or mirrored: an
             eighth of the free weights for as much work, which few pictures suffice for. `features` is a
             multiple of 8. Model files of a training hold the plain network that it then is.
+        unshuffle: 1, 2 or 4: the input is folded into unshuffle^2 times the channels first.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -65,37 +69,45 @@ class EDSR(Generator):
         features: int = 64,
         blocks: int = 16,
         symmetric: bool = False,
+        unshuffle: int = 1,
     ) -> None:
         super().__init__()
         if min(in_channels, out_channels, scale, features) < 1 or blocks < 0:
             raise ConfigError("EDSR needs channels, scale and features of 1 or more.")
+        if unshuffle not in (1, 2, 4):
+            raise ConfigError(f"EDSR has unshuffle 1, 2 or 4, not {unshuffle}.")
         require_addable("EDSR", in_channels, out_channels)
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
         self.symmetric = symmetric
-        self.receptive_field = 2 * blocks + 3
-        phases = out_channels * scale**2
+        self.multiple_of = self.unshuffle = unshuffle
+        self.receptive_field = unshuffle * (2 * blocks + 3)
+        folded, phases = in_channels * unshuffle**2, out_channels * (scale * unshuffle) ** 2
         # the long skip, a block's input, its inside and its result; or at the end the phases, those with
         # the input, and the picture
-        self.live_features = 2 * in_channels + max(4 * features, features + phases, 4 * phases)
+        live = 2 * folded + max(4 * features, features + phases, 4 * phases)
+        self.live_features = math.ceil(live / unshuffle**2)
 
         def conv(in_channels: int, out_channels: int, **turning: Any) -> nn.Conv2d:
             if symmetric:
                 return SymmetricConv2d(in_channels, out_channels, 3, padding=1, **turning)
             return nn.Conv2d(in_channels, out_channels, 3, padding=1)
 
-        self.first = conv(in_channels, features, source="plain")
+        self.first = conv(folded, features, source="plain" if unshuffle == 1 else "phases", scale=unshuffle)
         self.blocks = nn.Sequential(
             *(_EDSRBlock(conv(features, features), conv(features, features)) for _ in range(blocks))
         )
         self.after = conv(features, features)
-        self.last = conv(features, phases, result="phases", scale=scale)
+        self.last = conv(features, phases, result="phases", scale=scale * unshuffle)
         _shrink(self.last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges (N, in_channels, H, W) in (0, 1) to (N, out_channels, H*scale, W*scale)."""
-        y = self.first(x)
+        y = self.first(x if self.unshuffle == 1 else F.pixel_unshuffle(x, self.unshuffle))
         phases = self.last(y + self.after(self.blocks(y)))
-        return shuffled(phases, x, self.out_channels, self.scale)
+        if self.unshuffle == 1:
+            return shuffled(phases, x, self.out_channels, self.scale)
+        change = F.pixel_shuffle(phases, self.scale * self.unshuffle)
+        return change + F.interpolate(addable(x, self.out_channels), scale_factor=self.scale, mode="nearest")
 
     def exported(self) -> EDSR:
         """Returns the plain network that a symmetric one is."""

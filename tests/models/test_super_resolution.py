@@ -1,14 +1,15 @@
-"""The configurations of the papers, and what is particular to compact and RRDBNet."""
+"""The configurations of the papers, and what is particular to compact, EDSR and RRDBNet."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 import torch.nn.functional as F
+from probes import live_features
 from torch import nn
 
 from img2img.errors import ConfigError
-from img2img.models import ArchSpec, Compact, RRDBNet, build
+from img2img.models import EDSR, ArchSpec, Compact, RRDBNet, build
 
 
 @pytest.mark.parametrize(
@@ -66,6 +67,34 @@ def test_compact_with_other_channels(inputs, outputs):
 def test_compact_refuses_nonsense(arguments):
     with pytest.raises(ConfigError):
         Compact(**arguments)
+
+
+@pytest.mark.parametrize(("scale", "unshuffle"), [(1, 2), (2, 2), (1, 4)])
+def test_edsr_with_its_input_folded_is_what_its_docstring_says(scale, unshuffle):
+    torch.manual_seed(0)
+    generator = EDSR(scale=scale, unshuffle=unshuffle, features=8, blocks=1).double()
+    x = torch.rand(1, 3, 32, 48, dtype=torch.float64, requires_grad=True)
+    folded = F.pixel_unshuffle(x, unshuffle)
+    first = generator.first(folded)
+    change = F.pixel_shuffle(
+        generator.last(first + generator.after(generator.blocks(first))), scale * unshuffle
+    )
+    result = generator(x)
+    assert torch.allclose(result, change + F.interpolate(x, scale_factor=scale))
+    # what a pixel sees ends where `receptive_field` says, counted from its cell
+    row, column = 16 * scale, 24 * scale
+    (gradient,) = torch.autograd.grad(result[0, 0, row, column], x)
+    seen = gradient.abs().sum((0, 1, 3)).nonzero().flatten()
+    reach, cell = generator.receptive_field, generator.multiple_of
+    assert seen.min() >= max(0, 16 - reach) and seen.max() <= 16 + cell - 1 + reach
+    alive = live_features(generator.float(), 64)
+    assert alive <= generator.live_features <= 1.4 * alive
+
+
+@pytest.mark.parametrize("arguments", [{"unshuffle": 3}, {"scale": 0}, {"in_channels": 2}])
+def test_edsr_refuses_nonsense(arguments):
+    with pytest.raises(ConfigError):
+        EDSR(**arguments)
 
 
 @pytest.mark.parametrize("arguments", [{"scale": 3}, {"unshuffle": 3}, {"blocks": 0}])

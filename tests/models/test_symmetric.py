@@ -31,10 +31,11 @@ def symmetric(scale: int = 4, **arguments: int) -> EDSR:
     return network
 
 
-@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize(("scale", "unshuffle"), [(1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (2, 2), (1, 4)])
 @pytest.mark.parametrize("position", range(POSITIONS))
-def test_output_turns_with_the_input(scale: int, position: int) -> None:
-    network, x = symmetric(scale), torch.rand(2, 3, 9, 12).double()
+def test_output_turns_with_the_input(scale: int, unshuffle: int, position: int) -> None:
+    network, side = symmetric(scale, unshuffle=unshuffle), 8 if unshuffle > 1 else 9
+    x = torch.rand(2, 3, side, 12).double()
     with torch.no_grad():
         assert torch.allclose(network(turned(x, position)), turned(network(x), position), atol=1e-12)
 
