@@ -3,6 +3,7 @@
 from img2img.interop import compact as compact
 from img2img.interop import esrgan as esrgan
 from img2img.interop import inpainting as inpainting
+from img2img.interop import span as span
 from img2img.interop import srgan as srgan
 from img2img.interop import translation as translation
 from img2img.interop.layouts import CheckpointLayout as CheckpointLayout

@@ -31,7 +31,6 @@ _KEYS = {
     "DAT": ("before_RG.1.weight", "layers.0.blocks.0.norm1.weight"),
     "GRL": ("conv_first.weight", "norm_start.weight", "layers.0.blocks.0.attn.proj.weight"),
     "OmniSR": ("input.weight", "residual_layer.0.residual_layer.0.layer.0.fn.0.weight"),
-    "SPAN": ("conv_cat.weight", "block_1.c1_r.eval_conv.weight"),
     "RealPLKSR": ("feats.0.weight", "feats.1.lk.conv.weight", "feats.1.norm.weight"),
     "PLKSR": ("feats.0.weight", "feats.1.lk.conv.weight"),
     "DITN": ("UFONE.0.ITLs.0.attn.temperature",),

@@ -17,6 +17,7 @@ from img2img.models.patchgan import PatchGAN as PatchGAN
 from img2img.models.patchgan import PixelGAN as PixelGAN
 from img2img.models.resnet import Resnet as Resnet
 from img2img.models.rrdbnet import RRDBNet as RRDBNet
+from img2img.models.span import SPAN as SPAN
 from img2img.models.srresnet import SRResNet as SRResNet
 from img2img.models.unet import UNet as UNet
 from img2img.models.unet_discriminator import UNetDiscriminator as UNetDiscriminator

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
+from img2img.models.folding import plain_state
 from img2img.models.skip import addable, require_addable, shuffled
-from img2img.models.symmetric import SymmetricConv2d, is_symmetric
+from img2img.models.symmetric import SymmetricConv2d, is_symmetric, symmetric_twin
 
 
 class _EDSRBlock(nn.Module):
@@ -115,12 +116,7 @@ class EDSR(Generator):
             return self
         with torch.device("meta"):  # no fresh weights, which would draw from the training's random stream
             plain = EDSR(**(self.spec.arguments | {"symmetric": False}))
-        state = {}
-        for name, layer in self.named_modules():
-            if isinstance(layer, SymmetricConv2d):
-                state[f"{name}.weight"] = layer.symmetric_weight().detach()
-                state[f"{name}.bias"] = layer.symmetric_bias().detach()
-        plain.load_state_dict(state, assign=True)
+        plain.load_state_dict(plain_state(self), assign=True)
         return plain.train(self.training)
 
     def check_state(self) -> None:
@@ -133,13 +129,7 @@ class EDSR(Generator):
 
     def fine_tuning_arguments(self) -> dict[str, Any]:
         """A network that learned to be symmetric goes on so; its model file holds a plain one."""
-        try:
-            twin = EDSR(**(self.spec.arguments | {"symmetric": True}))
-            twin.load_state_dict(self.state_dict())
-            twin.check_state()
-        except ConfigError:
-            return self.spec.arguments | {"symmetric": False}
-        return twin.spec.arguments
+        return symmetric_twin(self)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
+
+if TYPE_CHECKING:
+    from img2img.models.base import Generator
 
 POSITIONS = 8  # of a square
 Channels = Literal["plain", "oriented", "phases"]
@@ -95,6 +98,10 @@ class SymmetricConv2d(nn.Conv2d):
         assert self.bias is not None
         return _mean(self.bias.view(-1, self.sizes[0]), self.bias_places).flatten()
 
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Returns weight and bias of the plain convolution that it is."""
+        return self.symmetric_weight(), self.symmetric_bias()
+
     def is_symmetric(self) -> bool:
         """Returns whether weights and constants are those it computes with, to a hundredth of their size."""
         assert self.bias is not None
@@ -111,6 +118,17 @@ class SymmetricConv2d(nn.Conv2d):
 def is_symmetric(network: nn.Module) -> bool:
     """Returns whether all layers of `network` that compute with symmetric weights have such weights."""
     return all(layer.is_symmetric() for layer in network.modules() if isinstance(layer, SymmetricConv2d))
+
+
+def symmetric_twin(network: Generator) -> dict[str, Any]:
+    """Returns the arguments of `network`, `symmetric` among them where its weights learned to be so."""
+    arguments = network.spec.arguments
+    try:
+        twin = type(network)(**(arguments | {"symmetric": True}))
+        twin.load_state_dict(network.state_dict())
+    except (ConfigError, RuntimeError):
+        return arguments | {"symmetric": False}
+    return arguments | {"symmetric": is_symmetric(twin)}
 
 
 class _Mean(torch.autograd.Function):
