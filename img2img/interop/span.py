@@ -54,7 +54,7 @@ def span(state: Mapping[str, Tensor]) -> Recognised | None:
 
 
 def _folded(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns `state` with each convolution as one; what is not complete stays, so that reading reports it."""
+    """Returns `state` with each convolution as one; half of one stays, so that reading reports it."""
     found = dict(state)
     for name in dict.fromkeys(re.sub(r"\.(sk|eval_conv)\.weight$", "", key) for key in state):
         branches = [[f"{name}.{part}.{leaf}" for leaf in ("weight", "bias")] for part in _BRANCHES]

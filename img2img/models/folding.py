@@ -1,6 +1,7 @@
 """A convolution that learns as several and is used as one.
 
-Ding, Zhang, Ma, Han, Ding, Sun: RepVGG (arXiv:2101.03697); with three in a row, as in SPAN (arXiv:2311.12770).
+Ding, Zhang, Ma, Han, Ding, Sun: RepVGG (arXiv:2101.03697); with three in a row as in SPAN
+(arXiv:2311.12770).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 def fold(skip: Sequence[Tensor], row: Sequence[Sequence[Tensor]]) -> tuple[Tensor, Tensor]:
     """Returns weight and bias of the 3x3 convolution that equals a 1x1 one plus a 1x1, a 3x3, a 1x1 in a row.
 
-    It is exact at the borders, too: the row takes a picture that was padded with zeros before its first layer.
+    Exact at the borders, too, where the row takes a picture padded with zeros before its first layer.
 
     Args:
         skip: Weight (K, C, 1, 1) and bias (K) of the one.
@@ -52,7 +53,7 @@ class BranchedConv2d(nn.Module):
     def folded(self) -> tuple[Tensor, Tensor]:
         """Returns the weight (K, C, 3, 3) and the bias (K) that it computes with."""
         skip, *row = (
-            (layer.weight, layer.bias) for layer in (self.skip, self.expand, self.middle, self.reduce)
+            list(layer.parameters()) for layer in (self.skip, self.expand, self.middle, self.reduce)
         )
         device = self.skip.weight.device.type
         if not torch.amp.is_autocast_available(device):

@@ -66,6 +66,7 @@ class SPAN(Generator):
 
     output_layers = ("last",)
     training_arguments = ("symmetric",)
+    mean: Tensor
     tiny: ClassVar[dict[str, Any]] = {"features": 8, "blocks": 2, "scale": 2}
 
     def __init__(
@@ -117,11 +118,12 @@ class SPAN(Generator):
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges (N, in_channels, H, W) in (0, 1) to (N, out_channels, H*scale, W*scale)."""
         first = self.first((x - self.mean.to(x.dtype)) * IMG_RANGE if self.norm else x)
-        y, early = self.blocks[0](first)
-        below = y
-        for block in self.blocks[1:]:
+        y = early = first
+        below: list[Tensor] = []  # what the first block makes
+        for block in self.blocks:
             y, early = block(y)
-        phases = self.last(self.join(torch.cat([first, self.after(y), below, early], 1)))
+            below = below or [y]
+        phases = self.last(self.join(torch.cat([first, self.after(y), *below, early], 1)))
         if self.skip:
             return shuffled(phases, x, self.out_channels, self.scale)
         return F.pixel_shuffle(phases, self.scale)
