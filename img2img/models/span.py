@@ -113,7 +113,7 @@ class SPAN(Generator):
         mean = RGB_MEAN if in_channels == 3 else (sum(RGB_MEAN) / 3,) * in_channels
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         with torch.no_grad():  # the picture begins dark and even, whatever the features are
-            self.last.weight.mul_(0.01)
+            next(self.last.parameters()).mul_(0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges (N, in_channels, H, W) in (0, 1) to (N, out_channels, H*scale, W*scale)."""
