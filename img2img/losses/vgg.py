@@ -21,6 +21,7 @@ from img2img.registry import unknown
 from img2img.types import ValueRange
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, channels in [0, 1]
+_SHOWN = 3  # keys in a message
 _WIDTHS = (64, 128, 256, 512, 512)  # channels of the blocks; a pooling after each
 
 
@@ -59,6 +60,12 @@ class Vgg:
             for block, depth in enumerate(self.depths, 1)
             for name in (*(f"conv{block}_{place}" for place in range(1, depth + 1)), f"pool{block}")
         )
+
+    @property
+    def places(self) -> frozenset[int]:
+        """The numbers of the convolutions in torchvision's names: features.0, features.2, ..."""
+        stages = [c for depth in self.depths for c in ("conv", "relu") * depth + ("pool",)]
+        return frozenset(place for place, stage in enumerate(stages) if stage == "conv")
 
 
 VGG16 = Vgg("VGG16", "vgg16-397923af.pth", "397923af", 528, (2, 2, 3, 3, 3))
@@ -143,7 +150,7 @@ class _VGGNetwork(nn.Module):
 
     def __init__(self, vgg: Vgg, names: tuple[str, ...], before_activation: bool) -> None:
         super().__init__()
-        self.title = vgg.title
+        self.vgg = vgg
         self.places: dict[int, str] = {}
         stages: list[nn.Module] = []
         inputs, last = 3, max(map(vgg.layers.index, names))
@@ -171,18 +178,25 @@ class _VGGNetwork(nn.Module):
 
     def fill(self, path: Path) -> None:
         """Takes the weights from a file, freezes them, and makes the network ready for use."""
-        state = _read(path)
+        state = _read(path, self.vgg)
+        prefix = "features." if any(key.startswith("features.") for key in state) else ""
+        wrong = _strange(state, prefix, self.vgg)
         taken = {}
         for key, parameter in self.stages.named_parameters():
-            value = state.get(f"features.{key}", state.get(key))
-            if value is None or value.shape != parameter.shape:
+            value = state.get(prefix + key)
+            if value is not None and value.shape == parameter.shape:
+                taken[key] = value.to(torch.float32, copy=True)
+            elif not wrong:
                 found = "is missing" if value is None else f"has the shape {tuple(value.shape)}"
-                raise ModelError(
-                    f"is no file of {self.title}'s weights: features.{key} {found}, it should have the "
-                    f"shape {tuple(parameter.shape)}.",
-                    path,
-                )
-            taken[key] = value.to(torch.float32, copy=True)
+                wrong = f"features.{key} {found}, and should have the shape {tuple(parameter.shape)}"
+        if wrong:
+            some = ", ".join([*list(map(str, state))[:_SHOWN], *["..."] * (len(state) > _SHOWN)]) or "none"
+            raise ModelError(
+                f"is no file of {self.vgg.title}'s weights as torchvision has them: {wrong}. Of "
+                f"{len(self.stages.state_dict())} weights that are needed it has {len(taken)}; its own are "
+                f"{some}. {_right(self.vgg)}",
+                path,
+            )
         self.stages.load_state_dict(taken, assign=True)
         self.requires_grad_(False).eval()
 
@@ -194,6 +208,16 @@ class _VGGNetwork(nn.Module):
             if place in self.places:
                 found[self.places[place]] = x
         return found
+
+
+def _strange(state: Mapping[str, Tensor], prefix: str, vgg: Vgg) -> str:
+    """Returns what says that weights are those of another network whose first ones have the same shapes."""
+    found = {key.removeprefix(prefix).partition(".") for key in state if key.startswith(prefix)}
+    places = {int(place) for place, _, rest in found if place.isdecimal() and rest == "weight"}
+    if places <= vgg.places:
+        return ""
+    other = next((each.title for each in (VGG16, VGG19) if places <= each.places), None)
+    return f"{prefix}{min(places - vgg.places)}.weight is of {other or 'another network'}"
 
 
 def _find(vgg: Vgg, given: str | PathLike[str] | None, allow_download: bool) -> Path:
@@ -216,14 +240,25 @@ def _find(vgg: Vgg, given: str | PathLike[str] | None, allow_download: bool) -> 
     )
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
+def _right(vgg: Vgg) -> str:
+    return f"The right file is {vgg.file}, from {vgg.url}"
+
+
+def _read(path: Path, vgg: Vgg) -> Mapping[str, Tensor]:
     """Returns the tensors of a file by name."""
     try:
         if path.suffix.lower() == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # whatever a broken file makes the two readers raise
-        raise ModelError(f"cannot be read as a file of weights ({type(error).__name__}).", path) from error
+        raise ModelError(
+            f"cannot be read as a file of weights ({type(error).__name__}). {_right(vgg)}", path
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError("holds something other than weights by name.", path)
+        held = (
+            f"the keys {', '.join(list(map(str, state))[:_SHOWN])}"
+            if isinstance(state, Mapping)
+            else "no keys"
+        )
+        raise ModelError(f"holds something other than weights by name: {held}. {_right(vgg)}", path)
     return state

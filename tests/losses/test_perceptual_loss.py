@@ -14,7 +14,7 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from img2img.errors import ConfigError, ModelError
 from img2img.losses import PerceptualLoss, vgg
-from img2img.losses.vgg import VGG16, VGG19
+from img2img.losses.vgg import VGG16, VGG19, VGGFeatures
 from img2img.types import SYMMETRIC, UNIT
 
 CONVS = [place for place, layer in enumerate(make_layers(cfgs["E"])) if isinstance(layer, nn.Conv2d)]
@@ -227,8 +227,24 @@ class TestWeights:
     def test_other_files_are_sentences(self, tmp_path: Path, content: object, reason: str) -> None:
         path = tmp_path / "file.pth"
         path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
-        with pytest.raises(ModelError, match=rf"file\.pth: .*{reason}"):
+        with pytest.raises(ModelError, match=rf"file\.pth: .*{reason}.*{VGG19.file}, from https://"):
             PerceptualLoss({"conv1_1": 1.0}, value_range=UNIT, weights=path)
+
+    def test_the_weights_of_the_other_network_are_refused_where_their_first_shapes_agree(
+        self, tmp_path: Path
+    ) -> None:
+        """Up to pool3 nothing but one convolution more tells VGG19 from VGG16."""
+        widths = [3, *[width for width in (64, 128, 256, 256) for _ in "ab"]]
+        places = [0, 2, 5, 7, 10, 12, 14, 16]
+        state = {}
+        for place, inputs, outputs in zip(places, widths, widths[1:], strict=False):
+            state[f"features.{place}.weight"] = torch.zeros(outputs, inputs, 3, 3)
+            state[f"features.{place}.bias"] = torch.zeros(outputs)
+        torch.save(state, tmp_path / "file.pth")
+        layers = ("pool1", "pool2", "pool3")
+        VGGFeatures(VGG19, layers[:2], UNIT, weights=tmp_path / "file.pth")
+        with pytest.raises(ModelError, match=r"features\.16\.weight is of VGG19\..*vgg16-397923af\.pth"):
+            VGGFeatures(VGG16, layers, UNIT, weights=tmp_path / "file.pth")
 
     def test_a_file_that_does_not_exist(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="does not exist"):
