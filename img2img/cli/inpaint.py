@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,12 +21,18 @@ from img2img.cli.options import (
     batch_options,
     option,
 )
+from img2img.errors import ConfigError, ImageReadError, ProcessingError, UsageError, display_path
 
 if TYPE_CHECKING:
     from img2img.batch import Processor, Result
     from img2img.processors.inpaint import ClassicMethod, Colour
 
 METHODS = "telea", "navier_stokes"
+FORMS = (
+    "one mask for all pictures, a folder or a table (column mask) with one for each, all white where a hole "
+    "is; alpha for what is transparent; or a colour in the pictures, such as colour:#ff00ff or colour:red~20"
+)
+_SHOWN = 3
 _LOSSY = {".jpg", ".jpeg", ".jfif", ".avif", ".heic", ".heif"}
 _COLOUR = re.compile(r"colou?r:(.*?)(?:~(\d{1,3}))?", re.IGNORECASE)
 
@@ -35,31 +42,48 @@ class Holes(click.ParamType):  # type: ignore[type-arg]
 
     name = "holes"
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """Returns what may be given."""
+        return f"Say where the holes are: {FORMS}."
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path | Colour | Literal["alpha"]:
         """Returns a path, "alpha", or a colour with its tolerance."""
-        if value == "alpha":
+        if value.lower() == "alpha":
             return "alpha"
         found = _COLOUR.fullmatch(value)
         if found is None:
-            if value.startswith("#") and not Path(value).exists():
-                self.fail(f"{value} is no file or folder; a colour is written colour:{value}.", param, ctx)
-            return Path(value)
-        from PIL.ImageColor import getrgb
-
+            if value and os.path.lexists(value):
+                return Path(value)
+            meant = f" A colour is written colour:{display_path(value)}." if _levels(value) else ""
+            shown = f"{display_path(value)} is no file or folder." if value else "It is empty."
+            self.fail(f"{shown}{meant} It takes {FORMS}.", param, ctx)
         from img2img.processors.inpaint import Colour
 
-        try:
-            red, green, blue = getrgb(found[1])[:3]
-        except ValueError:
+        levels = _levels(found[1])
+        if levels is None:
             self.fail(
                 f"{found[1]!r} is no colour; write six digits as in colour:#ff00ff, or a name. "
                 "colour:#ff00ff~20 takes what is up to 20 levels off as well.",
                 param,
                 ctx,
             )
-        return Colour((red, green, blue), int(found[2] or 0))
+        try:
+            return Colour(levels, int(found[2] or 0))
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
+def _levels(text: str) -> tuple[int, int, int] | None:
+    """Returns red, green and blue of a colour that is opaque; None for anything else."""
+    from PIL.ImageColor import getrgb
+
+    try:
+        red, green, blue, *alpha = getrgb(text)
+    except ValueError:
+        return None
+    return (red, green, blue) if alpha in ([], [255]) else None
 
 
 @click.command(cls=GroupedCommand)
@@ -123,7 +147,7 @@ def inpaint(
     """
     from img2img.cli.convert import convert
     from img2img.cli.render import say
-    from img2img.processors.inpaint import Classic, Inpainter
+    from img2img.processors.inpaint import NO_HOLE, Classic, Inpainter
 
     if model is not None and method is not None:
         raise click.UsageError("-m and --method are two ways to fill a hole; give one of them.")
@@ -146,17 +170,42 @@ def inpaint(
         settings |= {"inpaint": fill.fingerprint, "precision": fill.precision, "feather": reach}
         return Inpainter(fill, where, invert), settings
 
+    if isinstance(holes, Path) and holes.is_file():
+        _require_white(holes, options)
     lossy: set[str] = set()
+    whole: list[Path] = []
 
     def note(result: Result) -> None:
+        if any(sentence.startswith(NO_HOLE) for sentence in result.warnings):
+            whole.append(result.source)
         if result.status == "done" and result.output is not None:
             lossy.update({result.output.suffix.lower()} & _LOSSY)
 
     masks = {"mask": holes} if isinstance(holes, Path) else {}
     code = convert(inputs, options, load, note, masks)
+    if whole and not options.quiet:
+        files = "1 file has" if len(whole) == 1 else f"{len(whole)} files have"
+        some = ", ".join([*map(display_path, whole[:_SHOWN]), *["..."] * (len(whole) > _SHOWN)])
+        say(f"{files} no hole, and came back as before: {some}.", "yellow")
     if lossy and not options.quiet:
         say(
             f"Files of {' and '.join(sorted(lossy))} compress every pixel anew: what was known is nearly as "
             "it was, and not exactly. --ext png keeps it."
         )
     return code
+
+
+def _require_white(path: Path, options: BatchOptions) -> None:
+    """Makes sure that one mask for all is none in colours, which would be the failure of every file."""
+    from img2img.image import read_image
+    from img2img.processors.inpaint import marked
+
+    try:
+        marked(read_image(path, options.limits()))
+    except ImageReadError:
+        return  # it is a table, or what is wrong with it is said before the work
+    except ProcessingError as error:
+        raise UsageError(
+            f"{display_path(path)}: {error} A colour in the pictures themselves is found without a mask, as "
+            "--mask colour:#ff00ff."
+        ) from None

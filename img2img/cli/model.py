@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -249,12 +250,28 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         "result": RESULTS[info.output],
         **{name: _range(value) for name, value in ranges.items() if value is not None},
         **({"conditions": _conditions(generator, info)} if generator.conditions else {}),
+        "use": _use(path, generator, info),
         "trained_size": plain_size(info.size),
         **({"fit": info.fit} if info.size else {}),
         "multiple_of": generator.multiple_of,
         "tiling": generator.tiling,
         "origin": origin,
     }
+
+
+def _use(path: Path, generator: Generator, info: ModelInfo) -> str:
+    """Returns the command that takes a model."""
+    from img2img.inference.inpainting import fills_holes
+
+    words = ["img2img", "upscale" if generator.scale > 1 else "translate", "IN", "-o", "OUT", "-m", str(path)]
+    if fills_holes(generator):
+        words[1] = "inpaint"
+        words += ["--mask", "DIR"]
+    else:
+        for name, field in generator.conditions.items():
+            place = "DIR" if field.spatial else "TABLE.csv" if name in info.attributes else "NUMBERS"
+            words += ["--with", f"{name}={place}"]
+    return shlex.join(words)
 
 
 def _conditions(generator: Generator, info: ModelInfo) -> dict[str, Any]:

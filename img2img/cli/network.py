@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -98,12 +98,7 @@ class NetworkOptions:
         try:
             translator.require(self.companions)
         except ConfigError as error:
-            missing = [name for name in translator.conditions if name not in self.companions]
-            give = " ".join(
-                f"--with {name}={'DIR' if translator.conditions[name].spatial else 'NUMBERS'}"
-                for name in missing
-            )
-            raise ConfigError(f"{error} Give {give}." if give else str(error)) from None
+            raise ConfigError(" ".join([str(error), *_remedies(translator, self.companions, name)])) from None
         settings = {
             "model": translator.fingerprint,
             "precision": translator.precision,
@@ -116,6 +111,21 @@ class NetworkOptions:
         else:
             settings.pop("fit", None)
         return translator, settings
+
+
+def _remedies(translator: Translator, given: Collection[str], name: str | Path) -> Iterator[str]:
+    """Yields sentences about what to give a model that lacks something."""
+    from img2img.fields import in_full
+    from img2img.inference.inpainting import fills_holes
+
+    if fills_holes(translator.generator):
+        yield f"It fills holes: img2img inpaint -m {name} --mask DIR does it, and keeps what is known."
+    missing = {name: field for name, field in translator.conditions.items() if name not in given}
+    if missing:
+        give = [f"--with {one}={'DIR' if field.spatial else 'NUMBERS'}" for one, field in missing.items()]
+        yield f"Give {' '.join(give)}."
+    if numbers := [field for field in missing.values() if not field.spatial]:
+        yield f"NUMBERS are {in_full(numbers[0])}; or a table with a column for each (CSV, JSON lines)."
 
 
 def _join(parts: Sequence[Path], report: Path) -> None:

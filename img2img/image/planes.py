@@ -28,6 +28,7 @@ def mask_of(image: Image) -> tuple[NDArray[np.uint8], list[str]]:
         ProcessingError: It holds values that are no finite numbers.
     """
     pixels, white = image.pixels, image.white
+    brightest = 0.0
     mask = np.empty((image.height, image.width, 1), np.uint8)
     for top in range(0, image.height, _ROWS):
         rows = pixels[top : top + _ROWS]
@@ -36,13 +37,15 @@ def mask_of(image: Image) -> tuple[NDArray[np.uint8], list[str]]:
                 "the mask holds values that are not finite numbers; white marks, black does not."
             )
         kind = np.float64 if pixels.dtype == np.float32 else np.uint32
-        mask[top : top + _ROWS, :, 0] = 2 * rows.sum(2, dtype=kind) > white * image.channels
-    brightest = pixels.max()
+        sums = rows.sum(2, dtype=kind)
+        brightest = max(brightest, float(sums.max()) / image.channels)
+        mask[top : top + _ROWS, :, 0] = 2 * sums > white * image.channels
     if brightest <= 0 or mask.any():
         return mask, []
+    mean = " (the mean of its channels)" if image.channels > 1 else ""
     return mask, [
-        f"the mask marks nothing: its brightest level is {brightest:g} of {white:g}, and white begins above "
-        "the half"
+        f"the mask marks nothing: its brightest level{mean} is {brightest:g} of {white:g}, and white begins "
+        "above the half"
     ]
 
 

@@ -26,6 +26,13 @@ _SIDE = 64  # of the pictures in training at least, where the model does not say
 _CROSSED = 1 / 6  # of that side: holes whose middle is so far from their edge are learned well
 
 
+def fills_holes(generator: Generator) -> bool:
+    """Returns whether a network takes a picture and a mask, and its result is like the picture."""
+    conditions = generator.conditions
+    same = generator.scale == 1 and generator.in_channels == generator.out_channels
+    return same and list(conditions) == ["mask"] and isinstance(conditions["mask"], Mask)
+
+
 class NetworkFill:
     """Fills holes with a network that takes a picture and a mask; a `Fill`.
 
@@ -57,9 +64,7 @@ class NetworkFill:
         memory: int | None = None,
         feather: int = FEATHER,
     ) -> None:
-        conditions = generator.conditions
-        same = generator.scale == 1 and generator.in_channels == generator.out_channels
-        if not (same and list(conditions) == ["mask"] and isinstance(conditions["mask"], Mask)):
+        if not fills_holes(generator):
             raise ConfigError(
                 f"the model, a {generator.spec.name}, does not fill holes: one that does takes a picture and "
                 "a mask, and its result is like the picture."

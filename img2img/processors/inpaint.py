@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2img.errors import ConfigError, ProcessingError
+from img2img.fields import Fields, Mask
 from img2img.image.alpha import bleed
 from img2img.image.image import Image, Pixels
 from img2img.image.planes import mask_of
@@ -26,6 +27,11 @@ ClassicMethod = Literal["telea", "navier_stokes"]
 _METHODS = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}
 _GREY = (0.1, 0.9)  # between these a mask says neither hole nor known
 _FEW_GREYS = 0.01  # of a mask: soft edges of a brush, and what JPEG leaves around hard ones
+_COLOURED, _FEW_COLOURS = 0.5, 1e-4  # of white between the channels of a pixel; of a mask
+_NEAR = 64  # levels
+_MOST_TOLERANT = 127  # levels: more takes half of all colours
+NO_HOLE = "nothing in it is a hole"
+"""How the warning about a picture begins that comes back as it was."""
 
 
 @dataclass(frozen=True)
@@ -114,17 +120,30 @@ class Colour:
 
     Attributes:
         levels: Red, green and blue, 0 to 255.
-        tolerance: How far each of them may be off, in the same units.
+        tolerance: How far each of them may be off, in the same units; 0 to 127.
+
+    Raises:
+        ConfigError: The tolerance is none.
     """
 
     levels: tuple[int, int, int]
     tolerance: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.tolerance <= _MOST_TOLERANT:
+            raise ConfigError(
+                f"the tolerance of a colour is 0 to {_MOST_TOLERANT} levels of 255, not {self.tolerance}."
+            )
+
+    def __str__(self) -> str:
+        return "#{:02x}{:02x}{:02x}".format(*self.levels)
+
 
 class Inpainter:
     """Fills the holes of pictures; a batch processor.
 
-    Pixels that are no hole come back bit by bit as they were. A picture without holes comes back as it is.
+    Pixels that are no hole come back bit by bit as they were. A picture without holes comes back as it is,
+    with a warning that begins with `NO_HOLE`.
 
     Args:
         fill: What makes the pixels in the holes.
@@ -134,7 +153,7 @@ class Inpainter:
         invert: Whether what is said to be a hole is known, and the rest is the hole.
 
     Attributes:
-        conditions: The names of what it takes beside a picture.
+        conditions: What it takes beside a picture, by name.
 
     Raises:
         ConfigError: "alpha" cannot be inverted.
@@ -146,7 +165,7 @@ class Inpainter:
         if holes == "alpha" and invert:
             raise ConfigError("what is transparent holds no colours to fill the rest with; leave invert out.")
         self._fill, self._holes, self._invert = fill, holes, invert
-        self.conditions = ("mask",) if holes == "mask" else ()
+        self.conditions: Fields = {"mask": Mask()} if holes == "mask" else {}
 
     def group_key(self, image: Image) -> Hashable:
         """Returns None: each picture is filled by itself."""
@@ -171,7 +190,7 @@ class Inpainter:
             return self._behind(image)
         notes: tuple[str, ...] = ()
         if isinstance(self._holes, Colour):
-            hole = has_colour(image, self._holes)
+            hole, notes = has_colour(image, self._holes)
         elif mask is None:
             raise ProcessingError("it came without a mask.")
         elif not isinstance(mask, Image):  # a table may hold numbers where it should name a file
@@ -181,18 +200,28 @@ class Inpainter:
         hole ^= self._invert
         image = image.warn(*notes)
         if not hole.any():
-            return image
+            return image.warn(f"{NO_HOLE}: {self._why_none()}; it stays as it is")
         made = self._made(image, hole)
         pixels = np.where(hole[..., None], made.pixels, image.pixels)
         if image.alpha is None or made.alpha is None:
             return image.replace(pixels=pixels)
         return image.replace(pixels=pixels, alpha=np.where(hole, made.alpha, image.alpha))
 
+    def _why_none(self) -> str:
+        if isinstance(self._holes, Colour):
+            return (
+                f"it is of the colour {self._holes} everywhere"
+                if self._invert
+                else f"{self._holes} does not occur"
+            )
+        return "its mask is white everywhere" if self._invert else "its mask has no white"
+
     def _behind(self, image: Image) -> Image:
         """Returns `image` laid over what is filled in where it is not opaque."""
         alpha = image.alpha
         if alpha is None or not (hole := ~(alpha >= image.white)).any():
-            return image
+            why = "it has no alpha channel" if alpha is None else "it is opaque everywhere"
+            return image.warn(f"{NO_HOLE}: {why}; it stays as it is")
         if hole.all():  # where nothing is opaque, what is nearly so must do
             hole = ~(alpha > image.white / 2)
         made = self._made(image.replace(alpha=None), hole)
@@ -211,7 +240,7 @@ class Inpainter:
         if hole.all():
             raise ProcessingError(
                 "the whole picture is hole, and nothing is left to fill it from; white in a mask is hole, "
-                "and --invert turns that round."
+                "and `invert` turns that round."
             )
         if image.alpha is None:
             pixels = image.pixels.copy()
@@ -225,16 +254,36 @@ def hole_of(mask: Image, image: Image) -> tuple[Hole, tuple[str, ...]]:
     """Returns where `mask` says that `image` has holes, with sentences about what is doubtful in it.
 
     Raises:
-        ProcessingError: The sizes differ.
+        ProcessingError: The sizes differ, or it says nothing (see `marked`).
     """
     if (mask.height, mask.width) != (image.height, image.width):
         raise ProcessingError(
             f"its mask has {mask.width} x {mask.height} pixels, the picture has {image.width} x "
             f"{image.height}; both need one size."
         )
+    return marked(mask)
+
+
+def marked(mask: Image) -> tuple[Hole, tuple[str, ...]]:
+    """Returns where a mask is white, with sentences about what is doubtful in it.
+
+    Raises:
+        ProcessingError: It is in colours, of which nobody can know which one is to mean the holes, or holds
+            values that are no finite numbers.
+    """
     if mask.alpha is not None:
         painted = mask.alpha > mask.white / 2
         mask = mask.replace(pixels=np.where(painted[..., None], mask.pixels, 0).astype(mask.pixels.dtype))
+    coloured = np.ptp(mask.pixels, 2) > _COLOURED * mask.white
+    if coloured.mean() > _FEW_COLOURS:
+        example = ""
+        if mask.channels == 3:
+            red, green, blue = np.rint(np.clip(unit(mask.pixels[coloured][0]), 0, 1) * 255).astype(int)
+            example = f", such as {Colour((red, green, blue))}"
+        raise ProcessingError(
+            f"its mask is in colours ({coloured.mean():.2g} of its pixels{example}). White is hole, black is "
+            "known: paint the holes white."
+        )
     white, notes = mask_of(mask)
     level = unit(mask.pixels).mean(2)
     low, high = _GREY
@@ -247,16 +296,24 @@ def hole_of(mask: Image, image: Image) -> tuple[Hole, tuple[str, ...]]:
     return white[..., 0] > 0, tuple(notes)
 
 
-def has_colour(image: Image, colour: Colour) -> Hole:
-    """Returns where `image` has a colour; of a picture of one channel, where it has that grey."""
-    levels: Sequence[int] = colour.levels
-    if image.channels == 1:
-        if len(set(levels)) > 1:
-            return np.zeros((image.height, image.width), bool)
-        levels = levels[:1]
-    elif image.channels != 3:
+def has_colour(image: Image, colour: Colour) -> tuple[Hole, tuple[str, ...]]:
+    """Returns where an image has a colour, and a sentence if it has only others that are near.
+
+    A picture of one channel has the greys among the colours.
+
+    Raises:
+        ProcessingError: It is no picture of one or three channels.
+    """
+    if image.channels not in (1, 3):
         raise ProcessingError(f"a picture of {image.channels} channels has no colour to look for.")
-    wanted = np.asarray(levels, np.float32) * np.float32(image.white / 255)
+    wanted = np.asarray(colour.levels, np.float32) * np.float32(image.white / 255)
     # half a level of the picture is what rounding may have moved a float by
     slack = max(colour.tolerance, 1 / 512) * image.white / 255
-    return np.asarray((np.abs(image.pixels - wanted) <= slack).all(2))
+    off = np.abs(image.pixels - wanted).max(2)
+    hole = np.asarray(off <= slack)
+    nearest = np.ceil(np.nanmin(off, initial=np.inf) * 255 / image.white)
+    if hole.any() or not nearest <= _NEAR:
+        return hole, ()
+    return hole, (
+        f"the nearest to {colour} is {nearest:g} levels off, which a tolerance of {nearest:g} takes",
+    )

@@ -51,6 +51,7 @@ def test_info_lists_them_with_kinds_and_names(place: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "mask (mask); attributes (vector of 3: Blond_Hair, Male, Young)" in result.output
     facts = json.loads(img2img("model", "info", "m.safetensors", "--json").output)
+    assert facts["use"].endswith("m.safetensors --with mask=DIR --with attributes=TABLE.csv")
     assert facts["conditions"] == {
         "mask": {"kind": "mask"},
         "attributes": {"kind": "vector", "size": 3, "names": list(NAMES)},
@@ -99,6 +100,7 @@ def test_translate_takes_a_folder_of_masks_and_numbers(place: Path) -> None:
     command = ["translate", "in", "-o", "out", "-m", "m.safetensors", "--with", "mask=masks"]
     refused = img2img(*command)
     assert refused.exit_code == 2 and "--with attributes=NUMBERS" in refused.stderr
+    assert "3 numbers: Blond_Hair, Male, Young; or a table" in refused.stderr
     command += ["--with", "attributes=0.1,0,1"]
     ended = img2img(*command)
     assert ended.exit_code == 1 and "in/b.png: there is no mask for it" in ended.stderr

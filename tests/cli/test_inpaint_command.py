@@ -150,6 +150,10 @@ def test_a_model_fills_holes(photos: Path, tmp_path: Path) -> None:
     save_model(tmp_path / "other.safetensors", Compact(**Compact.tiny), ModelInfo("like_input"))
     result = img2img(*command, "-m", tmp_path / "other.safetensors")
     assert result.exit_code == 2 and "does not fill holes" in result.stderr
+    facts = img2img("model", "info", tmp_path / "model.safetensors", "--json").output
+    assert f'"use": "img2img inpaint IN -o OUT -m {tmp_path / "model.safetensors"} --mask DIR"' in facts
+    result = img2img("translate", photos, "-o", tmp_path / "x", "-m", tmp_path / "model.safetensors")
+    assert result.exit_code == 2 and f"img2img inpaint -m {tmp_path / 'model.safetensors'}" in result.stderr
 
 
 def test_what_is_transparent_is_filled(tmp_path: Path) -> None:
@@ -187,9 +191,18 @@ def test_the_methods_differ_and_running_again_does_nothing(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((), "--mask"),
+        ((), "alpha for what is transparent; or a colour in the pictures, such as colour:#ff00ff"),
         (("--mask", "colour:pinkish"), "is no colour"),
-        (("--mask", "#ff00ff"), "a colour is written colour:#ff00ff"),
+        (("--mask", "colour:"), "is no colour"),
+        (("--mask", "colour:#ff00ff80"), "is no colour"),
+        (("--mask", "colour:red~999"), "0 to 127 levels of 255, not 999"),
+        (("--mask", "colour:red~-1"), "colour:#ff00ff~20"),
+        (("--mask", "#ff00ff"), "A colour is written colour:#ff00ff"),
+        (("--mask", "red"), "A colour is written colour:red"),
+        (("--mask", "alhpa"), "alpha for what is transparent"),
+        (("--mask", ""), "It is empty"),
+        (("--mask", "no\0thing"), "is no file or folder"),
+        (("--mask", "0.5"), "is no file or folder"),
         (("--mask", "alpha", "-m", "x", "--method", "telea"), "give one of them"),
         (("--mask", "alpha", "--feather", "3"), "leave none"),
         (("--mask", "alpha", "--invert"), "leave invert out"),
@@ -202,3 +215,65 @@ def test_wrong_requests_are_sentences(
     result = img2img("inpaint", photos, "-o", tmp_path / "out", *options)
     assert result.exit_code == 2 and words in result.stderr, result.output
     assert not (tmp_path / "out").exists()
+
+
+RED_AND_BLUE = np.where(HOLE[..., None], [255, 0, 0], [0, 0, 255]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["mask.png", "notes.txt", "short.png"])
+def test_one_mask_for_all_that_is_none_is_one_error_before_the_work(
+    name: str, photos: Path, tmp_path: Path
+) -> None:
+    """In red and blue, a text, a picture that ends too early."""
+    mask = store(tmp_path / "mask.png", RED_AND_BLUE)
+    (tmp_path / "notes.txt").write_text("white is hole")
+    (tmp_path / "short.png").write_bytes(mask.read_bytes()[:50])
+    result = img2img("inpaint", photos, "-o", tmp_path / "out", "--mask", tmp_path / name)
+    assert result.exit_code == 2 and name in result.stderr and not (tmp_path / "out").exists()
+    assert "failed  " not in result.stderr
+    if name == "mask.png":
+        assert "in colours (1 of its pixels, such as #0000ff)" in result.stderr
+        assert "White is hole, black is known" in result.stderr and "--mask colour:#ff00ff" in result.stderr
+
+
+def test_a_mask_in_colours_is_the_failure_of_its_file(photos: Path, tmp_path: Path) -> None:
+    masks = masks_for(photos, tmp_path / "masks")
+    store(masks / "a.png", RED_AND_BLUE)
+    result = img2img("inpaint", photos, "-o", tmp_path / "out", "--mask", masks)
+    assert result.exit_code == 1 and "its mask is in colours" in result.stderr
+    assert "1 done, 0 skipped, 1 failed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--mask", "alpha"], "it has no alpha channel"),
+        (["--mask", "Alpha"], "it has no alpha channel"),
+        (["--mask", "colour:lime"], "#00ff00 does not occur"),
+        (["--mask", "black.png"], "its mask has no white"),
+        (["--mask", "white.png", "--invert"], "its mask is white everywhere"),
+    ],
+)
+def test_pictures_without_a_hole_come_back_and_are_counted(
+    options: list[str], why: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, level in (("black.png", 0), ("white.png", 255)):
+        store(tmp_path / name, np.full((30, 40), level, np.uint8))
+    result = img2img("inpaint", photos, "-o", "out", *options, "--verbose")
+    assert result.exit_code == 0 and result.stderr.count(f"nothing in it is a hole: {why}") == 2
+    assert "2 files have no hole, and came back as before" in result.stderr
+    for name in ("a.png", "deep/b.tif"):
+        np.testing.assert_array_equal(
+            read_image(tmp_path / "out" / name).pixels, read_image(photos / name).pixels
+        )
+
+
+def test_a_colour_that_is_nearly_there_is_said(tmp_path: Path) -> None:
+    marked = photo()
+    marked[HOLE] = (250, 3, 255)
+    source = store(tmp_path / "in.png", marked)
+    command = ["inpaint", source, "-o", tmp_path / "out.png", "--overwrite", "-v", "--mask"]
+    said = img2img(*command, "colour:#ff00ff").stderr
+    assert "the nearest to #ff00ff is 5 levels off, which a tolerance of 5 takes" in said
+    assert "hole" not in img2img(*command, "colour:#ff00ff~5").stderr
