@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import programs
 import pytest
+import workers
 
 # The networks of the tests are tiny: a second thread only makes the first one wait. Set before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+CORES = pytest.StashKey[int]()
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -20,14 +24,26 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if any(".py" in argument for argument in config.args) or config.option.markexpr != "not slow and not gpu":
         return 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(cores or 1, 8)
+    cores = min(cores or 1, 8)
+    if sys.platform != "linux":
+        return cores
+    config.stash[CORES] = cores
+    return 0  # of pytest-xdist
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Makes the process that programs are forked from, once all is imported and before anything runs."""
-    if not session.config.option.collectonly and session.config.option.dist == "no":  # else: in the workers
-        programs.prepare()
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Makes the process that programs are forked from and the workers, once all is imported."""
+    config = session.config
+    if config.option.collectonly or config.option.dist != "no" or session.testsfailed:
+        return None
+    programs.prepare()
+    cores = config.stash.get(CORES, 1)
+    if cores == 1:
+        gc.freeze()  # what is imported stays
+        return None
+    workers.run(session, cores)
+    return True
 
 
 def pytest_unconfigure() -> None:

@@ -34,6 +34,8 @@ def prepare() -> None:
     global _server
     if sys.platform != "linux":
         return
+    if "img2img.training.runtime" in sys.modules:  # it would be imported by each program that trains
+        import lightning_fabric  # noqa: F401
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:

@@ -11,9 +11,6 @@ from datetime import timedelta
 from typing import Any, Literal
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import environments
-from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, distributed, nn
 
 from img2img.errors import ConfigError, Img2ImgError
@@ -26,12 +23,6 @@ _logger = logging.getLogger(__name__)
 # The others wait so long for one that measures or writes. One that has died is noticed at once: its end of
 # the connection closes.
 _PATIENCE = timedelta(minutes=60)
-_ENVIRONMENTS = {
-    "torchrun": environments.torchelastic.TorchElasticEnvironment,
-    "SLURM": environments.slurm.SLURMEnvironment,
-    "environment": environments.lightning.LightningEnvironment,
-    "": environments.lightning.LightningEnvironment,
-}
 _GOODBYE = "img2img/the first process has told why it ends"
 
 
@@ -79,7 +70,15 @@ class Runtime:
         self._control: Any = None  # the group for decisions: they never wait for a GPU
         self._store: Any = None
         logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it says what was asked for
-        environment = _ENVIRONMENTS[places.started_by]
+        # It loads the compiler of torch, too, which takes seconds: to read a configuration needs none of it.
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins import environments
+        from lightning_fabric.strategies.ddp import DDPStrategy
+
+        environment = {
+            "torchrun": environments.torchelastic.TorchElasticEnvironment,
+            "SLURM": environments.slurm.SLURMEnvironment,
+        }.get(places.started_by, environments.lightning.LightningEnvironment)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice for users of Fabric, who are not ours
             self._fabric = Fabric(
