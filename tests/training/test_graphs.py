@@ -114,9 +114,7 @@ class Writing(TorchDispatchMode):
     def repeat(self) -> None:
         for function, args, kwargs, results in self.done:
             for old, new in zip(results, tree_leaves(function(*args, **kwargs)), strict=True):
-                if (
-                    isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr()
-                ):  # no view, not in place
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():  # no view
                     old.copy_(new)
 
 
