@@ -38,6 +38,14 @@ DEFAULT_SCALE = 4.0  # of the models that ship
     group=OUTPUT,
     help="Share of the model in the result; the rest is a bicubic enlargement.",
 )
+@option(
+    "--color-fix",
+    type=click.Choice(["off", "lowfreq", "wavelet"]),
+    default="off",
+    show_default=True,
+    group=OUTPUT,
+    help="Give results the colours of their inputs, which GAN models shift: by a Gaussian, or by wavelets.",
+)
 @option("-i", "--input", "more", multiple=True, type=click.Path(path_type=Path), hidden=True)
 @upscaler_options
 @batch_options
@@ -48,6 +56,7 @@ def upscale(
     more: tuple[Path, ...],
     scale: float | None,
     strength: float,
+    color_fix: str,
     network: NetworkOptions,
     options: BatchOptions,
 ) -> int:
@@ -66,7 +75,8 @@ def upscale(
         if network.model is None:
             factor = scale or DEFAULT_SCALE
             model = _choose(factor, strength, quiet=options.quiet)
-        translator, settings = network.load(model, scale=factor, strength=strength)
+        fix = {} if color_fix == "off" else {"color_fix": color_fix}  # results of before stay valid
+        translator, settings = network.load(model, scale=factor, strength=strength, **fix)
         return translator, {**settings, "scale": float(translator.scale)}
 
     return network.convert((*inputs, *more), options, load, arguments)

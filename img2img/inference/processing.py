@@ -14,6 +14,7 @@ from img2img.fields import Fields, Vector
 from img2img.image import Image
 from img2img.image.alpha import bleed, over_white, within
 from img2img.image.channels import as_grey, ends_in_alpha, with_channels
+from img2img.image.colour_fix import ColourFix, with_colours_of
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels, white_of
 from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
@@ -50,6 +51,7 @@ class ImageProcessing:
     fit: Fit
     scale: float
     strength: float
+    color_fix: ColourFix
 
     def prepared(self, image: Image) -> Image:
         """Returns `image` in sRGB for a model whose output is its own, and with one channel if it is grey."""
@@ -216,6 +218,7 @@ class ImageProcessing:
         height, width = (max(1, round(side * self.scale)) for side in (source.height, source.width))
         metadata = source.metadata.resized(width / source.width, height / source.height)
         result = resized(result, height, width).replace(metadata=metadata)
+        result = with_colours_of(source, result, self.color_fix)
         if self.alpha == "drop":
             result, source = over_white(result), over_white(source)
         elif (

@@ -15,6 +15,7 @@ from img2img.errors import ConfigError, ProcessingError
 from img2img.fields import Fields
 from img2img.image import Image
 from img2img.image.channels import ends_in_alpha
+from img2img.image.colour_fix import ColourFix
 from img2img.image.image import DTYPES, Pixels
 from img2img.inference import conditions as companions
 from img2img.inference.backends import Backend
@@ -44,6 +45,7 @@ def load_model(
     scale: float | None = None,
     strength: float = 1.0,
     fit: Fit | None = None,
+    color_fix: ColourFix = "off",
 ) -> Translator:
     """Opens a model by its name or its path, whoever made it.
 
@@ -63,6 +65,8 @@ def load_model(
         fit: How pictures of other proportions come to that size: "squeeze" makes exactly that of them, "keep"
             leaves their proportions, with neither side smaller than that; the network gets them padded to
             the multiple that it needs. None takes what the model was trained with.
+        color_fix: Whether results get the low frequencies of their inputs, and how: see
+            `img2img.image.colour_fix`. For models whose results are like their inputs.
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
             "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
@@ -94,6 +98,7 @@ def load_model(
         scale=scale,
         strength=strength,
         fit=fit,
+        color_fix=color_fix,
     )
 
 
@@ -127,7 +132,8 @@ class Translator:
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
-        device, precision, tile, memory, alpha, size, norm_stats, dropout, backend, scale, strength, fit: See
+        device, precision, tile, memory, alpha, size, norm_stats, dropout, backend, scale, strength, fit,
+            color_fix: See
             `load_model`.
 
     Attributes:
@@ -162,6 +168,7 @@ class Translator:
         scale: float | None = None,
         strength: float = 1.0,
         fit: Fit | None = None,
+        color_fix: ColourFix = "off",
     ) -> None:
         if alpha not in get_args(Alpha):
             raise ConfigError(f"alpha {alpha!r} is not one of {', '.join(get_args(Alpha))}.")
@@ -187,7 +194,14 @@ class Translator:
         self.generator = self._runner.generator
         self.precision = self._runner.precision
         self._processing = ImageProcessing(
-            self.generator, self.info, alpha, self.size, self.fit, self.scale, self.strength
+            self.generator,
+            self.info,
+            alpha,
+            self.size,
+            self.fit,
+            self.scale,
+            self.strength,
+            _fix(color_fix, generator, self.info),
         )
         if backend != "auto":
             self.prepare()  # what was asked for and cannot be had is an error before the first picture
@@ -326,11 +340,28 @@ def _sides(
     return sides[0], sides[1]
 
 
+def _fix(color_fix: ColourFix, generator: Generator, info: ModelInfo) -> ColourFix:
+    """Returns `color_fix` if there is such a way, and results of this model have the colours of inputs."""
+    if color_fix not in get_args(ColourFix):
+        raise ConfigError(f"color_fix {color_fix!r} is not one of {', '.join(get_args(ColourFix))}.")
+    if color_fix != "off" and not _comparable(generator, info):
+        raise ConfigError(
+            f"color_fix {color_fix} takes the colours of the input, but what the generator "
+            f"{generator.spec.name!r} makes is no better version of it; leave color_fix off."
+        )
+    return color_fix
+
+
+def _comparable(generator: Generator, info: ModelInfo) -> bool:
+    """Returns whether what the model makes is its input, only larger or better."""
+    return info.output == "like_input" and generator.in_channels == generator.out_channels
+
+
 def _share(strength: float, generator: Generator, info: ModelInfo) -> float:
     """Returns `strength` if it is a share, and results of this model can be blended with their inputs."""
     if not 0 <= strength <= 1:
         raise ConfigError(f"strength {strength!r} is not from 0 (bicubic) to 1 (the model alone).")
-    if strength < 1 and (info.output == "own" or generator.in_channels != generator.out_channels):
+    if strength < 1 and not _comparable(generator, info):
         raise ConfigError(
             f"strength {strength} blends with the enlarged input, but what the generator "
             f"{generator.spec.name!r} makes is no enlargement of it; leave strength at 1."

@@ -12,6 +12,7 @@ from img2img.checkpoint import ModelInfo, save_model
 from img2img.errors import ConfigError
 from img2img.image import Image
 from img2img.image.alpha import bleed
+from img2img.image.colour_fix import with_colours_of
 from img2img.image.geo import PIXEL_SCALE
 from img2img.image.ifd import DOUBLE, IfdEntry
 from img2img.image.image import Metadata
@@ -130,6 +131,23 @@ def test_load_model_takes_both(rng, tmp_path):
 def test_numbers_that_make_no_sense(arguments, words):
     with pytest.raises(ConfigError, match=words):
         enlarging(**arguments)
+
+
+@pytest.mark.parametrize("way", ["lowfreq", "wavelet"])
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_the_colours_of_the_input_come_before_the_blend(rng, way, strength):
+    pixels = picture(rng, (40, 56, 3), np.uint8)
+    made = with_colours_of(Image(pixels), Image(enlarging(2.5)(pixels)), way)
+    expected = toward_bicubic(made, Image(pixels), strength).pixels
+    np.testing.assert_array_equal(enlarging(2.5, strength, color_fix=way)(pixels), expected)
+    np.testing.assert_array_equal(enlarging(2.5, strength, color_fix=way, tile=16)(pixels), expected)
+
+
+def test_models_whose_result_is_no_enlargement_have_no_colours_to_fix():
+    with pytest.raises(ConfigError, match="no better version"):
+        Translator(Enlarge(), ModelInfo("own"), device="cpu", color_fix="lowfreq")
+    with pytest.raises(ConfigError, match="off, lowfreq, wavelet"):
+        enlarging(color_fix="hue")
 
 
 def test_models_whose_result_is_no_enlargement_have_no_strength():
