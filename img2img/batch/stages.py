@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from img2img.batch.flow import Condition, Flow, Task
@@ -110,7 +110,8 @@ class Stages:
                     sizes = [_decoded_size(each, self._limits) for each in (data, *unread.values())]
                     if not self._flow.reserve(task, sum(sizes)):
                         return
-                    image = decode(data, self._limits, task.item.source)
+                    name = PurePosixPath(task.item.relative).with_suffix("").as_posix()
+                    image = decode(data, self._limits, task.item.source).replace(name=name)
                     task.pixels = image.height * image.width
                     task.warnings = image.warnings
                     self._decode_companions(task, unread, companions)

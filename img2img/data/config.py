@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from img2img.data.masks import MaskConfig
 from img2img.fields import PAIRED, UNPAIRED, Fields, Ids, Mask, Picture, Vector, enlarging, scale_of
 from img2img.fields import Field as FieldKind
+from img2img.processors.degradations import NamedDegradation
 from img2img.types import ValueRange
 
 SOURCES = ("paired", "aligned", "list", "unpaired", "images")
@@ -216,6 +217,12 @@ class DataConfig(BaseModel):
         AugmentConfig(), description="What else is done to the pictures at random."
     )
 
+    degradation: NamedDegradation | None = Field(
+        None,
+        description="Images: what makes the sources of the sharp pictures, by its name (denoise, dejpeg, "
+        "deblur, mixed, old, real, second_order) or with parameters: {name: dejpeg, quality: [10, 40]}. At "
+        "method.scale 1 that trains a restoration. null is MATLAB's bicubic alone.",
+    )
     scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         (1.0,),
         min_length=1,
@@ -358,7 +365,8 @@ class DataConfig(BaseModel):
         elif self.unpaired is not None:
             found = dict(UNPAIRED)
         elif self.images is not None:
-            found = dict(enlarging(4)) if not self.fields else {"source": Picture()}
+            scale = self.degradation.natural_scale if self.degradation else 4
+            found = dict(enlarging(scale)) if not self.fields else {"source": Picture()}
         for name, place in self.fields.items():
             if name not in found:
                 found[name] = guessed(name, place, next(iter(found), None))

@@ -12,6 +12,7 @@ from img2img.data.augment import Augmenter
 from img2img.data.cache import Cache, PrivateCache
 from img2img.data.config import DataConfig, Size
 from img2img.data.datasets import Dataset, FieldDataset, Group
+from img2img.data.degrade import Degrader
 from img2img.data.masks import IrregularMasks
 from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, halves, one_view, read, seen
@@ -125,6 +126,9 @@ class _Opening:
         alpha = ends_in_alpha(self.bands[self.source], bands[self.source])
         augment = config.augment
         self.augmenter = Augmenter(augment.geometric, augment.photometric, self.labels, augment.sharp, alpha)
+        self.degrader = (
+            Degrader(config.degradation, scale_of(fields) or 1, alpha, seed) if config.degradation else None
+        )
         self.cache = _cache(config)
 
     def dataset(self, records: Sequence[Sequence[Record]], validation: bool) -> Dataset:
@@ -138,6 +142,7 @@ class _Opening:
                 self.augmenter,
                 self.cache,
                 self.seed,
+                self.degrader,
             )
         size = config.load_size
         if validation and size is not None:
@@ -300,6 +305,8 @@ class _Opening:
                 if name in self.probes
             ]
             parts.append("; ".join(described))
+        if self.degrader:
+            parts.append(f"sources made of them by {self.degrader.degradation.name}")
         for name, one in self.fields.items():
             if isinstance(one, Vector):
                 parts.append(f"{name} of {self.channels[name]} numbers")
@@ -327,8 +334,18 @@ def _require_fit(config: DataConfig, fields: Fields) -> None:
             "data.augment.sharp is for super-resolution from images, whose low-resolution pictures are made "
             "here; pairs have geometric and photometric."
         )
+    if config.degradation and (scale is None or config.images is None):
+        raise ConfigError(
+            "data.degradation makes the sources of pictures from images, for super-resolution and "
+            "restoration; pairs and other data bring their own."
+        )
     if scale is None:
         return
+    if scale == 1 and config.images is not None and config.degradation is None:
+        raise ConfigError(
+            "at a scale of 1 source and target would be the same picture: name what spoils the source as "
+            "data.degradation (denoise, dejpeg, deblur, mixed, old), or set method.scale."
+        )
     if config.crop_size is None or any(side % scale for side in config.crop_size):
         raise ConfigError(
             f"data.crop_size {config.crop_size} is the high-resolution patch and must be a multiple of the "

@@ -67,6 +67,8 @@ class Image:
         lossless: Whether it comes from a file without loss of a format that also has a lossy kind, as WebP.
             What becomes of it is stored without loss, too, unless a quality is chosen.
         warnings: Sentences about what could not be kept, for the report.
+        name: What it is called among the pictures of a folder: the path below that folder, without extension,
+            written with "/". Empty where nobody said. Only what is drawn at random for it depends on it.
 
     Raises:
         ValueError: A shape or dtype breaks the contract above.
@@ -80,6 +82,7 @@ class Image:
     space: ColourSpace | None = None
     metadata: Metadata = NO_METADATA
     lossless: bool = False
+    name: str = ""
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:

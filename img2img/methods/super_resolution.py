@@ -37,7 +37,9 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
 
     name: str = Field("super_resolution", description="super_resolution.")
     scale: Literal[1, 2, 3, 4, 8] = Field(
-        4, description="Output pixels per input pixel along one side; 1 restores pairs of equal size."
+        4,
+        description="Output pixels per input pixel along one side; 1 restores: pairs of equal size, "
+        "or pictures and what data.degradation makes of them.",
     )
     generator: GeneratorConfig = Field(
         GeneratorConfig(name="srresnet"), description="The generator and its arguments."

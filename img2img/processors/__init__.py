@@ -1,6 +1,14 @@
 """Classic image operations with OpenCV: one image in, one image out; chains of them are batch processors."""
 
-from img2img.processors import artefacts, colour, detail, geometry, layout, tone  # noqa: F401 - they register
+from img2img.processors import (  # noqa: F401 - they register
+    artefacts,
+    colour,
+    degrade,
+    detail,
+    geometry,
+    layout,
+    tone,
+)
 from img2img.processors.base import Operation, processors
 from img2img.processors.chain import Chain
 from img2img.processors.describe import Description, Parameter, describe

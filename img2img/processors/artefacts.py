@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
-import cv2
 import numpy as np
 
 from img2img.errors import ProcessingError
 from img2img.image.alpha import bleed
-from img2img.image.image import Image, Pixels
+from img2img.image.image import Image
 from img2img.processors.base import Operation, processors
-from img2img.processors.pixels import by_channels, restore, unit
+from img2img.processors.degradations.codec import LONGEST, Sampling, jpeg
+from img2img.processors.pixels import restore, unit
 from img2img.processors.values import parameter
-
-_SAMPLING = {
-    "4:4:4": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-    "4:2:2": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
-    "4:2:0": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-}
 
 
 @processors.register("jpeg")
@@ -34,9 +28,7 @@ class Jpeg(Operation):
     examples: ClassVar = ("jpeg=75", "jpeg=quality:30,sampling:4:4:4")
 
     quality: Annotated[int, parameter("From 1 (blocks) to 100 (almost as it was).", ge=1, le=100)] = 75
-    sampling: Annotated[
-        Literal["4:4:4", "4:2:2", "4:2:0"], parameter("Resolution of the colours: full, half, or a quarter.")
-    ] = "4:2:0"
+    sampling: Annotated[Sampling, parameter("Resolution of the colours: full, half, or a quarter.")] = "4:2:0"
 
     def apply(self, image: Image) -> Image:
         """Returns the picture as JPEG leaves it.
@@ -44,25 +36,16 @@ class Jpeg(Operation):
         Raises:
             ProcessingError: A side is longer than JPEG can store.
         """
-        if max(image.height, image.width) > 65500:
+        if max(image.height, image.width) > LONGEST:
             raise ProcessingError(
-                f"JPEG cannot hold {image.width} x {image.height} pixels; its longest side is 65500. "
+                f"JPEG cannot hold {image.width} x {image.height} pixels; its longest side is {LONGEST}. "
                 "Resize the picture first."
             )
         stored = restore(unit(bleed(image).pixels), np.dtype(np.uint8))
-        read = by_channels(self._round_trip, stored, most=3 if image.channels == 3 else 1)
+        read = jpeg(stored, self.quality, self.sampling)
         result = image.replace(pixels=restore(unit(read), image.pixels.dtype))
         if image.pixels.dtype != np.uint8:
             result = result.warn(
                 f"JPEG reduced the {image.pixels.dtype} picture to 256 levels in each channel."
             )
         return result
-
-    def _round_trip(self, pixels: Pixels) -> Pixels:
-        options = [cv2.IMWRITE_JPEG_QUALITY, self.quality]
-        if pixels.ndim == 3:
-            options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, _SAMPLING[self.sampling]]
-            pixels = pixels[:, :, ::-1]
-        _, data = cv2.imencode(".jpg", pixels, options)
-        read = np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
-        return read[:, :, ::-1] if pixels.ndim == 3 else read
