@@ -21,6 +21,12 @@ CASES = {
     "colour-match": ["colour-match=REFERENCE", "colour-match=REFERENCE,histogram,strength:0.7"],
     "colour-space": ["colour-space", "colour-space=display-p3"],
     "crop": ["crop=80%x50%,top-left", "crop=3:2", "crop=5x5"],
+    "degrade": [
+        "degrade=denoise,sigma:20",
+        "degrade=dejpeg,quality:40,seed:3",
+        "degrade=deblur,scale:1",
+        "degrade=old",
+    ],
     "denoise": ["denoise=0.5"],
     "edges": ["edges", "edges=sobel"],
     "flip": ["flip=both"],

@@ -184,12 +184,15 @@ def test_what_opencv_refuses_becomes_a_sentence(picture, monkeypatch):
         parse_operations(["blur"]).apply(Image(picture))
 
 
+NEEDED = ("gamma", "angle", "reference", "damage")
+
+
 def test_descriptions_are_complete():
     for each in describe():
         assert each.summary.endswith(".") and each.examples
         for parameter in each.parameters:
             assert parameter.text.endswith(".") and parameter.allowed, (each.name, parameter.name)
-            assert parameter.default is not None or parameter.name in ("gamma", "angle", "reference")
+            assert parameter.default is not None or parameter.name in NEEDED
         json.dumps(asdict(each))
     assert [each.name for each in describe()] == list(processors)
     assert describe("sharpen")[0].parameters[0].default == "0.5"
@@ -200,7 +203,7 @@ def test_descriptions_are_complete():
 def test_defaults_can_be_said(reference_file):
     """What `describe` shows as default can be written as a value."""
     needed = {"gamma": "gamma:1", "rotate": "angle:5", "colour-match": f"reference:{reference_file}"}
-    needed |= {"resize": "long:5", "crop": "size:5x5", "pad": "size:5x5"}
+    needed |= {"degrade": "damage:mixed", "resize": "long:5", "crop": "size:5x5", "pad": "size:5x5"}
     for each in describe():
         words = [needed[each.name]] if each.name in needed else []
         words += [f"{p.name}:{p.default}" for p in each.parameters if p.default]

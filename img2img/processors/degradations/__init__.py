@@ -25,7 +25,7 @@ def _by_name(value: object) -> object:
     if isinstance(value, str):
         if value not in DEGRADATIONS:
             raise ValueError(unknown("degradation", value, DEGRADATIONS).rstrip("."))
-        return DEGRADATIONS[value]()
+        return DEGRADATIONS[value].model_validate({})
     return value
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -94,14 +94,23 @@ def listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def within(low: float, high: float) -> AfterValidator:
+    """Returns the check that both ends of a range lie within these limits."""
+
+    def check(value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] < low or value[1] > high:
+            raise ValueError(f"its numbers lie between {low:g} and {high:g}")
+        return value
+
+    return AfterValidator(check)
+
+
 Portion = Annotated[float, Field(ge=0, le=1)]
+Span = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_upward)]
+Quality = Annotated[tuple[int, int], BeforeValidator(_pair), AfterValidator(_upward), within(1, 100)]
+Sigmas = Annotated[Span, within(0.05, 10)]
+Levels = Annotated[Span, within(0, 255)]
 Samplings = Annotated[tuple[Sampling, ...], BeforeValidator(listed), Field(min_length=1)]
-
-
-def span(low: float, high: float, kind: type = float) -> Any:
-    """Returns the type of a range within these limits: two numbers, or one for both."""
-    number = Annotated[kind, Field(ge=low, le=high)]
-    return Annotated[tuple[number, number], BeforeValidator(_pair), AfterValidator(_upward)]
 
 
 def drawn(range_: tuple[float, float], stream: np.random.Generator) -> float:

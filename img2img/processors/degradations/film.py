@@ -77,8 +77,8 @@ def scratched(values: Values, scratches: int, specks: int, hairs: int, stream: n
         turn = stream.uniform(0, 180)
         cv2.ellipse(mask, _fixed(middle), _fixed(axes), turn, 0, 360, cover, -1, cv2.LINE_AA, _FINE)
     for mask, tone in zip(masks, _TONES, strict=True):
-        cover = np.asarray(mask, np.float32)[:, :, None] * np.float32(1 / 255)
-        values = np.asarray(values + cover * (np.float32(tone) - values), np.float32)
+        share = np.asarray(mask, np.float32)[:, :, None] * np.float32(1 / 255)
+        values = np.asarray(values + share * (np.float32(tone) - values), np.float32)
     return values
 
 

@@ -109,7 +109,7 @@ def _distance(size: int, sigmas: tuple[float, float], angle: float) -> NDArray[n
 
 @lru_cache(maxsize=64)
 def _grid(size: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    at = np.arange(size) - (size - 1) / 2
+    at = np.arange(size, dtype=np.float64) - (size - 1) / 2
     return at[:, None], at[None, :]
 
 

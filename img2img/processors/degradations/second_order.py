@@ -19,12 +19,16 @@ from img2img.processors.degradations import kernels
 from img2img.processors.degradations.base import (
     LEVEL,
     Degradation,
+    Levels,
     Portion,
+    Quality,
     Samplings,
+    Sigmas,
+    Span,
     chance,
     drawn,
     drawn_quality,
-    span,
+    within,
 )
 from img2img.processors.degradations.codec import jpeg_values
 from img2img.processors.degradations.kernels import BlurKernel
@@ -43,9 +47,6 @@ _KINDS = (  # shape, isotropic, share
     ("plateau", False, 0.03),
 )
 _SHARES = np.array([share for _, _, share in _KINDS])
-
-Sigmas = span(0.05, 10)
-Strengths = span(0, 100)
 
 
 class _Pass(NamedTuple):
@@ -85,25 +86,25 @@ class SecondOrder(Degradation):
         (0.2, 0.7),
         description="Shares of first resizes that enlarge and that reduce; the others keep the size.",
     )
-    factor: span(0.05, 4) = Field((0.15, 1.5), description="Factors of the first resize.")  # type: ignore[valid-type]
+    factor: Annotated[Span, within(0.05, 4)] = Field((0.15, 1.5), description="Factors of the first resize.")
     gaussian: Portion = Field(
         0.5, description="Portion of noises that are Gaussian; the others are Poisson's."
     )
     grey: Portion = Field(0.4, description="Portion of noises that are equal in all channels.")
-    noise: Strengths = Field((1.0, 30.0), description="First Gaussian noise, in levels of 8 bits.")
-    poisson: Strengths = Field((0.05, 3.0), description="Strength of the first Poisson noise.")
-    quality: span(1, 100, int) = Field((30, 95), description="Quality of both compressions.")  # type: ignore[valid-type]
+    noise: Levels = Field((1.0, 30.0), description="First Gaussian noise, in levels of 8 bits.")
+    poisson: Levels = Field((0.05, 3.0), description="Strength of the first Poisson noise.")
+    quality: Quality = Field((30, 95), description="Quality of both compressions.")
     sampling: Samplings = Field(("4:2:0",), description="Resolutions of the colours in JPEG, one is drawn.")
     blur2: Portion = Field(0.8, description="Portion of pictures that are blurred again.")
     sigma2: Sigmas = Field((0.2, 1.5), description="Standard deviation of the second blur.")
     directions2: tuple[Portion, Portion] = Field(
         (0.3, 0.4), description="Like directions, for the second resize."
     )
-    factor2: span(0.05, 4) = Field(  # type: ignore[valid-type]
+    factor2: Annotated[Span, within(0.05, 4)] = Field(
         (0.3, 1.2), description="Factors of the second resize, relative to the size of the result."
     )
-    noise2: Strengths = Field((1.0, 25.0), description="Second Gaussian noise, in levels of 8 bits.")
-    poisson2: Strengths = Field((0.05, 2.5), description="Strength of the second Poisson noise.")
+    noise2: Levels = Field((1.0, 25.0), description="Second Gaussian noise, in levels of 8 bits.")
+    poisson2: Levels = Field((0.05, 2.5), description="Strength of the second Poisson noise.")
     final_ringing: Portion = Field(0.8, description="Portion of pictures that pass a sinc filter at the end.")
     untouched: Portion = Field(0.0, description="Portion of pictures that are only made smaller.")
 
@@ -128,8 +129,8 @@ class SecondOrder(Degradation):
         if chance(order.blur, stream):
             values = kernels.blurred(values, drawn_kernel(order.sigmas, self.ringing, stream))
         factor = _factor(order.directions, order.factors, stream)
-        size = (max(1, round(side * factor)) for side in (height, width))
-        values = np.clip(resized(values, *size, _RESIZE[int(stream.integers(3))]), 0, 1)
+        rows, columns = (max(1, round(side * factor)) for side in (height, width))
+        values = np.clip(resized(values, rows, columns, _RESIZE[int(stream.integers(3))]), 0, 1)
         grey = chance(self.grey, stream)
         if chance(self.gaussian, stream):
             noisy = gaussian_noise(values, LEVEL * drawn(order.sigma, stream), grey, stream)
@@ -162,24 +163,22 @@ class Real(SecondOrder):
     )
     blur: Portion = Field(0.7, description="Portion of pictures that are blurred first.")
     sigma: Sigmas = Field((0.2, 2.0), description="Standard deviation of the first blur, in target pixels.")
-    factor: span(0.05, 4) = Field((0.4, 1.2), description="Factors of the first resize.")  # type: ignore[valid-type]
-    noise: Strengths = Field((0.0, 12.0), description="First Gaussian noise, in levels of 8 bits.")
-    poisson: Strengths = Field((0.0, 1.5), description="Strength of the first Poisson noise.")
-    quality: span(1, 100, int) = Field((40, 95), description="Quality of both compressions.")  # type: ignore[valid-type]
+    factor: Annotated[Span, within(0.05, 4)] = Field((0.4, 1.2), description="Factors of the first resize.")
+    noise: Levels = Field((0.0, 12.0), description="First Gaussian noise, in levels of 8 bits.")
+    poisson: Levels = Field((0.0, 1.5), description="Strength of the first Poisson noise.")
+    quality: Quality = Field((40, 95), description="Quality of both compressions.")
     blur2: Portion = Field(0.3, description="Portion of pictures that are blurred again.")
     sigma2: Sigmas = Field((0.2, 1.0), description="Standard deviation of the second blur.")
-    factor2: span(0.05, 4) = Field(  # type: ignore[valid-type]
+    factor2: Annotated[Span, within(0.05, 4)] = Field(
         (0.6, 1.2), description="Factors of the second resize, relative to the size of the result."
     )
-    noise2: Strengths = Field((0.0, 8.0), description="Second Gaussian noise, in levels of 8 bits.")
-    poisson2: Strengths = Field((0.0, 1.0), description="Strength of the second Poisson noise.")
+    noise2: Levels = Field((0.0, 8.0), description="Second Gaussian noise, in levels of 8 bits.")
+    poisson2: Levels = Field((0.0, 1.0), description="Strength of the second Poisson noise.")
     final_ringing: Portion = Field(0.4, description="Portion of pictures that pass a sinc filter at the end.")
     untouched: Portion = Field(0.1, description="Portion of pictures that are only made smaller.")
 
 
-def drawn_kernel(
-    sigmas: Annotated[tuple[float, float], "pixels"], ringing: float, stream: np.random.Generator
-) -> BlurKernel:
+def drawn_kernel(sigmas: tuple[float, float], ringing: float, stream: np.random.Generator) -> BlurKernel:
     """Returns one of the seven kinds of kernels of Real-ESRGAN, 7 to 21 pixels wide.
 
     Args:

@@ -12,22 +12,24 @@ from img2img.processors.degradations import kernels
 from img2img.processors.degradations.base import (
     LEVEL,
     Degradation,
+    Levels,
     Portion,
+    Quality,
     Samplings,
+    Sigmas,
+    Span,
     chance,
     drawn,
     drawn_quality,
     listed,
     reduced,
-    span,
+    within,
 )
 from img2img.processors.degradations.codec import BLOCK, jpeg_values
 from img2img.processors.degradations.film import faded, grained, scratched
 from img2img.processors.degradations.noise import gaussian_noise, sensor_noise
 from img2img.processors.pixels import Values
 
-Levels = span(0, 255)
-Quality = span(1, 100, int)
 Blurs = Literal["defocus", "motion"]
 
 
@@ -77,8 +79,12 @@ class BlurTask(Degradation):
     kinds: Annotated[tuple[Blurs, ...], BeforeValidator(listed), Field(min_length=1)] = Field(
         ("defocus", "motion"), description="What blurs: one of these is drawn."
     )
-    radius: span(0, 50) = Field((0.5, 4.0), description="Radius of the disc of a defocus, in target pixels.")  # type: ignore[valid-type]
-    length: span(0, 200) = Field((3.0, 15.0), description="Length of a motion, in target pixels.")  # type: ignore[valid-type]
+    radius: Annotated[Span, within(0, 50)] = Field(
+        (0.5, 4.0), description="Radius of the disc of a defocus, in target pixels."
+    )
+    length: Annotated[Span, within(0, 200)] = Field(
+        (3.0, 15.0), description="Length of a motion, in target pixels."
+    )
     bend: float = Field(
         1.0, ge=0, le=6.3, description="How far a motion may turn from its beginning to its end, in radians."
     )
@@ -100,9 +106,7 @@ class MixedTask(Degradation):
 
     name: Literal["mixed"] = "mixed"
     blurred: Portion = Field(0.3, description="Portion of pictures that are blurred.")
-    blur: span(0.05, 10) = Field(
-        (0.3, 1.2), description="Standard deviation of the Gaussian, in target pixels."
-    )  # type: ignore[valid-type]
+    blur: Sigmas = Field((0.3, 1.2), description="Standard deviation of the Gaussian, in target pixels.")
     noisy: Portion = Field(0.6, description="Portion of pictures with noise.")
     sigma: Levels = Field((0.0, 40.0), description="Standard deviation of the noise, as of denoise.")
     grey: Portion = Field(0.2, description="Portion of noisy pictures whose noise is equal in all channels.")
@@ -134,18 +138,18 @@ class OldTask(Degradation):
     """Prints and film as time leaves them: soft, faded, grainy, scratched and dusty."""
 
     name: Literal["old"] = "old"
-    blur: span(0.05, 10) = Field(
-        (0.2, 1.2), description="Standard deviation of the Gaussian, in target pixels."
-    )  # type: ignore[valid-type]
-    fading: Annotated[tuple[Portion, Portion], span(0, 1)] = Field(
+    blur: Sigmas = Field((0.2, 1.2), description="Standard deviation of the Gaussian, in target pixels.")
+    fading: Annotated[Span, within(0, 1)] = Field(
         (0.0, 1.0), description="How much contrast and colour have gone, from 0 to 1."
     )
     grain: Levels = Field((1.0, 14.0), description="Standard deviation of the grain, in levels of 8 bits.")
-    size: span(0.1, 10) = Field((0.4, 1.1), description="Size of a grain in pixels.")  # type: ignore[valid-type]
-    scratches: span(0, 1000) = Field((0.0, 2.0), description="Scratches in 256 x 256 pixels.")  # type: ignore[valid-type]
-    dust: span(0, 10000) = Field(
+    size: Annotated[Span, within(0.1, 10)] = Field((0.4, 1.1), description="Size of a grain in pixels.")
+    scratches: Annotated[Span, within(0, 1000)] = Field(
+        (0.0, 2.0), description="Scratches in 256 x 256 pixels."
+    )
+    dust: Annotated[Span, within(0, 10000)] = Field(
         (0.0, 12.0), description="Specks in 256 x 256 pixels; a tenth as many hairs."
-    )  # type: ignore[valid-type]
+    )
 
     def spoil(self, values: Values, stream: np.random.Generator, scale: int) -> Values:
         """Softens, makes it smaller, fades, and lays grain, scratches and dust on it."""
@@ -156,9 +160,10 @@ class OldTask(Degradation):
             grained(values, LEVEL * drawn(self.grain, stream), drawn(self.size, stream), stream), 0, 1
         )
         squares = values.shape[0] * values.shape[1] / 256**2
-        specks = drawn(self.dust, stream) * squares
-        expected = drawn(self.scratches, stream) * squares, specks, specks / 10
-        return scratched(values, *(int(stream.poisson(number)) for number in expected), stream)
+        dust = drawn(self.dust, stream) * squares
+        scratches = int(stream.poisson(drawn(self.scratches, stream) * squares))
+        specks, hairs = (int(stream.poisson(number)) for number in (dust, dust / 10))
+        return scratched(values, scratches, specks, hairs, stream)
 
 
 def _noisy(
