@@ -220,7 +220,7 @@ class DataConfig(BaseModel):
     degradation: NamedDegradation | None = Field(
         None,
         description="Images: what makes the sources of the sharp pictures, by its name (denoise, dejpeg, "
-        "deblur, mixed, old, real, second_order) or with parameters: {name: dejpeg, quality: [10, 40]}. At "
+        "deblur, mixed, old, real, second_order) or with parameters: {kind: dejpeg, quality: [10, 40]}. At "
         "method.scale 1 that trains a restoration. null is MATLAB's bicubic alone.",
     )
     scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(

@@ -306,7 +306,7 @@ class _Opening:
             ]
             parts.append("; ".join(described))
         if self.degrader:
-            parts.append(f"sources made of them by {self.degrader.degradation.name}")
+            parts.append(f"sources made of them by {self.degrader.degradation.kind}")
         for name, one in self.fields.items():
             if isinstance(one, Vector):
                 parts.append(f"{name} of {self.channels[name]} numbers")

@@ -28,7 +28,7 @@ def _made(name: str, given: Mapping[str, Any]) -> Degradation:
     if name not in DEGRADATIONS:
         raise ConfigError(unknown("degradation", name, DEGRADATIONS))
     cls = DEGRADATIONS[name]
-    known = set(cls.model_fields) - {"name", "sharpen"}  # sharpened are targets, and here are none
+    known = set(cls.model_fields) - {"kind", "sharpen"}  # sharpened are targets, and here are none
     for key in given:
         if key not in known:
             raise ConfigError(unknown(f"parameter of {name}", key, {*known, "scale", "seed"}))
@@ -45,8 +45,8 @@ def _damage(value: object) -> Degradation:
     """Reads the name of a degradation, or a mapping with its name and parameters."""
     if isinstance(value, Degradation):
         return value
-    given = dict(value) if isinstance(value, Mapping) else {"name": value}
-    return _made(str(given.pop("name", "")), given)
+    given = dict(value) if isinstance(value, Mapping) else {"kind": value}
+    return _made(str(given.pop("kind", "")), given)
 
 
 Damage = Annotated[
@@ -65,7 +65,7 @@ class Degrade(Operation):
     folder, without extension. The same command makes the same pictures on every machine, and validation in a
     training sees what this makes. Every parameter of the degradation may be given beside its name; a range
     is written 10-30, and one number fixes it. `img2img config schema` and docs/restoration.md list them:
-    denoise (sigma, grey, signal), dejpeg (quality, sampling, shifted, twice), deblur (kinds, radius, length,
+    denoise (sigma, grey, signal), dejpeg (quality, sampling, shifted, twice), deblur (blurs, radius, length,
     bend, noise), mixed, old, second_order, real. Alpha is not touched, except that a scale reduces it, too.
     Values are limited to black and white; where a degradation compresses, deeper pictures keep their depth
     with 256 levels.
@@ -91,7 +91,7 @@ class Degrade(Operation):
     def _gathered(cls, values: Any) -> Any:
         """Gives the parameters that are not its own to the degradation."""
         damage = values.get("damage")
-        name = damage.name if isinstance(damage, Degradation) else damage
+        name = damage.kind if isinstance(damage, Degradation) else damage
         given = {key: value for key, value in values.items() if key not in cls.model_fields}
         if not given or not isinstance(name, str):
             return values

@@ -58,8 +58,8 @@ def test_patches_do_not_depend_on_workers_cache_or_resuming(tmp_path: Path, scal
 def test_a_patch_is_made_with_its_surroundings(tmp_path: Path) -> None:
     whole = noise(0, 90, 80)
     write(tmp_path, "1.png", whole)
-    data = opened(images=tmp_path, degradation={"name": "deblur", "kinds": "defocus"}, flip=False)
-    blur = DEGRADATIONS["deblur"](kinds="defocus")
+    data = opened(images=tmp_path, degradation={"kind": "deblur", "blurs": "defocus"}, flip=False)
+    blur = DEGRADATIONS["deblur"](blurs="defocus")
     for index in range(12):
         sample = data.train.sample(3, index)
         made, target = sample.source.pixels, sample.target.pixels
@@ -81,7 +81,7 @@ def test_validation_sees_what_process_makes_of_the_file(tmp_path: Path) -> None:
     for scale, crop in ((1, None), (2, None), (1, (24, 30))):
         text = f"degrade=mixed,noisy:1,scale:{scale}"
         chain = [f"crop=center,{crop[1]}x{crop[0]}", text] if crop else [text]
-        config = {"images": tmp_path / "in", "degradation": {"name": "mixed", "noisy": 1}}
+        config = {"images": tmp_path / "in", "degradation": {"kind": "mixed", "noisy": 1}}
         for seed in (0, 5):
             data = opened(scale, seed, validation_crop=crop, **config)
             for batch in in_order(data.train, batch_size=1, ranges=RANGES):
@@ -116,7 +116,7 @@ def test_sharp_changes_come_before_and_alpha_is_kept(tmp_path: Path) -> None:
         images=tmp_path,
         source_channels=3,
         flip=False,
-        degradation={"name": "denoise", "sigma": 0},
+        degradation={"kind": "denoise", "sigma": 0},
         augment={"sharp": [{"InvertImg": {"p": 1}}]},
     )
     for batch in first(inverted, 3):
@@ -147,15 +147,15 @@ def test_preview_shows_the_source_beside_the_target(tmp_path: Path) -> None:
     ("given", "sentence"),
     [
         ("dejpg", "data.degradation: there is no degradation 'dejpg'; did you mean 'dejpeg'?"),
-        ({"name": "dejpg"}, "data.degradation.name is 'dejpg'; did you mean 'dejpeg'?"),
-        ({"quality": 10}, "data.degradation.name is missing; it says which one is meant."),
+        ({"kind": "dejpg"}, "data.degradation.kind is 'dejpg'; did you mean 'dejpeg'?"),
+        ({"quality": 10}, "data.degradation.kind is missing; it says which one is meant."),
         (
-            {"name": "dejpeg", "qulity": 10},
+            {"kind": "dejpeg", "qulity": 10},
             "there is no key data.degradation.qulity; did you mean 'quality'?",
         ),
-        ({"name": "dejpeg", "quality": [30, 10]}, "a range begins with its smaller number: [10, 30]."),
-        ({"name": "denoise", "sigma": 300}, "data.degradation.sigma"),
-        ({"name": "deblur", "kinds": ["motoin"]}, "did you mean 'motion'?"),
+        ({"kind": "dejpeg", "quality": [30, 10]}, "a range begins with its smaller number: [10, 30]."),
+        ({"kind": "denoise", "sigma": 300}, "data.degradation.sigma"),
+        ({"kind": "deblur", "blurs": ["motoin"]}, "did you mean 'motion'?"),
     ],
 )
 def test_wrong_settings_are_told(tmp_path: Path, given: object, sentence: str) -> None:

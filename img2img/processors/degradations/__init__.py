@@ -16,7 +16,7 @@ from img2img.processors.degradations.tasks import BlurTask, JpegTask, MixedTask,
 from img2img.registry import unknown
 
 DEGRADATIONS: dict[str, type[Degradation]] = {
-    str(cls.model_fields["name"].default): cls
+    str(cls.model_fields["kind"].default): cls
     for cls in (NoiseTask, JpegTask, BlurTask, MixedTask, OldTask, SecondOrder, Real)
 }
 
@@ -31,10 +31,10 @@ def _by_name(value: object) -> object:
 
 AnyDegradation = Annotated[
     NoiseTask | JpegTask | BlurTask | MixedTask | OldTask | SecondOrder | Real,
-    Field(discriminator="name"),
+    Field(discriminator="kind"),
 ]
 NamedDegradation = Annotated[AnyDegradation, BeforeValidator(_by_name)]
-"""A degradation by its name, or as a mapping with `name` and parameters."""
+"""A degradation by its name, or as a mapping with `kind` and parameters."""
 assert set(get_args(get_args(AnyDegradation)[0])) == set(DEGRADATIONS.values())
 
 __all__ = ["DEGRADATIONS", "Degradation", "NamedDegradation", "named_stream", "sharpened"]

@@ -38,7 +38,7 @@ class Degradation(BaseModel, ABC):
     natural_scale: ClassVar[int] = 1
     reach: ClassVar[int] = 16
 
-    name: str
+    kind: str
     sharpen: float = Field(
         0.0, ge=0, le=2, description="How much targets are sharpened in training; 0 is not."
     )
@@ -106,10 +106,10 @@ def within(low: float, high: float) -> AfterValidator:
 
 
 Portion = Annotated[float, Field(ge=0, le=1)]
-Span = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_upward)]
+Bounds = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_upward)]
 Quality = Annotated[tuple[int, int], BeforeValidator(_pair), AfterValidator(_upward), within(1, 100)]
-Sigmas = Annotated[Span, within(0.05, 10)]
-Levels = Annotated[Span, within(0, 255)]
+Sigmas = Annotated[Bounds, within(0.05, 10)]
+Levels = Annotated[Bounds, within(0, 255)]
 Samplings = Annotated[tuple[Sampling, ...], BeforeValidator(listed), Field(min_length=1)]
 
 

@@ -18,13 +18,13 @@ from pydantic import Field
 from img2img.processors.degradations import kernels
 from img2img.processors.degradations.base import (
     LEVEL,
+    Bounds,
     Degradation,
     Levels,
     Portion,
     Quality,
     Samplings,
     Sigmas,
-    Span,
     chance,
     drawn,
     drawn_quality,
@@ -72,7 +72,7 @@ class SecondOrder(Degradation):
     natural_scale: ClassVar[int] = 4
     reach: ClassVar[int] = 24
 
-    name: Literal["second_order"] = "second_order"
+    kind: Literal["second_order"] = "second_order"
     sharpen: float = Field(
         0.5,
         ge=0,
@@ -86,7 +86,9 @@ class SecondOrder(Degradation):
         (0.2, 0.7),
         description="Shares of first resizes that enlarge and that reduce; the others keep the size.",
     )
-    factor: Annotated[Span, within(0.05, 4)] = Field((0.15, 1.5), description="Factors of the first resize.")
+    factor: Annotated[Bounds, within(0.05, 4)] = Field(
+        (0.15, 1.5), description="Factors of the first resize."
+    )
     gaussian: Portion = Field(
         0.5, description="Portion of noises that are Gaussian; the others are Poisson's."
     )
@@ -100,7 +102,7 @@ class SecondOrder(Degradation):
     directions2: tuple[Portion, Portion] = Field(
         (0.3, 0.4), description="Like directions, for the second resize."
     )
-    factor2: Annotated[Span, within(0.05, 4)] = Field(
+    factor2: Annotated[Bounds, within(0.05, 4)] = Field(
         (0.3, 1.2), description="Factors of the second resize, relative to the size of the result."
     )
     noise2: Levels = Field((1.0, 25.0), description="Second Gaussian noise, in levels of 8 bits.")
@@ -154,7 +156,7 @@ class SecondOrder(Degradation):
 class Real(SecondOrder):
     """The same chain, milder: photographs as telephones and websites leave them, and some clean ones."""
 
-    name: Literal["real"] = "real"  # type: ignore[assignment]
+    kind: Literal["real"] = "real"  # type: ignore[assignment]
     sharpen: float = Field(
         0.0,
         ge=0,
@@ -163,13 +165,13 @@ class Real(SecondOrder):
     )
     blur: Portion = Field(0.7, description="Portion of pictures that are blurred first.")
     sigma: Sigmas = Field((0.2, 2.0), description="Standard deviation of the first blur, in target pixels.")
-    factor: Annotated[Span, within(0.05, 4)] = Field((0.4, 1.2), description="Factors of the first resize.")
+    factor: Annotated[Bounds, within(0.05, 4)] = Field((0.4, 1.2), description="Factors of the first resize.")
     noise: Levels = Field((0.0, 12.0), description="First Gaussian noise, in levels of 8 bits.")
     poisson: Levels = Field((0.0, 1.5), description="Strength of the first Poisson noise.")
     quality: Quality = Field((40, 95), description="Quality of both compressions.")
     blur2: Portion = Field(0.3, description="Portion of pictures that are blurred again.")
     sigma2: Sigmas = Field((0.2, 1.0), description="Standard deviation of the second blur.")
-    factor2: Annotated[Span, within(0.05, 4)] = Field(
+    factor2: Annotated[Bounds, within(0.05, 4)] = Field(
         (0.6, 1.2), description="Factors of the second resize, relative to the size of the result."
     )
     noise2: Levels = Field((0.0, 8.0), description="Second Gaussian noise, in levels of 8 bits.")

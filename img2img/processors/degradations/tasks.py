@@ -11,13 +11,13 @@ from pydantic import BeforeValidator, Field
 from img2img.processors.degradations import kernels
 from img2img.processors.degradations.base import (
     LEVEL,
+    Bounds,
     Degradation,
     Levels,
     Portion,
     Quality,
     Samplings,
     Sigmas,
-    Span,
     chance,
     drawn,
     drawn_quality,
@@ -36,7 +36,7 @@ Blurs = Literal["defocus", "motion"]
 class NoiseTask(Degradation):
     """Noise of unknown strength, equal everywhere or growing with brightness, in colour or grey."""
 
-    name: Literal["denoise"] = "denoise"
+    kind: Literal["denoise"] = "denoise"
     sigma: Levels = Field(
         (0.0, 50.0),
         description="Standard deviation of the noise in levels of 8 bits; of sensors at middle grey.",
@@ -54,7 +54,7 @@ class NoiseTask(Degradation):
 class JpegTask(Degradation):
     """Compression as JPEG, once or twice, with the grid of blocks at the corner or elsewhere."""
 
-    name: Literal["dejpeg"] = "dejpeg"
+    kind: Literal["dejpeg"] = "dejpeg"
     quality: Quality = Field((10, 95), description="Quality of the compression, 1 to 100.")
     sampling: Samplings = Field(("4:2:0", "4:4:4"), description="Resolutions of the colours, one is drawn.")
     shifted: Portion = Field(
@@ -75,14 +75,14 @@ class JpegTask(Degradation):
 class BlurTask(Degradation):
     """A lens out of focus, or a camera that moved."""
 
-    name: Literal["deblur"] = "deblur"
-    kinds: Annotated[tuple[Blurs, ...], BeforeValidator(listed), Field(min_length=1)] = Field(
+    kind: Literal["deblur"] = "deblur"
+    blurs: Annotated[tuple[Blurs, ...], BeforeValidator(listed), Field(min_length=1)] = Field(
         ("defocus", "motion"), description="What blurs: one of these is drawn."
     )
-    radius: Annotated[Span, within(0, 50)] = Field(
+    radius: Annotated[Bounds, within(0, 50)] = Field(
         (0.5, 4.0), description="Radius of the disc of a defocus, in target pixels."
     )
-    length: Annotated[Span, within(0, 200)] = Field(
+    length: Annotated[Bounds, within(0, 200)] = Field(
         (3.0, 15.0), description="Length of a motion, in target pixels."
     )
     bend: float = Field(
@@ -92,7 +92,7 @@ class BlurTask(Degradation):
 
     def spoil(self, values: Values, stream: np.random.Generator, scale: int) -> Values:
         """Blurs, makes it smaller, and adds a little noise."""
-        if self.kinds[int(stream.integers(len(self.kinds)))] == "defocus":
+        if self.blurs[int(stream.integers(len(self.blurs)))] == "defocus":
             kernel = kernels.disc(drawn(self.radius, stream))
         else:
             length, angle = drawn(self.length, stream), stream.uniform(0, 2 * math.pi)
@@ -104,7 +104,7 @@ class BlurTask(Degradation):
 class MixedTask(Degradation):
     """Mild blur, then noise, then JPEG, each of them often missing: some pictures stay as they are."""
 
-    name: Literal["mixed"] = "mixed"
+    kind: Literal["mixed"] = "mixed"
     blurred: Portion = Field(0.3, description="Portion of pictures that are blurred.")
     blur: Sigmas = Field((0.3, 1.2), description="Standard deviation of the Gaussian, in target pixels.")
     noisy: Portion = Field(0.6, description="Portion of pictures with noise.")
@@ -137,17 +137,17 @@ class MixedTask(Degradation):
 class OldTask(Degradation):
     """Prints and film as time leaves them: soft, faded, grainy, scratched and dusty."""
 
-    name: Literal["old"] = "old"
+    kind: Literal["old"] = "old"
     blur: Sigmas = Field((0.2, 1.2), description="Standard deviation of the Gaussian, in target pixels.")
-    fading: Annotated[Span, within(0, 1)] = Field(
+    fading: Annotated[Bounds, within(0, 1)] = Field(
         (0.0, 1.0), description="How much contrast and colour have gone, from 0 to 1."
     )
     grain: Levels = Field((1.0, 14.0), description="Standard deviation of the grain, in levels of 8 bits.")
-    size: Annotated[Span, within(0.1, 10)] = Field((0.4, 1.1), description="Size of a grain in pixels.")
-    scratches: Annotated[Span, within(0, 1000)] = Field(
+    size: Annotated[Bounds, within(0.1, 10)] = Field((0.4, 1.1), description="Size of a grain in pixels.")
+    scratches: Annotated[Bounds, within(0, 1000)] = Field(
         (0.0, 2.0), description="Scratches in 256 x 256 pixels."
     )
-    dust: Annotated[Span, within(0, 10000)] = Field(
+    dust: Annotated[Bounds, within(0, 10000)] = Field(
         (0.0, 12.0), description="Specks in 256 x 256 pixels; a tenth as many hairs."
     )
 
@@ -169,7 +169,7 @@ class OldTask(Degradation):
 def _noisy(
     values: Values, sigma: tuple[float, float], grey: float, signal: float, stream: np.random.Generator
 ) -> Values:
-    """Returns `values` with noise of one of the kinds, limited to black and white."""
+    """Returns `values` with noise of one of the blurs, limited to black and white."""
     strength, equal = LEVEL * drawn(sigma, stream), chance(grey, stream)
     if chance(signal, stream):
         noisy = sensor_noise(values, strength, stream.uniform(0.05, 0.4), equal, stream)
