@@ -59,7 +59,7 @@ def read_rows(path: Path) -> list[tuple[int, Row]]:
 
 def _csv(text: str) -> Iterator[tuple[int, Row]]:
     """Yields the rows of a CSV; its columns have no blanks around their names, in Unicode's composed form."""
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    delimiter = max(",;\t", key=text.lstrip("\r\n ").partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
@@ -67,7 +67,7 @@ def _csv(text: str) -> Iterator[tuple[int, Row]]:
         raise PlanError(f"line {reader.line_num}: is no CSV ({error}).") from None
     if not lines:
         return
-    header = [_composed(name) for name in lines[0][1]]
+    header = [composed(name) for name in lines[0][1]]
     _require_once(filter(None, header), f"line {lines[0][0]}")
     for number, cells in lines[1:]:
         if any(cell.strip() for cell in cells[len(header) :]):
@@ -80,7 +80,7 @@ def _csv(text: str) -> Iterator[tuple[int, Row]]:
 
 def _json_lines(text: str) -> Iterator[tuple[int, Row]]:
     def as_row(pairs: list[tuple[str, Any]]) -> Row:
-        pairs = [(_composed(name), value) for name, value in pairs]
+        pairs = [(composed(name), value) for name, value in pairs]
         _require_once((name for name, _ in pairs), f"line {number}")
         return dict(pairs)
 
@@ -96,7 +96,8 @@ def _json_lines(text: str) -> Iterator[tuple[int, Row]]:
         yield number, row
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
+    """Returns the name of a column as it is compared: without blanks around it, Unicode composed."""
     return unicodedata.normalize("NFC", name.strip())
 
 
@@ -182,7 +183,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
     """
     rows = list(named_rows(path))
     known = tuple(rows[0][2])
-    names = tuple(map(_composed, columns or known))
+    names = tuple(map(composed, columns or known))
     for name in names:
         if name not in known:
             raise PlanError(f"{display_path(path)}: {unknown('column', name, known)}")
@@ -228,7 +229,7 @@ def _celeba(path: Path) -> Iterator[tuple[int, str, Row]]:
             f"{display_path(path)} is no table of attributes in CelebA's form: a count, a line of names, "
             "then a file with its numbers on each line. Tables of other kinds are .csv or .jsonl."
         )
-    names = [_composed(name) for name in lines[1].split()]
+    names = [composed(name) for name in lines[1].split()]
     _require_once(names, f"{display_path(path)}, line 2")
     for number, line in enumerate(lines[2:], 3):
         if not line.strip():

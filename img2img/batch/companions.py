@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import posixpath
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from img2img.batch.outputs import is_inside
-from img2img.batch.vectors import from_row, vector
+from img2img.batch.rows import CompanionRow, CompanionTable, Index
+from img2img.batch.vectors import vector
 from img2img.errors import PlanError, UsageError, display_path
 from img2img.fields import Field, Fields, Vector, in_full, in_words
 from img2img.image import READABLE, Passed, discover
-from img2img.image.discovery import collision_key
 from img2img.registry import unknown
-from img2img.tables import Row, named_rows, numbers_in
+from img2img.tables import numbers_in
 
 Companion = Path | tuple[float, ...]
 """A file with a picture, or numbers."""
@@ -24,28 +23,7 @@ Place = str | os.PathLike[str] | Sequence[float] | Mapping[str, float]
 """Where companions are: a folder, a table, one file for all, or the same numbers for all."""
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _NOT_KNOWN: Fields = MappingProxyType({})
-_NO_NUMBERS = ("split",)  # columns that tables of trainings have beside these
 _SHOWN = 3
-
-
-class _Index:
-    """Companions by the names of their pictures, of which several may lead to one."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, list[tuple[str, Companion | PlanError]]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    def add(self, names: Iterable[str], companion: Companion | PlanError) -> None:
-        for name in {unicodedata.normalize("NFC", name) for name in names}:
-            self._found.setdefault(collision_key(name), []).append((name, companion))
-
-    def find(self, name: str) -> list[Companion | PlanError]:
-        """Returns those of just this name, else those whose names differ in letter case alone."""
-        alike = self._found.get(collision_key(name), [])
-        exact = [each for own, each in alike if own == unicodedata.normalize("NFC", name)]
-        return exact or [each for _, each in alike]
 
 
 class Companions:
@@ -87,7 +65,7 @@ class Companions:
         self.files: list[Path] = []
         self.notes: list[str] = []
         self._for_all: dict[str, Companion] = {}
-        self._by_file: dict[str, tuple[Path, _Index]] = {}
+        self._by_file: dict[str, tuple[Path, Index[Any]]] = {}
         for name, place in places.items():
             field = fields.get(name)
             path = Path(place) if isinstance(place, str | os.PathLike) else None
@@ -102,45 +80,19 @@ class Companions:
                 raise PlanError(
                     f"{display_path(path)}, which is to hold the {name}, is neither a file nor a folder."
                 )
-            elif _is_table(path, field):
-                self._by_file[name] = path, self._tabled(name, field, path)
+            elif path.suffix.lower() in _TABLES or isinstance(field, Vector):
+                if path.suffix.lower() in READABLE:
+                    raise _of_other_kind(name, field, f"{display_path(path)} is a picture")
+                table = CompanionTable(name, field, path)
+                self._by_file[name] = path, table.rows
+                if table.unnamed:
+                    self.notes.append(
+                        f"{display_path(path)}: nothing says what the numbers of {name} are called; they are "
+                        f"taken in the order of the columns: {', '.join(map(display_path, table.unnamed))}."
+                    )
             else:
                 self.files.append(path)
                 self._for_all[name] = path
-
-    def _tabled(self, name: str, field: Field | None, table: Path) -> _Index:
-        """Returns what the lines of `table` hold by all that their files may be called.
-
-        Raises:
-            PlanError: It cannot be read, or no line holds what it is to hold.
-        """
-        if table.suffix.lower() in READABLE:
-            assert field is not None
-            raise _of_other_kind(name, field, f"{display_path(table)} is a picture")
-        index = _Index()
-        rows = list(named_rows(table, name))
-        columns = dict.fromkeys(column for _, _, cells in rows for column in cells)
-        numeric = [
-            c for c in columns if c not in _NO_NUMBERS and any(numbers_in(r.get(c)) for _, _, r in rows)
-        ]
-        problems = 0
-        for number, file, cells in rows:
-            companion: Companion | PlanError
-            try:
-                companion = _in_row(name, field, cells, numeric, table)
-            except PlanError as error:
-                companion = PlanError(f"{display_path(table)}, line {number}: {error}")
-                problems += 1
-                if problems == len(rows):
-                    every = "" if problems == 1 else f"; and so in all {problems} lines"
-                    raise PlanError(f"{companion}{every}.") from None
-            index.add(_names(file, table), companion)
-        if not ((field is not None and (field.spatial or _named(field))) or name in columns):
-            self.notes.append(
-                f"{display_path(table)}: nothing says what the numbers of {name} are called; they are taken "
-                f"in the order of the columns: {', '.join(map(display_path, numeric))}."
-            )
-        return index
 
     def among(self, folders: Sequence[Path]) -> Callable[[Path], bool]:
         """Returns what tells of a file in `folders` whether it is there as a companion, and no input."""
@@ -186,9 +138,8 @@ class Companions:
             if len(candidates) > 1:
                 both = " and ".join(display_path(str(each)) for each in candidates[:_SHOWN])
                 raise PlanError(f"it can have one {name}, and there are {len(candidates)}: {both}")
-            if isinstance(candidates[0], PlanError):
-                raise candidates[0]
-            found[name] = candidates[0]
+            (one,) = candidates
+            found[name] = one.companion() if isinstance(one, CompanionRow) else one
         return found
 
 
@@ -220,13 +171,13 @@ def require_conditions(process: object, names: Iterable[str]) -> None:
         raise UsageError(f"it needs {' and '.join(missing)} for each picture; give {how}.")
 
 
-def _listed(name: str, folder: Path, follow_symlinks: bool, hidden: bool) -> _Index:
+def _listed(name: str, folder: Path, follow_symlinks: bool, hidden: bool) -> Index[Path]:
     """Returns the files of `folder` by their places in it.
 
     Raises:
         PlanError: It cannot be listed, or holds none.
     """
-    files = _Index()
+    files: Index[Path] = Index()
     passed = Passed()
     for found in discover(folder, True, follow_symlinks, hidden, passed):
         if found.problem is not None and not found.link:
@@ -245,7 +196,11 @@ def _for_all(name: str, field: Field | None, place: Place) -> tuple[float, ...]:
     Raises:
         PlanError: There is no such file, and they are no numbers.
     """
-    said = os.fspath(place) if isinstance(place, str | os.PathLike) else place
+    said: object = place
+    if isinstance(place, str | os.PathLike):
+        said = os.fspath(place)
+    elif not isinstance(place, Mapping):
+        said = list(place)
     numbers = numbers_in(said)
     if field is not None and field.spatial:
         if numbers is not None or not isinstance(said, str):
@@ -266,46 +221,6 @@ def _for_all(name: str, field: Field | None, place: Place) -> tuple[float, ...]:
 
 def _named(field: Field | None) -> tuple[str, ...]:
     return field.names if isinstance(field, Vector) else ()
-
-
-def _is_table(path: Path, field: Field | None) -> bool:
-    return path.suffix.lower() in _TABLES or isinstance(field, Vector)
-
-
-def _in_row(name: str, field: Field | None, cells: Row, numeric: Sequence[str], table: Path) -> Companion:
-    """Returns what a row holds.
-
-    Raises:
-        PlanError: It is not there, or of another kind; the message is no sentence by itself.
-    """
-    value = cells.get(name)
-    path = value.strip() if isinstance(value, str) else ""
-    if isinstance(field, Vector) or (field is None and (not path or numbers_in(path) is not None)):
-        return from_row(name, field, cells, numeric)
-    if name not in cells:
-        raise PlanError(unknown("column", name, cells))
-    if not path:
-        raise PlanError(
-            f"{name} is empty"
-            if value in (None, "")
-            else f"{name} is to name a picture, and numbers were given"
-        )
-    if "\0" in path:
-        raise PlanError(f"{name} is {display_path(path)!r}, which is no name that a file can have")
-    if numbers_in(path) is not None and not (table.parent / path).exists():
-        raise PlanError(f"{name} is to name a picture, and numbers were given: {path}")
-    return table.parent / path
-
-
-def _names(file: str, table: Path) -> list[str]:
-    """Returns all that the picture of a row may be called: as it is there, without extension, as a path."""
-    names = {posixpath.normpath(each) for each in (file, file.replace("\\", "/"))}
-    short = {
-        each.with_suffix("").as_posix()
-        for each in map(PurePosixPath, names)
-        if each.suffix.lower() in READABLE
-    }
-    return [*names, *short, *(os.path.abspath(table.parent / each) for each in names)]  # noqa: PTH100
 
 
 def _of_other_kind(name: str, field: Field, found: str) -> PlanError:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from img2img.errors import PlanError, display_path
 from img2img.fields import Vector, in_full
 from img2img.registry import unknown
-from img2img.tables import Row, numbers_in
+from img2img.tables import Row, composed, numbers_in
 
 _ANY = Vector()
 _LONGEST = 40  # characters of a cell in a message
 _SHOWN = 5
+_EMPTY = "empty"
 
 
 def vector(name: str, field: Vector | None, said: object) -> tuple[float, ...]:
@@ -27,14 +29,14 @@ def vector(name: str, field: Vector | None, said: object) -> tuple[float, ...]:
     Raises:
         PlanError: It is nothing of the kind, or not as many; the message is no sentence by itself.
     """
-    field = field or _ANY
-    word = said.strip() if isinstance(said, str) else None
+    field = _ANY if field is None else replace(field, names=tuple(map(composed, field.names)))
+    word = composed(said) if isinstance(said, str) else None
     if word in field.names and len(field.names) > 1:
         return tuple(float(one == word) for one in field.names)
     if word is not None and "=" in word:
         said = {one.strip(): cell for one, _, cell in (part.partition("=") for part in word.split(","))}
     if isinstance(said, Mapping):
-        return _by_name(name, field, said)
+        return _by_name(name, field, {composed(one): cell for one, cell in said.items()})
     found = numbers_in(said)
     if found is None:
         hint = f" {unknown('name', word, field.names)}" if field.names and word else ""
@@ -60,9 +62,10 @@ def from_row(name: str, field: Vector | None, cells: Row, numeric: Sequence[str]
     if cells.get(name) not in (None, ""):
         return vector(name, field, cells[name])
     if field is not None and field.names:
-        if absent := [one for one in field.names if one not in cells]:
+        names = list(map(composed, field.names))
+        if absent := [one for one in names if one not in cells]:
             raise PlanError(f"{unknown('column', absent[0], cells)} It takes {in_full(field)}")
-        return _single(field.names, cells)
+        return _single(names, cells)
     if name in cells:
         raise PlanError(f"{name} is empty")
     if not numeric:
@@ -84,12 +87,13 @@ def _single(columns: Sequence[str], cells: Mapping[str, Any]) -> tuple[float, ..
     numbers = [numbers_in(cells.get(column)) for column in columns]
     for column, found in zip(columns, numbers, strict=True):
         if found is None or len(found) != 1:
-            raise PlanError(f"{display_path(column)} is {_cell(cells.get(column))}, which is no number")
+            held = _cell(cells.get(column))
+            raise PlanError(f"{display_path(column)} is {held}{', which is no number' * (held != _EMPTY)}")
     return tuple(found[0] for found in numbers if found is not None)
 
 
 def _cell(value: object) -> str:
     if value is None or value == "":
-        return "empty"
+        return _EMPTY
     text = display_path(value) if isinstance(value, str) else repr(value)
     return f"'{text if len(text) <= _LONGEST else text[: _LONGEST - 4] + ' ...'}'"

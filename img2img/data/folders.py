@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,13 +11,11 @@ from img2img.data.config import DataConfig
 from img2img.data.record import Record, some_names
 from img2img.errors import PlanError, display_path
 from img2img.image import list_images
-from img2img.image.discovery import collision_key, sentences_not_read
+from img2img.image.discovery import Entries, as_stored, sentences_not_read
 from img2img.tables import Table, read_table, read_text
 
 TRAIN = ("train", "training")
 HELD_OUT = ("val", "valid", "validation", "test", "testing")
-Entries = dict[Path, dict[str, list[str]]]
-"""The names in folders, by what they are compared by."""
 
 
 @dataclass
@@ -170,20 +167,6 @@ def relative_name(path: Path, folder: Path) -> str:
         return path.relative_to(folder.parent if folder.is_file() else folder).as_posix()
     except ValueError:  # a list may name any place
         return path.as_posix()
-
-
-def as_stored(path: Path, entries: Entries) -> Path:
-    """Returns `path` in the letter case and Unicode form that its file has, where only one can be meant."""
-    if path.exists() or path == path.parent:
-        return path
-    folder = as_stored(path.parent, entries)
-    if folder not in entries:
-        entries[folder] = defaultdict(list)
-        if folder.is_dir():
-            for name in os.listdir(folder):  # noqa: PTH208
-                entries[folder][collision_key(name)].append(name)
-    names = entries[folder].get(collision_key(path.name), ())
-    return folder / names[0] if len(names) == 1 else path
 
 
 def require_files(files: Sequence[Path], origin: Path) -> None:

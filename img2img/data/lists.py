@@ -6,11 +6,12 @@ from pathlib import Path
 
 from img2img.data.attached import by_groups, with_further_fields
 from img2img.data.config import DataConfig
-from img2img.data.folders import HELD_OUT, TRAIN, Entries, Search, as_stored, require_files
+from img2img.data.folders import HELD_OUT, TRAIN, Search, require_files
 from img2img.data.places import sides
 from img2img.data.record import Record, Records
 from img2img.errors import PlanError, display_path
 from img2img.fields import Fields, pictures
+from img2img.image.discovery import Entries, as_stored
 from img2img.registry import unknown
 from img2img.tables import Row, numbers_in, read_rows
 

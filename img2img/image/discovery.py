@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -44,6 +44,9 @@ _WORDS = {
     ),
     "special": ("pipe, socket or device", "pipes, sockets or devices"),
 }
+
+Entries = dict[Path, dict[str, list[str]]]
+"""The names in folders, by what they are compared by."""
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,20 @@ def collision_key(path: str) -> str:
         return path.lower()
     folded = "".join(map(_folded, unicodedata.normalize("NFD", path)))
     return unicodedata.normalize("NFC", folded)
+
+
+def as_stored(path: Path, entries: Entries) -> Path:
+    """Returns `path` in the letter case and Unicode form that its file has, where only one can be meant."""
+    if os.path.exists(path) or path == path.parent:  # noqa: PTH110  whatever may be wrong with it
+        return path
+    folder = as_stored(path.parent, entries)
+    if folder not in entries:
+        entries[folder] = defaultdict(list)
+        if os.path.isdir(folder):  # noqa: PTH112
+            for name in os.listdir(folder):  # noqa: PTH208
+                entries[folder][collision_key(name)].append(name)
+    names = entries[folder].get(collision_key(path.name), ())
+    return folder / names[0] if len(names) == 1 else path
 
 
 def natural_key(name: str) -> tuple[list[str | int], str]:

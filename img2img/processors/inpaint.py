@@ -216,6 +216,12 @@ class Inpainter:
             )
         return "its mask is white everywhere" if self._invert else "its mask has no white"
 
+    def _advice(self) -> str:
+        if self._holes == "alpha":
+            return ""
+        where = f"{self._holes} is" if isinstance(self._holes, Colour) else "white in a mask is"
+        return f"; {where} {'known' if self._invert else 'hole'}, and `invert` turns that round"
+
     def _behind(self, image: Image) -> Image:
         """Returns `image` laid over what is filled in where it is not opaque."""
         alpha = image.alpha
@@ -239,8 +245,7 @@ class Inpainter:
         """
         if hole.all():
             raise ProcessingError(
-                "the whole picture is hole, and nothing is left to fill it from; white in a mask is hole, "
-                "and `invert` turns that round."
+                f"the whole picture is hole, and nothing is left to fill it from{self._advice()}."
             )
         if image.alpha is None:
             pixels = image.pixels.copy()

@@ -149,7 +149,7 @@ def test_a_table_holds_numbers_and_paths(tmp_path: Path, name: str, text: str) -
     [
         ("t.csv", "file,gain\n,1\n", "line 2: names no file"),
         ("t.csv", "file,gain\na.png,\n", "line 2: gain is empty"),
-        ("t.csv", "file,hat\na.png,red\nb.png,blue\n", "line 3: has neither .* all 2 lines"),
+        ("t.csv", "file,hat\na.png,red\nb.png,blue\n", "line 2: has neither .* all 2 lines"),
         ("t.csv", "file,gain\n", "no rows"),
         ("t.csv", "file,gain,gain\na.png,1,2\n", "line 1: the column gain is there twice"),
         ("t.csv", "file,gain\na.png,1,5\n", "line 2: has 3 cells"),
@@ -162,6 +162,21 @@ def test_a_table_that_says_nothing_is_told(tmp_path: Path, name: str, text: str,
     (tmp_path / name).write_text(text)
     with pytest.raises(PlanError, match=words):
         plan([fill(tmp_path / "in", ["a.png"])], tmp_path / "out", companions={"gain": tmp_path / name})
+
+
+def test_the_paths_in_a_table_are_found_whatever_their_case_form_and_slashes(tmp_path: Path) -> None:
+    """Tables are written on other systems; a path that leads nowhere is the failure of its file."""
+    composed, apart = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
+    source = fill(tmp_path / "in", [f"{number}.png" for number in range(6)])
+    masks(tmp_path / "Masks", ["0.png", "1.png", f"{composed}.png"])
+    cells = ["Masks/0.png", "Masks\\1.png", f"masks/{apart}.PNG", "Masks/9.png", "m\0.png", "x" * 5000]
+    lines = [f"{number}.png;{cell}" for number, cell in enumerate(cells)]
+    (tmp_path / "t.csv").write_bytes("\r\n".join(["\ufefffile;mask", *lines]).encode())
+    results = go(source, tmp_path / "out", Blend(), {"mask": tmp_path / "t.csv"})
+    assert list(statuses(results).values()) == ["done"] * 3 + ["failed"] * 3
+    reasons = [results[f"{number}.png"].reason for number in (3, 4, 5)]
+    assert "No such file" in reasons[0] and "no name that a file can have" in reasons[1]
+    assert "unexpected" not in " ".join(reasons)
 
 
 @pytest.mark.parametrize("checksum", [False, True])

@@ -96,9 +96,11 @@ def test_celeba_means_what_it_means_in_training(tmp_path: Path) -> None:
 
 def test_names_of_columns_and_files_may_be_composed_or_not(tmp_path: Path) -> None:
     composed, apart = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
-    place = table(tmp_path, f"file,{apart},b\n{apart}.png,1,2\n")
-    field = Vector(size=2, names=("b", composed))
-    assert taken(tmp_path, place, [f"{composed}.png"], v=field) == [(2, 1)]
+    for column, name in ((apart, composed), (composed, apart)):
+        place = table(tmp_path, f"file,{column},b\n{column}.png,1,2\n")
+        field = Vector(size=2, names=("b", name))
+        assert taken(tmp_path / name, place, [f"{name}.png"], v=field) == [(2, 1)]
+        assert taken(tmp_path / name, {column: 1, "b": 3}, [f"{name}.png"], v=field) == [(3, 1)]
 
 
 def test_a_cell_without_a_number_is_the_failure_of_its_file(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_a_cell_without_a_number_is_the_failure_of_its_file(tmp_path: Path) -> N
     failed, done = taken(tmp_path, place)
     assert done == EXPECTED[1] and "t.csv, line 2: Young is '?', which is no number" in failed
     place = table(tmp_path, "file,Young,Male,Blond\na.png,,0,1\nsub/b.png,-2,1\n")
-    with pytest.raises(PlanError, match=r"line 3: Blond is empty.* and so in all 2 lines\."):
+    with pytest.raises(PlanError, match=r"line 2: Young is empty; and so in all 2 lines\."):
         taken(tmp_path, place)
 
 
@@ -149,6 +151,7 @@ def test_a_point_in_a_name_begins_no_extension_unless_one_of_pictures(tmp_path: 
         ("Young=1,Male=0, Blond=-2", (-2, 0, 1)),
         ("Male", (0, 1, 0)),
         ([3, 2, 1], (3, 2, 1)),
+        (np.array([3, 2, 1], np.float32), (3, 2, 1)),
         ({"Young": 3, "Male": 2, "Blond": 1}, (1, 2, 3)),
     ],
 )
