@@ -92,7 +92,9 @@ def _json_lines(text: str) -> Iterator[tuple[int, Row]]:
         except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
-            raise PlanError(f'line {number}: is not {{"source": "...", "target": "..."}}.')
+            raise PlanError(
+                f'line {number}: is not {{"file": "...", ...}}; in JSON lines every line is one such object.'
+            )
         yield number, row
 
 

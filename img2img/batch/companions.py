@@ -10,7 +10,7 @@ from typing import Any
 
 from img2img.batch.outputs import is_inside
 from img2img.batch.rows import CompanionRow, CompanionTable, Index
-from img2img.batch.vectors import vector
+from img2img.batch.vectors import as_sentence, vector
 from img2img.errors import PlanError, UsageError, display_path
 from img2img.fields import Field, Fields, Vector, in_full, in_words
 from img2img.image import READABLE, Passed, discover
@@ -209,12 +209,12 @@ def _for_all(name: str, field: Field | None, place: Place) -> tuple[float, ...]:
         try:
             return vector(name, field if isinstance(field, Vector) else None, said)
         except PlanError as error:
-            raise PlanError(f"{error}.") from None
+            raise PlanError(as_sentence(str(error))) from None
     shown = display_path(str(said))
     if isinstance(field, Vector):
-        near = f" {unknown('name', shown, field.names)}" if field.names else ""
+        near = f": {unknown('name', shown, field.names)}" if field.names else "."
         raise PlanError(
-            f"{name} takes {in_full(field)}; or a table. {shown} is neither, and no such file exists.{near}"
+            f"{name} takes {in_full(field)}; or a table. {shown} is neither, and no such file exists{near}"
         )
     raise PlanError(f"{shown}, which is to hold the {name}, does not exist.")
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Generic, TypeVar
 
-from img2img.batch.vectors import from_row
+from img2img.batch.vectors import as_sentence, from_row
 from img2img.errors import PlanError, display_path
 from img2img.fields import Field, Vector
 from img2img.image import READABLE
@@ -102,8 +102,8 @@ class CompanionTable:
             else:
                 break  # what is wrong with another one is the failure of its picture
         else:
-            every = f"; and so in all {len(found)} lines" if len(found) > 1 else ""
-            raise PlanError(f"{problems[0]}{every}.")
+            every = f" So it is in all {len(found)} lines." if len(found) > 1 else ""
+            raise PlanError(as_sentence(problems[0]) + every)
 
     @cached_property
     def unnamed(self) -> list[str]:

@@ -73,6 +73,11 @@ def from_row(name: str, field: Vector | None, cells: Row, numeric: Sequence[str]
     return vector(name, field, _single(numeric, cells))
 
 
+def as_sentence(message: str) -> str:
+    """Returns a message of this module with its full stop."""
+    return message if message.endswith(("?", ".")) else f"{message}."
+
+
 def _by_name(name: str, field: Vector, said: Mapping[str, Any]) -> tuple[float, ...]:
     if not field.names:
         raise PlanError(f"the model does not say what the numbers of {name} are called: give them in order")

@@ -89,7 +89,9 @@ def _require_picture(path: Path, options: BatchOptions) -> None:
     try:
         read_image(path, options.limits())
     except ImageReadError as error:
-        raise UsageError(f"{error}, and every file is to be processed with it.") from None
+        raise UsageError(
+            f"{error}, and every file is to be processed with it. Tables are called .csv, .tsv or .jsonl."
+        ) from None
 
 
 def _show(work: Plan, options: BatchOptions, load: Load) -> int:

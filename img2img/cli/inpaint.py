@@ -80,7 +80,7 @@ def _levels(text: str) -> tuple[int, int, int] | None:
     from PIL.ImageColor import getrgb
 
     try:
-        red, green, blue, *alpha = getrgb(text)
+        red, green, blue, *alpha = getrgb(text.strip())
     except ValueError:
         return None
     return (red, green, blue) if alpha in ([], [255]) else None
@@ -171,7 +171,7 @@ def inpaint(
         return Inpainter(fill, where, invert), settings
 
     if isinstance(holes, Path) and holes.is_file():
-        _require_white(holes, options)
+        _require_white(holes, invert, options)
     lossy: set[str] = set()
     whole: list[Path] = []
 
@@ -195,17 +195,23 @@ def inpaint(
     return code
 
 
-def _require_white(path: Path, options: BatchOptions) -> None:
-    """Makes sure that one mask for all is none in colours, which would be the failure of every file."""
+def _require_white(path: Path, invert: bool, options: BatchOptions) -> None:
+    """Makes sure that one mask for all marks something and not all; else it would fail every single file."""
     from img2img.image import read_image
     from img2img.processors.inpaint import marked
 
+    shown = display_path(path)
     try:
-        marked(read_image(path, options.limits()))
+        hole, _ = marked(read_image(path, options.limits()))
     except ImageReadError:
         return  # it is a table, or what is wrong with it is said before the work
     except ProcessingError as error:
         raise UsageError(
-            f"{display_path(path)}: {error} A colour in the pictures themselves is found without a mask, as "
-            "--mask colour:#ff00ff."
+            f"{shown}: {error} A colour in the pictures themselves is found without a mask, as --mask "
+            "colour:#ff00ff."
         ) from None
+    if (hole ^ invert).all():
+        raise UsageError(
+            f"{shown}: the whole mask is {'black' if invert else 'white'}, and nothing is left to fill holes "
+            f"from; {'without' if invert else 'with'} --invert it marks none."
+        )

@@ -124,8 +124,9 @@ def _remedies(translator: Translator, given: Collection[str], name: str | Path) 
     if missing:
         give = [f"--with {one}={'DIR' if field.spatial else 'NUMBERS'}" for one, field in missing.items()]
         yield f"Give {' '.join(give)}."
-    if numbers := [field for field in missing.values() if not field.spatial]:
-        yield f"NUMBERS are {in_full(numbers[0])}; or a table with a column for each (CSV, JSON lines)."
+    for one, field in missing.items():
+        if not field.spatial:
+            yield f"{one} is {in_full(field)}; or a table with a column for each (CSV, JSON lines)."
 
 
 def _join(parts: Sequence[Path], report: Path) -> None:

@@ -66,7 +66,7 @@ class NetworkFill:
     ) -> None:
         if not fills_holes(generator):
             raise ConfigError(
-                f"the model, a {generator.spec.name}, does not fill holes: one that does takes a picture and "
+                f"the model ({generator.spec.name}) does not fill holes: one that does takes a picture and "
                 "a mask, and its result is like the picture."
             )
         if feather < 0:

@@ -218,7 +218,7 @@ class Inpainter:
 
     def _advice(self) -> str:
         if self._holes == "alpha":
-            return ""
+            return ": it is transparent everywhere"
         where = f"{self._holes} is" if isinstance(self._holes, Colour) else "white in a mask is"
         return f"; {where} {'known' if self._invert else 'hole'}, and `invert` turns that round"
 
@@ -286,7 +286,7 @@ def marked(mask: Image) -> tuple[Hole, tuple[str, ...]]:
             red, green, blue = np.rint(np.clip(unit(mask.pixels[coloured][0]), 0, 1) * 255).astype(int)
             example = f", such as {Colour((red, green, blue))}"
         raise ProcessingError(
-            f"its mask is in colours ({coloured.mean():.2g} of its pixels{example}). White is hole, black is "
+            f"its mask is in colours ({coloured.mean():.1%} of its pixels{example}). White is hole, black is "
             "known: paint the holes white."
         )
     white, notes = mask_of(mask)

@@ -108,7 +108,7 @@ def test_a_cell_without_a_number_is_the_failure_of_its_file(tmp_path: Path) -> N
     failed, done = taken(tmp_path, place)
     assert done == EXPECTED[1] and "t.csv, line 2: Young is '?', which is no number" in failed
     place = table(tmp_path, "file,Young,Male,Blond\na.png,,0,1\nsub/b.png,-2,1\n")
-    with pytest.raises(PlanError, match=r"line 2: Young is empty; and so in all 2 lines\."):
+    with pytest.raises(PlanError, match=r"line 2: Young is empty\. So it is in all 2 lines\."):
         taken(tmp_path, place)
 
 
@@ -168,7 +168,7 @@ def test_numbers_for_all_may_be_said_by_name(tmp_path: Path, said: Any, expected
         ("Young=1,Mole=0,Blond=1", "no name 'Mole'; did you mean 'Male'"),
         ("Young=x,Male=0,Blond=1", "Young is 'x'"),
         ("nan,0,1", "takes 3 numbers: Blond, Male, Young; or a table. nan,0,1 is neither"),
-        ("Mal", "no such file exists. .* did you mean 'Male'"),
+        ("Mal", "no such file exists: .* did you mean 'Male'"),
         ("in", "is a folder. It takes 3 numbers: Blond"),
         ("in/a.png", "is a picture. It takes 3 numbers"),
         ("t\0.csv", r"t\\x00.csv is neither"),

@@ -220,11 +220,12 @@ def test_wrong_requests_are_sentences(
 RED_AND_BLUE = np.where(HOLE[..., None], [255, 0, 0], [0, 0, 255]).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", ["mask.png", "notes.txt", "short.png"])
+@pytest.mark.parametrize("name", ["mask.png", "notes.txt", "short.png", "white.png"])
 def test_one_mask_for_all_that_is_none_is_one_error_before_the_work(
     name: str, photos: Path, tmp_path: Path
 ) -> None:
-    """In red and blue, a text, a picture that ends too early."""
+    """In red and blue, a text, a picture that ends too early, one that is nothing but hole."""
+    store(tmp_path / "white.png", np.full((30, 40), 255, np.uint8))
     mask = store(tmp_path / "mask.png", RED_AND_BLUE)
     (tmp_path / "notes.txt").write_text("white is hole")
     (tmp_path / "short.png").write_bytes(mask.read_bytes()[:50])
@@ -232,7 +233,7 @@ def test_one_mask_for_all_that_is_none_is_one_error_before_the_work(
     assert result.exit_code == 2 and name in result.stderr and not (tmp_path / "out").exists()
     assert "failed  " not in result.stderr
     if name == "mask.png":
-        assert "in colours (1 of its pixels, such as #0000ff)" in result.stderr
+        assert "in colours (100.0% of its pixels, such as #0000ff)" in result.stderr
         assert "White is hole, black is known" in result.stderr and "--mask colour:#ff00ff" in result.stderr
 
 

@@ -160,7 +160,7 @@ def test_alpha_is_continued():
 
 
 def test_what_cannot_be_is_a_sentence():
-    with pytest.raises(ConfigError, match="a compact, does not fill holes"):
+    with pytest.raises(ConfigError, match=r"\(compact\) does not fill holes"):
         NetworkFill(Compact(**Compact.tiny), device="cpu")
     with pytest.raises(ConfigError, match="feather is -1"):
         NetworkFill(Fake(), device="cpu", feather=-1)
