@@ -81,7 +81,7 @@ class Companions:
                     f"{display_path(path)}, which is to hold the {name}, is neither a file nor a folder."
                 )
             elif path.suffix.lower() in _TABLES or isinstance(field, Vector):
-                if path.suffix.lower() in READABLE:
+                if field is not None and path.suffix.lower() in READABLE:
                     raise _of_other_kind(name, field, f"{display_path(path)} is a picture")
                 table = CompanionTable(name, field, path)
                 self._by_file[name] = path, table.rows

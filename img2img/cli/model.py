@@ -250,7 +250,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         "result": RESULTS[info.output],
         **{name: _range(value) for name, value in ranges.items() if value is not None},
         **({"conditions": _conditions(generator, info)} if generator.conditions else {}),
-        "use": _use(path, generator, info),
+        **({"use": _use(path, generator, info)} if generator.conditions else {}),
         "trained_size": plain_size(info.size),
         **({"fit": info.fit} if info.size else {}),
         "multiple_of": generator.multiple_of,
@@ -260,7 +260,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
 
 
 def _use(path: Path, generator: Generator, info: ModelInfo) -> str:
-    """Returns the command that takes a model."""
+    """Returns the command that takes a model which needs more than a picture."""
     from img2img.inference.inpainting import fills_holes
 
     words = ["img2img", "upscale" if generator.scale > 1 else "translate", "IN", "-o", "OUT", "-m", str(path)]
