@@ -190,7 +190,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
     if not isinstance(metadata, dict) or KEY not in metadata:
         raise UnknownModelError(
             "is a safetensors file without the header of img2img; "
-            "`img2img model import FILE -o OUT.safetensors` converts it if its layout is known.",
+            "`img2img model import` converts it if its layout is known.",
             path,
         )
     facts = _parse(metadata[KEY], path)

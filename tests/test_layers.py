@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -101,9 +102,6 @@ def test_the_walk_sees_an_upward_arrow(tmp_path: Path) -> None:
     assert imports(file) == [("img2img.cli", 2), ("img2img.batch.run", 3)]
 
 
-DOUBLE = {"Colour", "Operation", "Report", "Row", "Side"}  # names that still stand for two things, in data
-
-
 def type_names(tree: ast.Module) -> set[str]:
     """Returns the classes and the type aliases of a module, private ones without their underscore."""
     names = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
@@ -120,8 +118,51 @@ def test_a_type_name_has_one_meaning_in_the_whole_package() -> None:
     for path in FILES:
         for name in type_names(tree_of(path)):
             places.setdefault(name, []).append(path.relative_to(PACKAGE).as_posix())
-    double = {name: where for name, where in places.items() if len(where) > 1 and name not in DOUBLE}
+    double = {name: where for name, where in places.items() if len(where) > 1}
     assert not double
+
+
+FLAG = re.compile(r"(?<![\w-])(--[a-z]|-[a-z](?![\w-]))")
+OTHERS = {"inference/memory.py": "ulimit -v and -d"}  # flags of other programs
+
+
+def literals(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    """Yields every string of a module with its line; an f-string is one, with x for what it formats."""
+    inside: set[int] = set()
+    for node in ast.walk(tree):  # an f-string comes before its parts
+        if isinstance(node, ast.JoinedStr):
+            inside |= {id(part) for part in node.values}
+            parts = [str(part.value) if isinstance(part, ast.Constant) else "x" for part in node.values]
+            yield "".join(parts), node.lineno
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inside:
+            yield node.value, node.lineno
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_the_library_names_parameters_and_the_command_line_options(path: Path) -> None:
+    """`cli/render` makes --overwrite of `overwrite`; a program that calls the library knows no flags."""
+    if part_of(path) in ("cli", "__main__"):
+        return
+    others = OTHERS.get(path.relative_to(PACKAGE).as_posix(), "\0")
+    for text, line in literals(tree_of(path)):
+        if text == "-" + text[-1:]:  # an argument of a process that is started
+            continue
+        found = FLAG.search(text.replace(others, ""))
+        assert found is None, f"{path}:{line}: names the flag {found and found[0]}"
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("f'train {x} --{key} a'", "--x"),
+        ("f'a {x}', 'with --set.'", "--s"),
+        ("'another folder with -o.'", "-o"),
+        ("'pre-trained, x-y, 3 - 2, -1, a--b, -inf'", None),
+    ],
+)
+def test_the_walk_sees_flags(code: str, found: str | None) -> None:
+    seen = [FLAG.search(text) for text, _ in literals(ast.parse(code))]
+    assert next((match[0] for match in seen if match), None) == found
 
 
 def loaded_after(code: str) -> set[str]:

@@ -75,6 +75,7 @@ def check(
 
     from img2img.cli.render import ProgressBar, quiet_libraries, say
     from img2img.data import check as module
+    from img2img.data.findings import Finding
 
     with ExitStack() as stack:
         stack.enter_context(quiet_libraries())
@@ -82,10 +83,13 @@ def check(
         checked = module.check(
             chosen.config,
             fields=chosen.fields,
+            any_size=chosen.any_size,
             jobs=jobs,
             begin=lambda files: bar.append(stack.enter_context(ProgressBar(files, "files", progress))),
             advance=lambda failed: bar[0].advance(failed),
         )
+    further = tuple(Finding("warning", "no-method", note) for note in chosen.notes)
+    checked = replace(checked, findings=checked.findings + further)
     for finding in checked.findings:
         _say_finding(finding)
     if as_json:
@@ -94,7 +98,8 @@ def check(
         _write_offenders(checked, sheet)
     samples = ", ".join(f"{part} {count}" for part, count in checked.samples)
     if samples:
-        say(f"{checked.files} files; {samples} ({checked.origin}).")
+        prepared = chosen.config.preparation(chosen.fields)
+        say(f"{checked.files} files; {samples} ({checked.origin}){prepared and f'; {prepared}'}.")
     errors, warnings = (
         count(checked.errors, "error"),
         count(len(checked.findings) - checked.errors, "warning"),
@@ -353,11 +358,12 @@ def preview(chosen: Chosen, output: Path, samples: int, epochs: int, seed: int |
     from img2img.image.sheet import sheet
 
     config = chosen.config.model_copy(update={"cache": "none"})
-    opened = open_data(config, chosen.fields, seed=chosen.seed if seed is None else seed)
+    seed = chosen.seed if seed is None else seed
+    opened = open_data(config, chosen.fields, seed=seed, any_size=chosen.any_size)
     say(f"{opened.describe()}.")
     for note in opened.notes:
         say(note, "yellow")
-    for sentence in opened.warnings:
+    for sentence in (*opened.warnings, *chosen.notes):
         say_warning(sentence)
     write_image(sheet(module.preview(opened.train, samples, epochs), 256), output)
     say(f"Look at {display_path(output)}.")

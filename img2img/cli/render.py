@@ -136,8 +136,17 @@ def know_options(command: click.Command) -> None:
 
 
 def with_options(text: str) -> str:
-    """Returns a message of the library, which names its parameters like `overwrite`, with --overwrite."""
-    return re.sub("`([a-z_]+)`", lambda name: _flags.get(name[1], name[0]), text)
+    """Returns a message of the library, which names its parameters like `overwrite`, with --overwrite.
+
+    Assignments to keys of a configuration like `epochs=100` become --set epochs=100.
+    """
+
+    def named(found: re.Match[str]) -> str:
+        if found[2] is None:
+            return _flags.get(found[1], found[0])
+        return f"{_flags['assignments']} {found[1]}{found[2]}" if "assignments" in _flags else found[0]
+
+    return re.sub(r"`([a-z_.]+)(=[^`\s]+)?`", named, text)
 
 
 def say(text: str, style: str = "") -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -28,11 +28,15 @@ class Chosen:
         config: Where the pictures are.
         fields: What a sample holds, by the method, or by the data alone.
         seed: Of the run.
+        any_size: Whether what is trained is used on pictures of any size.
+        notes: Sentences about what a training on these places does otherwise.
     """
 
     config: DataConfig
     fields: Fields
     seed: int
+    any_size: bool = False
+    notes: tuple[str, ...] = ()
 
 
 OTHER_PICTURES = "Tables and further fields"
@@ -153,14 +157,25 @@ CONFIG = click.argument(
 )
 
 
+def plain(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what `named` returns as a configuration has it."""
+    return {
+        key: list(map(str, value)) if isinstance(value, tuple) else value if key == "fields" else str(value)
+        for key, value in given.items()
+    }
+
+
 def _choose(
     path: Path | None, given: dict[str, Any], assignments: tuple[str, ...], method: str | None = None
 ) -> Chosen:
+    """Returns what `img2img train` would take for the same CONFIG, places and --method."""
     from img2img.config import override, validate
     from img2img.data import SOURCES, DataConfig
     from img2img.data.config import keep_jitter, lay_places
     from img2img.data.places import declared, require_places
     from img2img.errors import ConfigError, display_path
+    from img2img.methods import methods
+    from img2img.training.starts import METHODS, choose, form_of
 
     set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
     if path is None and not given and not set_here & set(SOURCES):
@@ -168,14 +183,21 @@ def _choose(
             "name the pictures: --paired A B, --aligned DIR, --unpaired A B, --images DIR, --list FILE, "
             "--field NAME=PLACE, or a CONFIG."
         )
-    tree = {} if path is None else _tree(path)
+    if method is not None and path is not None and str(path) != method:
+        raise click.UsageError("CONFIG names the method; give it, or --method.")
+    tree: Any = {}
+    paper = path is not None and not path.is_file() and str(path) in methods
+    wanted = str(path) if paper else method
+    if path is None or paper:
+        if wanted is not None:
+            methods[wanted]  # raises, and names what there is
+        if given or wanted:
+            tree = choose(plain(given), assignments, paper, wanted).sections
+    else:
+        tree = _tree(path)
     if not isinstance(tree, dict) or not isinstance(tree.get("data", {}), dict):
         raise ConfigError(f"{display_path(path or '')}: holds no section data.")
     section = dict(tree.get("data", {}))
-    wanted = tree.get("method") if method is None else {"name": method}
-    own = _own_places(wanted)
-    if own:  # such as masks that are drawn
-        section["fields"] = {**own, **(section.get("fields") or {})}
     if given:
         section = lay_places(section, given)
     whole, before = {"data": section}, dict(section)
@@ -186,36 +208,75 @@ def _choose(
         name = "" if path is None else f"{display_path(path)}: "
         raise ConfigError("\n".join(name + problem for problem in problems))
     seed = tree.get("seed", 0)
-    fields = _fields(wanted, config)
-    if given and method is None:  # pictures that the command line names need not be for the method of CONFIG
+    chosen = Chosen(
+        config,
+        _fields(tree.get("method"), config),
+        seed if isinstance(seed, int) and seed >= 0 else 0,
+        _any_size(tree.get("method")),
+    )
+    if not given or wanted is not None:
+        return chosen
+    if path is not None:  # pictures that the command line names need not be for the method of CONFIG
         try:
-            require_places(config, fields)
+            require_places(config, chosen.fields)
         except ConfigError:
-            fields = declared(config)
-    return Chosen(config, fields, seed if isinstance(seed, int) and seed >= 0 else 0)
+            return replace(chosen, fields=declared(config))
+        return chosen
+    return _without_method(chosen, declared(config), METHODS[form_of(given)], given, assignments)
+
+
+def _without_method(
+    chosen: Chosen, fields: Fields, usual: str, given: dict[str, Any], assignments: tuple[str, ...]
+) -> Chosen:
+    """Returns `chosen` for all `fields` that the places name, and a sentence where training takes others.
+
+    Args:
+        chosen: What a training takes that names no method.
+        fields: What the places hold.
+        usual: Its method.
+        given, assignments: As of `_choose`.
+    """
+    from img2img.methods import methods
+
+    more = [name for name in fields if name not in methods[usual].fields]
+    if not more and (given.get("list") or not methods[usual].fields.keys() - fields.keys()):
+        return replace(chosen, fields=fields)
+    kinds = {name: field.kind for name, field in fields.items()}
+    fitting = [name for name in methods if {n: f.kind for n, f in methods[name].fields.items()} == kinds]
+    if fitting:
+        own = _choose(None, given, assignments, fitting[0])
+        return replace(own, notes=(f"{_and(kinds)} are for {fitting[0]}: train with --method {fitting[0]}.",))
+    lost = "leaves out" if given.get("list") else "does not know"
+    return replace(
+        chosen,
+        fields=fields,
+        notes=(
+            f"without --method a training is one of {usual}, which {lost} {_and(more)}; name the method that "
+            "takes them.",
+        ),
+    )
+
+
+def _and(names: Iterable[str]) -> str:
+    """Returns "a", "a and b", or "a, b and c"."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _tree(path: Path) -> Any:
-    """Returns what a configuration holds: a file, one that ships, or that of a method, as for `train`."""
+    """Returns what a configuration holds: a file, or one that ships."""
     from img2img.config import load_yaml
-
-    if path.is_file():
-        return load_yaml(path)
-    from img2img.methods import methods
     from img2img.training.experiment import find_config
 
-    return {"method": {"name": str(path)}} if str(path) in methods else load_yaml(find_config(path))
+    return load_yaml(path if path.is_file() else find_config(path))
 
 
-def _own_places(method: object) -> Mapping[str, Any]:
-    """Returns the places of fields that a method has by default."""
+def _any_size(method: object) -> bool:
+    """Returns whether what the section method trains is used on pictures of any size."""
     from img2img.methods import methods
 
     name = method.get("name") if isinstance(method, dict) else None
-    if not isinstance(name, str) or name not in methods:
-        return {}
-    found: Mapping[str, Any] = methods[name].defaults.get("data", {}).get("fields", {})
-    return found
+    return isinstance(name, str) and name in methods and methods[name].any_size
 
 
 def _fields(method: object, config: DataConfig) -> Fields:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from img2img.cli.options import GroupedCommand, option
-from img2img.cli.sources import METHOD, PATH, named, source_options
+from img2img.cli.sources import METHOD, PATH, named, plain, source_options
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -175,38 +175,42 @@ def _read(
     from img2img.training.experiment import read_experiment
     from img2img.training.processes import Places
     from img2img.training.run import CONFIG
-    from img2img.training.starts import choose, fine_tuning
+    from img2img.training.starts import choose, fine_tuning, form_of
 
     if resume is not None:
         if not (resume / CONFIG).is_file():
             raise click.UsageError(f"{resume} is not the folder of a run: it holds no {CONFIG}.")
         return read_experiment(resume / CONFIG, assignments)
-    source = {
-        key: list(map(str, value)) if isinstance(value, tuple) else value if key == "fields" else str(value)
-        for key, value in given.items()
-    }
+    source = plain(given)
     # a method's name means its paper's values
     paper = config is not None and config in methods and not Path(config).exists()
     if method is not None and method not in methods:
         methods[method]  # raises, and names what there is
     if method is not None and config is not None and config != method:
         raise click.UsageError("CONFIG names the method; give it, or --method.")
-    defaults = None
+    defaults, said = None, []
     if config is None or paper:
         choice = choose(source, assignments, paper, method or config)
         config = None
         defaults = choice.sections
-        if choice.reason and Places.find().is_first:
-            say(choice.reason)
+        if choice.papers:
+            command = f"img2img train {defaults['method']['name']} --{form_of(source)} ..."
+            said = [f"{choice.reason} The paper's ({choice.papers}) is for a GPU: {command}"]
+        elif choice.reason:
+            said = [choice.reason]
     tuned = any(each.startswith("training.initial") for each in assignments)
     rated = any(each.removeprefix("training.").startswith("learning_rate") for each in assignments)
     if defaults is not None and tuned and not rated:
         defaults, rate = fine_tuning(defaults)
-        say(
+        said.append(
             f"Fine-tuning: the learning rate is {rate:g}, a fifth of that for a training from nothing; "
             "--set learning_rate=... changes it."
         )
-    return read_experiment(config, assignments, source=source, defaults=defaults)
+    experiment = read_experiment(config, assignments, source=source, defaults=defaults)
+    if Places.find().is_first:
+        for sentence in said:
+            say(sentence)
+    return experiment
 
 
 def _initial(value: str) -> str:

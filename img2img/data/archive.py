@@ -58,7 +58,7 @@ class _Member:
     open: Callable[[], IO[bytes]]
 
 
-def unpack(archive: Path, folder: Path, advance: Callable[[int], None] = lambda size: None) -> Unpacked:
+def unpack(archive: Path, folder: Path) -> Unpacked:
     """Unpacks a zip or a tar (plain, gzip, bzip2, xz) into an existing empty folder.
 
     Permissions, owners and times are not taken over. Links and devices are left out; so are files that an
@@ -67,7 +67,6 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None] = lambda 
     Args:
         archive: The file; its content decides what it is.
         folder: Where its tree goes.
-        advance: Called with the bytes of each file that is done.
 
     Raises:
         DownloadError: It is no such archive or a broken one, a member would leave the folder, stands there
@@ -108,7 +107,6 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None] = lambda 
                                 "size can hold, or than the disk has left",
                             )
                         file.write(block)
-                advance(target.stat().st_size)
     except (FileExistsError, NotADirectoryError):
         raise _refused(
             archive, "holds two files of one name, or of names that this disk takes for one"

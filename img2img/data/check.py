@@ -23,6 +23,7 @@ def check(
     config: DataConfig,
     *,
     fields: Fields | None = None,
+    any_size: bool = False,
     jobs: int | None = None,
     begin: Callable[[int], None] = lambda files: None,
     advance: Callable[[bool], None] = lambda failed: None,
@@ -32,6 +33,7 @@ def check(
     Args:
         config: The data section of a configuration.
         fields: What a sample holds, as the method says; None takes what the data alone say.
+        any_size: Whether what is trained is used on pictures of any size.
         jobs: Threads; None takes one for each CPU.
         begin: Called with the number of files before the first is opened.
         advance: Called after each file with whether it cannot be used.
@@ -50,7 +52,7 @@ def check(
     for result in inspect_files(paths, aligned, labels, config.palette, jobs or os.cpu_count() or 1, exact):
         inspected[result.path] = result
         advance(result.problem is not None)
-    material = Material(config, fields, samples, inspected, found)
+    material = Material(config, fields, samples, inspected, found, any_size)
     findings = [finding for find in CHECKS for finding in find(material)]
     findings.sort(key=lambda finding: finding.level)
     counts = Counter(_name_of(part, record, material) for part, record in samples)

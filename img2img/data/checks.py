@@ -265,7 +265,7 @@ def _sizes(material: Material) -> Iterator[Finding]:
     if material.scale is not None:
         yield from _patches(material, material.scale)
         return
-    mismatch = config.mismatch(material.fields)
+    mismatch = config.mismatch(material.fields, material.any_size)
     if mismatch is not None:
         yield Finding("warning", "jitter", mismatch)
     if config.load_size is None and config.crop_size is not None:

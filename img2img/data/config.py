@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from img2img.data.masks import MaskConfig
 from img2img.fields import PAIRED, UNPAIRED, Fields, Ids, Mask, Picture, Vector, enlarging, scale_of
 from img2img.fields import Field as FieldKind
+from img2img.image.palette import Palette
 from img2img.processors.degradations import NamedDegradation
 from img2img.types import ValueRange
 
@@ -39,14 +40,13 @@ def _ascending(value: tuple[float, float]) -> tuple[float, float]:
 
 
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_several), Field(min_length=1)]
-Side = Annotated[int, Field(ge=1)]
-Size = Annotated[tuple[Side, Side], BeforeValidator(_square)]
+SideLength = Annotated[int, Field(ge=1)]
+Size = Annotated[tuple[SideLength, SideLength], BeforeValidator(_square)]
 Level = Annotated[float, Field(gt=-1e30, lt=1e30)]  # float32 computes with it
 Numbers = Annotated[tuple[Level, Level], AfterValidator(_ascending)]
-Colour = tuple[int, ...]
 _MOST_JITTER = 1.3  # of load_size to crop_size; the papers have 1.12
 _TABLES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
-Operation = dict[str, dict[str, Any] | None]
+Transform = dict[str, dict[str, Any] | None]
 
 
 class AugmentConfig(BaseModel):
@@ -54,18 +54,18 @@ class AugmentConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    geometric: tuple[Operation, ...] = Field(
+    geometric: tuple[Transform, ...] = Field(
         (),
         description="albumentations transforms that move pixels, applied to source and target alike, before "
         "the crop: [{Rotate: {limit: 10, p: 0.5}}]. Label maps are resampled with nearest neighbour. "
         "Unpaired pictures are moved independently.",
     )
-    photometric: tuple[Operation, ...] = Field(
+    photometric: tuple[Transform, ...] = Field(
         (),
         description="albumentations transforms that change values, applied to the source only; of unpaired "
         "data to both domains, independently: [{RandomGamma: {p: 0.5}}].",
     )
-    sharp: tuple[Operation, ...] = Field(
+    sharp: tuple[Transform, ...] = Field(
         (),
         description="Super-resolution from images: albumentations transforms of both kinds, applied to the "
         "sharp patch before its low-resolution version is made of it: [{ChannelShuffle: {}}]. They are given "
@@ -184,7 +184,7 @@ class DataConfig(BaseModel):
         description="Whether the source is a label map: nearest keeps its colours unmixed, one_hot makes "
         "one channel for each.",
     )
-    palette: tuple[Colour, ...] | None = Field(
+    palette: Palette | None = Field(
         None,
         description="The colours of the labels, [[0, 0, 0], [255, 0, 0], ...] or [0, 1, 2]; null collects "
         "them from the files. Other colours count as the nearest.",
@@ -317,9 +317,12 @@ class DataConfig(BaseModel):
             f", cut to {_by(self.crop_size)}" if self.crop_size else ""
         )
 
-    def mismatch(self, fields: Fields) -> str | None:
-        """Returns a sentence where training sees things much larger than validation and use do, or None."""
-        if scale_of(fields) is not None or not self.load_size or not self.crop_size:
+    def mismatch(self, fields: Fields, any_size: bool = False) -> str | None:
+        """Returns a sentence where training sees things much larger than validation and use do, or None.
+
+        Networks for `any_size` see pictures as they are.
+        """
+        if any_size or scale_of(fields) is not None or not self.load_size or not self.crop_size:
             return None
         ratio = max(load / crop for load, crop in zip(self.load_size, self.crop_size, strict=True))
         if ratio <= _MOST_JITTER:

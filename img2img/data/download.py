@@ -254,7 +254,7 @@ def require(recipe: DatasetRecipe, folder: Path, archives: tuple[Path, ...] = ()
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
-            f"{display_path(folder)} is there already and is not this data set; name another folder with -o."
+            f"{display_path(folder)} is there already and is not this data set; name another folder."
         )
     if archives and len(archives) != len(recipe.archives):
         raise UsageError(f"this data set is {len(recipe.archives)} archives; {len(archives)} are given.")
@@ -382,7 +382,7 @@ def _check_space(recipe: DatasetRecipe, place: Path, with_archives: bool) -> Non
     if free < needed:
         raise UsageError(
             f"{display_path(place)} has {free / 2**30:.1f} GiB free; downloading and unpacking take about "
-            f"{needed / 2**30:.1f} GiB. Choose another disk with -o."
+            f"{needed / 2**30:.1f} GiB. Choose another disk."
         )
 
 

@@ -110,7 +110,7 @@ class Material:
     """What the checks look at.
 
     Attributes:
-        config, fields: See `img2img.data.check.check`.
+        config, fields, any_size: See `img2img.data.check.check`.
         samples: Every sample with its part.
         inspected: What each file shows.
         found: What the samples come from, with what was left out.
@@ -128,9 +128,11 @@ class Material:
         samples: Sequence[Located],
         inspected: dict[Path, Inspection],
         found: Sequence[Records],
+        any_size: bool = False,
     ) -> None:
         self.config, self.fields, self.scale = config, fields, scale_of(fields)
         self.samples, self.inspected, self.found = samples, inspected, found
+        self.any_size = any_size
         self.roles = {name: name for name in fields} | dict(zip(sides(config, fields), "AB", strict=False))
         self.source = self.roles[pictures(fields)[0]] if config.images is None else "A"
         located = [side for sample in samples for side in self._of(*sample)]

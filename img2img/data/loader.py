@@ -26,7 +26,6 @@ from img2img.types import Batch, ValueRange
 
 _logger = logging.getLogger(__name__)
 _AHEAD = 4  # batches that each worker prepares before they are asked for
-Report = Callable[[str], None]
 
 
 class Stack(NamedTuple):
@@ -64,7 +63,7 @@ def batches(
     ranges: Mapping[str, ValueRange],
     rank: int = 0,
     world: int = 1,
-    report: Report = _logger.warning,
+    report: Callable[[str], None] = _logger.warning,
 ) -> Iterator[Batch]:
     """Yields the batches of a training, endlessly; they do not depend on the number of workers.
 
@@ -110,7 +109,7 @@ def _batches(
     workers: int,
     device: torch.device,
     ranges: Mapping[str, ValueRange],
-    report: Report,
+    report: Callable[[str], None],
 ) -> Generator[Batch, None, None]:
     loader: DataLoader[Any] = DataLoader(
         _Guarded(dataset),  # type: ignore[arg-type]
@@ -144,7 +143,7 @@ def in_order(
     batch_size: int,
     device: torch.device | str = "cpu",
     ranges: Mapping[str, ValueRange],
-    report: Report = _logger.warning,
+    report: Callable[[str], None] = _logger.warning,
 ) -> Iterator[Batch]:
     """Yields each sample once, in order and with nothing random; what cannot be read is left out.
 

@@ -66,13 +66,16 @@ class Data:
         return self.description
 
 
-def open_data(config: DataConfig, fields: Fields | None = None, *, seed: int = 0) -> Data:
+def open_data(
+    config: DataConfig, fields: Fields | None = None, *, seed: int = 0, any_size: bool = False
+) -> Data:
     """Finds the data that `config` names; a few pictures are opened to learn their channels.
 
     Args:
         config: Where the data is and what is done to it.
         fields: What a sample holds, as the method says; None takes what the data alone say.
         seed: Of everything random but the order.
+        any_size: Whether what is trained is used on pictures of any size.
 
     Raises:
         ConfigError: The data is of another kind, or the settings do not fit it.
@@ -90,7 +93,7 @@ def open_data(config: DataConfig, fields: Fields | None = None, *, seed: int = 0
         "; ".join(filter(None, [made.sentence(), config.preparation(fields)])),
         records.notes,
         made.palette,
-        (*made.warnings(), *filter(None, [config.mismatch(fields)])),
+        (*made.warnings(), *filter(None, [config.mismatch(fields, any_size)])),
         records.names,
     )
 

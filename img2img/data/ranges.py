@@ -81,7 +81,7 @@ def suggested(extents: Sequence[Extent]) -> ValueRange | None:
 
 
 def advice(source: Sequence[Extent], target: Sequence[Extent]) -> str:
-    """Returns the options that say what `suggested` found, "" if there is nothing to say.
+    """Returns the assignments that say what `suggested` found, "" if there is nothing to say.
 
     Args:
         source: Of the sources.
@@ -100,8 +100,8 @@ def advice(source: Sequence[Extent], target: Sequence[Extent]) -> str:
 
 
 def option(key: str, numbers: ValueRange | None) -> str:
-    """Returns "--set data.range=[0,4095]"."""
-    return f"--set data.{key}=[{numbers.low:g},{numbers.high:g}]" if numbers else ""
+    """Returns "data.range=[0,4095]" in backquotes."""
+    return f"`data.{key}=[{numbers.low:g},{numbers.high:g}]`" if numbers else ""
 
 
 def _rounded(low: float, high: float) -> ValueRange:

@@ -310,11 +310,11 @@ def _place(folder: str, record: Record, path: Path) -> PurePosixPath:
 
 def _require_free(output: Path, division: Division) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{display_path(output)} is there already; name a new folder with -o.")
+        raise UsageError(f"{display_path(output)} is there already; name a new folder.")
     inside = output.resolve()
     for placed in division.files[:1]:
         if inside in placed.source.resolve().parents:
-            raise UsageError(f"{display_path(output)} holds the inputs; name a new folder with -o.")
+            raise UsageError(f"{display_path(output)} holds the inputs; name a new folder.")
 
 
 def _in_one_step(output: Path, fill: Callable[[Path], None]) -> None:

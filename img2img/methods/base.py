@@ -49,14 +49,12 @@ class Export(NamedTuple):
         generator: The network.
         reads, makes: The fields whose pictures go in and come out.
         output: What comes out: "like_input" is the same picture, only better or larger; "own" is another one.
-        any_size: Whether it is used on pictures of any size; if not, at the size of the training.
     """
 
     generator: Generator
     reads: str = "source"
     makes: str = "target"
     output: Literal["like_input", "own"] = "own"
-    any_size: bool = False
 
 
 class MethodConfig(BaseModel):
@@ -95,6 +93,7 @@ class Method(nn.Module):
         defaults: The sections of a configuration for a run that has none.
         small: The same for a CPU, where it is another one; what is not in it is as in `defaults`.
         tiny: Keys of the section `method:` for the smallest sensible networks, for tests.
+        any_size: Whether what it exports is used on pictures of any size; if not, at that of the training.
         scale: Target pixels per source pixel along one side.
         notes: Sentences about choices that were made, for the run to say at its start.
     """
@@ -104,6 +103,7 @@ class Method(nn.Module):
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     tiny: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    any_size: ClassVar[bool] = False
     scale: int = 1
 
     @classmethod

@@ -94,6 +94,7 @@ class Inpainting(Method):
             },
         }
     )
+    any_size = True
     tiny = MappingProxyType(
         {
             "generator": {"name": "partial_unet", "features": 4, "downs": 3, "growth": 2},
@@ -149,7 +150,7 @@ class Inpainting(Method):
 
     def exports(self) -> dict[str, Export]:
         """The one generator."""
-        return {"generator": Export(self.generator, makes="source", output="like_input", any_size=True)}
+        return {"generator": Export(self.generator, makes="source", output="like_input")}
 
     def check(self, batch: Batch) -> None:
         """The features see what the generator makes."""

@@ -117,6 +117,7 @@ class SuperResolution(Method):
             },
         }
     )
+    any_size = True
     tiny = MappingProxyType(
         {
             "scale": 2,
@@ -178,7 +179,7 @@ class SuperResolution(Method):
         return (
             "fresh weights would learn from the discriminator alone: no loss compares pixels "
             "(method.pixel_weight is 0) or contents (features of VGG19 are not at hand or not asked for). "
-            "Start from a trained network (--init FILE), give the weights of VGG19 "
+            "Start from a trained network (`initial`), give the weights of VGG19 "
             "(method.perceptual.weights=FILE, or method.perceptual.allow_download=true), or set "
             "method.pixel_weight=1."
         )
@@ -207,7 +208,7 @@ class SuperResolution(Method):
 
     def exports(self) -> dict[str, Export]:
         """The one generator."""
-        return {"generator": Export(self.generator, output="like_input", any_size=True)}
+        return {"generator": Export(self.generator, output="like_input")}
 
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """The generator; in the stage gan the discriminator after it."""

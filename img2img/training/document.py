@@ -33,7 +33,7 @@ def documented(experiment: Experiment) -> str:
     return "\n".join(lines).replace("\n\n\n", "\n\n").strip() + "\n"
 
 
-class Row(NamedTuple):
+class DocumentedKey(NamedTuple):
     """A key: where it is, what it may be, what it is by default, and what it means."""
 
     key: str
@@ -42,7 +42,7 @@ class Row(NamedTuple):
     meaning: str
 
 
-def rows() -> Iterator[Row]:
+def rows() -> Iterator[DocumentedKey]:
     """Yields every key, those of each method under `method (NAME)`, those of architectures by theirs."""
     yield from _rows("", {"seed": Experiment.model_fields["seed"]})
     for name in methods:
@@ -52,7 +52,7 @@ def rows() -> Iterator[Row]:
     for role, registry in _NETWORKS.items():
         for name in registry:
             for argument, hint, default, meaning in _arguments(registry[name]):
-                yield Row(f"{role} ({name}).{argument}", _words(hint), _value(default), meaning)
+                yield DocumentedKey(f"{role} ({name}).{argument}", _words(hint), _value(default), meaning)
 
 
 def schema() -> dict[str, Any]:
@@ -148,11 +148,11 @@ def _literals(hint: Any) -> list[str]:
     return [word for inner in get_args(hint) for word in _literals(inner)]
 
 
-def _rows(section: str, fields: Mapping[str, FieldInfo]) -> Iterator[Row]:
+def _rows(section: str, fields: Mapping[str, FieldInfo]) -> Iterator[DocumentedKey]:
     for name, info in fields.items():
         key = f"{section}.{name}" if section else name
         default = "required" if info.is_required() else _value(info.get_default(call_default_factory=True))
-        yield Row(key, _words(info.annotation), default, info.description or "")
+        yield DocumentedKey(key, _words(info.annotation), default, info.description or "")
         for inner in _sections(info.annotation):
             kind = inner.model_fields.get("kind")
             literal = kind is not None and len(_literals(kind.annotation)) == 1

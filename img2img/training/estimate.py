@@ -44,12 +44,13 @@ def estimate(
         ModelError: These weights cannot be opened.
         PlanError: The data are not there; this comes last, after all that is known without them.
     """
-    settings, missing = experiment.training, None
+    settings, missing, cls = experiment.training, None, methods[experiment.method.name]
     try:
         data: Data | None = open_data(
             experiment.data,
-            methods[experiment.method.name].fields_of(experiment.method),
+            cls.fields_of(experiment.method),
             seed=experiment.seed,
+            any_size=cls.any_size,
         )
     except PlanError as error:
         data, missing = None, error

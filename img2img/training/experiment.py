@@ -104,7 +104,7 @@ def read_experiment(
 
     Args:
         config: A YAML file, or the name of a configuration that ships; None for `defaults` alone.
-        assignments: Changes, as in `--set key=value`.
+        assignments: Changes: "key=value".
         source: A key of the section data that says where the pictures are, with its value; it replaces the
             one in the file.
         defaults: What sections hold besides; the file is laid over it.
@@ -308,8 +308,8 @@ class Stage:
             constant, decay = self.schedule.constant_epochs, self.schedule.decay_epochs
             sentence += (
                 f", for schedule.constant_epochs ({_plainly(constant)}) and schedule.decay_epochs "
-                f"({_plainly(decay)}) end before. Make them longer (--set schedule.decay_epochs=...), or let "
-                "them follow the length: --set schedule.constant_epochs=null --set schedule.decay_epochs=null"
+                f"({_plainly(decay)}) end before. Make them longer (`schedule.decay_epochs=...`), or let "
+                "them follow the length: `schedule.constant_epochs=null` `schedule.decay_epochs=null`"
             )
         return sentence + "."
 

@@ -29,7 +29,7 @@ def locked(folder: Path) -> Iterator[None]:
         process = f" (process {error})" if str(error).isdigit() else ""
         raise ConfigError(
             f"another run is at work in {display_path(folder)}{process}; wait for it or stop it, or give "
-            "another folder with -o."
+            "another folder."
         ) from None
     finally:
         for made in missing:

@@ -121,7 +121,7 @@ class Metrics:
         except OSError as error:
             raise DiskError(
                 f"{display_path(self.path)}: a line could not be written ({error.strerror}). What was saved "
-                "before is untouched; make room, then continue with --resume."
+                "before is untouched; make room, then continue with `resume`."
             ) from error
         if self._board is not None:
             for name, value in _flat(values):

@@ -252,7 +252,7 @@ class Trainer:
         except RuntimeError as error:
             raise ConfigError(
                 "the state does not fit the networks of the configuration, which cannot change in a run; "
-                f"--init starts a new one from its weights ({_first_fault(error)})."
+                f"`initial` starts a new one from its weights ({_first_fault(error)})."
             ) from error
         healed = _heal(self.method)
         for name, generator in self.method.generators().items():

@@ -27,7 +27,7 @@ def memory_format(network: nn.Module, settings: TrainingSettings, runtime: Runti
 
     Convolutions in bf16 are several times as fast in channels_last, and with the norm layers of this package
     so are whole networks; in fp32 on a CPU contiguous memory is as good, and it is what everyone else has.
-    The choice goes by such measurements (tools/benchmark.py train --memory-format), not by the clock of this
+    The choice goes by such measurements (by tools/benchmark.py), not by the clock of this
     run, so that a run that continues on a busy machine computes the same.
     """
     if settings.memory_format != "auto":

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from img2img.training.settings import TrainingSettings
 
 _SMALLEST = 16  # channels on either side from which a convolution counts as a matrix for Muon
+_ROUNDS = 5  # of Newton-Schulz
 
 
 def make_optimizer(
@@ -122,7 +123,7 @@ class Muon(torch.optim.Optimizer):
         parameter.sub_(group["lr"] * mean / (square.sqrt() + 1e-8))
 
 
-def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
+def orthogonal(matrix: Tensor) -> Tensor:
     """Returns a matrix near the orthogonal factor of the polar decomposition of `matrix`, shape (m, n).
 
     Singular values end between about 0.7 and 1.2: enough for a direction, at the price of a few products.
@@ -131,7 +132,7 @@ def orthogonal(matrix: Tensor, rounds: int = 5) -> Tensor:
     x: Tensor
     tall = matrix.shape[0] > matrix.shape[1]
     x = (matrix.T if tall else matrix) / (matrix.norm() + 1e-7)
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.T if tall else x

@@ -145,7 +145,7 @@ class Outcome:
             info = ModelInfo(
                 export.output,
                 # what is trained without a load_size is not brought to one in use, either
-                None if export.any_size or data.load_size is None else data.crop_size or data.load_size,
+                None if self.method.any_size or data.load_size is None else data.crop_size or data.load_size,
                 origin,
                 self.data.palette,
                 labels,

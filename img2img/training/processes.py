@@ -80,8 +80,8 @@ class Places:
             machines = int(given.get("SLURM_NNODES", given.get("SLURM_JOB_NUM_NODES", str(nodes))))
             if tasks % machines:
                 raise ConfigError(
-                    f"SLURM gives {tasks} tasks on {machines} machines; give each machine as many, with "
-                    "--ntasks-per-node."
+                    f"SLURM gives {tasks} tasks on {machines} machines; give each machine as many "
+                    "(ntasks-per-node)."
                 )
             return cls(tasks // machines, machines, "SLURM", int(given["SLURM_PROCID"]))
         if devices * nodes == 1:

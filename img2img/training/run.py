@@ -122,9 +122,9 @@ def train(
     first = runtime.places.is_first
     with locked(folder) if first else nullcontext():
         if first and not resume and _in_use(folder):
-            name, others = display_path(folder), "another -o starts a new one."
+            name, others = display_path(folder), "another folder starts a new one."
             if (folder / CONFIG).exists():
-                raise ConfigError(f"{name} is not empty; `--resume {name}` continues a run, {others}")
+                raise ConfigError(f"{name} is not empty; `resume` {name} continues a run, {others}")
             raise ConfigError(f"{name} is not empty, and holds no run; {others}")
         failed = True
         try:
@@ -169,7 +169,10 @@ class _Run:
             self.watch.say(f"{runtime.world} processes; a step takes {self.global_batch} samples.")
         with runtime.together():
             self.data: Data = open_data(
-                experiment.data, cls.fields_of(experiment.method), seed=experiment.seed
+                experiment.data,
+                cls.fields_of(experiment.method),
+                seed=experiment.seed,
+                any_size=cls.any_size,
             )
             for sentence in (f"Data: {self.data.describe()}.", *self.data.notes):
                 self.watch.say(sentence)
@@ -213,7 +216,7 @@ class _Run:
             if self.runtime.is_first:
                 # two states at once, the old and the new, and the model files beside them
                 size = 3 * size_of(self.trainer.state())
-                require_space(self.folder, size, "Make room, or give another folder with -o.")
+                require_space(self.folder, size, "Make room, or give another folder.")
         self.runtime.share_weights(self.method)
 
     def restore(self) -> None:
@@ -267,8 +270,8 @@ class _Run:
         """Does the steps that are left."""
         if self.step >= self.total:
             self.watch.say(
-                f"The run has done {self.step} steps and is at its end already; --set steps=... or "
-                "epochs=... makes it longer."
+                f"The run has done {self.step} steps and is at its end already; `steps=...` or "
+                "`epochs=...` makes it longer."
             )
             return self.summary(stopped=False)
         settings = self.settings
@@ -462,8 +465,8 @@ class _Run:
                     TrainingError(
                         f"the losses of {self.trainer.bad_steps} steps in a row were not finite numbers; the "
                         f"run has ended at step {self.step}. Its last state is from before; continue it with "
-                        f"a smaller learning rate: --resume {display_path(self.folder)} "
-                        "--set learning_rate=..."
+                        f"a smaller learning rate: `resume` {display_path(self.folder)} "
+                        "`learning_rate=...`"
                     )
                 )
 
@@ -491,7 +494,7 @@ def _ended(reason: str, folder: Path) -> str:
         return f"{reason}; the run has ended before its first step. Start it again."
     steps = [int(path.stem.removeprefix("state_")) for path in States(folder / "states", keep=1).paths()]
     start = f"from step {steps[0]}" if steps else "at its beginning: it had not saved anything"
-    return f"{reason}; the run has ended. --resume {display_path(folder)} goes on {start}."
+    return f"{reason}; the run has ended. `resume` {display_path(folder)} goes on {start}."
 
 
 def _in_use(folder: Path) -> bool:

@@ -111,7 +111,7 @@ class Trapezoid(_ScheduleBase):
     """Constant, then in a straight line to zero at the very end: a run of unknown length.
 
     Because the full rate does not depend on the length, a run that turns out too short can go on from any
-    state before its descent: `--resume RUN --set steps=...`.
+    state before its descent, with more steps.
 
     References:
         Zhai et al., Scaling Vision Transformers (arXiv:2106.04560), section 3.5, on such schedules.

@@ -48,7 +48,7 @@ class TrainingSettings(_Rates):
     initial: dict[str, Path] = Field(
         {},
         description="Model files or checkpoints of others that a new run starts from, by the name of the "
-        "generator: {generator: FILE}; --init writes this.",
+        "generator: {generator: FILE}.",
     )
 
     optimizer: Literal["adam", "adamw", "muon"] = Field("adam", description="The optimizer.")
@@ -124,6 +124,6 @@ class TrainingSettings(_Rates):
             if overruled:
                 raise ValueError(f"stages replace {', '.join(overruled)}; give one or the other")
         elif len(given) != 1:
-            how = ", not both" if given else ": --set epochs=100, or training.epochs in a configuration"
+            how = ", not both" if given else ": `epochs=100`, or training.epochs in a configuration"
             raise ValueError(f"give the length as epochs or as steps{how}")
         return self

@@ -77,11 +77,18 @@ class Choice:
 
     Attributes:
         sections: As `start` returns them.
-        reason: What was chosen and why, in one sentence; empty where there was no choice.
+        reason: What was chosen and why, in one sentence; empty where there was no choice, or no picture.
+        papers: What the paper has instead, for a GPU; empty where that was chosen.
     """
 
     sections: dict[str, Any]
     reason: str = ""
+    papers: str = ""
+
+
+def form_of(source: Mapping[str, Any]) -> str:
+    """Returns the key of `source` that says where the first pictures are."""
+    return next((key for key in source if key != "fields"), "fields")
 
 
 def choose(
@@ -101,8 +108,7 @@ def choose(
         paper: Whether to take the paper's all the same.
         method: Its name; None goes by the pictures.
     """
-    key = next((key for key in source if key != "fields"), "fields")
-    name = method or METHODS[key]
+    name = method or METHODS[form_of(source)]
     small = methods[name].small
     sections = start(name)
     if not small:
@@ -131,13 +137,15 @@ def choose(
         data["validation_fraction"] = min(max(SPLIT_OFF, _ROWS / samples), 2 * SPLIT_OFF)
     sections = {"method": {"name": name, **small.get("method", {})}, "data": data, "training": training}
     sections = _levelled(sections, crop or side)
+    if not samples:  # what is wrong is told when the data are opened
+        return Choice(sections)
     of_what = "pairs" if together and len(pictures(methods[name].fields)) > 1 else "pictures"
     seen = "" if size is None else f" of {size[1]} x {size[0]}"
     return Choice(
         sections,
         f"Chosen for {samples} {of_what}{seen} and a CPU: {_words(sections, crop or side)}{length}, a "
-        f"picture every {training['sample_every']} steps. The paper's ({_extent(start(name))}) is for a GPU: "
-        f"img2img train {name} --{key} ...",
+        f"picture every {training['sample_every']} steps.",
+        _extent(start(name)),
     )
 
 

@@ -14,7 +14,7 @@ from img2img.errors import Img2ImgError, ModelError, display_path
 from img2img.files import file_digest, replacing, sweep_parts, write_bytes
 
 _NAME = re.compile(r"state_(\d{8,})\.pt")
-_RESUME = "What was saved before is untouched; make room, then continue with --resume."
+_RESUME = "What was saved before is untouched; make room, then continue with `resume`."
 # what torch raises for a file that is no state, or whose pickle was made by somebody else
 _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError)
 _SPARE = 1.1  # of the size of the state, for the file system's own needs
@@ -56,7 +56,7 @@ class States:
         except (OSError, RuntimeError) as error:
             raise DiskError(
                 f"{display_path(path)}: the state could not be written ({_why(error)}). The older states are "
-                "untouched; make room, then continue with --resume."
+                "untouched; make room, then continue with `resume`."
             ) from error
         paths = self.paths()
         own = paths.index(path)
@@ -88,7 +88,8 @@ class States:
             warnings.append(f"{display_path(path)} is damaged ({reason}); an older state is taken.")
         if warnings:
             raise ModelError(
-                "none of its states is whole; start again, from its last model file with --init.", self.folder
+                "none of its states is whole; start again, from its last model file with `initial`.",
+                self.folder,
             )
         raise ModelError("has no state to continue from; give the folder of a run.", self.folder)
 

@@ -25,7 +25,7 @@ def upscaler(factor: float) -> tuple[int, Path]:
         raise UnknownModelError(
             f"the models {' and '.join(UPSCALERS.values())}, which enlarge when no other is named, are not "
             "in this installation: it was made from a source tree without its weights. Install a release, or "
-            "name a model with -m."
+            "name a `model`."
         )
     scale = min((scale for scale in found if scale >= factor), default=max(found))
     return scale, found[scale]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shlex
 import threading
 import zipfile
@@ -50,6 +51,7 @@ def pairs(photos: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 SMALL = ("--set", "load_size=40", "--set", "crop_size=32")
+TENTH = ("--set", "validation_fraction=0.1")
 
 
 # pair
@@ -156,7 +158,7 @@ def test_check_names_files_and_fails(pairs: tuple[Path, Path], tmp_path: Path) -
     (pairs[0] / "2.png").write_bytes(b"")
     (pairs[1] / "deep" / "3.jpg").unlink()
     sheet = tmp_path / "bad.png"
-    result = img2img("data", "check", "--paired", *pairs, *SMALL, "--json", "--sheet", sheet)
+    result = img2img("data", "check", "--paired", *pairs, *SMALL, *TENTH, "--json", "--sheet", sheet)
     assert result.exit_code == 1
     assert f"{pairs[0]}/2.png: the file is empty" in result.stderr
     assert f"{pairs[0]}/deep/3.png: has no partner" in result.stderr
@@ -216,6 +218,21 @@ def test_check_takes_the_scale_of_the_method(photos: Path, tmp_path: Path) -> No
 def test_check_needs_one_source(arguments: tuple[str, ...], words: str) -> None:
     result = img2img("data", "check", *arguments)
     assert (result.exit_code, words in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("words", [(), ("--method", "pix2pix"), ("pix2pix",), ("--set", "crop_size=32")])
+def test_check_and_preview_judge_by_the_sizes_that_train_takes(
+    pairs: tuple[Path, Path], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Small pictures get small sizes there, so nothing is too small for these."""
+    command = [*words[: words[:1] == ("pix2pix",)], "--paired", *pairs, *words[words[:1] == ("pix2pix",) :]]
+    trained = img2img("train", *command, "--dry-run", "--set", "device=cpu").stderr
+    (loaded,) = re.findall(r"loaded at \S+ x \S+, cut to \d+ x \d+", trained)
+    (held_out,) = re.findall(r"split off by file name \([^)]+\)", trained)
+    said = img2img("data", "check", *command).stderr
+    assert loaded in said and held_out in said
+    assert ("less than half" in said) == (words == ("pix2pix",))
+    assert loaded in img2img("data", "preview", *command, "-o", tmp_path / "seen.png", "-n", 1).stderr
 
 
 # preview

@@ -232,3 +232,32 @@ def test_the_examples_of_the_documentation_run(root: Path) -> None:
         sizes = SMALL if "list" not in line else ()
         result = img2img(*words, *sizes)
         assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--images photos --field mask=random", "source and mask are for inpainting: train with --method"),
+        ("--paired photos styles --field mask=masks", "one of pix2pix, which does not know mask"),
+        ("--list list.csv", "one of pix2pix, which leaves out mask and score"),
+        ("--list list.csv --method pix2pix", "of no field and left out: mask, score, note"),
+        ("--list two.csv", None),
+        ("--paired photos styles", None),
+    ],
+)
+def test_what_a_training_without_a_method_would_not_take_is_said(
+    root: Path, words: str, said: str | None
+) -> None:
+    rows = [
+        f"photos/{p},styles/{p},masks/{p},{i},free text"
+        for i in range(20)
+        for p in [f"{('cat', 'dog')[i % 2]}/{i}.png"]
+    ]
+    (root / "list.csv").write_text("source,target,mask,score,note\n" + "\n".join(rows) + "\n")
+    two = [",".join(row.split(",")[:2]) for row in rows]
+    (root / "two.csv").write_text("source,target\n" + "\n".join(two) + "\n")
+    for command in (("check",), ("preview", "-n", 1, "-o", "seen.png")):
+        result = img2img("data", command[0], *words.split(), *SMALL, *command[1:])
+        assert result.exit_code == 0, result.output
+        text = " ".join(result.stderr.split())
+        assert (said in text) if said else ("--method" not in text and "left out" not in text), text

@@ -76,6 +76,7 @@ class Toy(Method):
     Config = ToyConfig
     defaults = MappingProxyType({"training": {"steps": 20, "batch_size": 2}})
     small = MappingProxyType({"training": {"batch_size": 2}})
+    any_size = True
     tiny = MappingProxyType({"generator": {"name": "toy", "features": 4}})
     done: Tensor
 
@@ -96,7 +97,7 @@ class Toy(Method):
         return {"generator": list(self.generator.parameters()), "critic": list(self.critic.parameters())}
 
     def exports(self) -> dict[str, Export]:
-        return {"generator": Export(self.generator, any_size=True)}
+        return {"generator": Export(self.generator)}
 
     def step(self, batch: Batch, optimize: Optimize) -> None:
         output = self.made(batch, self.generator)

@@ -102,3 +102,34 @@ def test_train_says_what_it_chose_and_how_to_get_the_papers(
 def test_auto_is_what_torch_has() -> None:
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     assert ("GPU" in choose({"aligned": "nowhere"}).reason.split("The paper")[0]) == has_gpu
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--paired nowhere elsewhere",
+        "--aligned {large} --field mask=random",
+        "--unpaired {a} {b} --method pix2pix",
+        "--aligned {large} --set lr=1",
+    ],
+)
+def test_nothing_is_said_of_a_choice_for_what_cannot_be_trained(pictures, words: str) -> None:
+    names = {
+        "large": pictures["large"]["aligned"],
+        **dict(zip("ab", pictures["unpaired"]["unpaired"], strict=True)),
+    }
+    command = ["train", *words.format(**names).split(), "--device", "cpu", "--dry-run"]
+    result = CliRunner().invoke(cli, command)
+    assert result.exit_code != 0 and result.stderr.count("Error: ") == 1
+    assert "Chosen" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["inpainting", "pix2pix"])
+def test_a_jitter_matters_where_use_has_one_size(pictures, name: str) -> None:
+    """A network for any size sees pictures as they are; one for a size sees them larger than it learned."""
+    a, _ = pictures["unpaired"]["unpaired"]
+    places = ["--images", a] if name == "inpainting" else ["--paired", a, a]
+    command = ["--method", name, *places, "--set", "load_size=96", "--set", "crop_size=64"]
+    for words in (["train", *command, "--device=cpu", "--dry-run"], ["data", "check", *command]):
+        result = CliRunner().invoke(cli, words)
+        assert ("times smaller" in result.stderr) == (name == "pix2pix"), result.output
