@@ -55,7 +55,7 @@ def init(name: str, output: Path | None, overwrite: bool) -> int:
         experiment = read_experiment(name, places=places)
     else:
         known = [*methods, *shipped_configs()]
-        raise ConfigError(unknown("method or configuration", name, known))
+        raise ConfigError(methods.broken.get(name) or unknown("method or configuration", name, known))
     text = documented(experiment)
     if output is None:
         click.echo(text, nl=False)

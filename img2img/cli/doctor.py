@@ -94,6 +94,17 @@ def albumentations() -> Iterator[Diagnosis]:
         yield Diagnosis("licence", "ok", f"albumentations {version} is MIT")
 
 
+def packages() -> Iterator[Diagnosis]:
+    """Yields the methods and generators of other packages that cannot be imported."""
+    from img2img.methods import methods
+    from img2img.models import generators
+
+    for registry in (methods, generators):
+        list(registry)  # imports them
+        for name, sentence in registry.broken.items():
+            yield Diagnosis(f"{registry.kind} {name}", "problem", sentence)
+
+
 def machine() -> Iterator[Diagnosis]:
     """Yields processor features, memory, threads and GPUs."""
     try:
@@ -168,7 +179,7 @@ def _owns_cv2(distribution: str) -> bool:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def doctor(bench: bool, as_json: bool) -> int:
     """Check this installation and machine; exit code 1 when something needs a repair."""
-    findings = [f for check in (versions, opencv, albumentations, machine) for f in check()]
+    findings = [f for check in (versions, opencv, albumentations, packages, machine) for f in check()]
     ceilings: dict[str, float] = {}
     if bench:
         from img2img.inference.ceiling import matrix_ceilings

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from img2img.data.folders import Search
 from img2img.errors import display_path
 from img2img.image.discovery import collision_key
-
-_WORD = re.compile(r"\d+|[^\W\d_]+")
+from img2img.image.names import distinct_words, words_of
 
 
 def partners_by_end(stems: Iterable[str], others: Iterable[str]) -> dict[str, str]:
@@ -72,23 +70,10 @@ def _by_what_differs(left: Iterable[str], right: Iterable[str]) -> dict[str, str
 
 def _without_shared(names: list[str], start: bool, end: bool) -> dict[tuple[str, ...], str]:
     """Returns names by their folder and their words without those that all share; no key is of two names."""
-    words = {name: _WORD.findall(collision_key(PurePosixPath(name).name)) for name in names}
-    if len(words) < 2:  # nothing tells what is shared
+    if len(names) < 2:  # nothing tells what is shared
         return {}
-    least = min(map(len, words.values()))
-    ahead = _shared(list(words.values())) if start else 0
-    behind = _shared([own[::-1] for own in words.values()]) if end else 0
-    behind = min(behind, least - ahead)
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name, own in words.items():
-        folder = collision_key(str(PurePosixPath(name).parent))
-        groups[(folder, *own[ahead : len(own) - behind])].append(name)
+    words = {name: words_of(PurePosixPath(name).name) for name in names}
+    for name, own in distinct_words(words, start, end).items():
+        groups[(collision_key(str(PurePosixPath(name).parent)), *own)].append(name)
     return {key: group[0] for key, group in groups.items() if len(group) == 1 and len(key) > 1}
-
-
-def _shared(lists: Sequence[list[str]]) -> int:
-    """Returns with how many words all begin."""
-    first, last = min(lists), max(lists)  # what these two share, all between them do
-    return next(
-        (place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(map(len, lists))
-    )

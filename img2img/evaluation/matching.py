@@ -15,8 +15,6 @@ that have no rival.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +23,9 @@ from pathlib import Path
 from img2img.errors import PlanError, display_path
 from img2img.image import list_images
 from img2img.image.discovery import collision_key, sentences_not_read
+from img2img.image.names import Words, distinct_words, words_of
 
-Words = tuple[str, ...]
 LOW, HIGH = frozenset(("lr", "lrbi", "lq")), frozenset(("hr", "gt", "hq"))
-_WORD = re.compile(r"\d+|[^\W\d_]+")
 _NAMED = 3  # rivals in one message
 
 
@@ -52,7 +49,7 @@ class File:
     @property
     def words(self) -> Words:
         """What the file's own name is made of, in lower case."""
-        return tuple(_WORD.findall(unicodedata.normalize("NFC", self.name.stem.casefold())))
+        return words_of(self.name.stem)
 
 
 @dataclass
@@ -253,18 +250,5 @@ def _distinct_words(targets: Sequence[File], others: Sequence[File]) -> Rule:
 
 
 def _distinct(files: Iterable[File]) -> dict[File, Hashable]:
-    words = {file: file.words for file in files}
-    if len(words) == 1:  # there is nothing to tell it apart from
-        return {file: (file.folder, own) for file, own in words.items()}
-    start = _shared(list(words.values()))
-    words = {file: own[start:] for file, own in words.items()}
-    end = _shared([own[::-1] for own in words.values()])
-    return {file: (file.folder, own[: len(own) - end]) for file, own in words.items()}
-
-
-def _shared(names: Sequence[Words]) -> int:
-    """Returns with how many words all names begin."""
-    first, last = min(names), max(names)  # what these two share, all between them do
-    return next(
-        (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(map(len, names))
-    )
+    own = distinct_words({file: file.words for file in files})
+    return {file: (file.folder, words) for file, words in own.items()}

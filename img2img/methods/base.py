@@ -186,4 +186,4 @@ class Method(nn.Module):
 
 
 M = TypeVar("M", bound=Method)
-methods: Registry[type[Method]] = Registry("method")
+methods: Registry[type[Method]] = Registry("method", "img2img.methods", Method)

@@ -91,7 +91,7 @@ def _check_arguments(role: Literal["generator", "discriminator"], network: _Netw
     """Raises ValueError with every problem of `network`."""
     registry = generators if role == "generator" else discriminators
     if network.name not in registry:
-        raise ValueError(unknown(role, network.name, registry))
+        raise ValueError(registry.missing(network.name))
     cls: type = registry[network.name]
     problems = []
     parameters = inspect.signature(cls).parameters
@@ -101,8 +101,8 @@ def _check_arguments(role: Literal["generator", "discriminator"], network: _Netw
             problems.append(unknown(f"argument of {network.name}", key, parameters))
             continue
         try:
-            strict = isinstance(value, bool) or hints[key] is bool  # no text for yes and no, no yes for 1
-            TypeAdapter(hints[key]).validate_python(value, strict=strict)
+            strict = isinstance(value, bool) or hints.get(key) is bool  # no text for yes and no, no yes for 1
+            TypeAdapter(hints.get(key, Any)).validate_python(value, strict=strict)
         except ValidationError as error:
             problems.append(f"{network.name}: {key} is {value!r}; {error.errors()[0]['msg'].lower()}")
     if problems:

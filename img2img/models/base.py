@@ -173,7 +173,7 @@ class _Generators(Registry[type[Generator]]):
         return decorate
 
 
-generators = _Generators("generator")
+generators = _Generators("generator", "img2img.generators", Generator)
 
 
 def build(spec: ArchSpec) -> Generator:

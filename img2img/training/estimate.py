@@ -180,7 +180,7 @@ def _peak(method: Method, stage: str, batch: Batch, runtime: Runtime) -> int:
     with _PeakMemory() as meter, runtime.autocast():
         try:
             method.step(batch, optimize)
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             sides = " x ".join(map(str, max(t.shape for t in batch.fields.values() if t.ndim == 4)[-2:]))
             raise ConfigError(
                 f"a step on pictures of {sides} fails: {str(error).splitlines()[0].rstrip('.')}."

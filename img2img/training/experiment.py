@@ -200,7 +200,7 @@ def _checked(tree: dict[str, Any]) -> tuple[Experiment | None, list[str]]:
         "training": TrainingSettings,
     }
     if isinstance(section, dict) and "name" in section and section["name"] not in methods:
-        problems.append(f"method.name: {unknown('method', str(section['name']), methods)}")
+        problems.append(f"method.name: {methods.missing(str(section['name']))}")
         del sections["method"]  # without its method nobody knows its keys
     parts: dict[str, Any] = {}
     everywhere = {name: f"{key}.{name}" for key, model in sections.items() for name in model.model_fields}

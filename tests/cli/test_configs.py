@@ -130,7 +130,7 @@ def test_a_mistake_of_an_assignment_is_not_blamed_on_the_file(tmp_path: Path) ->
 
 
 def test_no_length_says_how_to_give_one() -> None:
-    with pytest.raises(ConfigError, match=r"epochs or as steps: --set epochs=100"):
+    with pytest.raises(ConfigError, match=r"epochs or as steps: `epochs=100`"):
         read_experiment(None, source=FILES, defaults={"method": {"name": "pix2pix"}, "training": {}})
 
 

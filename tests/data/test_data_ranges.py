@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -52,17 +53,17 @@ PLAIN, BYTE = (0, 1, "float32"), (0, 255, "uint8")
 @pytest.mark.parametrize(
     ("a", "b", "options"),
     [
-        (FLOAT, FLOAT, "--set data.range=[0,255]"),
-        (HU, HU, "--set data.range=[-1000,1100]"),
-        (TWELVE, TWELVE, "--set data.range=[0,4095]"),
-        ((0, 1000, "uint16"), (0, 1000, "uint16"), "--set data.range=[0,1023]"),
-        ((0, 200, "uint16"), (0, 255, "uint16"), "--set data.range=[0,255]"),
-        ((0, 16000, "uint16"), TWELVE, "--set data.range=[0,16383]"),
-        (HU, BYTE, "--set data.range=[-1000,1100] --set data.target_range=[0,255]"),
-        (HU, FLOAT, "--set data.range=[-1000,1100] --set data.target_range=[0,255]"),
-        (BYTE, HU, "--set data.target_range=[-1000,1100]"),
-        (FLOAT, PLAIN, "--set data.range=[0,255] --set data.target_range=[0,1]"),
-        ((0, 87.3, "float32"), (0, 99.2, "float32"), "--set data.range=[0,100]"),
+        (FLOAT, FLOAT, "`data.range=[0,255]`"),
+        (HU, HU, "`data.range=[-1000,1100]`"),
+        (TWELVE, TWELVE, "`data.range=[0,4095]`"),
+        ((0, 1000, "uint16"), (0, 1000, "uint16"), "`data.range=[0,1023]`"),
+        ((0, 200, "uint16"), (0, 255, "uint16"), "`data.range=[0,255]`"),
+        ((0, 16000, "uint16"), TWELVE, "`data.range=[0,16383]`"),
+        (HU, BYTE, "`data.range=[-1000,1100]` `data.target_range=[0,255]`"),
+        (HU, FLOAT, "`data.range=[-1000,1100]` `data.target_range=[0,255]`"),
+        (BYTE, HU, "`data.target_range=[-1000,1100]`"),
+        (FLOAT, PLAIN, "`data.range=[0,255]` `data.target_range=[0,1]`"),
+        ((0, 87.3, "float32"), (0, 99.2, "float32"), "`data.range=[0,100]`"),
     ],
 )
 def test_data_check_says_the_range_that_is_missing_and_is_content_with_it(
@@ -78,8 +79,8 @@ def test_data_check_says_the_range_that_is_missing_and_is_content_with_it(
     opened = open_data(DataConfig.model_validate(config), fields=PAIRED)
     assert len(opened.warnings) == 1 and options in opened.warnings[0] and ".tif" in opened.warnings[0]
     said = {}
-    for option in options.split("--set data.")[1:]:
-        key, value = option.strip().split("=")
+    for option in re.findall("`data.([^`]+)`", options):
+        key, value = option.split("=")
         said[key] = tuple(map(float, value.strip("[]").split(",")))
     assert run({**config, **said}).findings == ()
     assert open_data(DataConfig.model_validate({**config, **said}), fields=PAIRED).warnings == ()

@@ -395,7 +395,7 @@ def test_a_run_leaves_a_grid_and_models_that_open(
                 for each, kind in translator.conditions.items()
                 if kind.kind == "vector"
             }
-            assert (translator.size is None) == export.any_size
+            assert (translator.size is None) == method.any_size
             for height, width in ((1, 9), (17, 30)):
                 pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
                 more = companions(translator.conditions, height, width)

@@ -272,7 +272,7 @@ def test_other_networks_cannot_continue(pairs: Path, tmp_path: Path) -> None:
 
 def test_a_folder_in_use_is_left_alone(pairs: Path, straight: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in straight.rglob("*")}
-    with pytest.raises(ConfigError, match=r"is not empty; `--resume .*` continues a run, another -o"):
+    with pytest.raises(ConfigError, match=r"is not empty; `resume` .* continues a run, another"):
         go(pairs, straight)
     assert before == {path: path.stat().st_mtime_ns for path in straight.rglob("*") if path != straight} | {
         path: time for path, time in before.items() if path == straight
@@ -321,7 +321,7 @@ def poisoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_run_ends_after_so_many_bad_steps_and_names_the_files(poisoned: Path, tmp_path: Path) -> None:
     notes = Notes()
     sets = ["steps=20", "max_bad_steps=3", "flip=false"]
-    with pytest.raises(TrainingError, match=r"of 3 steps in a row .* --set learning_rate"):
+    with pytest.raises(TrainingError, match=r"of 3 steps in a row .* `learning_rate="):
         go(poisoned, tmp_path / "run", *sets, watch=notes)
     assert [text.split(":")[0] for text in notes.warned[:3]] == ["step 2", "step 3", "step 4"]
     assert all("Samples: p0" in text for text in notes.warned)
@@ -363,7 +363,7 @@ def test_a_full_disk_keeps_the_old_state_and_writes_the_model(
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr(states.torch, "save", full)
-    with pytest.raises(DiskError, match="make room, then continue with --resume"):
+    with pytest.raises(DiskError, match="make room, then continue with `resume`"):
         go(pairs, tmp_path, "steps=4", resume=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "states").iterdir()} == kept
     assert (tmp_path / "last.safetensors").read_bytes() != model
@@ -400,7 +400,7 @@ def test_no_whole_state_is_an_error(pairs: Path, tmp_path: Path) -> None:
     go(pairs, tmp_path, "steps=4")
     for path in (tmp_path / "states").glob("*.pt"):
         path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ModelError, match=r"none of its states is whole; start again, .* --init"):
+    with pytest.raises(ModelError, match=r"none of its states is whole; start again, .* `initial`"):
         go(pairs, tmp_path, "steps=6", resume=True)
 
 
@@ -471,7 +471,7 @@ def test_constant_pictures_are_noticed(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_left_alone(pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(ConfigError, match="is not empty, and holds no run; another -o starts a new one"):
+    with pytest.raises(ConfigError, match="is not empty, and holds no run; another folder starts a new one"):
         go(pairs, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
@@ -508,7 +508,7 @@ def test_numbers_outside_of_their_depth_are_warned_of_without_data_check(tmp_pat
     notes = Notes()
     go(measured(tmp_path / "data", 4, -800, 900, "float32"), tmp_path / "run", "steps=1", watch=notes)
     (warning,) = notes.warned
-    assert ".tif" in warning and "--set data.range=[-800,900]" in warning
+    assert ".tif" in warning and "`data.range=[-800,900]`" in warning
 
 
 def test_one_value_of_1e38_neither_ends_nor_spoils_a_run(tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_what_a_state_does_not_have_begins_anew_and_is_said() -> None:
 
 
 def test_other_networks_are_refused_with_a_sentence() -> None:
-    with pytest.raises(ConfigError, match=r"does not fit the networks .* --init"):
+    with pytest.raises(ConfigError, match=r"does not fit the networks .* `initial`"):
         trainer(Players(wide=8)).load_state(trainer().state())
 
 
