@@ -80,8 +80,8 @@ def read_pickled(path: Path) -> Pickled:
         reason = display_path(" ".join(str(error).split())[:200]) or type(error).__name__
         raise ModelError(f"is truncated or damaged and cannot be opened ({reason}).", path) from None
     raise UnknownModelError(
-        "is neither a PyTorch checkpoint nor a safetensors file; models in other formats "
-        "(ONNX, ncnn, TensorFlow) are not read.",
+        "is neither a PyTorch checkpoint nor a safetensors file, nor a .param of ncnn or a .bin with its "
+        ".param beside it; models in other formats (ONNX, TensorFlow) are not read.",
         path,
     )
 

@@ -16,6 +16,8 @@ from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError,
 from img2img.files import LFS_POINTER, open_regular
 from img2img.interop.community import ADVICE, is_installed, known_elsewhere, open_community
 from img2img.interop.layouts import Recognised, layouts
+from img2img.interop.ncnn import MAGIC
+from img2img.interop.ncnn_networks import open_ncnn
 from img2img.interop.pickle_machine import Foreign
 from img2img.interop.pickled import Pickled, read_pickled
 from img2img.interop.storages import Unusable
@@ -36,7 +38,8 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
     """Opens a model file of img2img, or a checkpoint of others whose layout is known.
 
     Reads .safetensors and everything that `torch.save` writes (zip, deflated zip and the older pickle, from
-    any device, in any precision), bare or wrapped, by content and not by extension.
+    any device, in any precision), bare or wrapped, by content and not by extension; and of ncnn a graph with
+    its numbers, `NAME.param` and `NAME.bin`, by either name.
 
     Returns:
         The network in evaluation mode, in fp32 on the CPU, and what is known of it; `origin` names the
@@ -48,6 +51,8 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         ModelError: It cannot be read, is damaged, or does not fit the layout that knows it.
     """
     path = Path(path)
+    if graph := _ncnn_graph(path):
+        return _ready(open_ncnn(graph), path)
     if _is_safetensors(path):
         metadata = read_header(path).get("__metadata__")
         if isinstance(metadata, dict) and KEY in metadata:
@@ -67,9 +72,23 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         return generator, replace(info, origin={**info.origin, "file": path.name})
     if found is None:
         raise UnknownModelError(_unknown(state, held.content), path)
+    return _ready(found, path)
+
+
+def _ready(found: Recognised, path: Path) -> tuple[Generator, ModelInfo]:
     generator = restore(found.spec, found.state, path)
     origin = {"layout": found.layout, **found.info.origin, "file": path.name}
     return generator, replace(found.info, origin=origin)
+
+
+def _ncnn_graph(path: Path) -> Path | None:
+    """Returns the `.param` of an ncnn model that `path` is a part of, or None."""
+    graph = path.with_suffix(".param") if path.suffix.lower() == ".bin" else path
+    try:
+        with open_regular(graph) as file:
+            return graph if file.read(len(MAGIC)) == MAGIC else None
+    except OSError:
+        return None
 
 
 def recognise(state: Mapping[str, Tensor]) -> Recognised | None:

@@ -44,7 +44,7 @@ def span(state: Mapping[str, Tensor]) -> Recognised | None:
         "scale": math.isqrt(phases // outputs),
         "features": weights["first.weight"].shape[0],
         "blocks": blocks,
-        "norm": "no_norm" not in state,
+        "mean": "none" if "no_norm" in state else "div2k",
         "skip": False,
         "branches": False,
         "symmetric": False,

@@ -6,7 +6,7 @@ Wan, Yu, Wang, Chen, Li, Yu: Swift Parameter-free Attention Network for Efficien
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,13 @@ from img2img.models.base import Generator, generators
 from img2img.models.folding import BranchedConv2d, plain_state
 from img2img.models.skip import require_addable, shuffled
 from img2img.models.symmetric import SymmetricConv2d, is_symmetric, symmetric_twin
+from img2img.registry import unknown
 
-RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K, as published
+Mean = Literal["div2k", "imagenet", "none"]
+MEANS = {
+    "div2k": (0.4488, 0.4371, 0.4040),
+    "imagenet": (0.485, 0.456, 0.406),
+}  # published, and some that learned on
 IMG_RANGE = 255.0
 
 
@@ -51,8 +56,8 @@ class SPAN(Generator):
         scale: Output pixels per input pixel along one side, 1 or more.
         features: Channels throughout.
         blocks: Attention blocks, 1 or more; 6 as published.
-        norm: Whether the mean of the published training pictures is taken off the input, and the rest counted
-            in levels of 8 bits. What is not RGB has the mean of the three for each channel.
+        mean: Whose mean colour is taken off the input, the rest then being counted in levels of 8 bits;
+            "div2k" as published. What is not RGB has the mean of the three for each channel.
         skip: Whether the enlarged input is added. Not so in the paper; it learns sooner, and half precision
             then rounds only the correction.
         branches: Whether it learns as in the paper: each 3x3 convolution but the last is the sum of a 1x1 and
@@ -66,7 +71,7 @@ class SPAN(Generator):
 
     output_layers = ("last",)
     training_arguments = ("symmetric",)
-    mean: Tensor
+    mean: Tensor | None
     tiny: ClassVar[dict[str, Any]] = {"features": 8, "blocks": 2, "scale": 2}
 
     def __init__(
@@ -76,7 +81,7 @@ class SPAN(Generator):
         scale: int = 4,
         features: int = 48,
         blocks: int = 6,
-        norm: bool = True,
+        mean: Mean = "div2k",
         skip: bool = False,
         branches: bool = False,
         symmetric: bool = False,
@@ -86,10 +91,12 @@ class SPAN(Generator):
             raise ConfigError("SPAN needs channels, scale, features and blocks of 1 or more.")
         if branches and symmetric:
             raise ConfigError("SPAN learns with branches or symmetric weights, not both; set one to false.")
+        if mean not in get_args(Mean):
+            raise ConfigError(unknown("mean of SPAN", mean, get_args(Mean)))
         if skip:
             require_addable("SPAN with skip", in_channels, out_channels)
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
-        self.norm, self.skip = norm, skip
+        self.skip = skip
         self.branches, self.symmetric = branches, symmetric
         self.receptive_field = 3 * blocks + 3
         phases = out_channels * scale**2
@@ -110,14 +117,17 @@ class SPAN(Generator):
         self.after = conv(features, features)
         self.join = conv(4 * features, features, 1)
         self.last = conv(features, phases, result="phases", scale=scale)
-        mean = RGB_MEAN if in_channels == 3 else (sum(RGB_MEAN) / 3,) * in_channels
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        colour = MEANS.get(mean, ())
+        if colour and in_channels != 3:
+            colour = (sum(colour) / 3,) * in_channels
+        taken_off = torch.tensor(colour).view(1, -1, 1, 1) if colour else None
+        self.register_buffer("mean", taken_off, persistent=False)
         with torch.no_grad():  # the picture begins dark and even, whatever the features are
             next(self.last.parameters()).mul_(0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         """Enlarges (N, in_channels, H, W) in (0, 1) to (N, out_channels, H*scale, W*scale)."""
-        first = self.first((x - self.mean.to(x.dtype)) * IMG_RANGE if self.norm else x)
+        first = self.first(x if self.mean is None else (x - self.mean.to(x.dtype)) * IMG_RANGE)
         y = early = first
         below: list[Tensor] = []  # what the first block makes
         for block in self.blocks:

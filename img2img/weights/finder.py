@@ -13,7 +13,7 @@ from pathlib import Path
 from img2img.errors import UnknownModelError, display_path
 from img2img.registry import unknown
 
-EXTENSIONS = (".safetensors", ".pth")
+EXTENSIONS = (".safetensors", ".pth", ".param")
 
 
 def folders() -> list[Path]:

@@ -12,7 +12,7 @@ from img2img.errors import ConfigError
 from img2img.models import SPAN, build
 from img2img.models.folding import BranchedConv2d
 
-FORMS = ({}, {"branches": True}, {"symmetric": True}, {"skip": True, "norm": False})
+FORMS = ({}, {"branches": True}, {"symmetric": True}, {"skip": True, "mean": "none"})
 
 
 def random(**arguments: object) -> SPAN:
@@ -93,7 +93,13 @@ def test_a_network_held_to_be_symmetric_refuses_other_weights():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"blocks": 0}, {"scale": 0}, {"branches": True, "symmetric": True}, {"in_channels": 2, "skip": True}],
+    [
+        {"blocks": 0},
+        {"mean": "coco"},
+        {"scale": 0},
+        {"branches": True, "symmetric": True},
+        {"in_channels": 2, "skip": True},
+    ],
 )
 def test_nonsense_is_refused(arguments: dict[str, object]):
     with pytest.raises(ConfigError):
