@@ -188,7 +188,7 @@ def list_(as_json: bool) -> int:
     if not any(ships(path) for path in found.values()):
         say("No model ships with this installation: it was made from a source tree without its weights.")
     print_facts((name, _line(path)) for name, path in found.items())
-    say("Put .safetensors or .pth files into one of these folders and use their names with -m:")
+    say("Put model files (.safetensors, .pth, .param) into one of these folders and use their names with -m:")
     for folder in folders()[1:]:
         say(f"  {display_path(folder)}")
     return 0

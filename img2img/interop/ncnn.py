@@ -78,7 +78,7 @@ class Graph:
         try:
             lines = read_regular(path, _LARGEST).decode("utf-8", "replace").splitlines()
             with open_regular(path.with_suffix(".bin")) as file:
-                self._read(lines, _Numbers(file))
+                self._read(lines, _Binary(file))
         except FileNotFoundError:
             numbers = display_path(path.with_suffix(".bin").name)
             raise ModelError(f"is the graph of an ncnn model; {numbers} is not beside it.", path) from None
@@ -89,7 +89,7 @@ class Graph:
         except ModelError as error:
             raise type(error)(error.reason, path) from None
 
-    def _read(self, lines: list[str], numbers: _Numbers) -> None:
+    def _read(self, lines: list[str], numbers: _Binary) -> None:
         rows = [line.split() for line in lines if line.strip()]
         if int(rows[1][0]) != len(rows) - 2:
             raise ModelError(f"is damaged: it announces {int(rows[1][0])} layers and has {len(rows) - 2}.")
@@ -251,7 +251,7 @@ def _setting(text: str) -> tuple[int, float | list[float]]:
     return number, int(value) if re.fullmatch(r"-?\d+", value) else float(value)
 
 
-class _Numbers:
+class _Binary:
     """Reads the `.bin` in the order of the layers, never more than there is."""
 
     def __init__(self, file: BinaryIO) -> None:

@@ -16,7 +16,7 @@ from img2img.interop.ncnn import Graph, Layer, Value
 from img2img.models import ArchSpec
 from img2img.models.span import IMG_RANGE, MEANS
 
-Found = tuple[dict[str, Any], dict[str, Tensor]]
+Read = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 def open_ncnn(path: Path) -> Recognised:
@@ -36,7 +36,7 @@ def open_ncnn(path: Path) -> Recognised:
     return Recognised(ArchSpec(name, arguments), state, text, ModelInfo(origin={"layout": text}))
 
 
-def _family(kinds: set[str]) -> tuple[str, str, Callable[[Graph], Found]]:
+def _family(kinds: set[str]) -> tuple[str, str, Callable[[Graph], Read]]:
     """Returns the only network that may have layers of such kinds."""
     if "Swish" in kinds:
         return "span", "SPAN", _span
@@ -64,7 +64,7 @@ class _State(dict[str, Tensor]):
         return {"in_channels": weight.shape[1], "out_channels": end.shape[0], "features": weight.shape[0]}
 
 
-def _compact(graph: Graph) -> Found:
+def _compact(graph: Graph) -> Read:
     state, x, place = _State(graph), graph.input, 0
     slopes = {"relu": 0.0, "leakyrelu": 0.1}
     activation = None
@@ -95,7 +95,7 @@ def _compact(graph: Graph) -> Found:
     }, state
 
 
-def _rrdbnet(graph: Graph) -> Found:
+def _rrdbnet(graph: Graph) -> Read:
     state, x, unshuffle = _State(graph), graph.input, 1
     for times in (2, 4):
         if folded := graph.has("unshuffle", x, times):
@@ -134,7 +134,7 @@ def _rrdbnet(graph: Graph) -> Found:
     }, state
 
 
-def _span(graph: Graph) -> Found:
+def _span(graph: Graph) -> Read:
     state, x = _State(graph), graph.input
     mean, factor = "none", 1.0
     for constant in (layer for layer in graph.layers if layer.kind == "MemoryData"):

@@ -19,7 +19,7 @@ from img2img.models.skip import require_addable, shuffled
 from img2img.models.symmetric import SymmetricConv2d, is_symmetric, symmetric_twin
 from img2img.registry import unknown
 
-Mean = Literal["div2k", "imagenet", "none"]
+MeanColour = Literal["div2k", "imagenet", "none"]
 MEANS = {
     "div2k": (0.4488, 0.4371, 0.4040),
     "imagenet": (0.485, 0.456, 0.406),
@@ -81,7 +81,7 @@ class SPAN(Generator):
         scale: int = 4,
         features: int = 48,
         blocks: int = 6,
-        mean: Mean = "div2k",
+        mean: MeanColour = "div2k",
         skip: bool = False,
         branches: bool = False,
         symmetric: bool = False,
@@ -91,8 +91,8 @@ class SPAN(Generator):
             raise ConfigError("SPAN needs channels, scale, features and blocks of 1 or more.")
         if branches and symmetric:
             raise ConfigError("SPAN learns with branches or symmetric weights, not both; set one to false.")
-        if mean not in get_args(Mean):
-            raise ConfigError(unknown("mean of SPAN", mean, get_args(Mean)))
+        if mean not in get_args(MeanColour):
+            raise ConfigError(unknown("mean of SPAN", mean, get_args(MeanColour)))
         if skip:
             require_addable("SPAN with skip", in_channels, out_channels)
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
@@ -117,7 +117,7 @@ class SPAN(Generator):
         self.after = conv(features, features)
         self.join = conv(4 * features, features, 1)
         self.last = conv(features, phases, result="phases", scale=scale)
-        colour = MEANS.get(mean, ())
+        colour: tuple[float, ...] = MEANS.get(mean, ())
         if colour and in_channels != 3:
             colour = (sum(colour) / 3,) * in_channels
         taken_off = torch.tensor(colour).view(1, -1, 1, 1) if colour else None
