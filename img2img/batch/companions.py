@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -48,6 +49,7 @@ class Companions:
     Attributes:
         folders: Those among the places.
         files: The single pictures among them.
+        tables: Those among them, and all files that they name.
         notes: Sentences about what was taken and may have been meant otherwise.
 
     Raises:
@@ -63,6 +65,7 @@ class Companions:
     ) -> None:
         self.folders: list[Path] = []
         self.files: list[Path] = []
+        self.tables: set[Path] = set()
         self.notes: list[str] = []
         self._for_all: dict[str, Companion] = {}
         self._by_file: dict[str, tuple[Path, Index[Any]]] = {}
@@ -85,6 +88,7 @@ class Companions:
                     raise _of_other_kind(name, field, f"{display_path(path)} is a picture")
                 table = CompanionTable(name, field, path)
                 self._by_file[name] = path, table.rows
+                self.tables |= table.files()
                 if table.unnamed:
                     self.notes.append(
                         f"{display_path(path)}: nothing says what the numbers of {name} are called; they are "
@@ -95,7 +99,11 @@ class Companions:
                 self._for_all[name] = path
 
     def among(self, folders: Sequence[Path]) -> Callable[[Path], bool]:
-        """Returns what tells of a file in `folders` whether it is there as a companion, and no input."""
+        """Returns what tells of a file in `folders` whether it is there as a companion, and no input.
+
+        A file that a table names is not told so, as it may be an input with a companion of its own; see
+        `is_named`.
+        """
         real = [os.path.realpath(folder) for folder in folders]
         inner = [
             place
@@ -112,6 +120,14 @@ class Companions:
             return bool(inner and known[folder]) or bool(files and os.path.realpath(path) in files)
 
         return is_companion
+
+    def is_named(self, path: Path) -> bool:
+        """Returns whether a table names `path`."""
+        return bool(self.tables) and os.path.realpath(path) in self._named
+
+    @cached_property
+    def _named(self) -> set[str]:
+        return set(map(os.path.realpath, self.tables))
 
     def of(self, source: Path, relative: str) -> dict[str, Companion]:
         """Returns the companions of one file.

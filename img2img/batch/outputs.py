@@ -173,7 +173,7 @@ def check_outputs(
         pairs: What becomes what.
         places: Where the outputs lie.
         links: The sources that may be symbolic links.
-        companions: Single files that are read beside the sources.
+        companions: Single files that are read beside the sources, those of tables among them.
 
     Raises:
         PlanError: Two sources have one output, an output is another one's folder, an output is an input, or
@@ -209,7 +209,7 @@ def check_outputs(
 
 def _source_keys(sources: Iterable[Path], places: OutputFolder, links: Collection[Path]) -> dict[str, Path]:
     keys = {places.key(source): source for source in sources}
-    for source in links:  # what a link leads to is an input as well
+    for source in filter(os.path.islink, links):  # what a link leads to is an input as well
         keys.setdefault(places.key(source.resolve()), source)
     return keys
 

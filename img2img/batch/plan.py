@@ -185,7 +185,10 @@ def plan(
             try:
                 own = company.of(source.path, source.relative) if companions else _ALONE
             except PlanError as error:
-                unreadable.append((source.relative, Unreadable(source.path, str(error))))
+                if company.is_named(source.path):
+                    left_out += 1
+                else:
+                    unreadable.append((source.relative, Unreadable(source.path, str(error))))
                 continue
             items.append(Item(source.path, targets[folder] / stored, source.relative, own))
             if source.link:
@@ -195,7 +198,8 @@ def plan(
         items = list({(item.source.absolute(), item.output): item for item in items}.values())
     if rules.follow_symlinks:
         places.check_sources(item.source for item in items)
-    taken = check_outputs([(item.source, item.output) for item in items], places, links, company.files)
+    pairs = [(item.source, item.output) for item in items]
+    taken = check_outputs(pairs, places, links, [*company.files, *company.tables])
     shard = rules.shard
     notes, reason = [*company.notes, *passed.notes()], _why_nothing(inputs, refused, rules, passed)
     if left_out:
@@ -242,7 +246,7 @@ def _plan_single(
     matches = taker(rules.include, rules.exclude)(source.name, False)
     items = [item] if matches and problem is None else []
     unreadable = (Unreadable(source, problem),) if matches and problem is not None else ()
-    taken = check_outputs([(source, output)], places, [source], company.files)
+    taken = check_outputs([(source, output)], places, [source], [*company.files, *company.tables])
     return Plan(
         items=tuple(item for item in items if rules.shard is None or rules.shard.holds(item.relative)),
         root=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Mapping
@@ -15,7 +16,10 @@ from typing import Any, Literal
 
 from img2img.errors import UsageError, display_path
 
-_START = b'{"source": '  # of every line
+_START = re.compile(
+    rb'\{"source": "(?:[^"\\]|\\.)*", "output": '
+)  # of every line; of a table, too, is the first
+_LONGEST_START = 64 * 1024  # bytes; each of a path may be an escape
 
 Status = Literal["done", "skipped", "failed"]
 
@@ -69,8 +73,8 @@ def check_report(path: Path) -> None:
     try:
         if path.is_file():
             with path.open("rb") as file:
-                start = file.read(len(_START))
-            if start not in (b"", _START):
+                start = file.read(_LONGEST_START)
+            if start and _START.match(start) is None:
                 raise UsageError(
                     f"{display_path(path)} is there already and is no report; it was not touched. Choose "
                     "another name for the report."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
 import unicodedata
@@ -118,6 +119,16 @@ class CompanionTable:
             for column in columns
             if column not in _NO_NUMBERS and any(numbers_in(cells.get(column)) for cells in self._cells)
         ]
+
+    def files(self) -> set[Path]:
+        """Returns the files that rows name, and the table itself."""
+        found = {self.path}
+        for cells in () if isinstance(self._field, Vector) else self._cells:
+            with contextlib.suppress(PlanError):
+                value = self.companion(cells)
+                if isinstance(value, Path):
+                    found.add(value)
+        return found
 
     def companion(self, cells: Row) -> Path | tuple[float, ...]:
         """Returns what a row holds; see `CompanionRow.companion`."""

@@ -238,6 +238,60 @@ def test_a_companion_is_an_input_and_never_written(tmp_path: Path) -> None:
         plan([source], tmp_path / "out", companions={"mask": inside})
 
 
+def as_table(path: Path, rows: Mapping[str, str]) -> Path:
+    path.write_text("file,mask\n" + "".join(f"{file},{place}\n" for file, place in rows.items()))
+    return path
+
+
+def test_a_companion_that_a_table_names_is_never_written(tmp_path: Path) -> None:
+    """Neither by its name, nor through links, nor where its row is of another picture; nor the table."""
+    source = fill(tmp_path / "in", ["a.png"])
+    one = masks(tmp_path / "out", ["a.png", "keep.png"]) / "a.png"
+    before = one.read_bytes()
+    (tmp_path / "link.png").symlink_to(one)
+    (tmp_path / "again").symlink_to(tmp_path / "out")
+    for rows in (
+        {"a.png": "out/a.png"},
+        {"a.png": "again/a.png"},
+        {"a.png": "link.png"},
+        {"a.png": "out/keep.png", "other.png": "out/A.PNG"},
+    ):
+        found = as_table(tmp_path / "masks.csv", rows)
+        with pytest.raises(PlanError, match="would replace the input"):
+            convert_folder(source, tmp_path / "out", Blend(), companions={"mask": found}, overwrite=True)
+        with pytest.raises(PlanError, match="would replace the input"):
+            plan([source / "a.png"], one, companions={"mask": found})
+    assert one.read_bytes() == before
+
+    found = as_table(tmp_path / "masks.csv", {"a.png": "out/keep.png"})
+    one.unlink()
+    one.symlink_to(found)
+    with pytest.raises(PlanError, match="would replace the input"):
+        convert_folder(source, tmp_path / "out", Blend(), companions={"mask": found}, overwrite=True)
+
+
+def test_a_report_takes_the_place_of_no_table(tmp_path: Path) -> None:
+    """Both may be JSON lines that begin with the source."""
+    report = tmp_path / "report.jsonl"
+    with img2img.batch.Report(report) as lines:
+        lines.add(Result(tmp_path / 'a "quoted" name.png', None, "failed", "because"))
+    img2img.batch.check_report(report)
+    table = tmp_path / "masks.jsonl"
+    table.write_text('{"source": "a.png", "mask": "b.png"}\n')
+    with pytest.raises(UsageError, match="no report"):
+        img2img.batch.check_report(table)
+
+
+def test_companions_of_a_table_that_lie_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
+    """Unless the table has a row for them: pictures may be each other's companions."""
+    source = fill(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    masks(source, ["a_mask.png", "masks/b.png"])
+    rows = {"a.png": "in/a_mask.png", "b.png": "in/masks/b.png", "c.png": "in/a.png"}
+    made = plan([source], tmp_path / "out", companions={"mask": as_table(tmp_path / "masks.csv", rows)})
+    assert [item.relative for item in made.items] == ["a.png", "b.png", "c.png"] and not made.unreadable
+    assert "2 files are no inputs" in made.notes[-1]
+
+
 def test_companions_that_lie_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
     source = fill(tmp_path / "in", ["a.png", "sub/b.png"])
     masks(source / "masks", ["a.png", "sub/b.png"])
