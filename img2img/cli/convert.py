@@ -272,7 +272,10 @@ def _to_stdout(
         return 0
     if sys.stdout.isatty():
         raise UsageError("stdout is a terminal; send the picture into a file or a pipe: -o - > OUT.png")
-    found = Companions(companions, fields=fields).of(inputs[0], inputs[0].name)
+    company = Companions(companions, fields=fields)
+    found = company.of(inputs[0], inputs[0].name)
+    for note in company.notes:
+        say(note, "yellow")
     try:
         image = read_image(inputs[0], options.limits())
         conditions = {

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from img2img.cli.network import FIT, SIZE, NetworkOptions, network_options
 from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
+from img2img.cli.render import say
+
+if TYPE_CHECKING:
+    from img2img.batch import Processor
 
 
 @click.command(cls=GroupedCommand)
@@ -47,4 +51,15 @@ def translate(
     choices: dict[str, Any] = {"size": size, "norm_stats": norm_stats, "dropout": seed if dropout else None}
     if fit is not None:
         choices["fit"] = fit
-    return network.convert(inputs, options, lambda: network.load(**choices), arguments)
+
+    def load() -> tuple[Processor, dict[str, Any]]:
+        from img2img.inference.inpainting import fills_holes
+
+        translator, settings = network.load(**choices)
+        if fills_holes(translator.generator) and not options.quiet:
+            say(
+                "The model fills holes, and changes what is known, too; img2img inpaint keeps that.", "yellow"
+            )
+        return translator, settings
+
+    return network.convert(inputs, options, load, arguments)

@@ -175,8 +175,13 @@ def test_the_paths_in_a_table_are_found_whatever_their_case_form_and_slashes(tmp
     results = go(source, tmp_path / "out", Blend(), {"mask": tmp_path / "t.csv"})
     assert list(statuses(results).values()) == ["done"] * 3 + ["failed"] * 3
     reasons = [results[f"{number}.png"].reason for number in (3, 4, 5)]
-    assert "No such file" in reasons[0] and "no name that a file can have" in reasons[1]
+    assert "Masks/9.png, which does not exist" in reasons[0] and "no name that a file can have" in reasons[1]
     assert "unexpected" not in " ".join(reasons)
+    (tmp_path / "t.csv").write_text("file,mask\n0.png,mask/0.png\n1.png,mask/1.png\n")
+    with pytest.raises(
+        PlanError, match=r"line 2: mask is .*/mask/0.png, which does not exist\. .* all 2 lines"
+    ):
+        go(source, tmp_path / "none", Blend(), {"mask": tmp_path / "t.csv"})
 
 
 @pytest.mark.parametrize("checksum", [False, True])

@@ -154,6 +154,9 @@ def test_a_model_fills_holes(photos: Path, tmp_path: Path) -> None:
     assert f'"use": "img2img inpaint IN -o OUT -m {tmp_path / "model.safetensors"} --mask DIR"' in facts
     result = img2img("translate", photos, "-o", tmp_path / "x", "-m", tmp_path / "model.safetensors")
     assert result.exit_code == 2 and f"img2img inpaint -m {tmp_path / 'model.safetensors'}" in result.stderr
+    more = ("--with", f"mask={masks}", "--device", "cpu")
+    result = img2img("translate", photos, "-o", tmp_path / "x", "-m", tmp_path / "model.safetensors", *more)
+    assert "img2img inpaint keeps that" in result.stderr
 
 
 def test_what_is_transparent_is_filled(tmp_path: Path) -> None:
