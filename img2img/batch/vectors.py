@@ -41,7 +41,7 @@ def vector(name: str, field: Vector | None, said: object) -> tuple[float, ...]:
     if found is None:
         hint = f" {unknown('name', word, field.names)}" if field.names and word else ""
         raise PlanError(f"{name} is {_cell(said)}, and is to be {in_full(field)}.{hint}")
-    if field.size not in (None, len(found)):
+    if (field.size or len(field.names) or len(found)) != len(found):
         count = "1 number" if len(found) == 1 else f"{len(found)} numbers"
         raise PlanError(f"{name} has {count}, and the model takes {in_full(field)}")
     return found
@@ -64,6 +64,8 @@ def from_row(name: str, field: Vector | None, cells: Row, numeric: Sequence[str]
     if field is not None and field.names:
         names = list(map(composed, field.names))
         if absent := [one for one in names if one not in cells]:
+            if name in cells:
+                raise PlanError(f"{name} is {_EMPTY}")
             raise PlanError(f"{unknown('column', absent[0], cells)} It takes {in_full(field)}")
         return _single(names, cells)
     if name in cells:

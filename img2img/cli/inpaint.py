@@ -157,7 +157,7 @@ def inpaint(
     inpainter = Inpainter(Classic(method or "telea"), where, invert)
 
     def load() -> tuple[Processor, dict[str, Any]]:
-        settings = {"holes": str(where), "invert": invert}
+        settings = {"holes": where if isinstance(where, str) else repr(where), "invert": invert}
         if model is None:
             return inpainter, {**settings, "inpaint": method or "telea"}
         from img2img.inference.inpainting import FEATHER, NetworkFill

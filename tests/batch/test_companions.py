@@ -84,6 +84,16 @@ def test_companions_are_found_by_tree_and_name_whatever_the_extension(tmp_path: 
     assert sum(process.calls) == 4 and len(process.calls) < 4, "equal sizes share a call"
 
 
+def test_letter_case_counts_only_where_there_are_several(tmp_path: Path) -> None:
+    source = fill(tmp_path / "in", ["IMG_1.PNG", "img_2.png", "Img_3.png"])
+    found = masks(tmp_path / "masks", ["img_1.png", "img_2.png", "IMG_2.tif", "img_3.png", "IMG_3.png"])
+    results = go(source, tmp_path / "out", Blend(), {"mask": found})
+    expected = np.where(mask(seed=1).pixels > 127, read_image(source / "img_2.png").pixels, 0)
+    assert (read_image(tmp_path / "out" / "img_2.png").pixels == expected).all()
+    assert statuses(results) == {"IMG_1.PNG": "done", "Img_3.png": "failed", "img_2.png": "done"}
+    assert "can have one mask, and there are 2" in results["Img_3.png"].reason
+
+
 def test_what_others_made_of_a_picture_is_found_under_its_whole_name(tmp_path: Path) -> None:
     """Results for a.gif are called a.gif.png."""
     source = fill(tmp_path / "in", ["a.png"])

@@ -117,6 +117,7 @@ def test_a_cell_without_a_number_is_the_failure_of_its_file(tmp_path: Path) -> N
     [
         ("file,Yuong,Male,Blond\na.png,1,0,1\n", "no column 'Young'; did you mean 'Yuong'.*Blond, Male"),
         ("file,attributes\na.png,1 0\n", "has 2 numbers, and the model takes 3 numbers: Blond, Male, Young"),
+        ("file,attributes\na.png,\n", r"line 2: attributes is empty\."),
         ("file,attributes\na.png,Bold\n", "is 'Bold'.*did you mean 'Blond'"),
         ("file;Young;Male;Blond\na.png;0,5;0;1\n", "Young is '0,5', which is no number"),
         ("file,Young,Male,Blond\na.png,0,5,0,1\n", "5 cells, and the first line names 4 columns"),
@@ -187,6 +188,12 @@ def test_what_is_no_vector_is_one_sentence_before_the_work(
 def test_numbers_for_a_picture_are_one_sentence_before_the_work(tmp_path: Path, said: Any) -> None:
     with pytest.raises(PlanError, match=r"mask is a mask, and .* It takes a folder"):
         taken(tmp_path, said, mask=Mask())
+
+
+def test_the_names_say_how_many_numbers_there_are(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="has 1 number"):
+        taken(tmp_path, [1], v=Vector(names=("a", "b")))
+    assert taken(tmp_path, [1, 2], ["a.png"], v=Vector(names=("a", "b"))) == [(1, 2)]
 
 
 def test_classes_are_told_by_their_names(tmp_path: Path) -> None:

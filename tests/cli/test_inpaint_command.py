@@ -121,6 +121,13 @@ def test_another_mask_is_other_work(photos: Path, tmp_path: Path) -> None:
     assert "1 done, 1 skipped" in img2img(*command).stderr
 
 
+def test_another_colour_or_tolerance_is_other_work(photos: Path, tmp_path: Path) -> None:
+    command = ("inpaint", photos, "-o", tmp_path / "out", "--mask")
+    for text in ("colour:#ff00ff", "colour:#ff00ff~5", "colour:#ff00fe~5"):
+        assert "2 done" in img2img(*command, text).stderr
+    assert "2 skipped" in img2img(*command, "colour:#FF00FE~5").stderr
+
+
 def test_the_output_says_where_its_format_loses(tmp_path: Path) -> None:
     source = store(tmp_path / "in.jpg", photo())
     mask = store(tmp_path / "mask.png", HOLE.astype(np.uint8) * 255)
