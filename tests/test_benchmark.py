@@ -16,7 +16,12 @@ SMALL = {
     "memory": ["--few", "5", "--many", "50", "--maximum", "200"],
     "plan": ["--files", "600"],
 }
-ELSEWHERE = {"fidelity", "infer", "train"}  # tests/test_benchmark_infer.py, tests/test_benchmark_train.py
+ELSEWHERE = {
+    "degrade",
+    "fidelity",
+    "infer",
+    "train",
+}  # below, test_benchmark_infer.py, test_benchmark_train.py
 
 
 @pytest.fixture
@@ -51,3 +56,14 @@ def test_the_engine_fails_below_the_minimum(tool, tmp_path):
         tool.benchmark, ["plan", "--files", "5", "--maximum", "0", "--folder", str(tmp_path)]
     )
     assert done.exit_code == 1 and "planning took" in done.output
+
+
+def test_a_small_run_of_degradations(tool):
+    from img2img.processors.degradations import DEGRADATIONS
+
+    command = ["degrade", "--patches", "8", "--steps", "0", "--json"]
+    done = CliRunner().invoke(tool.benchmark, command)
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)["degradations"]
+    assert [row["kind"] for row in rows] == list(DEGRADATIONS)
+    assert all(row["patches_per_second"] > 0 for row in rows)

@@ -38,6 +38,7 @@ class Commands(click.Group):
     """The commands here, and those that need torch, which load when they are named."""
 
     elsewhere: ClassVar[dict[str, str]] = {
+        "degrade": "benchmark_degrade",
         "fidelity": "benchmark_infer",
         "infer": "benchmark_infer",
         "train": "benchmark_train",

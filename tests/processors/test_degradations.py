@@ -127,12 +127,18 @@ def test_a_disc_is_even_and_round(radius):
 
 def test_blurring_is_correlation_with_a_mirrored_border(picture):
     values = values_of(picture)[:20, :24]
-    for kernel in (generalised(9, (0.8, 2.0), 0.5), sinc(21, 2.0), motion(6, 0.4, 1.0), gaussian(7, 1.1)):
+    for kernel in (
+        generalised(9, (0.8, 2.0), 0.5),
+        sinc(21, 2.0),
+        motion(6, 0.4, 1.0),
+        gaussian(7, 1.1),
+        generalised(21, (0.4, 0.5), 1.0),
+    ):
         full = np.outer(kernel, kernel) if kernel.ndim == 1 else kernel
         reach = len(full) // 2
         wide = np.pad(values.astype(float), ((reach, reach), (reach, reach), (0, 0)), "symmetric")
         windows = np.lib.stride_tricks.sliding_window_view(wide, full.shape, (0, 1))
-        np.testing.assert_allclose(blurred(values, kernel), (windows * full).sum((3, 4)), atol=2e-6)
+        np.testing.assert_allclose(blurred(values, kernel), (windows * full).sum((3, 4)), atol=3e-4)
 
 
 def test_the_kernels_of_the_chain_are_drawn_as_published():
