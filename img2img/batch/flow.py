@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from img2img.batch.fingerprint import Fingerprint
 from img2img.batch.plan import Item
@@ -35,6 +36,7 @@ class Task:
         warnings: So far.
         ms: Milliseconds by stage.
         pixels: Height times width of the source.
+        found: What was to be found out of the source.
     """
 
     item: Item
@@ -45,6 +47,7 @@ class Task:
     warnings: tuple[str, ...] = ()
     ms: dict[str, float] = field(default_factory=dict)
     pixels: int = 0
+    found: Mapping[str, Any] = field(default_factory=dict)
 
     def hold(self, image: Image | None, companions: Mapping[str, Condition] | None = None) -> None:
         """Replaces the pictures, and the cost with them."""

@@ -36,6 +36,7 @@ class Result:
         warnings: Sentences about what could not be kept.
         ms: Milliseconds of "decode", "process" and "encode" (with storing), as far as it came.
         pixels: Height times width of the source, 0 if it was not decoded.
+        found: What `run` was asked to find out of each source.
         lost: Whether this takes back that the file is done: its result is gone again.
     """
 
@@ -47,6 +48,7 @@ class Result:
     ms: Mapping[str, float] = field(default_factory=dict)
     pixels: int = 0
     lost: bool = False
+    found: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the line of the report.
@@ -61,6 +63,7 @@ class Result:
             "reason": self.reason,
             "warnings": list(self.warnings),
             "ms": {stage: round(self.ms.get(stage, 0.0), 3) for stage in ("decode", "process", "encode")},
+            **({"input": dict(self.found)} if self.found else {}),
         }
 
 

@@ -17,7 +17,7 @@ from img2img.batch.flow import Flow
 from img2img.batch.journal import UNCHANGED, Journal
 from img2img.batch.plan import Item, Plan, Rules, plan
 from img2img.batch.report import Result, Summary
-from img2img.batch.stages import Processor, Stages
+from img2img.batch.stages import Inspect, Processor, Stages
 from img2img.errors import ImageError, PlanError, UsageError
 from img2img.files import sweep_parts
 from img2img.image import EncodeOptions, Limits
@@ -43,6 +43,7 @@ def run(
     max_failures: int | None = None,
     overwrite: bool = False,
     checksum: bool = False,
+    inspect: Inspect | None = None,
     stop: threading.Event | None = None,
 ) -> Generator[Result, None, None]:
     """Does what `plan` lists, and yields one Result a file as they come, in no particular order.
@@ -66,6 +67,8 @@ def run(
         max_failures: Start nothing new after that many failures; what is in flight is finished.
         overwrite: Also replace outputs that are not ours. What is up to date is skipped nevertheless.
         checksum: Tell whether a source has changed by SHA-256 rather than by size and time.
+        inspect: Called with each picture that was decoded, in several threads; what it returns is the
+            result's `found`.
         stop: When it is set, nothing new is started. The processor finishes the group it has, the encoders
             what was processed; files that are left over have no result.
 
@@ -94,7 +97,7 @@ def run(
         stop=threading.Event() if stop is None else stop,
     )
     journal = Journal(plan, _identity(settings, options), overwrite, checksum)
-    return _results(plan, flow, Stages(flow, plan, process, journal, limits, options), jobs)
+    return _results(plan, flow, Stages(flow, plan, process, journal, limits, options, inspect), jobs)
 
 
 def foresee(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias
 
 from img2img.batch.flow import Condition, Flow, Task
 from img2img.batch.journal import UNCHANGED, Journal, left_as_edited
@@ -22,6 +22,10 @@ from img2img.image.formats import recognise
 
 _logger = logging.getLogger(__name__)
 _LOST = "its result was removed together with its folder while this ran; the same command makes it anew"
+
+
+Inspect: TypeAlias = Callable[[Image], Mapping[str, Any]]
+"""Finds something out of a picture, JSON-able; called in several threads."""
 
 
 class Processor(Protocol):
@@ -49,6 +53,7 @@ class Stages:
         journal: What earlier runs did.
         limits: What is refused before it is decoded.
         options: How results are stored.
+        inspect: Asked about every source.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Stages:
         journal: Journal,
         limits: Limits,
         options: EncodeOptions,
+        inspect: Inspect | None = None,
     ) -> None:
         self._flow = flow
         self._plan = plan
@@ -66,6 +72,7 @@ class Stages:
         self._journal = journal
         self._limits = limits
         self._options = options
+        self._inspect = inspect
         self._kept: dict[tuple[Path, Hashable], Image] = {}
 
     def lost(self) -> Iterator[Result]:
@@ -114,6 +121,7 @@ class Stages:
                     image = decode(data, self._limits, task.item.source).replace(name=name)
                     task.pixels = image.height * image.width
                     task.warnings = image.warnings
+                    task.found = self._inspect(image) if self._inspect else {}
                     self._decode_companions(task, unread, companions)
         except Exception as error:  # noqa: BLE001  whatever it is, it concerns this file alone
             image, result = None, _failure(task, error)
@@ -224,7 +232,7 @@ class Stages:
                 del image
                 self._flow.encoded(task)
                 self._store(data, task, path)
-            result = Result(item.source, path, "done", "", task.warnings, task.ms, pixels)
+            result = Result(item.source, path, "done", "", task.warnings, task.ms, pixels, found=task.found)
         except Exception as error:  # noqa: BLE001
             result = _failure(task, error)
         self._flow.encoded(task)
@@ -326,7 +334,8 @@ def _timed(task: Task, stage: str) -> Iterator[None]:
 def _failure(task: Task, error: Exception) -> Result:
     if not isinstance(error, (Img2ImgError, OSError, MemoryError)):
         _logger.debug("unexpected failure on %s", display_path(task.item.source), exc_info=error)
-    return Result(task.item.source, None, "failed", _reason(error), task.warnings, task.ms, task.pixels)
+    source, reason = task.item.source, _reason(error)
+    return Result(source, None, "failed", reason, task.warnings, task.ms, task.pixels, found=task.found)
 
 
 def _reason(error: Exception) -> str:

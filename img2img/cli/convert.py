@@ -130,6 +130,7 @@ def _files(count: int) -> str:
 
 def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Result], None]) -> int:
     from img2img.batch import Report, Summary, claim, exit_code, run
+    from img2img.image.estimates import estimates
 
     summary = Summary()
     total = len(work.items) + len(work.unreadable)
@@ -154,6 +155,7 @@ def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Res
             max_failures=options.max_failures,
             overwrite=options.overwrite,
             checksum=options.checksum,
+            inspect=None if report is None else estimates,
             stop=stop.event,
         )
         stack.enter_context(closing(results))  # whatever happens here, its threads end in good order

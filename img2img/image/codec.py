@@ -92,6 +92,7 @@ def _decode(data: bytes, limits: Limits) -> Image:
         None if header.icc else space,
         metadata,
         header.lossless,
+        jpeg_quality=header.jpeg_quality,
     )
     return with_true_metadata(image)
 

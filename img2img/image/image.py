@@ -66,6 +66,8 @@ class Image:
         metadata: Everything else that the file says.
         lossless: Whether it comes from a file without loss of a format that also has a lossy kind, as WebP.
             What becomes of it is stored without loss, too, unless a quality is chosen.
+        jpeg_quality: 1 to 100 for a picture from a JPEG file, by its quantization table; else None. It tells
+            of the file, not of pictures that were compressed before and stored otherwise since.
         warnings: Sentences about what could not be kept, for the report.
         name: What it is called among the pictures of a folder: the path below that folder, without extension,
             written with "/". Empty where nobody said. Only what is drawn at random for it depends on it.
@@ -83,6 +85,7 @@ class Image:
     metadata: Metadata = NO_METADATA
     lossless: bool = False
     name: str = ""
+    jpeg_quality: int | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:

@@ -12,7 +12,7 @@ import pytest
 from folders import Fake, convert, fill, picture, statuses
 
 from img2img.batch import Rules, Shard, plan, run
-from img2img.errors import UsageError
+from img2img.errors import ProcessingError, UsageError
 from img2img.image import EncodeOptions, Image, Limits, files, read_image, write_image
 
 
@@ -175,6 +175,27 @@ def test_pictures_in_flight_are_bounded(tmp_path):
     assert most <= 7
     gc.collect()
     assert len(alive) == 0
+
+
+def test_what_is_to_be_found_out_of_each_source_is_in_its_result(tmp_path):
+    fill(tmp_path / "in", ["a.png"], 9, 7)
+    fill(tmp_path / "in", ["b.png"], 5, 7)
+    (tmp_path / "in" / "broken.png").write_bytes(b"no picture")
+
+    def work(image: Image) -> Image:
+        if image.height == 5:
+            raise ProcessingError("no")
+        return image.replace(pixels=image.pixels[:2])
+
+    results = convert(
+        tmp_path / "in", tmp_path / "out", Fake(work), inspect=lambda image: {"rows": image.height}
+    )
+    found = {name: (result.status, result.to_json().get("input")) for name, result in results.items()}
+    assert found == {
+        "a.png": ("done", {"rows": 9}),
+        "b.png": ("failed", {"rows": 5}),
+        "broken.png": ("failed", None),
+    }
 
 
 def test_a_picture_larger_than_the_memory_passes_alone(tmp_path):

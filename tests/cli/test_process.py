@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from img2img.cli.main import cli
-from img2img.image import Image, decode, read_image, write_image
+from img2img.image import EncodeOptions, Image, decode, read_image, write_image
 
 
 def img2img(*arguments: Any) -> Result:
@@ -172,6 +172,21 @@ def test_a_report_may_lie_in_the_output_folder_and_replaces_the_last_one(
         result = img2img("process", photos, "-o", tmp_path / "out", "--op", "flip", "--report", report)
         assert result.exit_code == 0, result.output
         assert [json.loads(line)["status"] for line in report.read_text().splitlines()] == [status, status]
+
+
+def test_the_report_tells_what_damage_a_source_has(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = np.clip(rng.normal(128, 20, (96, 96, 3)), 0, 255).astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    write_image(Image(noise), tmp_path / "in" / "noise.png")
+    write_image(Image(noise), tmp_path / "in" / "photo.jpg", EncodeOptions(quality=35))
+    report = tmp_path / "report.jsonl"
+    result = img2img("process", tmp_path / "in", "-o", tmp_path / "out", "--op", "flip", "--report", report)
+    assert result.exit_code == 0, result.output
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    inputs = {Path(line["source"]).name: line["input"] for line in lines}
+    assert inputs["noise.png"]["jpeg_quality"] is None and 17 < inputs["noise.png"]["noise"] < 23
+    assert inputs["photo.jpg"]["jpeg_quality"] == 35
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")

@@ -65,7 +65,7 @@ class Header:
         text: Keywords and texts.
         geo: GeoTIFF tags.
         sample_bytes: Bytes of one decoded number.
-        lossless: See `Image`.
+        lossless, jpeg_quality: See `Image`.
         orientation: 1 to 8 when the container itself says how to turn the picture; it then wins.
         warnings: Sentences about what is unusual in this file.
         details: What `decode` of the same format wants to know again.
@@ -85,6 +85,7 @@ class Header:
     geo: dict[int, IfdEntry] = field(default_factory=dict)
     sample_bytes: int = 1
     lossless: bool = False
+    jpeg_quality: int | None = None
     orientation: int | None = None
     warnings: list[str] = field(default_factory=list)
     details: Any = None

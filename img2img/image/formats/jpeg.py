@@ -31,9 +31,10 @@ from img2img.image.formats.jpeg_parts import (
     SCAN,
     START,
     JpegLayout,
-    check_quantization,
     check_scans,
     check_zeros,
+    quality_of,
+    quantization,
     scans_of,
     segments,
 )
@@ -60,7 +61,7 @@ def probe(data: bytes) -> Header:
     """Reads the segments before the picture data."""
     header: Header | None = None
     head, said = [data[:2]], []
-    junk, at, adobe = 0, 2, None
+    junk, at, adobe, quality = 0, 2, None, None
     for marker, start, stop in segments(data, 2):
         junk += len(data[at : start - 4].rstrip(b"\xff")) if start - 4 > at else 0
         at = stop
@@ -74,7 +75,8 @@ def probe(data: bytes) -> Header:
         if marker in FRAMES and header is None:
             header = _frame(marker, segment[4:])
         elif marker == QUANTIZATION:
-            check_quantization(segment[4:])
+            tables = quantization(segment[4:])
+            quality = quality_of(tables[0]) if 0 in tables else quality
         elif marker == ADOBE and segment[4:9] == b"Adobe" and len(segment) >= 16:
             adobe = len(head)
         if marker in jpeg_metadata.MARKERS:
@@ -90,6 +92,7 @@ def probe(data: bytes) -> Header:
     if header is None:
         raise ImageReadError("the JPEG file names no size for its picture")
     jpeg_metadata.read(header, said)
+    header.jpeg_quality = quality
     if adobe is not None and head[adobe][15] not in _TRANSFORMS.get(header.channels, range(256)):
         header.warnings.append(f"it names an unknown transform of colours ({head[adobe][15]})")
         usual = _TRANSFORMS[header.channels][-1]

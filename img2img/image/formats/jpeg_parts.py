@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 
+import numpy as np
+
 from img2img.errors import ImageLimitError, ImageReadError
 from img2img.image.formats.base import Header
 
@@ -68,16 +70,45 @@ def segments(data: bytes, at: int) -> Iterator[tuple[int, int, int]]:
     raise ImageReadError(f"the JPEG file has more than {_MAX_SEGMENTS:,} segments")
 
 
-def check_quantization(body: bytes) -> None:
-    """Refuses tables with zeros, which no encoder writes: they make parts of the picture vanish."""
-    at = 0
+def quantization(body: bytes) -> dict[int, list[int]]:
+    """Returns the tables of a segment by their numbers, each of up to 64 steps in zigzag order.
+
+    Raises:
+        ImageReadError: One has a zero, which no encoder writes: it makes parts of the picture vanish.
+    """
+    at, tables = 0, {}
     while at < len(body):
         size = 64 * (1 + (body[at] >> 4))
         table = body[at + 1 : at + 1 + size]
-        steps = table if size == 64 else [a | b for a, b in zip(table[::2], table[1::2], strict=False)]
+        wide = size > 64
+        steps = [256 * a + b for a, b in zip(table[::2], table[1::2], strict=False)] if wide else list(table)
         if 0 in steps:
             raise ImageReadError("the JPEG file is broken: a quantization table holds zeros")
+        tables[body[at] & 15] = steps
         at += 1 + size
+    return tables
+
+
+def quality_of(steps: list[int]) -> int | None:
+    """Returns the quality, 1 to 100, at which libjpeg would quantize luma nearest to these 64 steps."""
+    if len(steps) != 64:
+        return None
+    given = np.log(np.asarray(steps, np.float64))
+    return int(np.abs(_LUMA_BY_QUALITY - given).sum(1).argmin()) + 1
+
+
+def _luma_steps(quality: int) -> list[int]:
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return [min(max((step * scale + 50) // 100, 1), 255) for step in _LUMA]
+
+
+_LUMA = [  # table K.1 of the JPEG standard, in zigzag order
+    *(16, 11, 12, 14, 12, 10, 16, 14, 13, 14, 18, 17, 16, 19, 24, 40),
+    *(26, 24, 22, 22, 24, 49, 35, 37, 29, 40, 58, 51, 61, 60, 57, 51),
+    *(56, 55, 64, 72, 92, 78, 64, 68, 87, 69, 55, 56, 80, 109, 81, 87),
+    *(95, 98, 103, 104, 103, 62, 77, 113, 121, 112, 100, 120, 92, 101, 103, 99),
+]
+_LUMA_BY_QUALITY = np.log([_luma_steps(quality) for quality in range(1, 101)])
 
 
 def scans_of(data: bytes, at: int, most: int) -> list[tuple[int, int]]:
