@@ -52,11 +52,9 @@ _BITS = (
     | {f"{kind}{bits}": bits for kind in "IUF" for bits in (8, 16, 32, 64)}
     | {"BF16": 16, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8}
 )
-# arguments that count channels
-_WIDTHS = {"in_channels", "out_channels", "features", "growth", "attributes", "classes"}
 _LARGEST = 1e30  # what may be white: float32 computes with it
 _LONGEST = 200  # characters in the name of a number of a vector
-_FEW = 64  # what any other argument that counts may be, also in a file of few tensors
+_FEW = 64  # what an argument that counts may be, also in a file of few and small tensors
 
 Output = Literal["like_input", "own"]
 Fit = Literal["squeeze", "keep"]
@@ -512,14 +510,13 @@ def _fit(
 ) -> Generator:
     """Builds the network of `spec` without memory (on the meta device) and compares `shapes` with it."""
     refused = ModelError(f"asks for a network that its weights cannot fill: {_short(spec)}.", path)
-    # a hostile header may ask for a billion blocks: there are no more layers than tensors, no wider ones
-    # than the tensors are
-    most = max(_FEW, len(shapes))
-    widest = max([_FEW, *(n for shape in shapes.values() if 0 not in shape for n in shape)])
+    # a hostile header may ask for a billion blocks or channels: nothing that is counted is more than the
+    # tensors are or than one is wide, and no more tensors are made than there are
+    most = max([_FEW, len(shapes), *(n for shape in shapes.values() if 0 not in shape for n in shape)])
     for name, value in spec.arguments.items():
         if isinstance(value, list | tuple | dict):
             raise ModelError(f"has arguments that do not fit {_short(spec.name)}: {_short(name)}.", path)
-        if isinstance(value, int | float) and not 0 <= value <= (widest if name in _WIDTHS else most):
+        if isinstance(value, int | float) and not 0 <= value <= most:
             raise refused
     try:
         with torch.device("meta"), _Frugal(2 * len(shapes) + _FEW):

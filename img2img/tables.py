@@ -99,8 +99,9 @@ def _json_lines(text: str) -> Iterator[tuple[int, Row]]:
 
 
 def composed(name: str) -> str:
-    """Returns the name of a column as it is compared: without blanks around it, Unicode composed."""
-    return unicodedata.normalize("NFC", name.strip())
+    """Returns the name of a column as it is compared: composed, single plain spaces, all of it visible."""
+    visible = "".join(letter for letter in " ".join(name.split()) if letter.isprintable())
+    return unicodedata.normalize("NFC", visible)
 
 
 def _require_once(names: Iterable[str], line: str) -> None:

@@ -14,6 +14,7 @@ from companions import Companions
 
 from img2img.checkpoint import KEY, MAX_HEADER, ModelInfo, fingerprint, open_model, read_header, save_model
 from img2img.errors import ModelError, UnknownModelError
+from img2img.fields import Mask, Vector
 from img2img.inference import load_model
 from img2img.interop import open_checkpoint
 from img2img.models import Compact, RRDBNet, SRResNet, generators
@@ -181,7 +182,23 @@ def test_conditions_and_their_names_are_in_the_file(conditional):
     generator, info = open_checkpoint(conditional)
     assert generator.conditions == Companions("mask attributes").conditions
     assert info.attributes == {"attributes": NAMES}
-    assert load_model(conditional, device="cpu").conditions == generator.conditions
+    assert load_model(conditional, device="cpu").conditions == {
+        "mask": Mask(),
+        "attributes": Vector(size=3, names=NAMES),
+    }
+
+
+def test_a_vector_of_any_name_and_length_comes_back(tmp_path, monkeypatch):
+    class Landmarks(Companions):
+        def __init__(self, landmarks: int = 136):
+            super().__init__("mask")
+            self.conditions = {"landmarks": Vector(size=landmarks)}
+            self.embedding = torch.nn.Linear(landmarks, 3)
+
+    monkeypatch.setitem(generators._entries, "landmarks", Landmarks)
+    Landmarks.name = "landmarks"
+    save_model(tmp_path / "landmarks.safetensors", Landmarks(), ModelInfo("own"))
+    assert open_model(tmp_path / "landmarks.safetensors")[0].conditions["landmarks"].size == 136
 
 
 def test_a_file_without_conditions_is_as_it_was(path, generator, tmp_path):

@@ -206,7 +206,7 @@ class Flow:
         with self._changed:
             self._decoding -= 1
             self._used -= task.cost
-            task.hold(image, companions)
+            task.hold(image, None if image is None else companions)  # nobody lets go of those of no picture
             self._used += task.cost
             if image is not None:
                 self._arrived.append(task)

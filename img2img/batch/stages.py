@@ -114,8 +114,11 @@ class Stages:
                 if result is None:
                     data = read_bytes(task.item.source, self._limits)
                     unread = self._read_companions(task, companions)
-                    sizes = [_decoded_size(each, self._limits) for each in (data, *unread.values())]
-                    if not self._flow.reserve(task, sum(sizes)):
+                    size = _decoded_size(data, self._limits)
+                    for name, each in unread.items():
+                        with _companion(name, task.item.companions[name]):
+                            size += _decoded_size(each, self._limits)
+                    if not self._flow.reserve(task, size):
                         return
                     name = PurePosixPath(task.item.relative).with_suffix("").as_posix()
                     image = decode(data, self._limits, task.item.source).replace(name=name)

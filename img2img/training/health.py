@@ -49,7 +49,7 @@ class Health:
         totals: dict[str, float] = {}
         for loss, value in means.items():
             name, _, of = loss.rpartition("_")
-            if of in ("real", "fake") and name[0] == "d":
+            if of in ("real", "fake") and (name == "d" or name.startswith("d_")):
                 totals[name] = totals.get(name, 0.0) + value
         for name, total in totals.items():
             self._highest[name] = max(self._highest.get(name, total), total)

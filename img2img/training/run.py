@@ -12,13 +12,13 @@ from typing import Any, cast
 
 import torch
 
-from img2img.config import load_yaml, parse_yaml
+from img2img.config import parse_yaml
 from img2img.data import Data, batches, open_data
 from img2img.errors import ConfigError, Img2ImgError, display_path
 from img2img.files import sweep_parts
 from img2img.image import write_bytes
 from img2img.methods import Method, methods
-from img2img.training.experiment import Experiment, Stage, changes, stages
+from img2img.training.experiment import Experiment, Stage, changes, read_experiment, stages
 from img2img.training.health import Health
 from img2img.training.initial import start_from
 from img2img.training.lock import LOCK, locked
@@ -385,12 +385,11 @@ class _Run:
         """Says what the configuration has otherwise than the one that the run was last started with."""
         self._measures_anew = False
         try:
-            before = load_yaml(self.folder / CONFIG)
-        except ConfigError:
+            # with what keys stand for that it does not have, as those that came later
+            before = parse_yaml(read_experiment(self.folder / CONFIG).dump(), CONFIG)
+        except Img2ImgError:
             return
         now = parse_yaml(self._configuration(), CONFIG)
-        if not isinstance(before, dict) or not isinstance(now, dict):
-            return
         changed = changes(before, now)
         if changed:
             listed = "; ".join(

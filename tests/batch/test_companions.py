@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import unicodedata
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from img2img.batch import Result, Rules, Summary, convert_folder, exit_code, pla
 from img2img.cli.convert import convert
 from img2img.cli.options import WITH, BatchOptions, batch_options
 from img2img.errors import PlanError, UsageError
-from img2img.image import Image, read_image, write_image
+from img2img.image import Image, Limits, read_image, write_image
 
 
 class Blend:
@@ -416,3 +418,29 @@ def test_the_summary_counts_a_missing_companion_as_a_failure(tmp_path: Path) -> 
     masks(found, ["b.png"])
     summary = convert_folder(source, tmp_path / "out", Blend(), companions={"mask": found})
     assert (summary.done, summary.skipped, summary.failed) == (1, 1, 0), "and the next run does only that one"
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_mask_for_all_is_let_go_of_with_every_source_that_cannot_be_read(tmp_path: Path, jobs: int) -> None:
+    """Counted for ever, it had filled the memory, and all threads waited."""
+    names = ["a.png", *(f"b{number:02}.png" for number in range(30)), "z0.png", "z1.png"]
+    source = fill(tmp_path / "in", names, 64, 64)
+    for path in source.glob("b*.png"):
+        path.write_bytes(path.read_bytes()[:-40])
+    write_image(mask(64, 64), tmp_path / "mask.png")
+    work = plan([source], tmp_path / "out", companions={"mask": tmp_path / "mask.png"})
+    stop = threading.Event()
+    watchdog = threading.Timer(60, stop.set)
+    watchdog.start()
+    results = list(run(work, Blend(), jobs=jobs, memory=60_000, stop=stop))
+    watchdog.cancel()
+    by_status = Counter(result.status for result in results)
+    assert by_status == {"done": 3, "failed": 30}
+
+
+def test_a_companion_beyond_the_limits_is_named(tmp_path: Path) -> None:
+    source = fill(tmp_path / "in", ["a.png"], 10, 10)
+    found = masks(tmp_path / "masks", ["a.png"], height=100, width=100)
+    work = plan([source], tmp_path / "out", companions={"mask": found})
+    (result,) = run(work, Blend(), limits=Limits(max_pixels=1000))
+    assert result.status == "failed" and "its mask" in result.reason and "100 x 100" in result.reason

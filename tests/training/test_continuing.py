@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from test_runs import SPARSE, Notes, go, lines, newest, same
 
@@ -78,6 +79,17 @@ def test_nothing_changed_says_nothing(pairs: Path, tmp_path: Path) -> None:
     notes = Notes()
     go(pairs, tmp_path, "steps=4", resume=True, watch=notes)
     assert not notes.warned and not any(text.startswith("Changed") for text in notes.said)
+
+
+def test_a_run_of_a_version_without_some_keys_keeps_its_best(pairs: Path, tmp_path: Path) -> None:
+    go(pairs, tmp_path, "steps=2", "validate_every=1")
+    tree = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    for key in ("fields", "masks", "fit", "attributes"):
+        del tree["data"][key]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(tree))
+    notes = Notes()
+    go(pairs, tmp_path, "steps=3", "validate_every=1", resume=True, watch=notes)
+    assert not any("looked for anew" in text for text in notes.warned)
 
 
 @pytest.mark.parametrize("wrong", ["crop_size=48", "generator.features=9"])

@@ -86,6 +86,12 @@ def test_one_of_two_discriminators_has_won() -> None:
     assert len(texts) == 1 and texts[0].startswith("the discriminator of B has won")
 
 
+def test_losses_of_other_names_are_nobody_s() -> None:
+    health = Health()
+    for _ in range(1000):
+        assert list(health.losses({"real": 0.0, "fake": 0.0, "depth_real": 0.0, "_fake": 0.0})) == []
+
+
 def test_a_run_that_continues_remembers() -> None:
     health = Health()
     told(health, 0.35, 0.35, 5)
