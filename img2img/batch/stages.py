@@ -116,7 +116,7 @@ class Stages:
                     unread = self._read_companions(task, companions)
                     size = _decoded_size(data, self._limits)
                     for name, each in unread.items():
-                        with _companion(name, task.item.companions[name]):
+                        with _companion(name, task):
                             size += _decoded_size(each, self._limits)
                     if not self._flow.reserve(task, size):
                         return
@@ -141,7 +141,7 @@ class Stages:
             elif (kept := self._kept.get((place, _state(task, name)))) is not None:
                 companions[name] = kept
             else:
-                with _companion(name, place):
+                with _companion(name, task):
                     unread[name] = read_bytes(place, self._limits)
         return unread
 
@@ -151,7 +151,7 @@ class Stages:
         for name, data in unread.items():
             place = task.item.companions[name]
             assert isinstance(place, Path)
-            with _companion(name, place):
+            with _companion(name, task):
                 companions[name] = image = decode(data, self._limits, place)
             if place in self._plan.shared:
                 self._kept[place, _state(task, name)] = image
@@ -294,12 +294,13 @@ def _shape(companion: Condition) -> Hashable:
 
 
 @contextmanager
-def _companion(name: str, path: Path) -> Iterator[None]:
-    """Lets a failure say that it is not the source which cannot be read."""
+def _companion(name: str, task: Task) -> Iterator[None]:
+    """Lets a failure say that it is a companion which cannot be read, and not the source."""
     try:
         yield
     except Exception as error:
-        raise ProcessingError(f"its {name}, {display_path(path)}: {_reason(error)}") from error
+        place = display_path(str(task.item.companions[name]))
+        raise ProcessingError(f"its {name}, {place}: {_reason(error)}") from error
 
 
 def _decoded_size(data: bytes, limits: Limits) -> int:

@@ -68,11 +68,15 @@ class Experiment(_Seed):
         return self
 
     def dump(self) -> str:
-        """Returns every key with its value as YAML; paths are absolute, so that it works from anywhere."""
-        tree = _with_whole_paths(self.model_dump(), self.model_dump(mode="json"))
+        """Returns every key with its value as YAML; see `tree`."""
+        return dump_yaml(self.tree())
+
+    def tree(self) -> dict[str, Any]:
+        """Returns every key with its value; paths are absolute, so that they work from anywhere."""
+        tree: dict[str, Any] = _with_whole_paths(self.model_dump(), self.model_dump(mode="json"))
         names = {key: str(path) for key, path in self.training.initial.items() if is_name(path)}
         tree["training"]["initial"] |= names  # such as x4: where it lies is another question on each machine
-        return dump_yaml(tree)
+        return tree
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any], place: str = "") -> dict[str, tuple[Any, Any]]:

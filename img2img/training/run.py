@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 
-from img2img.config import parse_yaml
 from img2img.data import Data, batches, open_data
 from img2img.errors import ConfigError, Img2ImgError, display_path
 from img2img.files import sweep_parts
@@ -386,11 +385,10 @@ class _Run:
         self._measures_anew = False
         try:
             # with what keys stand for that it does not have, as those that came later
-            before = parse_yaml(read_experiment(self.folder / CONFIG).dump(), CONFIG)
+            before = read_experiment(self.folder / CONFIG)
         except Img2ImgError:
             return
-        now = parse_yaml(self._configuration(), CONFIG)
-        changed = changes(before, now)
+        changed = changes(before.tree(), self._configuration().tree())
         if changed:
             listed = "; ".join(
                 f"{key} {_short(old)} is now {_short(new)}" for key, (old, new) in changed.items()
@@ -413,15 +411,15 @@ class _Run:
         samples.mkdir(parents=True, exist_ok=True)
         for folder in (self.folder, samples):
             sweep_parts(folder)
-        write_bytes(self._configuration().encode(), self.folder / CONFIG)
+        write_bytes(self._configuration().dump().encode(), self.folder / CONFIG)
 
-    def _configuration(self) -> str:
+    def _configuration(self) -> Experiment:
         """Returns the configuration with what was found in the files: a run that continues takes that."""
         experiment = self.experiment
         if self.data.palette is not None:
             data = experiment.data.model_copy(update={"palette": self.data.palette})
             experiment = experiment.model_copy(update={"data": data})
-        return experiment.dump()
+        return experiment
 
     def _batches(self) -> Generator[Batch, None, None]:
         stream = batches(
