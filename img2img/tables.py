@@ -21,6 +21,7 @@ from img2img.registry import unknown
 
 _LARGEST = 2**30  # bytes
 _HUGE = 3.4e38  # float32 computes with the numbers
+_SHOWN = 40  # characters of a cell in a message
 _TRUTH = {"true": 1.0, "false": 0.0}
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "path", "name", "source")
@@ -129,6 +130,12 @@ def numbers_in(cell: object) -> tuple[float, ...] | None:
     return found if found and all(abs(value) < _HUGE for value in found) else None  # nor NaN
 
 
+def shown(cell: object) -> str:
+    """Returns what is in a cell for a message, cut where it is long."""
+    text = repr(cell)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."
+
+
 @dataclass(frozen=True)
 class Table:
     """Numbers by the names of pictures.
@@ -197,8 +204,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
             number = numbers_in(cells.get(name))
             if number is None or len(number) != 1:
                 raise PlanError(
-                    f"{display_path(path)}, line {line}: {name} is {cells.get(name)!r}, which is no number; "
-                    "data.attributes names the columns that are wanted."
+                    f"{display_path(path)}, line {line}: {name} is {shown(cells.get(name))}, which is no "
+                    "number; data.attributes names the columns that are wanted."
                 )
             values.append(number[0])
         if file in found:

@@ -15,7 +15,8 @@ from img2img.image.discovery import Entries, as_stored, sentences_not_read
 from img2img.tables import Table, read_table, read_text
 
 TRAIN = ("train", "training")
-HELD_OUT = ("val", "valid", "validation", "test", "testing")
+VALIDATION = ("val", "valid", "validation")
+HELD_OUT = (*VALIDATION, "test", "testing")
 
 
 @dataclass

@@ -237,6 +237,89 @@ def test_masks_of_a_list_are_taken_where_a_method_would_draw_them(tmp_path: Path
         assert (batch.mask[:, 0] == ((rows_ + columns) % 3 == 0).float()).all()
 
 
+MASKED = [f"source/{i}.png,mask/{i}.png" for i in range(6)]
+BARE = [f"source/{i}.png" for i in range(6)]
+
+
+def lists(root: Path, **texts: list[str]) -> dict[str, Path]:
+    """Lists of the lines given, by name; the first line of each names its columns."""
+    for name, lines in texts.items():
+        (root / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    return {name: root / f"{name}.csv" for name in texts}
+
+
+def test_the_list_for_training_decides_whether_masks_are_drawn(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"fields": {"mask": "random"}}
+    made = lists(
+        world(tmp_path),
+        masked=["source,mask", *MASKED[:4]],
+        bare=["source", *BARE[4:]],
+        other=["source,mask", *MASKED[4:]],
+    )
+    with pytest.raises(PlanError, match=r"bare\.csv, line 2: mask is missing"):
+        found(given | {"list": made["masked"], "validation": made["bare"]}, HOLES)
+    both = found(given | {"list": made["masked"], "validation": made["other"]}, HOLES)
+    assert all("mask" in record.files for part in (both.train, both.validation) for record in part[0])
+    data = opened(given | {"list": made["bare"], "validation": made["other"]}, HOLES)
+    assert any(note.endswith("other.csv: columns that no field takes: mask.") for note in data.notes)
+    assert {batch.mask.shape for batch in in_order(data.validation, batch_size=2, ranges={"source": LEVELS})}
+
+
+def test_a_line_of_json_may_lack_a_column_that_the_others_have(tmp_path: Path) -> None:
+    rows = [{"source": f"source/{i}.png"} | ({"mask": f"mask/{i}.png"} if i else {}) for i in range(6)]
+    (world(tmp_path) / "l.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given = {"list": tmp_path / "l.jsonl", "fields": {"mask": "random"}}
+    with pytest.raises(PlanError, match="line 1: mask is missing"):
+        found(given, HOLES)
+    records = found(given | {"unmatched": "skip"}, HOLES)
+    assert [sorted(record.files) for record in records.train[0]] == [["mask", "source"]] * 5
+
+
+@pytest.mark.parametrize(
+    ("line", "lacks"),
+    [
+        ("source/9.png,,1 2", "file"),
+        ("source/0.png,,1 2", "mask"),
+        ("source/0.png,mask/9.png,1 2", "mask"),
+        ("source/0.png,mask/0.png,", "attributes"),
+        (",mask/0.png,1 2", "source"),
+        ("source/0.png,,", "mask or attributes"),
+    ],
+)
+def test_a_line_without_one_of_its_fields_stops_or_is_left_out(tmp_path: Path, line: str, lacks: str) -> None:
+    fields = HOLES | {"attributes": Vector()}
+    rest = [f"source/{i}.png,mask/{i}.png,3 4" for i in range(1, 6)]
+    made = lists(
+        world(tmp_path), all=["source,mask,attributes", line, *rest], none=["source,mask,attributes", line]
+    )
+    with pytest.raises(PlanError, match=r"line 2|mask.9\.png"):
+        found({"list": made["all"]}, fields)
+    records = found({"list": made["all"], "unmatched": "skip"}, fields)
+    assert [record.key for record in records.train[0]] == [f"source/{i}.png" for i in range(1, 6)]
+    assert set(records.lacks.values()) == {lacks} and records.notes
+    with pytest.raises(PlanError):
+        found({"list": made["none"], "unmatched": "skip"}, fields)
+
+
+@pytest.mark.parametrize(
+    ("parts", "held_out"),
+    [
+        (["train", "val", "test"], ["1"]),
+        (["train", "test", "train"], ["1"]),
+        (["train", "testing", "validation"], ["2"]),
+        (["", "valid", "test"], ["1"]),
+    ],
+)
+def test_what_is_for_tests_is_not_validated_on(tmp_path: Path, parts: list[str], held_out: list[str]) -> None:
+    rows = [f"{row},{part}" for row, part in zip(BARE, parts, strict=False)]
+    made = lists(world(tmp_path), all=["source,split", *rows])
+    records = found({"list": made["all"]}, {"source": Picture()})
+    assert [Path(record.key).stem for record in records.validation[0]] == held_out
+    assert any("test" in note for note in records.notes) == any("val" in part for part in parts)
+    again = found({"list": made["all"], "validation": made["all"]}, {"source": Picture()})
+    assert again.validation == records.validation
+
+
 def test_fields_of_two_domains_go_with_their_own(tmp_path: Path) -> None:
     root = world(tmp_path)
     for direction, sides in (("AtoB", ("source", "target")), ("BtoA", ("target", "source"))):
@@ -622,8 +705,9 @@ def test_check_looks_at_every_combination_without_failing(tmp_path: Path) -> Non
 def test_a_row_without_its_file_is_named(tmp_path: Path) -> None:
     given = forms(world(tmp_path))["json"]
     (tmp_path / "mask" / "0.png").unlink()
-    finding = kinds(given, declared(DataConfig(**given)))["layout"]
-    assert "mask/0.png" in finding.text
+    finding = kinds(given, declared(DataConfig(**given)))["no-partner"]
+    assert finding.level == "error"
+    assert {(case.files[0].name, case.detail) for case in finding.cases} == {("0.png", "has no mask")}
 
 
 def test_numbers_that_are_missing_in_a_list_are_named_with_their_line(tmp_path: Path) -> None:
