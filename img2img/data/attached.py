@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -41,7 +42,7 @@ def with_further_fields(
     fields: Fields,
     group: Sequence[str],
     records: tuple[Record, ...],
-    beside: Path,
+    leading: Sequence[Path],
     search: Search,
 ) -> tuple[Record, ...]:
     """Returns records with the files and numbers of those of `config.fields` that belong to them.
@@ -51,18 +52,21 @@ def with_further_fields(
         fields: What a sample holds.
         group: The names of the fields that the records are to have.
         records: By names.
-        beside: The folder of the records; where it is a part (train, val), so may be that of a field.
+        leading: The folder of the records; where it is a part (train, val), so may be that of a field. Of
+            several it is the one that holds them.
         search: How folders are searched.
 
     Raises:
         PlanError: A sample has no file or no row.
     """
+    listed = all(map(Path.is_file, leading))
+    beside = leading[0] if len(leading) == 1 else Path(os.path.commonpath(map(Path.absolute, leading)))
     for name in group:
         place = config.fields.get(name)
         if not isinstance(place, Path) or (records and name in records[0].files):
             continue
         if fields[name].spatial:
-            records = _with_files(config, records, name, _part_of(place, beside), beside.is_file(), search)
+            records = _with_files(config, records, name, _part_of(place, beside), listed, search)
         else:
             records = _with_numbers(config, records, name, search.table(place, config.attributes), search)
     return records
@@ -238,11 +242,16 @@ def paired_records(
 
 
 def single_records(folders: Iterable[Path], name: str, search: Search) -> tuple[Record, ...]:
-    """Returns one sample for each file in `folders`; of several folders, their names lead the keys."""
+    """Returns one sample for each file in `folders`; of several folders, their names lead the keys.
+
+    Where two have one name, as train in each of them, that of the folder above comes first.
+    """
     folders = tuple(folders)
     records = []
-    for folder in folders:
-        prefix = f"{folder.name}/" if len(folders) > 1 else ""
+    whole = [folder.absolute().parts for folder in folders]
+    length = next((n for n in range(1, max(map(len, whole))) if len({p[-n:] for p in whole}) == len(whole)), 1)
+    for folder, parts in zip(folders, whole, strict=True):
+        prefix = f"{PurePosixPath(*parts[-length:])}/" if len(folders) > 1 else ""
         paths = search.files(folder)
         records += [Record(prefix + relative_name(path, folder), {name: path}) for path in paths]
     return tuple(records)

@@ -179,7 +179,7 @@ class Group:
             images[name] = image[place] if isinstance(image, tuple) else image
         leader = next(name for name in self.fields if name in images)
         found = {
-            name: recipe.like(images[leader])(images[name], record.files[name])
+            name: recipe.like(images[leader], record.files[leader])(images[name], record.files[name])
             for name, recipe in self.recipes.items()
         }
         first, *others = found

@@ -37,7 +37,7 @@ def listed_records(config: DataConfig, fields: Fields, path: Path, search: Searc
         raise PlanError(f"{display_path(path)} names no samples for training.")
     every = [*train, *validation]
     divided = [
-        by_groups(with_further_fields(config, fields, tuple(fields), tuple(part), path, search), fields)
+        by_groups(with_further_fields(config, fields, tuple(fields), tuple(part), (path,), search), fields)
         for part in (train, validation)
     ]
     names = {

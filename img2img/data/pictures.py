@@ -53,15 +53,19 @@ class Recipe:
     keep: bool = False
     kind: Literal["picture", "mask", "ids"] = "picture"
 
-    def like(self, image: Image) -> Recipe:
-        """Returns the recipe that brings partners of `image` to its size.
+    def like(self, image: Image, path: Path) -> Recipe:
+        """Returns the recipe that brings partners of `image`, from the file `path`, to its size.
 
         Raises:
-            ProcessingError: See `covering`.
+            ImageReadError: It is much too long.
         """
         if self.size is None or not self.keep:
             return self
-        return replace(self, size=covering((image.height, image.width), self.size), keep=False)
+        try:
+            size = covering((image.height, image.width), self.size)
+        except ProcessingError as error:
+            raise ImageReadError(str(error), path) from error
+        return replace(self, size=size, keep=False)
 
     def __call__(self, image: Image, path: Path) -> Pixels:
         """Returns the array (H, W, C) for `image`, in its own depth unless there are `numbers`.

@@ -77,13 +77,14 @@ def _found(
         for leader, folder in zip(leaders, folders, strict=True):
             group = next(group for group in parts if leader in group)
             found[group] = with_further_fields(
-                config, fields, group, single_records((folder,), leader, search), folder, search
+                config, fields, group, single_records((folder,), leader, search), (folder,), search
             )
         return tuple(found[group] for group in parts)
     if config.paired is not None or (config.form == "fields" and len(leaders) > 1):
         pairs, alone = paired_records(folders[0], folders[1], names, search)
         search.alone += alone
         require_partners(config, alone, search)
+        folders = folders[:1]  # the names are those of the first
     elif config.aligned is not None:
         pairs = tuple(
             Record(record.key, dict.fromkeys(names, path), aligned=path)
@@ -93,7 +94,7 @@ def _found(
     else:
         pairs = single_records(folders, leaders[0], search)
     every = tuple(fields)
-    return by_groups(with_further_fields(config, fields, every, pairs, folders[0], search), fields)
+    return by_groups(with_further_fields(config, fields, every, pairs, folders, search), fields)
 
 
 def held_out_share(names: Sequence[str], fraction: float, seed: int) -> list[bool]:
