@@ -249,7 +249,9 @@ def single_records(folders: Iterable[Path], name: str, search: Search) -> tuple[
     folders = tuple(folders)
     records = []
     whole = [folder.absolute().parts for folder in folders]
-    length = next((n for n in range(1, max(map(len, whole))) if len({p[-n:] for p in whole}) == len(whole)), 1)
+    length = next(
+        (n for n in range(1, max(map(len, whole))) if len({p[-n:] for p in whole}) == len(whole)), 1
+    )
     for folder, parts in zip(folders, whole, strict=True):
         prefix = f"{PurePosixPath(*parts[-length:])}/" if len(folders) > 1 else ""
         paths = search.files(folder)

@@ -29,8 +29,8 @@ def listed_records(config: DataConfig, fields: Fields, path: Path, search: Searc
     if config.validation is not None:
         validation = []
         for file in config.validation:
-            own = _read_list(config, fields, columns, file, read_rows(file), search)
-            validation += own[1] or own[2] or own[0]
+            parts = _read_list(config, fields, columns, file, read_rows(file), search)
+            validation += parts[1] or parts[2] or parts[0]
         if not validation:
             raise PlanError(f"{display_path(config.validation[0])} names no samples for validation.")
     if not train:
@@ -71,13 +71,15 @@ def _read_list(
 ) -> tuple[list[Record], list[Record], list[Record]]:
     """Returns the samples of a list: those for training, for validation and for tests."""
     spatial = {name: column for name, column in columns.items() if fields[name].spatial}
+    leader = next(iter(spatial.values()), "")
     parts: tuple[list[Record], list[Record], list[Record]] = ([], [], [])
     entries: Entries = {}
     lengths: dict[str, int] = {}
     used = {*columns.values(), *(config.attributes or ()), "split"}
     unknown_columns: dict[str, None] = {}
     left_out: list[tuple[Record, str]] = []
-    problem, missing = "", []
+    missing: list[Path] = []
+    problem = ""
     for number, row in rows:
         where = f"{display_path(path)}, line {number}"
         unknown_columns |= dict.fromkeys(str(c) for c in row if c is not None and c not in used and row[c])
@@ -110,7 +112,7 @@ def _read_list(
                     f"{where}: {name} holds {len(values[name])} numbers, and the lines before "
                     f"{lengths[name]}."
                 )
-        record = Record(str(row.get(next(iter(spatial.values()), None)) or number), files, values)
+        record = Record(str(row.get(leader) or number), files, values)
         if lacking or absent:
             there = record.only(files.keys() - absent)
             without = " or ".join({**lacking, **absent})

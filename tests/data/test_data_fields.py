@@ -445,6 +445,56 @@ def test_fields_of_the_held_out_part_lie_as_its_pictures_do(tmp_path: Path, held
             assert all(path.parent.name == names for record in part[0] for path in record.paths)
 
 
+@pytest.mark.parametrize(
+    ("folders", "mask", "held_out"),
+    [
+        (("source/one", "source/two"), "mask", None),
+        (("source/train/one", "source/train/two"), "mask", "source/val"),
+        (("source/train/one", "source/train/two"), "mask/train", "source/val"),
+        (("source/one/train", "source/two/train"), "mask", None),
+    ],
+)
+def test_masks_of_several_folders_lie_in_one_tree(
+    tmp_path: Path, folders: tuple[str, ...], mask: str, held_out: str | None
+) -> None:
+    inner = ["/".join(folder.split("/")[1:]) for folder in folders]
+    inner += [folder.replace("train", "val") for folder in inner if held_out]
+    for i, folder in enumerate(inner):
+        for j in range(3):
+            write(tmp_path / "source" / folder, f"{j}.png", noise(i, *SIZE))
+            write(tmp_path / "mask" / folder, f"{j}.png", noise(i, *SIZE, channels=1))
+    given: dict[str, Any] = {"images": [tmp_path / folder for folder in folders]}
+    if held_out:
+        given["validation"] = [tmp_path / folder.replace("train", "val") for folder in folders]
+    records = found(given | {"fields": {"mask": tmp_path / mask}}, HOLES)
+    every = [record for part in (records.train, records.validation) for record in (part or [()])[0]]
+    assert len(every) == 3 * len(inner)
+    for record in every:
+        places = [record.files[name].relative_to(tmp_path / name) for name in HOLES]
+        assert places[0] == places[1]
+
+
+def test_one_picture_that_is_too_thin_is_passed_over(tmp_path: Path) -> None:
+    world(tmp_path, 5)
+    for field, channels in (("source", 3), ("target", 3), ("mask", 1)):
+        write(tmp_path / field, "5.png", noise(0, 1, 6000, channels))
+    fields = {name: EVERYTHING[name] for name in ("source", "target", "mask")}
+    options = {"fit": "keep", "load_size": (32, 32), "crop_size": (32, 32)}
+    told: list[str] = []
+    for given, kinds in (
+        ({"images": tmp_path / "source", "fields": {"mask": "random"}}, HOLES),
+        ({"fields": places(tmp_path, *fields)}, fields),
+    ):
+        data = opened(given, kinds, **options)
+        ranges = dict.fromkeys(pictures(kinds), LEVELS)
+        for made in (
+            batches(data.train, batch_size=6, seed=0, ranges=ranges, report=told.append),
+            in_order(data.train, batch_size=1, ranges=ranges, report=told.append),
+        ):
+            assert next(made).source.shape[2:] == (32, 32)
+    assert told and all("5.png" in sentence for sentence in told)
+
+
 def test_fields_in_folders_named_by_letters_have_their_held_out_part_beside_them(tmp_path: Path) -> None:
     for part, count in (("train", 5), ("test", 3)):
         made = world(tmp_path / "made" / part, count)

@@ -346,3 +346,9 @@ def test_several_folders_keep_their_names_apart(tmp_path: Path) -> None:
         fill(tmp_path / folder, ["1.png"])
     records = find_records(DataConfig(images=(tmp_path / "one", tmp_path / "two"), validation_fraction=0))
     assert names(records.train[0]) == ["one/1.png", "two/1.png"]
+    for folder in ("one", "two"):
+        for part in ("train", "val"):
+            fill(tmp_path / "deep" / folder / part, ["1.png"])
+    records = find_records(DataConfig(images=(tmp_path / "deep" / "one", tmp_path / "deep" / "two")))
+    assert names(records.train[0]) == ["one/train/1.png", "two/train/1.png"]
+    assert names(records.validation[0]) == ["one/val/1.png", "two/val/1.png"]
