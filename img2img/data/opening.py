@@ -117,11 +117,13 @@ class _Opening:
         bands = {name: max(image.channels for image, _ in found) for name, found in self.probes.items()}
         for name in self.pictures:  # what is made of another one has its channels
             bands.setdefault(name, bands[self.target])
-        wanted = {self.source: config.source_channels, self.target: config.target_channels or None}
+        wanted = {self.source: config.source_channels, self.target: config.target_channels}
         if config.images is not None:
             made = config.target_channels if self.patches else None
             wanted = dict.fromkeys(self.pictures, made or config.source_channels)
-        self.bands = {name: wanted.get(name) or bands[name] for name in self.pictures}
+        first = wanted[self.source] or bands[self.source]  # in use, further pictures are seen as the source
+        self.bands = dict.fromkeys(self.pictures, first)
+        self.bands[self.target] = wanted[self.target] or bands[self.target]
         self.palette: Palette | None = None
         if config.source_labels == "one_hot":
             self.palette = config.palette or self._collect_palette()
@@ -198,7 +200,8 @@ class _Opening:
     def numbers(self, name: str) -> ValueRange | None:
         """Returns black and white in the numbers of a picture; None where they are those of the depth."""
         source, target = self.config.numbers
-        return source if name == self.source or self.config.images is not None else target
+        makes = name == self.target != self.source and self.config.images is None
+        return target if makes else source
 
     def _channels(self, name: str) -> int:
         declared = self.fields[name]

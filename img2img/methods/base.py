@@ -88,7 +88,8 @@ class Method(nn.Module):
         channels: Channels of each field; of a vector how many numbers it has.
 
     Attributes:
-        fields: What a batch holds, by name; `fields_of` for what the configuration decides.
+        fields: What a batch holds, by name; `fields_of` for what the configuration decides. The first two
+            pictures are what is read and what is made; further ones are prepared as the first.
         Config: The class of `config`.
         defaults: The sections of a configuration for a run that has none.
         small: The same for a CPU, where it is another one; what is not in it is as in `defaults`.
@@ -135,10 +136,11 @@ class Method(nn.Module):
     def value_range(self, field: str) -> ValueRange:
         """Returns what black and white are in a picture of a batch.
 
-        By default those of the input of the first export where it reads the field, else of its output.
+        By default those of the output of the first export where it makes the field, else of its input.
         """
         first = next(iter(self.exports().values()))
-        return first.generator.input_range if field == first.reads else first.generator.output_range
+        made = field == first.makes != first.reads
+        return first.generator.output_range if made else first.generator.input_range
 
     def begin(self, stage: str) -> None:
         """Told when a part of the run begins, by its name in `training.stages`; "" for a run of one part.

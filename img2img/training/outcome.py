@@ -131,7 +131,8 @@ class Outcome:
             "samples": str(samples),
         }
         first = next(iter(exports.values()))
-        sides = dict(zip((first.reads, first.makes), data.numbers, strict=True))
+        read, made = data.numbers
+        sides = {first.makes: made, first.reads: read}
         for name, generator in generators.items():
             if (bad := _not_finite(generator)) is not None:
                 self.watch.warn(

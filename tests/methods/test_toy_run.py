@@ -29,7 +29,7 @@ from img2img.training import read_experiment, train
 from img2img.training.experiment import Experiment
 
 HERE = Path(__file__).parent
-SPATIAL = ("source", "target", "instance", "mask")
+SPATIAL = ("source", "target", "guide", "instance", "mask")
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_a_generator_that_takes_more_than_the_method_has_is_refused(world: Path,
         source={"list": str(world / "cell.csv")},
         defaults={"method": {"name": "pix2pix", "generator": {"name": "toy"}}, "training": {"steps": 4}},
     )
-    with pytest.raises(ConfigError, match="takes the ids 'instance', and the method has source, target"):
+    with pytest.raises(ConfigError, match="takes the picture 'guide', and the method has source, target"):
         train(one, tmp_path / "run")
 
 
@@ -138,7 +138,12 @@ def test_a_model_converts_a_folder_with_companions(world: Path, tmp_path: Path) 
     table, row = world / "attributes.csv", "0.5,0,0.25,1,-2"
 
     def converted(numbers: object, out: str) -> Path:
-        places = {"instance": world / "instance", "mask": world / "mask", "attributes": numbers}
+        places = {
+            "guide": world / "guide",
+            "instance": world / "instance",
+            "mask": world / "mask",
+            "attributes": numbers,
+        }
         more = [f"--with={name}={place}" for name, place in places.items()]
         words = ["translate", world / "source", "-o", tmp_path / out, "-m", model, "--device=cpu", *more]
         result = CliRunner().invoke(cli, list(map(str, words)))
@@ -154,6 +159,7 @@ def test_a_model_converts_a_folder_with_companions(world: Path, tmp_path: Path) 
             values = by_file[path.name] if numbers == table else row.split(",")
             (expected,) = translator(
                 [read_image(world / "source" / path.name)],
+                guide=[read_image(world / "guide" / path.name)],
                 instance=[read_image(world / "instance" / path.name)],
                 mask=[read_image(world / "mask" / path.name)],
                 attributes=[list(map(float, values))],
@@ -164,7 +170,7 @@ def test_a_model_converts_a_folder_with_companions(world: Path, tmp_path: Path) 
 def test_masks_may_be_drawn_and_ids_come_from_a_folder_beside_a_list(world: Path, tmp_path: Path) -> None:
     """Places of fields and the columns of a list go together."""
     lines = [json.loads(line) for line in (world / "lines.jsonl").read_text().splitlines()]
-    rows = [{key: line[key] for key in ("source", "target", "attributes")} for line in lines]
+    rows = [{key: line[key] for key in ("source", "target", "guide", "attributes")} for line in lines]
     (world / "short.jsonl").write_text("\n".join(map(json.dumps, rows)))
     one = read_experiment(
         None,

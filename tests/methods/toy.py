@@ -18,11 +18,11 @@ from img2img.fields import Ids, Mask, Picture, Vector
 from img2img.methods.base import Column, Export, Method, MethodConfig, Optimize, methods
 from img2img.methods.networks import GeneratorConfig, InitConfig, make_generator
 from img2img.models import Generator, generators
-from img2img.types import SYMMETRIC, Batch
+from img2img.types import SYMMETRIC, UNIT, Batch
 
 
 class ToyGenerator(Generator):
-    """Two convolutions over a picture, the borders of its objects and its mask, steered by numbers."""
+    """Two convolutions over two pictures, the borders of objects and a mask, steered by numbers."""
 
     name = "toy"
     multiple_of = 2
@@ -36,9 +36,14 @@ class ToyGenerator(Generator):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.input_range = self.output_range = SYMMETRIC
-        self.conditions = {"instance": Ids(), "mask": Mask(), "attributes": Vector(size=attributes)}
-        self.first = nn.Conv2d(in_channels + 3, features, 3, padding=1)
+        self.input_range, self.output_range = UNIT, SYMMETRIC
+        self.conditions = {
+            "guide": Picture(),
+            "instance": Ids(),
+            "mask": Mask(),
+            "attributes": Vector(size=attributes),
+        }
+        self.first = nn.Conv2d(2 * in_channels + 3, features, 3, padding=1)
         self.numbers = nn.Linear(attributes, features)
         self.last = nn.Conv2d(features, out_channels, 3, padding=1)
 
@@ -46,7 +51,8 @@ class ToyGenerator(Generator):
         instance, mask = conditions["instance"], conditions["mask"]
         edges = torch.zeros_like(mask)
         edges[..., 1:] = (instance[..., 1:] != instance[..., :-1]).to(mask.dtype)
-        seen = torch.cat([x, edges, (instance % 7).to(x.dtype) / 7, mask.to(x.dtype)], 1)
+        guide = conditions["guide"].to(x.dtype)
+        seen = torch.cat([x, guide, edges, (instance % 7).to(x.dtype) / 7, mask.to(x.dtype)], 1)
         y = self.first(seen) + self.numbers(conditions["attributes"].to(x.dtype))[:, :, None, None]
         return torch.tanh(self.last(torch.nn.functional.silu(y)))
 
@@ -68,6 +74,7 @@ class Toy(Method):
         {
             "source": Picture(),
             "target": Picture(like="source"),
+            "guide": Picture(like="source"),
             "instance": Ids(like="source"),
             "mask": Mask(like="source"),
             "attributes": Vector(),
@@ -114,14 +121,14 @@ class Toy(Method):
 
     def columns(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Column]:
         return {
-            "source": Column(batch.source, SYMMETRIC, "input"),
+            "source": Column(batch.source, UNIT, "input"),
             "output": Column(self.made(batch, generators["generator"]), SYMMETRIC, "output"),
             "target": Column(batch.target, SYMMETRIC, "target"),
         }
 
     def made(self, batch: Batch, generator: nn.Module) -> Tensor:
         result: Tensor = generator(
-            batch.source, **{name: batch[name] for name in ("instance", "mask", "attributes")}
+            batch.source, **{name: batch[name] for name in ("guide", "instance", "mask", "attributes")}
         )
         return result
 
