@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Generic, TypeVar
 
 from img2img.errors import ConfigError, display_text
@@ -32,6 +32,7 @@ class Registry(Generic[T]):
         self.broken: dict[str, str] = {}
         self._entries: dict[str, T] = {}
         self._importing: set[str] = set()
+        self._deferred: dict[str, str] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
         """Returns a decorator that files its argument under `name` and returns it unchanged."""
@@ -43,6 +44,11 @@ class Registry(Generic[T]):
             return entry
 
         return file
+
+    def defer(self, name: str, module: str) -> None:
+        """Lets `module`, which registers `name`, be imported when that is asked for or all are listed."""
+        if name not in self._entries:
+            self._deferred[name] = module
 
     def __getitem__(self, name: str) -> T:
         """Returns the entry called `name`.
@@ -59,11 +65,15 @@ class Registry(Generic[T]):
         return self.broken.get(name) or unknown(self.kind, name, self)
 
     def __contains__(self, name: object) -> bool:
+        if name in self._deferred:
+            import_module(self._deferred.pop(str(name)))
         if name not in self._entries and self.group and isinstance(name, str):
             self._import(name, self._offered().get(name, []))
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
+        for name in tuple(self._deferred):
+            import_module(self._deferred.pop(name))
         for name, points in self._offered().items():
             self._import(name, points)
         return iter(sorted(self._entries))

@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 from PIL import ImageCms
 
+import img2img.inference.operation  # noqa: F401 - it registers
 from img2img.image import Image, Metadata, decode, encode, fit_reason, prepare
 from img2img.image.colour import ColourSpace
 from img2img.image.formats import FORMATS

@@ -184,7 +184,7 @@ def test_what_opencv_refuses_becomes_a_sentence(picture, monkeypatch):
         parse_operations(["blur"]).apply(Image(picture))
 
 
-NEEDED = ("gamma", "angle", "reference", "damage")
+NEEDED = ("gamma", "angle", "reference", "damage", "model")
 
 
 def test_descriptions_are_complete():
@@ -203,7 +203,13 @@ def test_descriptions_are_complete():
 def test_defaults_can_be_said(reference_file):
     """What `describe` shows as default can be written as a value."""
     needed = {"gamma": "gamma:1", "rotate": "angle:5", "colour-match": f"reference:{reference_file}"}
-    needed |= {"degrade": "damage:mixed", "resize": "long:5", "crop": "size:5x5", "pad": "size:5x5"}
+    needed |= {
+        "model": "model:x2",
+        "degrade": "damage:mixed",
+        "resize": "long:5",
+        "crop": "size:5x5",
+        "pad": "size:5x5",
+    }
     for each in describe():
         words = [needed[each.name]] if each.name in needed else []
         words += [f"{p.name}:{p.default}" for p in each.parameters if p.default]

@@ -1,0 +1,90 @@
+"""A trained model as one operation of a chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import PlainSerializer, PlainValidator, PrivateAttr, ValidationInfo, model_validator
+from typing_extensions import Self
+
+from img2img.errors import Img2ImgError
+from img2img.files import file_digest
+from img2img.image import Image
+from img2img.inference.translator import Translator, load_model
+from img2img.processors import Operation, processors
+from img2img.processors.values import ValueForm, parameter
+from img2img.weights import find_model, is_name
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file, known by its content.
+
+    Attributes:
+        digest: SHA-256 of the file's bytes; two files are equal when this is.
+        path: Where it lies.
+    """
+
+    digest: str
+    path: Path = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"sha256:{self.digest}"
+
+
+def _model_file(value: object, info: ValidationInfo) -> ModelFile:
+    if isinstance(value, ModelFile):
+        return value
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("is neither the name of a model nor that of a file")
+    try:
+        beside = Path(value).expanduser()
+        if info.context:  # a recipe names files from where it lies
+            beside = info.context["folder"] / beside
+        path = find_model(value if is_name(value) and not beside.is_file() else beside)
+        return ModelFile(file_digest(path), path)
+    except Img2ImgError as error:
+        raise ValueError(f"it cannot be opened: {str(error).rstrip('.')}") from None
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror or error})") from None
+
+
+@processors.register("model")
+class ModelOperation(Operation):
+    """Run a trained model: one that enlarges, restores or translates.
+
+    What it makes is what `upscale` and `translate` make with the same model, of pictures of any size, depth
+    and kind. Models that take more than a picture are used with commands of their own.
+    """
+
+    bare: ClassVar[tuple[str, ...]] = ("model",)
+    examples: ClassVar[tuple[str, ...]] = ("model=x2", "model=x4,strength:0.7")
+
+    model: Annotated[
+        ModelFile,
+        PlainValidator(_model_file),
+        PlainSerializer(str),
+        ValueForm("a model file, or a name from `model list`"),
+        parameter("What runs."),
+    ]
+    strength: Annotated[
+        float, parameter("Share of the model in the result; the rest is its input, enlarged.", ge=0, le=1)
+    ] = 1.0
+
+    _translator: Translator = PrivateAttr()
+
+    @model_validator(mode="after")
+    def _open(self) -> Self:
+        try:
+            self._translator = load_model(self.model.path, strength=self.strength)
+            self._translator.require(())
+        except Img2ImgError as error:
+            raise ValueError(str(error).rstrip(".")) from None
+        return self
+
+    def apply(self, image: Image) -> Image:
+        """Returns what the model makes of `image`."""
+        (result,) = self._translator([image])
+        return result
