@@ -12,14 +12,17 @@ from img2img.errors import ConfigError, ProcessingError
 from img2img.fields import Mask
 from img2img.image.alpha import Values, bleed
 from img2img.image.channels import as_grey, with_channels
-from img2img.image.image import Image, Pixels
+from img2img.image.image import Image, Pixels, white_of
+from img2img.image.numbers import FARTHEST, from_unit, to_unit, words
 from img2img.image.resize import resize
 from img2img.image.tensor import to_tensor
 from img2img.inference.memory import budget
 from img2img.inference.precision import DTYPES, choose_device, choose_precision, in_precision
+from img2img.inference.processing import misfits
 from img2img.models import Generator
 from img2img.processors.detail import gaussian
 from img2img.processors.inpaint import Classic, Hole, depth, thickness
+from img2img.types import ValueRange
 
 FEATHER = 16  # pixels
 _SIDE = 64  # of the pictures in training at least, where the model does not say
@@ -34,12 +37,15 @@ def fills_holes(generator: Generator) -> bool:
 
 
 class NetworkFill:
-    """Fills holes with a network that takes a picture and a mask; a `Fill`.
+    """Fills holes with a network that takes a picture and a mask; a `HoleFiller`.
 
     Parts of a hole that are thicker than the network has learned to cross are filled in a reduced picture
     and enlarged, thinner ones before them at full size. What is too large for the memory goes through in
     tiles that overlap. At the edge of a hole the result is corrected by how far the network is from the
     known pixels there, and less and less so inwards: the seam is feathered within the hole.
+
+    Black and white are those of the model (`ModelInfo.range`). A model that has none takes those of the
+    depth; of floats that go beyond 0 and 1 it takes the least and the largest near the holes.
 
     Args:
         generator: The network; it is moved to `device`.
@@ -52,7 +58,7 @@ class NetworkFill:
         precision: What 8-bit pictures are computed in.
 
     Raises:
-        ConfigError: The network does not take a picture and a mask.
+        ConfigError: The network does not take a picture and a mask, or takes label maps.
     """
 
     def __init__(
@@ -69,6 +75,8 @@ class NetworkFill:
                 f"the model ({generator.spec.name}) does not fill holes: one that does takes a picture and "
                 "a mask, and its result is like the picture."
             )
+        if info is not None and (info.palette or info.nearest):
+            raise ConfigError("the model fills holes in label maps, which is not done here; choose another.")
         if feather < 0:
             raise ConfigError(f"feather is {feather} pixels; it must not be negative.")
         self.fingerprint = fingerprint(generator.state_dict())
@@ -80,15 +88,16 @@ class NetworkFill:
         self._half = in_precision(self._network, DTYPES[self.precision]) if half else self._network
         self._only_uint8 = precision == "auto"
         self._memory, self._feather = memory, feather
-        size = info.size if info is not None else None
+        size, self._range = (None, None) if info is None else (info.size, info.range)
         # a U-Net is made for pictures that are a few pixels wide at its innermost level
-        self._side = min(size) if isinstance(size, tuple) else size or max(2 * generator.multiple_of, _SIDE)
+        self._side = max(2 * generator.multiple_of, _SIDE) if size is None else min(size)
 
     def __call__(self, image: Image, hole: Hole) -> Image:
         """Returns `image` with the hole filled; alpha is continued by Telea's method.
 
         Raises:
-            ProcessingError: Its channels do not fit the network, or the network fails.
+            ProcessingError: Its channels do not fit the network, its depth does not hold the numbers that
+                the model was trained on, or the network fails.
         """
         if image.channels not in (1, self._network.in_channels):
             raise ProcessingError(
@@ -97,7 +106,7 @@ class NetworkFill:
             )
         window = self._window(hole)
         part = hole[window]
-        made = self._filled(_cut(image, window), part)
+        made, notes = self._filled(_cut(image, window), part)
         pixels = image.pixels.copy()
         pixels[window] = np.where(part[..., None], made, pixels[window])
         alpha = image.alpha
@@ -107,7 +116,7 @@ class NetworkFill:
                 alpha = np.full_like(alpha, level)
             else:
                 alpha = Classic()(Image(alpha[..., None]), hole).pixels[..., 0]
-        return image.replace(pixels=pixels, alpha=alpha)
+        return image.replace(pixels=pixels, alpha=alpha).warn(*notes)
 
     def _window(self, hole: Hole) -> tuple[slice, slice]:
         """Returns the part of the picture that holds the hole and what the network sees around it."""
@@ -117,14 +126,18 @@ class NetworkFill:
             slice(max(0, int(found[0]) - beyond), int(found[-1]) + 1 + beyond) for found in (rows, columns)
         )  # type: ignore[return-value]
 
-    def _filled(self, image: Image, hole: Hole) -> Pixels:
-        """Returns pixels like those of `image`, those of the hole new."""
+    def _filled(self, image: Image, hole: Hole) -> tuple[Pixels, list[str]]:
+        """Returns pixels like those of `image`, those of the hole new, and sentences about its numbers."""
         opaque = np.full(hole.shape, image.white, image.pixels.dtype) if image.alpha is None else image.alpha
         seen = image.replace(alpha=np.where(hole, 0, opaque).astype(opaque.dtype))
         grey = as_grey(seen).channels == 1
         seen = bleed(seen).replace(alpha=None)  # reduced pictures mix the edge of a hole with what is around
-        colours = with_channels(seen, self._network.in_channels).astype(np.float32)
-        values: Values = np.clip(np.nan_to_num(colours / np.float32(image.white)), 0, 1)
+        seen = seen.replace(pixels=with_channels(seen, self._network.in_channels))
+        numbers, notes = self._numbers(seen.pixels)
+        values: Values = np.nan_to_num(to_unit(seen, numbers).pixels)
+        if self._range is not None:
+            notes = misfits([values], self._range)
+        values = np.clip(values, 0, 1)
         network = self._network if self._only_uint8 and image.pixels.dtype != np.uint8 else self._half
 
         middle = np.maximum(thickness(hole) / (self._side * _CROSSED), 1)
@@ -139,10 +152,25 @@ class NetworkFill:
 
         if grey:
             values = values.mean(2, keepdims=True)
-        result = np.broadcast_to(values * np.float32(image.white), (*hole.shape, image.channels))
-        if image.pixels.dtype != np.float32:
-            result = np.clip(np.rint(result), 0, image.white)
-        return result.astype(image.pixels.dtype)
+        made = from_unit(Image(values), numbers, image.pixels.dtype).pixels
+        return np.broadcast_to(made, (*hole.shape, image.channels)), notes
+
+    def _numbers(self, pixels: Pixels) -> tuple[ValueRange, list[str]]:
+        """Returns black and white in `pixels`, and a sentence if these are not those of the model."""
+        if self._range is not None:
+            return self._range, []
+        usual = ValueRange(0, white_of(pixels.dtype))
+        if pixels.dtype != np.float32:
+            return usual, []
+        brightness = pixels[np.abs(pixels) <= FARTHEST]  # others stand for "no data"
+        low, high = float(brightness.min(initial=0)), float(brightness.max(initial=1))
+        if (low, high) == usual:
+            return usual, []
+        found = ValueRange(low, high)
+        return found, [
+            f"the values near its holes are {words(found)}, where black to white is 0 to 1; the model was "
+            "shown them as black to white"
+        ]
 
     def _at(self, factor: int, network: Generator, values: Values, hole: Hole) -> Values:
         """Returns what the network makes of a picture reduced by `factor`, enlarged again."""

@@ -73,7 +73,7 @@ class ImageProcessing:
         parts = self._parts(image)
         if self.info.range is not None:
             require_sound(np.concatenate(parts, 2), self.info.range)
-            image = image.warn(*_misfits(parts, self.info.range))
+            image = image.warn(*misfits(parts, self.info.range))
             parts = [np.clip(part, 0, 1) for part in parts]
         parts = [self._sized(part) for part in parts]
         if parts[0].dtype == np.float32 and not all(np.isfinite(part).all() for part in parts):
@@ -231,7 +231,7 @@ class ImageProcessing:
         return toward_bicubic(result, source, self.strength)
 
 
-def _misfits(parts: Sequence[Pixels], numbers: ValueRange) -> list[str]:
+def misfits(parts: Sequence[Pixels], numbers: ValueRange) -> list[str]:
     """Returns a sentence if a picture, black at 0 and white at 1, is unlike those of the training."""
     low, high = (float(reach(of(part) for part in parts)) for reach, of in ((min, np.min), (max, np.max)))
     outside = sum(int(np.count_nonzero((part < -_NEAR) | (part > 1 + _NEAR))) for part in parts)

@@ -204,8 +204,8 @@ class Inpainter:
         made = self._made(image, hole)
         pixels = np.where(hole[..., None], made.pixels, image.pixels)
         if image.alpha is None or made.alpha is None:
-            return image.replace(pixels=pixels)
-        return image.replace(pixels=pixels, alpha=np.where(hole, made.alpha, image.alpha))
+            return made.replace(pixels=pixels, alpha=image.alpha)
+        return made.replace(pixels=pixels, alpha=np.where(hole, made.alpha, image.alpha))
 
     def _why_none(self) -> str:
         if isinstance(self._holes, Colour):
@@ -236,7 +236,7 @@ class Inpainter:
         mixed = seen * share + made.pixels.astype(np.float64) * (1 - share)
         mixed = mixed if image.pixels.dtype == np.float32 else np.rint(mixed)
         pixels = np.where(hole[..., None], mixed.astype(image.pixels.dtype), image.pixels)
-        return image.replace(pixels=pixels, alpha=np.full_like(alpha, image.white))
+        return made.replace(pixels=pixels, alpha=np.full_like(alpha, image.white))
 
     def _made(self, image: Image, hole: Hole) -> Image:
         """Returns what `fill` makes of `image`, of which it sees nothing in the hole.

@@ -17,6 +17,7 @@ from img2img.image.image import white_of
 from img2img.inference.inpainting import NetworkFill
 from img2img.models import Compact, Generator, PartialUNet
 from img2img.processors.inpaint import Inpainter
+from img2img.types import ValueRange
 
 
 class Fake(Generator):
@@ -93,6 +94,62 @@ def test_the_seam_is_feathered_within_the_hole():
     assert np.abs(np.diff(soft)).max() < 0.015 and soft[80] == pytest.approx(0.6)
     np.testing.assert_allclose(hard[40:120], 0.6, rtol=1e-6)
     assert (soft[:40] == 0.5).all() and (hard[:40] == 0.5).all()
+
+
+def filled(
+    pixels: np.ndarray, numbers: ValueRange | None = None, **options
+) -> tuple[Image, tuple[float, float]]:
+    """Returns the result for a hole in the middle, and black and white of what the network saw around it."""
+    network = Fake()
+    network.register_forward_pre_hook(lambda _, given: reach.extend(map(float, given[0].aminmax())))
+    reach: list[float] = []
+    filler = NetworkFill(network, ModelInfo(size=64, range=numbers), device="cpu", **options)
+    hole = hole_in(*pixels.shape[:2], 20, 20, 30, 30)
+    mask = Image(hole[..., None].astype(np.uint8) * 255)
+    (result,) = Inpainter(filler)([Image(pixels)], mask=[mask])
+    np.testing.assert_array_equal(result.pixels[~hole], pixels[~hole])
+    assert result.pixels.dtype == pixels.dtype
+    return result, (min(reach), max(reach))
+
+
+def ramp(low: float, high: float, dtype: str) -> np.ndarray:
+    return np.linspace(low, high, 50)[None, :, None].repeat(50, 0).repeat(3, 2).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(0, 4095, "uint16"), (0, 255, "uint16"), (0, 255, "float32"), (-1000, 3000, "float32")],
+)
+def test_black_and_white_are_those_of_the_training(low, high, dtype):
+    """12 bits in 16, 8 bits in 16 or in floats, Hounsfield units."""
+    result, seen = filled(ramp(low, high, dtype), ValueRange(low, high), feather=0)
+    assert seen == pytest.approx((0, 1), abs=1e-6) and not result.warnings
+    np.testing.assert_allclose(result.pixels[20:30, 20:30], low + 0.6 * (high - low), atol=0.5)
+
+
+def test_what_the_model_was_not_trained_on_is_said_or_refused():
+    result, seen = filled(ramp(0, 60_000, "uint16"), ValueRange(0, 4095))
+    assert seen == pytest.approx((0, 1), abs=1e-6)
+    assert any("the model was trained on 0 to 4095" in sentence for sentence in result.warnings)
+    with pytest.raises(ProcessingError, match="8 bits"):
+        filled(ramp(0, 255, "uint8"), ValueRange(0, 4095))
+    for info in (ModelInfo(nearest=True), ModelInfo(palette=((0, 0, 0), (255, 0, 0)))):
+        with pytest.raises(ConfigError, match="label maps"):
+            NetworkFill(Fake(), info, device="cpu")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1000), (-1000, 3000), (0, 1.5)])
+def test_floats_beyond_black_and_white_are_filled_in_their_own_numbers(low, high):
+    """Where the model says none; values that say "no data" do not count."""
+    pixels = ramp(low, high, "float32")
+    result, seen = filled(pixels, feather=0)
+    assert seen == pytest.approx((0, 1), abs=1e-6)
+    np.testing.assert_allclose(result.pixels[20:30, 20:30], low + 0.6 * (high - low), rtol=1e-5)
+    assert any(f"near its holes are {low:g} to {high:g}" in sentence for sentence in result.warnings)
+    pixels[0, 0], pixels[0, 1] = np.nan, -3e38
+    again, _ = filled(pixels, feather=0)
+    np.testing.assert_array_equal(again.pixels[20:30, 20:30], result.pixels[20:30, 20:30])
+    assert not filled(ramp(0.2, 0.8, "float32"))[0].warnings
 
 
 def test_what_a_hole_holds_does_not_matter():
