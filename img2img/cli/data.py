@@ -14,7 +14,7 @@ import click
 from img2img.cli.download import download
 from img2img.cli.options import INPUTS, BatchOptions, GroupedCommand, batch_options
 from img2img.cli.render import ProgressStyle
-from img2img.cli.sources import CONFIG, PATH, Chosen, count, progress_option, sources
+from img2img.cli.sources import CONFIG, PATH, Chosen, SourcesCommand, count, progress_option, sources
 
 if TYPE_CHECKING:
     from img2img.batch import Result
@@ -44,16 +44,26 @@ def data() -> None:
       img2img data preview --paired set/A set/B -o seen.png
       img2img train --paired set/A set/B -o runs/mine
 
+    split, check, preview and train are told in one way what the pictures are:
+
+    \b
+      --paired A B        two folders of pairs, matched by file names
+      --aligned DIR       pairs side by side in one file each
+      --unpaired A B      two folders without partners
+      --images DIR        single pictures: for upscaling, or with --method inpainting
+      --list FILE         a table with a column for each field
+      --field NAME=PLACE  what else belongs to a sample: masks, ids, labels, numbers
+
     No command changes or removes a picture of yours.
     """
 
 
-@data.command(short_help="Find what would ruin a training.")
+@data.command(cls=SourcesCommand, short_help="Find what would ruin a training.")
 @CONFIG
 @sources
 @click.option("--sheet", type=PATH, metavar="OUT.png", help="Write a picture of what is complained about.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
-@click.option("--jobs", type=click.IntRange(1, 1024), help="Threads that read. [default: cores]")
+@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Threads that read. [default: cores]")
 @progress_option
 def check(
     chosen: Chosen, sheet: Path | None, as_json: bool, jobs: int | None, progress: ProgressStyle
@@ -63,12 +73,14 @@ def check(
     Opens every picture and names the files that are broken, empty or cut off, have no partner or one of
     another size, show one colour only, are too small, differ in channels or depth, or are in the training set
     and in the held-out part as well (also as a copy in another size or quality). Label maps are compared with
-    their palette.
+    their palette, masks and maps of ids with their pictures.
 
-    The exit code is 1 when there is an error, and 0 when there are warnings only.
+    Sizes are those that `img2img train` takes for the same pictures, unless CONFIG, --method or --set say
+    others. The exit code is 1 when there is an error, and 0 when there are warnings only.
 
     \b
       img2img data check --paired sketches photos
+      img2img data check --images photos --method inpainting
       img2img data check configs/mine.yaml --sheet offenders.png
     """
     from contextlib import ExitStack
@@ -229,7 +241,7 @@ def _adapt(command: click.Command) -> None:
 _adapt(pair)
 
 
-@data.command()
+@data.command(cls=SourcesCommand)
 @click.argument(
     "folder", required=False, metavar="[DIR]", type=click.Path(exists=True, file_okay=False, path_type=Path)
 )
@@ -240,6 +252,7 @@ _adapt(pair)
     "validation",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.1,
+    metavar="SHARE",
     show_default=True,
     help="Share for validation.",
 )
@@ -247,11 +260,17 @@ _adapt(pair)
     "--test",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
+    metavar="SHARE",
     show_default=True,
     help="Share for the final test.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Another number is another division."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Another number is another division.",
 )
 @click.option(
     "--group",
@@ -325,7 +344,7 @@ def _options(section: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-@data.command(short_help="Show what the network will see.")
+@data.command(cls=SourcesCommand, short_help="Show what the network will see.")
 @CONFIG
 @sources
 @click.option("-o", "--output", required=True, type=PATH, metavar="OUT.png", help="The picture to write.")
@@ -333,14 +352,22 @@ def _options(section: Mapping[str, Any]) -> str:
     "-n",
     "--samples",
     type=click.IntRange(1, 50),
+    metavar="N",
     default=6,
     show_default=True,
     help="Samples, evenly spread: one row each.",
 )
 @click.option(
-    "--epochs", type=click.IntRange(1, 12), default=2, show_default=True, help="Random versions of each."
+    "--epochs",
+    type=click.IntRange(1, 12),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Random versions of each.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Of the run. [default: that of CONFIG, or 0]")
+@click.option(
+    "--seed", type=click.IntRange(0), metavar="N", help="Of the run. [default: that of CONFIG, or 0]"
+)
 def preview(chosen: Chosen, output: Path, samples: int, epochs: int, seed: int | None) -> int:
     """Show what the network will see: source and target after resizing, augmentation, crop and flip.
 

@@ -40,6 +40,22 @@ class Chosen:
 
 
 OTHER_PICTURES = "Tables and further fields"
+_PLACING = ("paired", "aligned", "unpaired", "images", "listed", "further", "method", "assignments")
+
+
+class SourcesCommand(click.Command):
+    """A command whose help sets the options that say which pictures are meant apart from the others."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes both."""
+        for heading, ours in (("The pictures", True), ("Options", False)):
+            records = [
+                parameter.get_help_record(ctx)
+                for parameter in self.get_params(ctx)
+                if isinstance(parameter, click.Option) and (parameter.name in _PLACING) == ours
+            ]
+            with formatter.section(heading):
+                formatter.write_dl([record for record in records if record is not None])
 
 
 def source_options(command: F) -> F:

@@ -188,16 +188,11 @@ def _read(
         methods[method]  # raises, and names what there is
     if method is not None and config is not None and config != method:
         raise click.UsageError("CONFIG names the method; give it, or --method.")
-    defaults, said = None, []
+    defaults, choice, said = None, None, []
     if config is None or paper:
         choice = choose(source, assignments, paper, method or config)
         config = None
         defaults = choice.sections
-        if choice.papers:
-            command = f"img2img train {defaults['method']['name']} --{form_of(source)} ..."
-            said = [f"{choice.reason} The paper's ({choice.papers}) is for a GPU: {command}"]
-        elif choice.reason:
-            said = [choice.reason]
     tuned = any(each.startswith("training.initial") for each in assignments)
     rated = any(each.removeprefix("training.").startswith("learning_rate") for each in assignments)
     if defaults is not None and tuned and not rated:
@@ -207,6 +202,12 @@ def _read(
             "--set learning_rate=... changes it."
         )
     experiment = read_experiment(config, assignments, source=source, defaults=defaults)
+    if choice is not None and choice.basis:
+        reason = choice.explain(experiment)
+        if choice.papers:
+            command = f"img2img train {experiment.method.name} --{form_of(source)} ..."
+            reason += f" The paper's ({choice.papers}) is for a GPU: {command}"
+        said.insert(0, reason)
     if Places.find().is_first:
         for sentence in said:
             say(sentence)

@@ -9,16 +9,17 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from img2img.data.config import DataConfig
-from img2img.data.places import declared, sides
+from img2img.data.places import declared, leading_places, sides
 from img2img.data.record import Record, Records
 from img2img.data.records import find_records, held_out_share
 from img2img.errors import PlanError, UsageError, display_path
 from img2img.fields import Fields
+from img2img.image.names import shared_start
 
 PARTS = ("train", "val", "test")
 How = Literal["copy", "link"]
@@ -127,12 +128,15 @@ def divide(
         layout = several if len(sides(config, fields)) > 1 else "images"
     letters = {name: name for name in fields} | dict(zip(sides(config, fields), "AB", strict=False))
     key = _key(group)
+    listed = config.list is not None or any(map(Path.is_file, leading_places(config, fields)))
     placed: list[Placed] = []
     rows: list[tuple[str, Record]] = []
     counts: Counter[str] = Counter()
     for own, held_out in zip(records.train, records.validation or [()] * len(records.train), strict=True):
         samples = (*own, *held_out)
         parts = _parts([key(record.stem) for record in samples], validation, test, seed)
+        if listed and samples:
+            samples = _below_their_folder(samples)
         for record, part in zip(samples, parts, strict=True):
             counts[part] += 1
             rows.append((part, record))
@@ -148,11 +152,11 @@ def divide(
             f"two files would become {clashes[0]}: rename one, or name a folder that is not divided already."
         )
     single = config.images is not None and not config.fields
-    listed = len(records.train) == 1 and config.aligned is None and not single
+    in_rows = len(records.train) == 1 and config.aligned is None and not single
     kept = {name for name, place in config.fields.items() if place == "classes" and config.list is None}
     return Division(
         tuple(placed),
-        tuple(rows) if listed else (),
+        tuple(rows) if in_rows else (),
         {part: counts[part] for part in PARTS},
         layout,
         config,
@@ -161,6 +165,16 @@ def divide(
             for name, one in fields.items()
             if not one.spatial and name not in kept
         },
+    )
+
+
+def _below_their_folder(samples: Sequence[Record]) -> tuple[Record, ...]:
+    """Returns samples of a list, named below the folder that all lie in: A/1.png and A/2.png are 1 and 2."""
+    names = [PurePosixPath(record.key).parts for record in samples]
+    shared = shared_start([parts[:-1] for parts in names])
+    return tuple(
+        replace(record, key=PurePosixPath(*parts[shared:]).as_posix())
+        for record, parts in zip(samples, names, strict=True)
     )
 
 

@@ -30,14 +30,14 @@ def distinct_words(words: Mapping[K, Words], start: bool = True, end: bool = Tru
     """
     if len(words) < 2:
         return dict(words)
-    ahead = _shared(list(words.values())) if start else 0
-    behind = _shared([own[::-1] for own in words.values()]) if end else 0
+    ahead = shared_start(list(words.values())) if start else 0
+    behind = shared_start([own[::-1] for own in words.values()]) if end else 0
     behind = min(behind, min(map(len, words.values())) - ahead)
     return {name: own[ahead : len(own) - behind] for name, own in words.items()}
 
 
-def _shared(lists: Sequence[Words]) -> int:
-    """Returns with how many words all begin."""
+def shared_start(lists: Sequence[Words]) -> int:
+    """Returns with how many words all begin; lists must not be empty."""
     first, last = min(lists), max(lists)  # what these two share, all between them do
     return next(
         (place for place, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(map(len, lists))

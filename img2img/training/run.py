@@ -399,9 +399,9 @@ class _Run:
         for group, kept in state["trainer"]["optimizers"].items():
             old, new = float(kept["param_groups"][0]["lr"]), self._rate(self.step, group)
             if changed and abs(new - old) > 0.1 * max(new, old):
-                jumps.append(f"{group} {old:.3g} -> {new:.3g}")
+                jumps.append(f"{group} {new:.3g} instead of {old:.3g}")
         if jumps and self.step < self.total:
-            self.watch.say(f"The learning rate goes on elsewhere than it was: {', '.join(jumps)}.")
+            self.watch.say(f"The learning rate from step {self.step} on: {', '.join(jumps)}.")
 
     def _seed_again(self) -> None:
         torch.manual_seed(self.experiment.seed + 7919 * self.runtime.rank)

@@ -16,6 +16,7 @@ from img2img.data.records import find_records
 from img2img.errors import Img2ImgError
 from img2img.fields import groups, pictures, scale_of
 from img2img.methods import methods
+from img2img.training.experiment import Experiment
 
 METHODS = {
     "paired": "pix2pix",
@@ -77,13 +78,25 @@ class Choice:
 
     Attributes:
         sections: As `start` returns them.
-        reason: What was chosen and why, in one sentence; empty where there was no choice, or no picture.
+        basis: What it was chosen for, in words; empty where there was no choice, or no picture.
         papers: What the paper has instead, for a GPU; empty where that was chosen.
     """
 
     sections: dict[str, Any]
-    reason: str = ""
+    basis: str = ""
     papers: str = ""
+
+    def explain(self, experiment: Experiment) -> str:
+        """Returns a sentence on what became of it, with all that was changed; empty without a basis."""
+        if not self.basis:
+            return ""
+        training = experiment.training
+        words = [_words(experiment.method.model_dump(mode="json"), experiment.data.crop_size)]
+        if self.papers:
+            steps = sum(stage.steps for stage in training.stages) or training.steps
+            words.append(f"{steps} steps" if steps else f"{training.epochs} epochs")
+            words += [f"a picture every {training.sample_every} steps"] * bool(training.sample_every)
+        return f"Chosen for {self.basis}: {', '.join(words)}."
 
 
 def form_of(source: Mapping[str, Any]) -> str:
@@ -114,23 +127,17 @@ def choose(
     if not small:
         return Choice(sections)
     crop = _assigned(assignments, "data", "crop_size")
-    tuned = any(
-        each.startswith("training.initial") for each in assignments
-    )  # its network is that of the file
+    # the network of weights to start from is that of their file
+    tuned = any(each.startswith("training.initial") for each in assignments)
     if paper or tuned or _has_gpu(_assigned(assignments, "training", "device")):
         sections = sections if tuned else _levelled(sections, crop or 256)
-        reason = (
-            "" if paper or tuned else f"Chosen for a GPU: {_words(sections, crop or 256)}, as in the paper."
-        )
-        return Choice(sections, reason)
+        return Choice(sections, "" if paper or tuned else "a GPU, as in the paper")
     together = len(groups(methods[name].fields)) == 1
     samples, size = _look(lay_places(small.get("data", {}), source), name)
     side = 128 if size is None or min(size) >= _SMALLEST else 64
     steps = min(max(_STEPS[0], _EPOCHS * samples), _STEPS[1]) if together else _STEPS[0]
     training = {**_OFTEN, **small.get("training", {}), "steps": steps}
-    length = f", {steps} steps"
     if any(_assigned(assignments, "training", unit) is not None for unit in ("epochs", "steps")):
-        length = ""
         del training["steps"]
     data = {**small.get("data", {}), "crop_size": side, "workers": 1}
     if together and samples:  # of few pairs a larger share, or the grid would have one row
@@ -141,12 +148,7 @@ def choose(
         return Choice(sections)
     of_what = "pairs" if together and len(pictures(methods[name].fields)) > 1 else "pictures"
     seen = "" if size is None else f" of {size[1]} x {size[0]}"
-    return Choice(
-        sections,
-        f"Chosen for {samples} {of_what}{seen} and a CPU: {_words(sections, crop or side)}{length}, a "
-        f"picture every {training['sample_every']} steps.",
-        _extent(start(name)),
-    )
+    return Choice(sections, f"{samples} {of_what}{seen} and a CPU", _extent(start(name)))
 
 
 def _extent(sections: Mapping[str, Any]) -> str:
@@ -217,12 +219,14 @@ def _network(method: Mapping[str, Any]) -> dict[str, Any]:
     return {} if default is None else {"name": default.name, **default.arguments}
 
 
-def _words(sections: Mapping[str, Any], crop: Any) -> str:
-    """Returns the network of `sections` in words."""
-    network = _network(sections["method"])
-    size = " x ".join(map(str, reversed(crop))) if isinstance(crop, list) else crop
+def _words(method: Mapping[str, Any], crop: tuple[int, int] | None) -> str:
+    """Returns the network of the section method in words, and the size of what it sees."""
+    network = _network(method)
+    size = "their own size"
+    if crop is not None:
+        size = f"{crop[0]} pixels" if crop[0] == crop[1] else f"{crop[1]} x {crop[0]} pixels"
     paper = {"features": 64, "downs": _LEVELS, "blocks": 9}
     name = network.get("name", "its own")
     described = _WORDS.get(name, f"the network {name}").format(**paper | network)
-    title = {"cyclegan": "CycleGAN"}.get(sections["method"]["name"], sections["method"]["name"])
-    return f"{title}, {described} at {size} pixels"
+    title = {"cyclegan": "CycleGAN"}.get(method["name"], method["name"])
+    return f"{title}, {described} at {size}"

@@ -355,5 +355,10 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
     command = group.get_command(click.Context(group), name)
     assert command is not None
     known = {option for parameter in command.params for option in parameter.opts}
+    options = [p for p in command.params if isinstance(p, click.Option) and not getattr(p, "group", None)]
+    assert all(re.search(rf"^  .*{max(p.opts, key=len)}\b", text, re.MULTILINE) for p in options)
+    assert not re.search(r"^  \[|RANGE", text, re.MULTILINE), (
+        "an argument is no option, and numbers have a name"
+    )
     for example in examples:
         assert {word for word in shlex.split(example) if word.startswith("-")} <= known

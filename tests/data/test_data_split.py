@@ -196,3 +196,30 @@ def test_a_full_disk_is_noticed_before(tmp_path: Path, monkeypatch: pytest.Monke
 
 class _Usage:
     free = 1000
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_pictures_of_a_list_are_named_below_the_folder_that_all_lie_in(
+    tmp_path: Path, absolute: bool, direction: str
+) -> None:
+    """B/train/A/1.png would be the place of a picture of B."""
+    root = f"{tmp_path}/raw/" if absolute else "raw/"
+    rows = []
+    for i in range(6):
+        for side in "AB":
+            touch(tmp_path / "raw" / side, [f"x/{i}.png"])
+        rows.append(f"{root}A/x/{i}.png,{root}B/x/{i}.png")
+    (tmp_path / "list.csv").write_text("source,target\n" + "\n".join(rows) + "\n")
+    config = DataConfig(list=tmp_path / "list.csv", direction=direction)
+    division = divide(config, 0.3, 0.0, 0)
+    write_folders(division, tmp_path / "set", "copy")
+    found = {p.relative_to(tmp_path / "set").parts for p in (tmp_path / "set").rglob("*.png")}
+    assert {(side, name) for side, _, name in found} == {(s, f"{i}.png") for s in "AB" for i in range(6)}
+    for side, part, name in found:
+        (placed,) = (p for p in division.files if p.target.parts == (side, part, name))
+        assert placed.source == tmp_path / "raw" / side / "x" / name
+    lines = "\n".join(row.partition(",")[0] for row in rows)
+    (tmp_path / "a.txt").write_text(lines)
+    texts = DataConfig(unpaired=(tmp_path / "a.txt", tmp_path / "a.txt"))
+    assert {len(placed.target.parts) for placed in divide(texts, 0.3, 0.0, 0).files} == {3}

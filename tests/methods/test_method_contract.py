@@ -299,7 +299,7 @@ def test_columns_have_roles_and_shapes(method: Method, fields: Mapping[str, Any]
 def test_what_a_run_without_a_file_takes_is_right(name: str, paper: bool) -> None:
     choice = choose(places(name), ["training.device=cpu"], paper, name)
     one = read_experiment(defaults=choice.sections, places=places)
-    assert one.method.name == name and bool(choice.reason) <= bool(methods[name].small)
+    assert one.method.name == name and bool(choice.basis) <= bool(methods[name].small)
 
 
 def test_config_init_writes_what_validate_takes(

@@ -67,6 +67,23 @@ def test_a_cpu_shows_a_picture_soon_and_normalises_by_the_instance(pictures) -> 
     assert chosen(pictures["large"], "device=cpu", "epochs=3").training.epochs == 3
 
 
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (["generator.features=8", "steps=70"], "8 features and 7 levels at 128 pixels, 70 steps, a picture"),
+        (
+            ["crop_size=[64, 96]", "epochs=3"],
+            "32 features and 5 levels at 96 x 64 pixels, 3 epochs, a picture",
+        ),
+        (["sample_every=0"], "at 128 pixels, 12000 steps."),
+    ],
+)
+def test_what_was_set_is_part_of_what_is_said(pictures, sets: list[str], words: str) -> None:
+    choice = choose(pictures["large"], ["device=cpu", *sets])
+    one = read_experiment(None, ["device=cpu", *sets], source=pictures["large"], defaults=choice.sections)
+    assert words in choice.explain(one)
+
+
 def test_weights_to_start_from_bring_their_network(pictures) -> None:
     assert choose(pictures["large"], ["device=cpu", "training.initial.generator='x'"]).sections == start(
         "pix2pix"
@@ -75,7 +92,7 @@ def test_weights_to_start_from_bring_their_network(pictures) -> None:
 
 def test_what_is_wrong_with_the_pictures_is_told_later() -> None:
     assert "method" in choose({"paired": ["nowhere", "nowhere"]}, ["device=cpu", "crop_size=["]).sections
-    assert choose({"images": "nowhere"}).reason == ""
+    assert choose({"images": "nowhere"}).basis == ""
 
 
 @pytest.mark.parametrize(
@@ -101,7 +118,7 @@ def test_train_says_what_it_chose_and_how_to_get_the_papers(
 
 def test_auto_is_what_torch_has() -> None:
     has_gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    assert ("GPU" in choose({"aligned": "nowhere"}).reason.split("The paper")[0]) == has_gpu
+    assert ("GPU" in choose({"aligned": "nowhere"}).basis) == has_gpu
 
 
 @pytest.mark.parametrize(
