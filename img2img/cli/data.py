@@ -89,6 +89,8 @@ def check(
     from img2img.data import check as module
     from img2img.data.findings import Finding
 
+    if sheet is not None:
+        chosen.require_apart(sheet)
     with ExitStack() as stack:
         stack.enter_context(quiet_libraries())
         bar: list[ProgressBar] = []
@@ -384,6 +386,7 @@ def preview(chosen: Chosen, output: Path, samples: int, epochs: int, seed: int |
     from img2img.image import write_image
     from img2img.image.sheet import sheet
 
+    chosen.require_apart(output)
     config = chosen.config.model_copy(update={"cache": "none"})
     seed = chosen.seed if seed is None else seed
     opened = open_data(config, chosen.fields, seed=seed, any_size=chosen.any_size)

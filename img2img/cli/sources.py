@@ -38,6 +38,35 @@ class Chosen:
     any_size: bool = False
     notes: tuple[str, ...] = ()
 
+    def require_apart(self, output: Path) -> None:
+        """Refuses to write `output` among the pictures that a training takes.
+
+        Raises:
+            click.UsageError: It lies in one of their folders, or is one of them.
+        """
+        from img2img.data.records import find_records
+        from img2img.errors import Img2ImgError, display_path
+
+        config, place = self.config, output.resolve()
+        named = (config.paired, config.aligned, config.unpaired, config.images, config.validation)
+        folders = [folder for some in named for folder in some or ()]
+        folders += [folder for folder in config.fields.values() if isinstance(folder, Path)]
+        for folder in folders:
+            if folder.is_dir() and place.is_relative_to(folder.resolve()):
+                raise click.UsageError(
+                    f"{display_path(output)} lies among the pictures of {display_path(folder)}; write it "
+                    "elsewhere."
+                )
+        if not output.exists():
+            return
+        try:
+            records = find_records(config.model_copy(update={"unmatched": "skip"}), self.fields)
+        except Img2ImgError:  # then nothing is shown
+            return
+        parts = (*records.train, *records.validation)
+        if any(path.resolve() == place for part in parts for record in part for path in record.paths):
+            raise click.UsageError(f"{display_path(output)} is one of the pictures; write to another file.")
+
 
 OTHER_PICTURES = "Tables and further fields"
 _PLACING = ("paired", "aligned", "unpaired", "images", "listed", "further", "method", "assignments")
@@ -189,12 +218,13 @@ def _choose(
     from img2img.data import SOURCES, DataConfig
     from img2img.data.config import keep_jitter, lay_places
     from img2img.data.places import declared, require_places
-    from img2img.errors import ConfigError, display_path
+    from img2img.errors import ConfigError, PlanError, display_path
     from img2img.methods import methods
     from img2img.training.starts import METHODS, choose, form_of
 
     set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
-    if path is None and not given and not set_here & set(SOURCES):
+    paper = path is not None and not path.is_file() and str(path) in methods
+    if (path is None or paper) and not given and not set_here & set(SOURCES):
         raise click.UsageError(
             "name the pictures: --paired A B, --aligned DIR, --unpaired A B, --images DIR, --list FILE, "
             "--field NAME=PLACE, or a CONFIG."
@@ -202,7 +232,6 @@ def _choose(
     if method is not None and path is not None and str(path) != method:
         raise click.UsageError("CONFIG names the method; give it, or --method.")
     tree: Any = {}
-    paper = path is not None and not path.is_file() and str(path) in methods
     wanted = str(path) if paper else method
     if path is None or paper:
         if wanted is not None:
@@ -238,7 +267,11 @@ def _choose(
         except ConfigError:
             return replace(chosen, fields=declared(config))
         return chosen
-    return _without_method(chosen, declared(config), METHODS[form_of(given)], given, assignments)
+    try:
+        fields = declared(config)
+    except PlanError:  # what is wrong with the list is told where it is read
+        return chosen
+    return _without_method(chosen, fields, METHODS[form_of(given)], given, assignments)
 
 
 def _without_method(
@@ -255,22 +288,20 @@ def _without_method(
     from img2img.methods import methods
 
     more = [name for name in fields if name not in methods[usual].fields]
-    if not more and (given.get("list") or not methods[usual].fields.keys() - fields.keys()):
+    lacking = [] if given.get("list") else [name for name in methods[usual].fields if name not in fields]
+    if not more and not lacking:
         return replace(chosen, fields=fields)
     kinds = {name: field.kind for name, field in fields.items()}
     fitting = [name for name in methods if {n: f.kind for n, f in methods[name].fields.items()} == kinds]
     if fitting:
         own = _choose(None, given, assignments, fitting[0])
         return replace(own, notes=(f"{_and(kinds)} are for {fitting[0]}: train with --method {fitting[0]}.",))
-    lost = "leaves out" if given.get("list") else "does not know"
-    return replace(
-        chosen,
-        fields=fields,
-        notes=(
-            f"without --method a training is one of {usual}, which {lost} {_and(more)}; name the method that "
-            "takes them.",
-        ),
-    )
+    if more:
+        does = f"{'leaves out' if given.get('list') else 'does not know'} {_and(more)}"
+    else:
+        does = f"needs {_and(lacking)}, too"
+    note = f"without --method a training is one of {usual}, which {does}; name the method for these fields."
+    return replace(chosen, fields=fields, notes=(note,))
 
 
 def _and(names: Iterable[str]) -> str:

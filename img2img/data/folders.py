@@ -10,7 +10,7 @@ from pathlib import Path
 from img2img.data.config import DataConfig
 from img2img.data.record import Record, some_names
 from img2img.errors import PlanError, display_path
-from img2img.image import list_images
+from img2img.image import READABLE, list_images
 from img2img.image.discovery import Entries, as_stored, sentences_not_read
 from img2img.tables import Table, read_table, read_text
 
@@ -64,6 +64,10 @@ class Search:
             PlanError: There is no such folder, it cannot be listed, or nothing in it is a picture.
         """
         if folder.is_file():
+            if folder.suffix.lower() in READABLE:
+                raise PlanError(
+                    f"{display_path(folder)} is a picture; name its folder, or a text file of pictures."
+                )
             lines = read_text(folder).splitlines()
             names = [line.strip() for line in lines if line.strip() and line[0] != "#"]
             entries: Entries = {}

@@ -153,8 +153,15 @@ class Inpainting(Method):
         return {"generator": Export(self.generator, makes="source", output="like_input")}
 
     def check(self, batch: Batch) -> None:
-        """The features see what the generator makes."""
+        """The features see what the generator makes, and batch norm more than one value."""
         super().check(batch)
+        generator = self.generator
+        innermost = batch.source[:, 0].numel() // generator.multiple_of**2
+        if innermost == 1 and isinstance(generator, PartialUNet) and not generator.freeze_encoder_norm:
+            raise ConfigError(
+                f"batch norm cannot learn from one value, and {generator.multiple_of} pixels of one picture "
+                "are one in the middle; set training.batch_size to 2 or more, or a larger data.crop_size."
+            )
         if self.features is not None:
             self.features.check(batch.source)
 

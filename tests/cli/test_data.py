@@ -235,6 +235,46 @@ def test_check_and_preview_judge_by_the_sizes_that_train_takes(
     assert loaded in img2img("data", "preview", *command, "-o", tmp_path / "seen.png", "-n", 1).stderr
 
 
+@pytest.mark.parametrize("command", ["check --sheet", "preview -o"])
+def test_nothing_is_written_among_the_pictures(
+    pairs: tuple[Path, Path], tmp_path: Path, command: str
+) -> None:
+    """Nor over one that a list names; a sheet of before may be replaced."""
+    rows = [f"A/{i}.png,B/{i}.jpg" for i in range(0, 24, 2)]
+    (tmp_path / "pairs" / "list.csv").write_text("\n".join(["source,target", *rows]))
+    (pairs[0] / "2.png").write_bytes(b"")
+    before = {path: path.read_bytes() for path in (tmp_path / "pairs").rglob("*.*g")}
+    name, option = command.split()
+    for places in (("--paired", *pairs), ("--list", tmp_path / "pairs" / "list.csv")):
+        for output in (pairs[0] / "4.png", pairs[1] / "deep" / ".." / "4.jpg"):
+            result = img2img("data", name, *places, *SMALL, option, output)
+            words = "among the pictures" if "--paired" in places else "is one of the pictures"
+            assert result.exit_code == 2 and words in result.stderr, result.output
+        for _ in range(2):
+            img2img("data", name, *places, *SMALL, option, tmp_path / "seen.png")
+        assert read_image(tmp_path / "seen.png").width > 256
+        (tmp_path / "seen.png").unlink()
+    assert {path: path.read_bytes() for path in (tmp_path / "pairs").rglob("*.*g")} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--list nowhere.csv --json", "cannot be read"),
+        ("--images pairs/B/2.jpg", "is a picture; name its folder"),
+        ("pix2pix", "name the pictures: --paired"),
+        ("--images pairs/B --field source=pairs/A", "data.images says already where the source is"),
+    ],
+)
+def test_places_that_are_none_are_sentences(
+    pairs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = img2img("data", "check", *words.split())
+    assert result.exit_code in (1, 2) and said in result.stderr, result.output
+    assert "--json" not in words or json.loads(result.stdout)["errors"] == 1
+
+
 # preview
 
 

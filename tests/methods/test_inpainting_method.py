@@ -192,3 +192,19 @@ def test_masks_may_come_from_files(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "masks" / "3.png").unlink()
     result = img2img(*arguments, *one, "-o", tmp_path / "other")
     assert result.exit_code == 2 and "3.png" in result.output
+
+
+def test_one_pixel_of_one_picture_is_too_little_for_batch_norm() -> None:
+    config = InpaintingConfig(generator=TINY, perceptual_weight=0, style_weight=0)
+    method = Inpainting(config, {"source": 3, "mask": 1}).train()
+    for count, height, width, enough in ((1, 8, 8, False), (2, 8, 8, True), (1, 8, 16, True)):
+        batch = Batch(
+            {"source": torch.rand(count, 3, height, width), "mask": torch.ones(count, 1, height, width)}
+        )
+        if enough:
+            method.check(batch)
+            continue
+        with pytest.raises(ConfigError, match=r"training\.batch_size to 2 or more"):
+            method.check(batch)
+    method.begin("fine_tuning")
+    method.check(Batch({"source": torch.rand(1, 3, 8, 8), "mask": torch.ones(1, 1, 8, 8)}))
