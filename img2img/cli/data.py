@@ -305,12 +305,14 @@ def split(
       img2img data split --paired sketches photos -o set
       img2img data split --aligned facades -o set --group '^([^_]+)_' --link
     """
-    from img2img.cli.render import ProgressBar, say
+    from img2img.cli.render import ProgressBar, say, say_warning
     from img2img.data.split import divide, write_folders, write_lists
     from img2img.errors import display_path
 
     if link and lists:
         raise click.UsageError("--link and --lists contradict each other; give one.")
+    if str(output) in ("-", "."):
+        raise click.UsageError("a division needs a new folder: -o OUT.")
     division = divide(chosen.config, validation, test, seed, group, chosen.fields)
     if lists:
         for name in write_lists(division, output):
@@ -322,6 +324,9 @@ def split(
             say(f"{count(symbolic, 'symbolic link')}, because {display_path(output)} is on another disk.")
     counts = ", ".join(f"{part} {count}" for part, count in division.counts.items())
     say(f"{counts} in {display_path(output)}.")
+    for part, share in (("val", validation), ("test", test)):
+        if share and not division.counts[part]:
+            say_warning(f"nothing fell into {part}: there are too few samples, or groups that stay together.")
     say(f"Next: img2img data check {_options(division.places(output, lists))}")
     return 0
 

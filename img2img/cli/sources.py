@@ -48,11 +48,8 @@ class Chosen:
         from img2img.errors import Img2ImgError, display_path
 
         config, place = self.config, output.resolve()
-        named = (config.paired, config.aligned, config.unpaired, config.images, config.validation)
-        folders = [folder for some in named for folder in some or ()]
-        folders += [folder for folder in config.fields.values() if isinstance(folder, Path)]
-        for folder in folders:
-            if folder.is_dir() and place.is_relative_to(folder.resolve()):
+        for folder in config.folders:
+            if place.is_relative_to(folder.resolve()):
                 raise click.UsageError(
                     f"{display_path(output)} lies among the pictures of {display_path(folder)}; write it "
                     "elsewhere."

@@ -355,6 +355,14 @@ class DataConfig(BaseModel):
         return source and ValueRange(*source), target and ValueRange(*target)
 
     @property
+    def folders(self) -> list[Path]:
+        """Every folder of pictures that is named and there."""
+        named = (self.paired, self.aligned, self.unpaired, self.images, self.validation)
+        places = [place for some in named for place in some or ()]
+        places += [place for place in self.fields.values() if isinstance(place, Path)]
+        return [place for place in places if place.is_dir()]
+
+    @property
     def form(self) -> str:
         """The key that says where the pictures are: one of `SOURCES`, or "fields"."""
         return next((name for name in SOURCES if getattr(self, name) is not None), "fields")

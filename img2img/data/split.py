@@ -207,7 +207,7 @@ def write_folders(
         How many files are symbolic links.
 
     Raises:
-        UsageError: There is something already, or the disk is too small.
+        UsageError: There is something already, or the disk is too small, or it lies among the pictures.
     """
     _require_free(output, division)
     if how == "copy":
@@ -326,6 +326,12 @@ def _require_free(output: Path, division: Division) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{display_path(output)} is there already; name a new folder.")
     inside = output.resolve()
+    for folder in division.config.folders:
+        if inside.is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"{display_path(output)} lies inside of {display_path(folder)}, and would be taken for more "
+                "pictures of it; choose a folder beside it."
+            )
     for placed in division.files[:1]:
         if inside in placed.source.resolve().parents:
             raise UsageError(f"{display_path(output)} holds the inputs; name a new folder.")
@@ -335,7 +341,10 @@ def _in_one_step(output: Path, fill: Callable[[Path], None]) -> None:
     """Fills a folder beside `output` and gives it that name."""
     stage = output.with_name(f".img2img-dividing-{os.getpid()}")
     try:
-        stage.mkdir(parents=True)
+        try:
+            stage.mkdir(parents=True)
+        except OSError as error:
+            raise UsageError(f"{display_path(output)} cannot be made: {error.strerror}.") from None
         fill(stage)
         if output.is_dir():
             output.rmdir()

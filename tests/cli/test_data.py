@@ -144,6 +144,23 @@ def test_split_wants_one_source(photos: Path, tmp_path: Path) -> None:
     assert "contradict each other" in result.stderr
 
 
+def test_split_makes_nothing_among_the_pictures_and_says_what_stays_empty(
+    photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("x")
+    for output, words in (
+        (photos / "set", "would be taken for more pictures"),
+        (photos / "deep" / "set", "would be taken for more pictures"),
+        (tmp_path / "file" / "set", "cannot be made"),
+        ("-", "needs a new folder"),
+    ):
+        result = img2img("data", "split", photos, "-o", output)
+        assert result.exit_code == 2 and words in result.stderr, result.output
+    assert {path.suffix for path in photos.rglob("*.*")} == {".jpg"}
+    one = img2img("data", "split", photos / "deep", "-o", tmp_path / "set", "--group", "folder")
+    assert one.exit_code == 0 and "nothing fell into val" in one.stderr
+
+
 # check
 
 
