@@ -18,7 +18,7 @@ from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, halves, one_view, read, seen
 from img2img.data.places import declared, sides
 from img2img.data.ranges import advice, extent_of
-from img2img.data.record import Record, Records
+from img2img.data.record import Record, Records, some_names
 from img2img.data.records import find_records
 from img2img.errors import ConfigError, ImageError, PlanError, display_path
 from img2img.fields import Fields, Mask, Picture, Vector, groups, pictures, scale_of
@@ -262,6 +262,7 @@ class _Opening:
             source = target
         yield from _numbers(self.config, source, target if self.source in self.probes else source)
         yield from self._shapes()
+        yield from self._smaller()
         for name in (name for name, one in self.fields.items() if isinstance(one, Mask)):
             marked = [(mask_of(image)[1], path) for image, path in self.probes.get(name, ())]
             dark = [(sentences[0], path) for sentences, path in marked if sentences]
@@ -282,6 +283,18 @@ class _Opening:
                 f"{len(wrong)} of the {len(pairs)} pairs that were looked at are of different proportions "
                 f"and are squeezed until they fit: {names}. Cut or resize them alike; `img2img data check` "
                 "names all."
+            )
+
+    def _smaller(self) -> Iterator[str]:
+        """Yields a sentence about pictures that hold no patch, if there are."""
+        crop, found = self.config.crop_size, self.probes.get(self.target, [])
+        if not self.patches or crop is None:
+            return
+        small = [path for image, path in found if image.height < crop[0] or image.width < crop[1]]
+        if small:
+            yield (
+                f"{len(small)} of the {len(found)} pictures that were looked at are smaller than patches of "
+                f"{crop[1]} x {crop[0]} (data.crop_size), and are passed over: {some_names(small)}."
             )
 
     def sentence(self) -> str:

@@ -277,3 +277,14 @@ def test_the_cache_changes_nothing(tmp_path: Path) -> None:
     for kept in ({"cache": "memory"}, {"cache": "disk", "cache_folder": tmp_path / "cache"}):
         for a, b in zip(plain, first(opened(**options, **kept), 10), strict=True):
             assert torch.equal(a.source, b.source) and torch.equal(a.target, b.target)
+
+
+@pytest.mark.parametrize("sides", [(40, 40), (40, 100), (100, 40), (48, 48)])
+def test_pictures_that_hold_no_patch_are_told_before_training(tmp_path: Path, sides: tuple[int, int]) -> None:
+    write(tmp_path, "large.png", noise(0, 64, 64))
+    write(tmp_path, "odd.png", noise(1, *sides))
+    said = opened(images=tmp_path, crop_size=48, validation_fraction=0).warnings
+    if min(sides) >= 48:
+        assert said == ()
+    else:
+        assert len(said) == 1 and "1 of the 2 pictures" in said[0] and "odd.png" in said[0]
