@@ -355,12 +355,12 @@ class DataConfig(BaseModel):
         return source and ValueRange(*source), target and ValueRange(*target)
 
     @property
-    def folders(self) -> list[Path]:
+    def folders(self) -> tuple[Path, ...]:
         """Every folder of pictures that is named and there."""
         named = (self.paired, self.aligned, self.unpaired, self.images, self.validation)
         places = [place for some in named for place in some or ()]
         places += [place for place in self.fields.values() if isinstance(place, Path)]
-        return [place for place in places if place.is_dir()]
+        return tuple(place for place in places if place.is_dir())
 
     @property
     def form(self) -> str:
