@@ -14,6 +14,12 @@ import workers
 
 # The networks of the tests are tiny: a second thread only makes the first one wait. Set before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+# Dozens of interpreters are started, and each would compile the package and its tests for itself.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# What is written need not outlast a power cut: waiting for the disk is most of what a small file costs.
+os.fsync = lambda descriptor: None
 
 CORES = pytest.StashKey[int]()
 ROOT = Path(__file__).resolve().parent.parent

@@ -215,13 +215,37 @@ def _keep(words: list[str], cwd: str, environment: dict[str, str], told: int, *s
     os._exit(0)
 
 
-def _run(words: list[str], cwd: str, environment: dict[str, str], streams: Sequence[int]) -> NoReturn:
+class _Fork(subprocess.Popen[str]):
+    """What a program starts by this interpreter, with its own streams: a fork, too, and its real child."""
+
+    def __init__(
+        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
+    ) -> None:
+        if options or command[0] != sys.executable:
+            super().__init__(command, env=env, **options)
+            return
+        self.args, self.returncode, self.stdin, self.stdout, self.stderr = command, None, None, None, None
+        self._child_created, self._waitpid_lock = True, threading.Lock()
+        self.pid = os.fork()
+        if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            atexit._clear()
+            os.closerange(3, 2**16)
+            _run([str(word) for word in command[1:]], os.getcwd(), dict(env or os.environ))  # noqa: PTH109
+
+
+def _run(
+    words: list[str], cwd: str, environment: dict[str, str], streams: Sequence[int] | None = None
+) -> NoReturn:
     code: object = 1
+    subprocess.Popen = _Fork  # type: ignore[misc]
     try:
-        os.setsid()
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
+        if streams is not None:
+            os.setsid()
+            for number, stream in enumerate(streams):
+                os.dup2(stream, number)
+                os.close(stream)
         sys.stdin, sys.stdout = open(0, closefd=False), open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
         os.chdir(cwd)

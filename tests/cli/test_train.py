@@ -138,7 +138,7 @@ def test_killed_and_continued_it_is_the_run_that_never_stopped(
         else {"photometric": AUGMENT["photometric"], "sharp": AUGMENT["geometric"]}
     )
     values = {
-        "steps": 50,
+        "steps": 32,
         "save_every": 4,
         "log_every": 3,
         "sample_every": 7,
@@ -155,7 +155,7 @@ def test_killed_and_continued_it_is_the_run_that_never_stopped(
     straight = start(*arguments, "-o", str(tmp_path / "straight"))
     killed = start(*arguments, "-o", str(tmp_path / "killed"))
     wait_for(lambda: states(tmp_path / "killed"), killed)
-    delay = random.random() / 3
+    delay = random.random() / 4
     time.sleep(delay)
     assert killed.poll() is None, "it was too fast to be killed"
     killed.kill()

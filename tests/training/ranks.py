@@ -17,6 +17,7 @@ import torch
 from img2img.errors import Img2ImgError
 from img2img.training import read_experiment, run, train
 
+STEPS = 6  # of the comparison with one process
 SETS = ["log_every=2", "sample_every=0", "save_every=3", "precision=fp32", "threads=1", "devices=2"]
 
 
@@ -84,7 +85,7 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
     from processes import CASES, work
 
-    work(rank, 2, 10, tuple(CASES), int(ports.pop()), str(folder))
+    work(rank, 2, STEPS, tuple(CASES), int(ports.pop()), str(folder))
     run.batches = watched
     scenario("straight", rank, folder, ports[0], "steps=8")
     scenario("stopped", rank, folder, ports[1], "steps=8", stop_at=5)

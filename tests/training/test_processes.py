@@ -21,7 +21,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from drawings import draw_pairs, draw_photos
-from ranks import Notes
+from ranks import STEPS, Notes
 
 from img2img.cli.main import cli
 from img2img.data import batches, open_data
@@ -126,9 +126,9 @@ def tool():
     "case", ["pix2pix, instance norm", "pix2pix, batch norm over all", "cyclegan, no pool", "discogan"]
 )
 def test_two_processes_compute_what_one_does(together: Path, tool: ModuleType, case: str) -> None:
-    """Ten steps in float64."""
+    """Some steps in float64."""
     ranks = [torch.load(together / f"{rank}.pt", weights_only=True)[case] for rank in range(2)]
-    found = tool.differences(case, 10, ranks, Runtime("cpu", precision="fp32"))
+    found = tool.differences(case, STEPS, ranks, Runtime("cpu", precision="fp32"))
     assert found["weights"] < 1e-10 and found["between_ranks"] == 0
     assert found["idle_biases"] < 1e-8 and found["way_from_the_start"] > 1e-3
 
@@ -249,7 +249,7 @@ def test_a_process_that_never_starts_ends_the_run(tmp_path: Path) -> None:
     """The first process waits for it in a call that nothing interrupts; so it runs apart here."""
     draw_pairs(tmp_path / "pairs", 2)
     code = (
-        "import sys; from img2img.training import *; from ranks import Notes\n"
+        "import sys; from img2img.training import *; from ranks import STEPS, Notes\n"
         "e = read_experiment('smoke_pix2pix', ['devices=2'], source={'aligned': sys.argv[1]})\n"
         "class Watch(Notes):\n  def warn(self, text): print(text, flush=True)\n"
         "train(e, sys.argv[2], watch=Watch(), command=[sys.executable, '-S', '-c', 'raise SystemExit(3)'])"

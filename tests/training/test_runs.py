@@ -22,6 +22,7 @@ from img2img.training import state as states
 from img2img.training.lock import LOCK
 
 SPARSE = ["log_every=2", "sample_every=0", "validate_every=0", "save_every=2", "precision=fp32", "threads=1"]
+SMALL = ["generator.downs=3", "discriminator.layers=1"]
 
 
 class Notes:
@@ -51,7 +52,7 @@ def go(data: Path, folder: Path, *sets: str, resume: bool = False, stop_at: int 
         steps.append(len(steps))  # the first question comes before the first step
         return len(steps) - 1 == stop_at
 
-    experiment = read_experiment("smoke_pix2pix", [*SPARSE, *sets], source={"aligned": str(data)})
+    experiment = read_experiment("smoke_pix2pix", [*SPARSE, *SMALL, *sets], source={"aligned": str(data)})
     return train(experiment, folder, resume=resume, watch=watch, stop=stop)
 
 
