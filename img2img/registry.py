@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module, metadata
 from typing import Generic, TypeVar
 
@@ -83,15 +85,7 @@ class Registry(Generic[T]):
 
     def _offered(self) -> dict[str, list[metadata.EntryPoint]]:
         """Returns what other packages bring, by name; several of one name are one too many."""
-        found: dict[str, dict[str, metadata.EntryPoint]] = {}
-        for package in metadata.distributions() if self.group else ():
-            try:
-                for point in package.entry_points:
-                    if point.group == self.group:  # what is there twice counts where Python finds it first
-                        found.setdefault(point.name, {}).setdefault(_package(point), point)
-            except Exception:  # noqa: BLE001  whatever is wrong with another package, it is not asked for
-                continue
-        return {name: list(points.values()) for name, points in found.items()}
+        return _points(self.group, tuple(sys.path)) if self.group else {}
 
     def _import(self, name: str, points: list[metadata.EntryPoint]) -> None:
         """Files the class that another package brings, or what is wrong with it."""
@@ -117,6 +111,20 @@ class Registry(Generic[T]):
             )
         finally:
             self._importing.discard(name)
+
+
+@cache
+def _points(group: str, path: tuple[str, ...]) -> dict[str, list[metadata.EntryPoint]]:
+    """Returns the entry points of a group in the packages on `path`, by name; to find them takes 10 ms."""
+    found: dict[str, dict[str, metadata.EntryPoint]] = {}
+    for package in metadata.distributions(path=list(path)):
+        try:
+            for point in package.entry_points:
+                if point.group == group:  # what is there twice counts where Python finds it first
+                    found.setdefault(point.name, {}).setdefault(_package(point), point)
+        except Exception:  # noqa: BLE001  whatever is wrong with another package, it is not asked for
+            continue
+    return {name: list(points.values()) for name, points in found.items()}
 
 
 def _package(point: metadata.EntryPoint) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import importlib.metadata
 import os
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # What is written need not outlast a power cut: waiting for the disk is most of what a small file costs.
 os.fsync = lambda descriptor: None
+# Each Fabric looks through all that is installed.
+importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
 
 CORES = pytest.StashKey[int]()
 ROOT = Path(__file__).resolve().parent.parent

@@ -250,10 +250,12 @@ def test_the_trained_model_opens_with_nothing_beside_it(
     alone = tmp_path / "mine.safetensors"
     next((tmp_path / "run").glob("*last.safetensors")).rename(alone)
     draw(tmp_path / "in", 2, 40, 56)
-    draw(tmp_path / "mask", 1, 40, 56)
+    mask = np.zeros((56, 40, 1), np.uint8)
+    mask[8:20, 8:20] = 255
+    write_image(Image(mask), tmp_path / "mask.png")
     command, scale = {
         "super_resolution": (["upscale"], 2),
-        "inpainting": (["inpaint", "--mask", str(tmp_path / "mask" / "p00.png")], 1),
+        "inpainting": (["inpaint", "--mask", str(tmp_path / "mask.png")], 1),
     }.get(method_of(name), (["translate"], 1))
     result = CliRunner().invoke(
         cli, [*command, str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(alone)]

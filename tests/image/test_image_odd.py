@@ -160,6 +160,7 @@ def test_every_file_can_be_stored_again(test_data: Path) -> None:
             assert (back.exif is None) == (image.exif is None), path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="the peak of a process is asked from Linux"
 )

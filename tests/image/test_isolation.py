@@ -128,8 +128,9 @@ def test_workers_live_from_file_to_file_and_not_for_ever(monkeypatch: pytest.Mon
 
 
 def test_a_worker_that_somebody_ended_costs_no_file() -> None:
-    psutil.Process(worker()).kill()
-    time.sleep(0.05)
+    process = psutil.Process(worker())
+    process.kill()
+    wait_for(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
     order("nothing")
 
 

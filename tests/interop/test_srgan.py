@@ -127,7 +127,8 @@ def luma(pixels: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("scale", "expected"), [(4, 30.66), pytest.param(2, 35.48, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("scale", "expected"), [(4, 30.66), (2, 35.48)])
 def test_published_weights_on_set5(scale: int, expected: float, test_data: Path) -> None:
     generator, _ = open_checkpoint(test_data / f"data/weights/srgan_leftthomas/netG_epoch_{scale}_100.pth")
     values = []

@@ -18,7 +18,7 @@ from img2img.cli.main import cli
 from img2img.image import Image, write_image
 from img2img.methods import methods
 from img2img.models import generators
-from img2img.registry import Registry
+from img2img.registry import Registry, _points
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -53,6 +53,7 @@ def install(site: Path, package: str, points: dict[str, str], code: str | None, 
         (site / f"{package}.py").write_text(code)
     sys.modules.pop(package, None)
     importlib.invalidate_caches()
+    _points.cache_clear()  # nobody looks twice in one program
 
 
 def install_the_example(site: Path) -> None:
