@@ -15,7 +15,7 @@ _ROWS = 256  # looked at once: sums of channels take more memory than the levels
 def mask_of(image: Image) -> tuple[NDArray[np.uint8], list[str]]:
     """Returns where a mask is white.
 
-    Channels are averaged, and alpha does not count.
+    Channels are averaged. What is rather transparent than opaque is not white.
 
     Args:
         image: Any picture.
@@ -27,7 +27,7 @@ def mask_of(image: Image) -> tuple[NDArray[np.uint8], list[str]]:
     Raises:
         ProcessingError: It holds values that are no finite numbers.
     """
-    pixels, white = image.pixels, image.white
+    pixels, white = painted(image).pixels, image.white
     brightest = 0.0
     mask = np.empty((image.height, image.width, 1), np.uint8)
     for top in range(0, image.height, _ROWS):
@@ -47,6 +47,14 @@ def mask_of(image: Image) -> tuple[NDArray[np.uint8], list[str]]:
         f"the mask marks nothing: its brightest level{mean} is {brightest:g} of {white:g}, and white begins "
         "above the half"
     ]
+
+
+def painted(mask: Image) -> Image:
+    """Returns a mask without alpha, and black where it is rather transparent than opaque."""
+    if mask.alpha is None:
+        return mask
+    pixels = np.where((mask.alpha > mask.white / 2)[..., None], mask.pixels, np.zeros_like(mask.pixels[0, 0]))
+    return mask.replace(pixels=pixels, alpha=None)
 
 
 def ids_of(image: Image) -> NDArray[np.int32]:

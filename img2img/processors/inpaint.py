@@ -14,7 +14,7 @@ from img2img.errors import ConfigError, ProcessingError
 from img2img.fields import Fields, Mask
 from img2img.image.alpha import bleed
 from img2img.image.image import Image, Pixels
-from img2img.image.planes import mask_of
+from img2img.image.planes import mask_of, painted
 from img2img.processors.pixels import by_channels, unit
 from img2img.registry import unknown
 
@@ -276,9 +276,7 @@ def marked(mask: Image) -> tuple[Hole, tuple[str, ...]]:
         ProcessingError: It is in colours, of which nobody can know which one is to mean the holes, or holds
             values that are no finite numbers.
     """
-    if mask.alpha is not None:
-        painted = mask.alpha > mask.white / 2
-        mask = mask.replace(pixels=np.where(painted[..., None], mask.pixels, 0).astype(mask.pixels.dtype))
+    mask = painted(mask)
     coloured = np.ptp(mask.pixels, 2) > _COLOURED * mask.white
     if coloured.mean() > _FEW_COLOURS:
         example = ""

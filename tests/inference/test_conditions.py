@@ -9,13 +9,17 @@ from companions import Companions
 from fakes import Enlarge
 
 from img2img.checkpoint import ModelInfo
+from img2img.data.pictures import Recipe
 from img2img.errors import ConfigError, ProcessingError
 from img2img.fields import Vector
 from img2img.image import Image
+from img2img.image.image import DTYPES, white_of
+from img2img.image.planes import mask_of
 from img2img.image.resize import resize_nearest
 from img2img.inference import Translator
 from img2img.inference.backends import choose_backend, typical_input
 from img2img.inference.conditions import typical
+from img2img.processors.inpaint import hole_of
 from img2img.types import SYMMETRIC, ValueRange
 
 SPATIAL = ("mask", "ids", "guide")
@@ -92,12 +96,32 @@ def test_a_mask_is_what_is_above_half_of_white(rng, dtype, below, above):
         assert seen(generator, "mask").tolist() == [[[[0, 1, 0]]]]
 
 
-def test_colours_of_a_mask_are_averaged_and_its_alpha_does_not_count(rng):
+def test_colours_of_a_mask_are_averaged(rng):
     generator = Companions("mask")
     colours = np.array([[[255, 0, 0], [255, 255, 0], [128, 127, 128]]], np.uint8)
-    mask = Image(colours, np.array([[255, 0, 0]], np.uint8))
-    translator(generator)([Image(picture(rng, 1, 3))], mask=[mask])
+    translator(generator)([Image(picture(rng, 1, 3))], mask=[Image(colours)])
     assert seen(generator, "mask").tolist() == [[[[0, 1, 1]]]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_transparent_is_not_white_in_training_in_use_and_for_a_hole(tmp_path, rng, dtype, channels):
+    """Masks of programs that paint on a transparent layer; colours there may be anything."""
+    white = white_of(np.dtype(dtype))
+    levels = np.array([1, 1, 1, 1, 0, 0]) * white
+    alpha = np.array([1, 0.6, 0.4, 0, 1, 0]) * white
+    pixels = levels[None, :, None].repeat(channels, 2).astype(dtype)
+    mask = Image(pixels, alpha[None].astype(dtype))
+    expected = [1, 1, 0, 0, 0, 0]
+    generator = Companions("mask")
+    source = Image(picture(rng, 1, 6))
+    translator(generator)([source], mask=[mask])
+    assert seen(generator, "mask")[0, 0].tolist() == [expected]
+    assert hole_of(mask, source)[0].tolist() == [[bool(one) for one in expected]]
+    assert (Recipe(kind="mask")(mask, tmp_path)[..., 0] / 255).tolist() == [expected]
+    if dtype == np.float32:
+        pixels[0, 3] = np.nan
+        assert mask_of(mask)[0][..., 0].tolist() == [expected]
 
 
 def test_a_mask_of_zeros_and_ones_in_a_file_is_warned_of(rng):
