@@ -240,7 +240,7 @@ def test_the_examples_of_the_documentation_run(root: Path) -> None:
         ("--images photos --field mask=random", "source and mask are for inpainting: train with --method"),
         ("--paired photos styles --field mask=masks", "one of pix2pix, which does not know mask"),
         ("--list list.csv", "one of pix2pix, which leaves out mask and score"),
-        ("--list list.csv --method pix2pix", "of no field and left out: mask, score, note"),
+        ("--list list.csv --method pix2pix", "no field takes: mask, score, note"),
         ("--field source=photos", "one of pix2pix, which needs target, too"),
         ("--list two.csv", None),
         ("--paired photos styles", None),
