@@ -77,9 +77,9 @@ def degrade(photos: Path | None, patches: int, steps: int, cores: int, minimum: 
 
 
 def _reading(data: Data, patches: int) -> Callable[[], None]:
+    for place in range(6 * data.train.count):  # decoding is over after the first epoch
+        data.train.sample(place // data.train.count, place % data.train.count)
     stream = batches(data.train, batch_size=8, seed=1, ranges=_RANGES)
-    for _ in islice(stream, max(1, data.train.count // 4)):  # decoding is over after the first epoch
-        pass
 
     def read() -> None:
         for _ in islice(stream, patches // 8):

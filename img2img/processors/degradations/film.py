@@ -58,7 +58,7 @@ def scratched(values: Values, scratches: int, specks: int, hairs: int, stream: n
 
     Args:
         values: From 0 to 1.
-        scratches: Number of thin lines, most of them along the film: nearly upright.
+        scratches: Number of thin lines of 30 to 400 pixels, most of them along the film: nearly upright.
         specks: Number of spots of some pixels.
         hairs: Number of curled lines of up to a hundred pixels.
         stream: Where the random numbers come from.
@@ -67,12 +67,12 @@ def scratched(values: Values, scratches: int, specks: int, hairs: int, stream: n
     masks = [np.zeros((height, width), np.uint8) for _ in _TONES]
     for _ in range(scratches):
         angle = math.pi / 2 + (stream.normal(0, 0.05) if stream.random() < 0.8 else stream.uniform(-1.5, 1.5))
-        _arc(masks, height * stream.uniform(0.1, 1.2), angle, stream.normal(0, 0.1), stream)
+        _arc(masks, _between(30, 400, stream), angle, stream.normal(0, 0.1), stream)
     for _ in range(hairs):
         _arc(masks, stream.uniform(15, 100), stream.uniform(0, 2 * math.pi), stream.normal(0, 2), stream)
     for _ in range(specks):
         middle = stream.uniform(0, 1, 2) * (width, height)
-        axes = np.exp(stream.uniform(math.log(0.5), math.log(3.5), 2))
+        axes = np.array([_between(0.5, 3.5, stream), _between(0.5, 3.5, stream)])
         mask, cover = _choice(masks, stream)
         turn = stream.uniform(0, 180)
         cv2.ellipse(mask, _fixed(middle), _fixed(axes), turn, 0, 360, cover, -1, cv2.LINE_AA, _FINE)
@@ -97,6 +97,11 @@ def _arc(masks: list[Cover], length: float, angle: float, bend: float, stream: n
 def _choice(masks: list[Cover], stream: np.random.Generator) -> tuple[Cover, int]:
     """Returns the mask of light or of dark things, and how much they cover, up to 255."""
     return masks[int(stream.random() < 0.6)], int(stream.uniform(0.3, 0.95) * 255)
+
+
+def _between(low: float, high: float, stream: np.random.Generator) -> float:
+    """Returns a number whose logarithm is spread evenly."""
+    return math.exp(stream.uniform(math.log(low), math.log(high)))
 
 
 def _fixed(point: NDArray[np.float64]) -> tuple[int, int]:
