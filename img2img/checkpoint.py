@@ -55,6 +55,7 @@ _BITS = (
 _LARGEST = 1e30  # what may be white: float32 computes with it
 _LONGEST = 200  # characters in the name of a number of a vector
 _FEW = 64  # what an argument that counts may be, also in a file of few and small tensors
+_WINDOW = 2**16  # what one called window may be: the pixels that a mean is over, which take no weights
 
 Output = Literal["like_input", "own"]
 Fit = Literal["squeeze", "keep"]
@@ -516,7 +517,8 @@ def _fit(
     for name, value in spec.arguments.items():
         if isinstance(value, list | tuple | dict):
             raise ModelError(f"has arguments that do not fit {_short(spec.name)}: {_short(name)}.", path)
-        if isinstance(value, int | float) and not 0 <= value <= most:
+        limit = _WINDOW if name == "window" else most
+        if isinstance(value, int | float) and not 0 <= value <= limit:
             raise refused
     try:
         with torch.device("meta"), _Frugal(2 * len(shapes) + _FEW):

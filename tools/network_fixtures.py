@@ -27,7 +27,27 @@ def _span() -> Iterator[tuple[str, nn.Module]]:
     yield "span_x2_no_norm", SPAN(**shape, upscale=2, norm=False)
 
 
-NETWORKS: tuple[Callable[[], Iterator[tuple[str, nn.Module]]], ...] = (_span,)
+def _plksr() -> Iterator[tuple[str, nn.Module]]:
+    from spandrel.architectures.PLKSR import PLKSR
+    from spandrel.architectures.PLKSR.__arch.RealPLKSR import RealPLKSR
+
+    shape = {"dim": 8, "n_blocks": 2, "kernel_size": 7, "split_ratio": 0.5}
+    yield "plksr_x4", PLKSR(**shape, upscaling_factor=4, ccm_type="DCCM")
+    yield "plksr_x2_plain", PLKSR(**shape, upscaling_factor=2, ccm_type="CCM", use_ea=False)
+    yield "plksr_x3_iccm", PLKSR(**shape, upscaling_factor=3, ccm_type="ICCM")
+    yield "realplksr_x4", RealPLKSR(**shape, upscaling_factor=4)
+    yield "realplksr_x2_dysample", RealPLKSR(**shape, upscaling_factor=2, dysample=True)
+    yield "realplksr_x3_dysample", RealPLKSR(**shape, upscaling_factor=3, dysample=True, layer_norm=True)
+    yield "realplksr_x1_layer", RealPLKSR(**shape, upscaling_factor=1, layer_norm=True, use_ea=False)
+
+
+def _nafnet() -> Iterator[tuple[str, nn.Module]]:
+    from spandrel.architectures.NAFNet import NAFNet
+
+    yield "nafnet_x1", NAFNet(width=6, middle_blk_num=2, enc_blk_nums=[1, 2], dec_blk_nums=[2, 1])
+
+
+NETWORKS: tuple[Callable[[], Iterator[tuple[str, nn.Module]]], ...] = (_span, _plksr, _nafnet)
 
 
 def randomize(network: nn.Module) -> None:
@@ -40,15 +60,15 @@ def randomize(network: nn.Module) -> None:
 
 
 @click.command(help=__doc__)
-@click.option("--only", default="", help="Make only those whose name begins so.")
+@click.option("--only", default="", help="Make only those whose names begin so.")
 def main(only: str) -> None:
     """Builds each network, runs it on noise, and stores weights, input and output in one file."""
     FOLDER.mkdir(exist_ok=True)
     for networks in NETWORKS:
-        torch.manual_seed(0)
         for name, network in networks():
             if not name.startswith(only):
                 continue
+            torch.manual_seed(0)
             randomize(network)
             x = torch.rand(1, 3, 24, 16)
             with torch.no_grad():

@@ -3,6 +3,8 @@
 from img2img.interop import compact as compact
 from img2img.interop import esrgan as esrgan
 from img2img.interop import inpainting as inpainting
+from img2img.interop import nafnet as nafnet
+from img2img.interop import plksr as plksr
 from img2img.interop import span as span
 from img2img.interop import srgan as srgan
 from img2img.interop import translation as translation

@@ -153,6 +153,19 @@ class BatchNorm(nn.BatchNorm2d):
         return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(x.dtype)
 
 
+class LayerNorm(nn.Module):
+    """Normalises the channels at each place, over that place alone (Ba et al., arXiv:1607.06450)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        last = F.layer_norm(x.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, 1e-6)
+        return last.permute(0, 3, 1, 2)
+
+
 class _Sum(torch.autograd.Function):
     """The sum of a tensor over the processes; its gradient is the sum of their gradients."""
 

@@ -19,7 +19,6 @@ NETWORKS = {
         "layers.0.residual_group.overlap_attn.relative_position_bias_table",
     ],
     "DAT": ["conv_first.weight", "before_RG.1.weight", "layers.0.blocks.0.norm1.weight"],
-    "RealPLKSR": ["feats.0.weight", "feats.1.lk.conv.weight", "feats.1.norm.weight"],
     "SCUNet": ["m_head.0.weight", "m_body.0.trans_block.ln1.weight"],
 }
 
