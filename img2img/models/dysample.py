@@ -43,7 +43,7 @@ class DySample(nn.Module):
         n, _, height, width = x.shape
         moved = self.offset(x) * self.scope(x).sigmoid() * 0.5 + self.init_pos.to(x.dtype)
         moved = moved.to(torch.promote_types(x.dtype, torch.float32)).clamp(-FARTHEST, FARTHEST)
-        across, down = F.pixel_shuffle(moved, self.scale).unflatten(1, (2, self.groups)).unbind(1)
+        across, down = torch.unflatten(F.pixel_shuffle(moved, self.scale), 1, (2, self.groups)).unbind(1)
         grid = torch.stack(
             [
                 self._seen(across, width) * 2 / width - 1,

@@ -41,18 +41,20 @@ def _row_means(x: Tensor, reach: int) -> Tensor:
     """
     width, side = x.shape[-1], 2 * reach + 1
     count = -(-(width + side) // side)
-    blocks = F.pad(x, (reach, count * side - width - reach)).unflatten(-1, (count, side))
+    blocks = torch.unflatten(F.pad(x, (reach, count * side - width - reach)), -1, (count, side))
     ends = blocks.flip(-1).cumsum(-1).flip(-1).flatten(-2)
     beginnings = F.pad(blocks.cumsum(-1)[..., :-1], (1, 0)).flatten(-2)
     sums = ends[..., :width] + beginnings[..., side : side + width]
     places = torch.arange(width, device=x.device)
-    return sums / ((places + reach).clamp(max=width - 1) - (places - reach).clamp(min=0) + 1)
+    means: Tensor = sums / ((places + reach).clamp(max=width - 1) - (places - reach).clamp(min=0) + 1)
+    return means
 
 
 def _gate(x: Tensor) -> Tensor:
     """(N, 2C, H, W) to (N, C, H, W): one half times the other."""
-    a, b = x.chunk(2, 1)
-    return a * b
+    a, b = torch.chunk(x, 2, 1)
+    product: Tensor = a * b
+    return product
 
 
 class _Block(nn.Module):
@@ -77,7 +79,8 @@ class _Block(nn.Module):
         reach = max(y.shape[2:]) if self.training else self.reach
         y = y * self.attention(window_means(y, reach).to(y.dtype))
         x = x + self.conv3(y) * self.beta
-        return x + self.conv5(_gate(self.conv4(self.norm2(x)))) * self.gamma
+        output: Tensor = x + self.conv5(_gate(self.conv4(self.norm2(x)))) * self.gamma
+        return output
 
 
 @generators.register("nafnet")

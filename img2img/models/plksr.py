@@ -209,7 +209,7 @@ class RealPLKSR(_Network):
         """Enlarges (N, in_channels, H, W) in (0, 1) to (N, out_channels, H*scale, W*scale)."""
         if self.to_img is None:
             return super().forward(x)
-        phases = self.last(self.blocks(self.first(x))).unflatten(1, (self.out_channels, -1))
+        phases = torch.unflatten(self.last(self.blocks(self.first(x))), 1, (self.out_channels, -1))
         sampled: Tensor = self.to_img((phases + addable(x, self.out_channels).unsqueeze(2)).flatten(1, 2))
         return sampled
 
