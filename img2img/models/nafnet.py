@@ -57,7 +57,7 @@ def _gate(x: Tensor) -> Tensor:
     return product
 
 
-class _Block(nn.Module):
+class _NAFBlock(nn.Module):
     """Depthwise convolution, gate and channel attention; then gate alone (figure 3c of the paper)."""
 
     def __init__(self, channels: int, reach: int) -> None:
@@ -134,7 +134,7 @@ class NAFNet(Generator):
         reaches = [window // 2 // 2**level for level in range(levels + 1)]
 
         def blocks(count: int, level: int) -> nn.Sequential:
-            return nn.Sequential(*(_Block(widths[level], reaches[level]) for _ in range(count)))
+            return nn.Sequential(*(_NAFBlock(widths[level], reaches[level]) for _ in range(count)))
 
         self.intro = nn.Conv2d(in_channels, features, 3, padding=1)
         self.encoders = nn.ModuleList(blocks(count, level) for level, count in enumerate(down))

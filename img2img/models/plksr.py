@@ -52,7 +52,7 @@ class _Attention(nn.Module):
         return x * weights.sigmoid()
 
 
-class _Block(nn.Module):
+class _PLKBlock(nn.Module):
     """Mixes channels and near pixels, looks far, weighs, and is added to its input."""
 
     def __init__(
@@ -78,13 +78,13 @@ class _Block(nn.Module):
         return y + x
 
 
-class _Network(Generator):
+class _LargeKernelNetwork(Generator):
     """What both have in common.
 
     The output is a correction to the input enlarged by nearest neighbour, in (0, 1) like the input.
     """
 
-    def _build(self, features: int, blocks: list[_Block], reach: int) -> None:
+    def _build(self, features: int, blocks: list[_PLKBlock], reach: int) -> None:
         phases = self.out_channels * self.scale**2
         self.receptive_field = len(blocks) * reach + 2
         self.first = nn.Conv2d(self.in_channels, features, 3, padding=1)
@@ -102,7 +102,7 @@ class _Network(Generator):
 
 
 @generators.register("plksr")
-class PLKSR(_Network):
+class PLKSR(_LargeKernelNetwork):
     """PLKSR; as published 7.4 M parameters, PLKSR-tiny (12 blocks, kernel 13, no attention) 2.4 M.
 
     Args:
@@ -140,14 +140,14 @@ class PLKSR(_Network):
             raise ConfigError(f"mixer {mixer!r} is not one of {', '.join(_KERNELS)}.")
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
         made = [
-            _Block(features, mixer, nn.GELU(), _LargeKernel(partial, kernel), attention)
+            _PLKBlock(features, mixer, nn.GELU(), _LargeKernel(partial, kernel), attention)
             for _ in range(blocks)
         ]
         self._build(features, made, sum(side // 2 for side in (*_KERNELS[mixer], kernel)) + attention)
 
 
 @generators.register("realplksr")
-class RealPLKSR(_Network):
+class RealPLKSR(_LargeKernelNetwork):
     """RealPLKSR, as neosr has it: Mish in place of GELU, a norm in each block, and DySample if wanted.
 
     Args:
@@ -188,7 +188,7 @@ class RealPLKSR(_Network):
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
         made = []
         for _ in range(blocks):
-            block = _Block(features, "dccm", nn.Mish(), _LargeKernel(partial, kernel), attention)
+            block = _PLKBlock(features, "dccm", nn.Mish(), _LargeKernel(partial, kernel), attention)
             if norm == "layer":
                 block.before = LayerNorm(features)
             else:
@@ -223,7 +223,7 @@ def _check(name: str, inputs: int, outputs: int, scale: int, features: int, bloc
     require_addable(name, inputs, outputs)
 
 
-def _begin(block: _Block) -> None:
+def _begin(block: _PLKBlock) -> None:
     """Makes what a block adds small, as published."""
     for conv in (block.mixer[2], block.large.conv, block.refine):
         if isinstance(conv, nn.Conv2d):
