@@ -27,7 +27,7 @@ from img2img.cli.render import (
     with_options,
 )
 from img2img.cli.signals import stop_on_signal
-from img2img.errors import ImageReadError, UsageError, display_path
+from img2img.errors import ImageReadError, PlanError, ProcessingError, UsageError, display_path
 
 if TYPE_CHECKING:
     from img2img.batch import Place, Plan, Processor, Result, Summary
@@ -274,11 +274,12 @@ def _to_stdout(
         return 0
     if sys.stdout.isatty():
         raise UsageError("stdout is a terminal; send the picture into a file or a pipe: -o - > OUT.png")
-    company = Companions(companions, fields=fields)
-    found = company.of(inputs[0], inputs[0].name)
+    rules = options.rules()
+    company = Companions(companions, rules.follow_symlinks, rules.hidden, fields)
     for note in company.notes:
         say(note, "yellow")
     try:
+        found = company.of(inputs[0], inputs[0].name)
         image = read_image(inputs[0], options.limits())
         conditions = {
             name: [read_image(each, options.limits()) if isinstance(each, Path) else each]
@@ -287,10 +288,17 @@ def _to_stdout(
     except ImageReadError as error:
         say_error(str(error))
         return 1
+    except PlanError as error:  # the failure of this file, as in a folder
+        say_error(f"{display_path(inputs[0])}: {error}.")
+        return 1
     processor, _ = load()
     require_conditions(processor, conditions)
     process: Callable[..., list[Image]] = processor
-    (result,) = process([image], **conditions)
+    try:
+        (result,) = process([image], **conditions)
+    except ProcessingError as error:
+        say_error(f"{display_path(inputs[0])}: {error}")
+        return 1
     extension = next((e for e in (extension, *FALLBACKS) if fit_reason(result, e) is None), extension)
     result = prepare(result, extension, options.encoding())
     data = encode(result, extension, options.encoding())

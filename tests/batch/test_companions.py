@@ -390,6 +390,27 @@ def test_companions_on_the_command_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert (read_image("out/b.png").pixels == expected).all()
 
 
+def test_one_file_to_stdout_takes_companions_and_fails_as_in_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fill(Path("in"), ["a.png"])
+    code, output = command("in/a.png", "-o", "-", "--with", "mask=masks")
+    assert code == 2 and "does not exist" in output
+    masks(Path("masks"), ["b.png", ".hidden/a.png"])
+    code, output = command("in/a.png", "-o", "-", "--with", "mask=masks")
+    assert code == 1 and "in/a.png: there is no mask for it: masks/a.png" in output
+    masks(Path("masks"), [".a.png"])
+    fill(Path("in"), [".a.png"])
+    assert command("in/.a.png", "-o", "-", "--with", "mask=masks")[0] == 1
+    arguments = ["in/.a.png", "-o", "-", "--with", "mask=masks", "--hidden"]
+    result = CliRunner().invoke(blend, arguments, standalone_mode=False)
+    assert result.return_value == 0
+    expected = np.where(read_image("masks/.a.png").pixels > 127, read_image("in/.a.png").pixels, 0)
+    Path("made.png").write_bytes(result.stdout_bytes)
+    assert (read_image("made.png").pixels == expected).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
