@@ -23,7 +23,7 @@ LAYERS = [
     ["interop"],
     ["checkpoint", "weights"],
     ["models", "losses", "processors"],
-    ["metrics", "tables"],
+    ["metrics", "tables", "conditions"],
     ["image"],
     ["registry", "config", "fetch", "fields"],
     ["errors", "types", "files", "keys", "threads"],

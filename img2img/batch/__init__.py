@@ -6,7 +6,7 @@ report    results -> JSON lines, a summary, an exit code
 """
 
 from img2img.batch.claim import claim
-from img2img.batch.companions import Companion, Companions, Place, fields_of, require_conditions
+from img2img.batch.companions import Companion, Companions, Place, fields_of
 from img2img.batch.outputs import output_name
 from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
 from img2img.batch.report import Report, Result, Summary, check_report, exit_code
@@ -35,7 +35,6 @@ __all__ = [
     "foresee",
     "output_name",
     "plan",
-    "require_conditions",
     "run",
     "shard_from_environment",
 ]

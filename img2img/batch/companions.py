@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from typing import Any
 from img2img.batch.outputs import is_inside
 from img2img.batch.rows import CompanionRow, CompanionTable, Index
 from img2img.batch.vectors import as_sentence, vector
-from img2img.errors import PlanError, UsageError, display_path
+from img2img.errors import PlanError, display_path
 from img2img.fields import Field, Fields, Vector, in_full, in_words
 from img2img.image import READABLE, Passed, discover
 from img2img.registry import unknown
@@ -163,28 +163,6 @@ def fields_of(process: object) -> Fields:
     """Returns what `process` takes beside pictures by name, as far as it says more than the names."""
     conditions = getattr(process, "conditions", None)
     return conditions if isinstance(conditions, Mapping) else _NOT_KNOWN
-
-
-def require_conditions(process: object, names: Iterable[str]) -> None:
-    """Checks that `process` gets what it needs, and nothing that it does not know.
-
-    Args:
-        process: With an attribute `conditions`, the names of what it needs, unless it needs nothing.
-        names: What there is.
-
-    Raises:
-        UsageError: Something is missing or unknown.
-    """
-    needed, given = list(getattr(process, "conditions", ())), list(names)
-    for name in given:
-        if not needed:
-            raise UsageError(f"there is nothing here that takes a {name}: it works on the picture alone.")
-        if name not in needed:
-            raise UsageError(f"{unknown('condition', name, needed)} The model takes {' and '.join(needed)}.")
-    missing = [name for name in needed if name not in given]
-    if missing:
-        how = " ".join(f"`companions` {name}=DIR" for name in missing)
-        raise UsageError(f"it needs {' and '.join(missing)} for each picture; give {how}.")
 
 
 def _listed(name: str, folder: Path, follow_symlinks: bool, hidden: bool) -> Index[Path]:

@@ -12,12 +12,13 @@ from types import MappingProxyType
 from typing import Any
 
 from img2img.batch.claim import claim
-from img2img.batch.companions import Place, fields_of, require_conditions
+from img2img.batch.companions import Place, fields_of
 from img2img.batch.flow import Flow
 from img2img.batch.journal import UNCHANGED, Journal
 from img2img.batch.plan import Item, Plan, Rules, plan
 from img2img.batch.report import Result, Summary
 from img2img.batch.stages import Inspect, Processor, Stages
+from img2img.conditions import require_conditions
 from img2img.errors import ImageError, PlanError, UsageError
 from img2img.files import sweep_parts
 from img2img.image import EncodeOptions, Limits
@@ -83,7 +84,7 @@ def run(
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise UsageError(f"{name} must be 1 or more, not {value}.")
-    require_conditions(process, plan.conditions)
+    require_conditions(getattr(process, "conditions", ()), plan.conditions, "`companions`")
     jobs = _usable_cpus() if jobs is None else jobs
     group_bytes = memory if batch_size else memory // 32
     batch_size = batch_size or 8

@@ -258,9 +258,10 @@ def _to_stdout(
     fields: Fields,
 ) -> int:
     """Writes one result to stdout, in the format of --ext or of the input."""
-    from img2img.batch import Companions, require_conditions
+    from img2img.batch import Companions
     from img2img.batch.inputs import existing
     from img2img.batch.outputs import FALLBACKS, output_name
+    from img2img.conditions import require_conditions
     from img2img.image import encode, fit_reason, prepare, read_image
 
     inputs = existing(list(inputs))
@@ -292,7 +293,7 @@ def _to_stdout(
         say_error(f"{display_path(inputs[0])}: {error}.")
         return 1
     processor, _ = load()
-    require_conditions(processor, conditions)
+    require_conditions(getattr(processor, "conditions", ()), conditions, "`companions`")
     process: Callable[..., list[Image]] = processor
     try:
         (result,) = process([image], **conditions)

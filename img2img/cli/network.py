@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -80,7 +80,9 @@ class NetworkOptions:
             The model, and what identifies it and all that changes its results.
         """
         from img2img.checkpoint import plain_size
+        from img2img.conditions import require_conditions
         from img2img.inference import load_model
+        from img2img.inference.inpainting import fills_holes
 
         name = model if self.model is None else self.model
         if name is None:
@@ -96,9 +98,12 @@ class NetworkOptions:
             **more,
         )
         try:
-            translator.require(self.companions)
+            require_conditions(translator.conditions, self.companions, "`companions`")
         except ConfigError as error:
-            raise ConfigError(" ".join([str(error), *_remedies(translator, self.companions, name)])) from None
+            if not fills_holes(translator.generator):
+                raise
+            other = f"It fills holes: img2img inpaint -m {name} --mask DIR does it, and keeps what is known."
+            raise ConfigError(f"{error} {other}") from None
         settings = {
             "model": translator.fingerprint,
             "precision": translator.precision,
@@ -111,22 +116,6 @@ class NetworkOptions:
         else:
             settings.pop("fit", None)
         return translator, settings
-
-
-def _remedies(translator: Translator, given: Collection[str], name: str | Path) -> Iterator[str]:
-    """Yields sentences about what to give a model that lacks something."""
-    from img2img.fields import in_full
-    from img2img.inference.inpainting import fills_holes
-
-    if fills_holes(translator.generator):
-        yield f"It fills holes: img2img inpaint -m {name} --mask DIR does it, and keeps what is known."
-    missing = {name: field for name, field in translator.conditions.items() if name not in given}
-    if missing:
-        give = [f"--with {one}={'DIR' if field.spatial else 'NUMBERS'}" for one, field in missing.items()]
-        yield f"Give {' '.join(give)}."
-    for one, field in missing.items():
-        if not field.spatial:
-            yield f"{one} is {in_full(field)}; or a table with a column for each (CSV, JSON lines)."
 
 
 def _join(parts: Sequence[Path], report: Path) -> None:

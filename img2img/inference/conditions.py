@@ -8,7 +8,7 @@ repeats. Zeros beside a mirrored picture would say that what is seen again of a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from img2img.conditions import require_conditions
 from img2img.errors import ConfigError, ProcessingError
 from img2img.fields import Field, Fields, Ids, Mask, Picture, Vector, in_full, in_words
 from img2img.image import Image
@@ -23,32 +24,9 @@ from img2img.image.image import DTYPES, Pixels
 from img2img.image.planes import ids_of, mask_of, whole
 from img2img.image.tensor import to_tensor
 from img2img.models import Generator
-from img2img.registry import unknown
 
 Planes = Mapping[str, NDArray[Any]]
 """The conditions of one picture: (H, W, C) of a spatial one, (K,) of a vector."""
-
-
-def words(fields: Fields) -> str:
-    """Returns names and kinds for people: "mask (a mask), attributes (5 numbers)"."""
-    return ", ".join(f"{name} ({in_words(field)})" for name, field in fields.items())
-
-
-def require(fields: Fields, names: Collection[str]) -> None:
-    """Makes sure that `names` are those of `fields`.
-
-    Raises:
-        ConfigError: One is missing, or there is none of that name.
-    """
-    for name in names:
-        if name not in fields:
-            if not fields:
-                raise ConfigError(f"the model takes a picture alone, and no condition {name!r}.")
-            raise ConfigError(unknown("condition", name, fields))
-    if missing := [name for name in fields if name not in names]:
-        raise ConfigError(
-            f"the model takes more than a picture: {words(fields)}; not given: {', '.join(missing)}."
-        )
 
 
 def by_picture(fields: Fields, given: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
@@ -57,7 +35,7 @@ def by_picture(fields: Fields, given: Mapping[str, Any], count: int) -> list[dic
     Raises:
         ConfigError: A name is missing or unknown, or there is not one of a condition for each picture.
     """
-    require(fields, given)
+    require_conditions(fields, given)
     for name, values in given.items():
         one = isinstance(values, np.ndarray) and fields[name].spatial
         if one or not isinstance(values, Sequence | np.ndarray) or isinstance(values, str):

@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import PlainSerializer, PlainValidator, PrivateAttr, ValidationInfo, model_validator
 from typing_extensions import Self
 
+from img2img.conditions import require_conditions
 from img2img.errors import Img2ImgError
 from img2img.files import file_digest
 from img2img.image import Image
@@ -79,7 +80,7 @@ class ModelOperation(Operation):
     def _open(self) -> Self:
         try:
             self._translator = load_model(self.model.path, strength=self.strength)
-            self._translator.require(())
+            require_conditions(self._translator.conditions, ())
         except Img2ImgError as error:
             raise ValueError(str(error).rstrip(".")) from None
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from typing import Any, Literal, get_args, overload
@@ -210,14 +210,6 @@ class Translator:
     def conditions(self) -> Fields:
         """What the model takes beside a picture, by name; most models take nothing."""
         return self._processing.conditions
-
-    def require(self, names: Collection[str]) -> None:
-        """Makes sure that `names` are those of the conditions.
-
-        Raises:
-            ConfigError: One is missing, or there is none of that name.
-        """
-        companions.require(self.conditions, names)
 
     def prepare(self) -> Backend:
         """Makes ready what computes 8-bit pictures, which otherwise happens with the first of them.

@@ -18,7 +18,7 @@ LAYERS = ("pool1", "pool2", "pool3")
 """Of VGG16, those that the paper compares."""
 
 FeatureMaps = Callable[[Tensor], dict[str, Tensor]]
-"""What `img2img.losses.vgg.Features` is: pictures (N, C, H, W) to feature maps (N, C', H', W') by name."""
+"""What `img2img.losses.vgg.VGGFeatures` is: pictures (N, C, H, W) to feature maps (N, C', H', W') by name."""
 
 
 def composite(output: Tensor, truth: Tensor, mask: Tensor) -> Tensor:

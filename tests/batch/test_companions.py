@@ -325,9 +325,9 @@ def test_companions_that_lie_among_the_inputs_are_no_inputs(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("places", "words"),
     [
-        ({}, "needs mask for each picture"),
+        ({}, "more than a picture: mask; not given: mask. Give `companions` mask=DIR"),
         ({"msk": "masks"}, "did you mean 'mask'"),
-        ({"mask": "masks", "depth": "masks"}, "takes mask"),
+        ({"mask": "masks", "depth": "masks"}, "no condition 'depth'; known are: mask"),
         ({"mask": "nowhere"}, "does not exist"),
         ({"mask": "empty"}, "It is empty"),
     ],
@@ -414,7 +414,7 @@ def test_one_file_to_stdout_takes_companions_and_fails_as_in_a_folder(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "needs mask"),
+        ([], "not given: mask"),
         (["--with", "mask"], "NAME=DIR"),
         (["--with", "=masks"], "NAME=DIR"),
         (["--with", "mask=masks", "--with", "mask=in"], "given twice"),

@@ -331,7 +331,7 @@ def test_lists_are_as_long_as_the_images(rng):
 def test_a_model_of_a_picture_alone_takes_no_condition(rng):
     process = translator(Enlarge(), ModelInfo())
     assert not process.conditions
-    with pytest.raises(ConfigError, match="takes a picture alone, and no condition 'mask'"):
+    with pytest.raises(ConfigError, match="takes a picture alone, and no mask"):
         process(picture(rng, 4, 4), mask=np.zeros((4, 4), bool))
 
 
