@@ -253,10 +253,11 @@ def test_the_trained_model_opens_with_nothing_beside_it(
     mask = np.zeros((56, 40, 1), np.uint8)
     mask[8:20, 8:20] = 255
     write_image(Image(mask), tmp_path / "mask.png")
-    command, scale = {
-        "super_resolution": (["upscale"], 2),
-        "inpainting": (["inpaint", "--mask", str(tmp_path / "mask.png")], 1),
-    }.get(method_of(name), (["translate"], 1))
+    command = {
+        "super_resolution": ["upscale"],
+        "inpainting": ["inpaint", "--mask", str(tmp_path / "mask.png")],
+    }.get(method_of(name), ["translate"])
+    scale = yaml.safe_load((ROOT / "configs" / f"{name}.yaml").read_text())["method"].get("scale", 1)
     result = CliRunner().invoke(
         cli, [*command, str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(alone)]
     )

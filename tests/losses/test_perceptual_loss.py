@@ -79,7 +79,7 @@ def test_the_layers_are_those_of_torchvision() -> None:
     ("channels", "criterion", "distance"), [(1, "l1", torch.abs), (3, "l2", torch.square)]
 )
 def test_against_torchvision(full: Path, activated: bool, channels: int, criterion: str, distance) -> None:
-    output, target = images(channels)
+    output, target = images(channels, side=16)
     layers = {"conv1_2": 0.1, "conv5_4": 1.0, "conv3_4": 2.0}
     loss = PerceptualLoss(
         layers, value_range=UNIT, criterion=criterion, before_activation=not activated, weights=full
