@@ -105,7 +105,7 @@ def test_it_learns_to_come_back() -> None:
     batch = next(batches(1))
     learner.step(batch)
     first = learner.means()
-    for _ in range(15):
+    for _ in range(30):
         learner.step(batch)
     learner.means()
     learner.step(batch)
