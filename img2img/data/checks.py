@@ -442,7 +442,7 @@ def _few(material: Material) -> Iterator[Finding]:
                 else "Repair what is named above, or give other pictures.",
             )
     held_out = any(part != "train" for part, _ in material.samples)
-    if not held_out and material.config.split_fraction > 0:
+    if not held_out and material.config.split_fraction(material.fields) > 0:
         yield Finding("warning", "nothing-held-out", "nothing is held out to measure on.", "")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from img2img.data.masks import MaskConfig
-from img2img.fields import PAIRED, UNPAIRED, Fields, Ids, Mask, Picture, Vector, enlarging, scale_of
+from img2img.fields import PAIRED, UNPAIRED, Fields, Ids, Mask, Picture, Vector, enlarging, groups, scale_of
 from img2img.fields import Field as FieldKind
 from img2img.image.palette import Palette
 from img2img.processors.degradations import NamedDegradation
@@ -262,8 +262,7 @@ class DataConfig(BaseModel):
     @classmethod
     def _jittered(cls, values: Any) -> Any:
         """Lets load_size follow a crop_size that is given without it."""
-        patches = isinstance(values, dict) and values.get("images") is not None and not values.get("fields")
-        if isinstance(values, dict) and "load_size" not in values and not patches:
+        if isinstance(values, dict) and "load_size" not in values:
             size = _jitter(values.get("crop_size", CROPPED), CROPPED, JITTERED)
             return values if size is None else {**values, "load_size": size}
         return values
@@ -282,23 +281,6 @@ class DataConfig(BaseModel):
         if len(given) > 1 or (not given and not any(isinstance(p, Path) for p in self.fields.values())):
             found = " and ".join(given) if given else "none"
             raise ValueError(f"exactly one of {', '.join(SOURCES)} says where the data is; given are {found}")
-        if self.images is not None:
-            if self.crop_size is None and not self.fields:
-                raise ValueError("super-resolution is trained on patches: crop_size needs a number")
-            if self.augment.geometric and not self.fields:
-                raise ValueError(
-                    "augment.geometric would make low-resolution pictures that no longer fit; "
-                    "super-resolution has augment.sharp instead"
-                )
-        elif (
-            self.load_size
-            and self.crop_size
-            and any(crop > load for crop, load in zip(self.crop_size, self.load_size, strict=True))
-        ):
-            raise ValueError(
-                f"crop_size {self.crop_size} is larger than load_size {self.load_size}, from which it is cut"
-                "; set crop_size alone, and load_size follows"
-            )
         if self.images is not None and self.target_range is not None:
             raise ValueError("target_range is for two kinds of files; pictures of images have range alone")
         if self.palette is not None and self.source_labels != "one_hot":
@@ -337,12 +319,11 @@ class DataConfig(BaseModel):
             f"learned. Set load_size={fitting} (or leave it out), or a larger crop_size."
         )
 
-    @property
-    def split_fraction(self) -> float:
-        """`validation_fraction`, or what it is where it is null."""
+    def split_fraction(self, fields: Fields) -> float:
+        """Returns `validation_fraction`, or what it is where it is null."""
         if self.validation_fraction is not None:
             return self.validation_fraction
-        return 0.0 if self.unpaired is not None else SPLIT_OFF
+        return 0.0 if len(groups(fields)) > 1 else SPLIT_OFF
 
     @property
     def numbers(self) -> tuple[ValueRange | None, ValueRange | None]:

@@ -64,7 +64,7 @@ class Recipe:
         try:
             size = covering((image.height, image.width), self.size)
         except ProcessingError as error:
-            raise ImageReadError(str(error), path) from error
+            raise ImageReadError(str(error).rstrip("."), path) from error
         return replace(self, size=size, keep=False)
 
     def __call__(self, image: Image, path: Path) -> Pixels:
@@ -89,7 +89,7 @@ class Recipe:
                 pixels = np.clip(pixels, 0, 1)
             pixels = self._sized(pixels)
         except ProcessingError as error:
-            raise ImageReadError(str(error), path) from error
+            raise ImageReadError(str(error).rstrip("."), path) from error
         return classes(pixels, self.palette) if self.palette else pixels
 
     def _sized(self, pixels: Pixels) -> Pixels:
@@ -115,7 +115,7 @@ class Recipe:
                 return self._sized(mask_of(image)[0] * np.uint8(255))
             return self._sized(ids_of(image).astype(np.float32))
         except ProcessingError as error:
-            raise ImageReadError(str(error), path) from error
+            raise ImageReadError(str(error).rstrip("."), path) from error
 
 
 def seen(image: Image, channels: int | None, path: Path, unmixed: bool = False) -> Pixels:
@@ -127,7 +127,7 @@ def seen(image: Image, channels: int | None, path: Path, unmixed: bool = False) 
     try:
         return with_channels(image, image.channels if channels is None else channels, unmixed)
     except ProcessingError as error:
-        raise ImageReadError(str(error), path) from error
+        raise ImageReadError(str(error).rstrip("."), path) from error
 
 
 def halves(image: Image, path: Path) -> tuple[Image, Image]:

@@ -53,7 +53,7 @@ def find_records(config: DataConfig, fields: Fields | None = None) -> Records:
             )
     records = with_classes(config, fields, records, search)
     if not records.has_validation:
-        records = _split_off(config, replace(records, validation=(), origin=Records.origin))
+        records = _split_off(config, fields, replace(records, validation=(), origin=Records.origin))
     return replace(
         records,
         passed=tuple(search.passed),
@@ -118,9 +118,9 @@ def held_out_share(names: Sequence[str], fraction: float, seed: int) -> list[boo
     return held_out
 
 
-def _split_off(config: DataConfig, records: Records) -> Records:
+def _split_off(config: DataConfig, fields: Fields, records: Records) -> Records:
     """Returns `records` with a part of the training samples held out."""
-    fraction = config.split_fraction
+    fraction = config.split_fraction(fields)
     if fraction == 0:
         return records
 

@@ -53,6 +53,7 @@ class Division:
         layout: The key of data that reads the result: "paired", "aligned", "unpaired" or "images"; a list of
             its rows is read by "list".
         config: Where the samples were.
+        fields: What a sample holds.
         tables: The numbers of vectors as CSV, by name.
     """
 
@@ -61,6 +62,7 @@ class Division:
     counts: dict[str, int]
     layout: str
     config: DataConfig
+    fields: Fields
     tables: Mapping[str, str] = field(default_factory=dict)
 
     def places(self, output: Path, lists: bool) -> dict[str, Any]:
@@ -81,7 +83,8 @@ class Division:
             further |= {name: output / name for name in sorted(folders)}
             further |= {name: output / f"{name}.csv" for name in self.tables}
             if lists:
-                further = dict(self.config.fields)
+                leading = sides(self.config, self.fields)
+                further = {name: place for name, place in self.config.fields.items() if name not in leading}
         direction = {"direction": "BtoA"} if self.config.direction == "BtoA" else {}
         attributes = {"attributes": list(self.config.attributes or ())} if lists and not self.rows else {}
         return (
@@ -160,6 +163,7 @@ def divide(
         {part: counts[part] for part in PARTS},
         layout,
         config,
+        fields,
         {
             name: _table(name, records, rows)
             for name, one in fields.items()
@@ -253,9 +257,17 @@ def write_lists(division: Division, output: Path) -> list[str]:
         The names of the lists.
 
     Raises:
-        UsageError: There is something already.
+        UsageError: There is something already, or fields come from columns for which lists of unpaired
+            pictures have no place.
     """
     _require_free(output, division)
+    leading = sides(division.config, division.fields)
+    columns = [n for n in division.fields if n not in leading and n not in division.config.fields]
+    if not division.rows and division.config.list is not None and columns:
+        raise UsageError(
+            f"lists of pictures without partners have no column for {' and '.join(columns)}; divide into "
+            "folders."
+        )
     base = output.resolve()
     lists: dict[str, list[str]] = {}
     if division.rows:

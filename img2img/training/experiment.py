@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validat
 
 from img2img.config import dump_yaml, load_yaml, override, validate
 from img2img.data import SOURCES, DataConfig
+from img2img.data.compatibility import require_fit
 from img2img.data.config import keep_jitter, lay_places
 from img2img.data.places import require_places
 from img2img.errors import ConfigError, display_path
-from img2img.fields import pictures
+from img2img.fields import Fields, pictures
 from img2img.methods import MethodConfig, methods
 from img2img.registry import unknown
 from img2img.training.initial import architecture
@@ -62,10 +63,16 @@ class Experiment(_Seed):
     @model_validator(mode="after")
     def _fitting(self) -> Experiment:
         try:
-            require_places(self.data, methods[self.method.name].fields_of(self.method))
+            require_places(self.data, self.fields)
+            require_fit(self.data, self.fields)
         except ConfigError as error:
             raise ValueError(str(error).rstrip(".")) from None
         return self
+
+    @property
+    def fields(self) -> Fields:
+        """What a sample holds."""
+        return methods[self.method.name].fields_of(self.method)
 
     def dump(self) -> str:
         """Returns every key with its value as YAML; see `tree`."""
