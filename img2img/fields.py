@@ -15,6 +15,9 @@ from typing import Any, ClassVar
 from img2img.errors import ConfigError
 
 _SHOWN = 50  # names in a message
+# what samples, networks, folders and tables call something else
+_RESERVED = {"fields", "key", "keys", "map", "problems", "self", "x", "images", "split", "A", "B"}
+_RESERVED |= {"train", "val", "test"}
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,20 @@ def pictures(fields: Fields) -> list[str]:
 def scale_of(fields: Fields) -> int | None:
     """Returns the scale of the picture that has one; None where there is none."""
     return next((f.scale for f in fields.values() if isinstance(f, Picture) and f.scale is not None), None)
+
+
+def require_names(fields: Fields) -> None:
+    """Checks that every name may be the one of a field.
+
+    Raises:
+        ConfigError: One is no word, or stands for something else where fields are.
+    """
+    for name in fields:
+        if not name.isidentifier() or name in _RESERVED:
+            raise ConfigError(
+                f"a field cannot be called {name!r}: names are words of letters, digits and _, but for "
+                f"{', '.join(sorted(_RESERVED))}."
+            )
 
 
 def groups(fields: Fields) -> list[tuple[str, ...]]:

@@ -24,7 +24,6 @@ from img2img.image.resize import covering, resize
 from img2img.image.tensor import to_tensor
 from img2img.inference.inpainting import NetworkFill
 from img2img.interop import open_checkpoint
-from img2img.methods import methods
 from img2img.metrics import psnr, ssim
 from img2img.processors.inpaint import Classic, Inpainter
 from img2img.training import read_experiment
@@ -37,7 +36,7 @@ KINDS = {"strokes": ("strokes",), "blobs": ("blobs",)}
 def held_out(config: Path) -> list[Path]:
     """Returns the photographs that a run has not learned from."""
     experiment = read_experiment(config)
-    fields = methods[experiment.method.name].fields_of(experiment.method)
+    fields = experiment.fields
     records = find_records(experiment.data, fields).validation
     return [record.paths[0] for record in records[0]]
 

@@ -395,7 +395,7 @@ def preview(chosen: Chosen, output: Path, samples: int, epochs: int, seed: int |
     config = chosen.config.model_copy(update={"cache": "none"})
     seed = chosen.seed if seed is None else seed
     opened = open_data(config, chosen.fields, seed=seed, any_size=chosen.any_size)
-    say(f"{opened.describe()}.")
+    say(f"{opened.description}.")
     for note in opened.notes:
         say(note, "yellow")
     for sentence in (*opened.warnings, *chosen.notes):

@@ -329,19 +329,9 @@ def _fields(method: object, config: DataConfig) -> Fields:
 
     if not isinstance(method, dict):
         return declared(config)
-    from img2img.errors import ConfigError
-    from img2img.methods import methods
+    from img2img.methods import fields_in
 
-    name = method.get("name")
-    if not isinstance(name, str) or name not in methods:
-        if isinstance(name, str):
-            methods[name]  # raises, and names what there is
-        return declared(config)
-    cls = methods[name]
-    try:
-        return cls.fields_of(cls.Config.model_validate(method))
-    except (ValueError, ConfigError):  # `config validate` says what is wrong with it
-        return cls.fields
+    return fields_in(method) if isinstance(method.get("name"), str) else declared(config)
 
 
 def progress_option(command: F) -> F:

@@ -205,7 +205,9 @@ def _read(
     if choice is not None and choice.basis:
         reason = choice.explain(experiment)
         if choice.papers:
-            command = f"img2img train {experiment.method.name} --{form_of(source)} ..."
+            form = form_of(source)
+            option = "--field NAME=PLACE" if form == "fields" else f"--{form}"
+            command = f"img2img train {experiment.method.name} {option} ..."
             reason += f" The paper's ({choice.papers}) is for a GPU: {command}"
         said.insert(0, reason)
     if Places.find().is_first:

@@ -14,12 +14,12 @@ from img2img.data.augment import Augmenter
 from img2img.data.cache import Cache, entry_name
 from img2img.data.config import Size
 from img2img.data.masks import IrregularMasks
-from img2img.data.pictures import Recipe, halves, read
+from img2img.data.pictures import Recipe, halves
 from img2img.data.record import Record
 from img2img.data.sampler import AUGMENT, PARTNER, WINDOW, random_stream
 from img2img.errors import ImageError, ImageReadError, ProcessingError, display_path
 from img2img.fields import Field, Fields, Vector
-from img2img.image import Image
+from img2img.image import Image, read_image
 from img2img.image.image import Pixels
 
 Window = tuple[int, int, int, int]  # top, left, height, width
@@ -174,7 +174,7 @@ class Group:
         for place, name in enumerate(self.recipes):
             path = record.files[name]
             if path not in opened:
-                opened[path] = halves(read(path), path) if path == record.aligned else read(path)
+                opened[path] = halves(read_image(path), path) if path == record.aligned else read_image(path)
             image = opened[path]
             images[name] = image[place] if isinstance(image, tuple) else image
         leader = next(name for name in self.fields if name in images)

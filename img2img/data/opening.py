@@ -16,14 +16,14 @@ from img2img.data.datasets import Dataset, FieldDataset, Group
 from img2img.data.degrade import Degrader
 from img2img.data.masks import IrregularMasks
 from img2img.data.patches import PatchDataset
-from img2img.data.pictures import Recipe, halves, one_view, read, seen
+from img2img.data.pictures import Recipe, halves, one_view, seen
 from img2img.data.places import declared, sides
 from img2img.data.ranges import advice, extent_of
 from img2img.data.record import Record, Records, some_names
 from img2img.data.records import find_records
 from img2img.errors import ConfigError, ImageError, PlanError, display_path
 from img2img.fields import Fields, Mask, Picture, Vector, groups, pictures, scale_of
-from img2img.image import Image
+from img2img.image import Image, read_image
 from img2img.image import palette as palettes
 from img2img.image.alpha import over_white
 from img2img.image.channels import ends_in_alpha
@@ -61,10 +61,6 @@ class Data:
     palette: Palette | None = None
     warnings: tuple[str, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def describe(self) -> str:
-        """Returns one sentence for the log of a training."""
-        return self.description
 
 
 def open_data(
@@ -247,7 +243,7 @@ class _Opening:
             for record in (record for some in parts for record in some):
                 path = record.files[self.source]
                 try:
-                    image = read(path)
+                    image = read_image(path)
                     if record.aligned is not None:
                         image = halves(image, path)[list(record.files).index(self.source)]
                     yield seen(image, self.bands[self.source], path, unmixed=True)
@@ -351,7 +347,7 @@ def _read_some(records: Sequence[Record], name: str) -> Probes:
     for place in places:
         path = records[place].files[name]
         try:
-            found.append((read(path), path))
+            found.append((read_image(path), path))
         except ImageError as error:
             problem = str(error)
     if not found:

@@ -11,11 +11,11 @@ from img2img.data.cache import Cache, entry_name
 from img2img.data.config import DataConfig
 from img2img.data.datasets import Dataset, Group, Part, Sample
 from img2img.data.degrade import Degrader
-from img2img.data.pictures import read
 from img2img.data.record import Record
 from img2img.data.sampler import AUGMENT, WINDOW, random_stream
 from img2img.errors import ConfigError, ImageReadError, display_path
 from img2img.fields import pictures
+from img2img.image import read_image
 from img2img.image.image import Pixels
 from img2img.image.resize import resize
 
@@ -206,9 +206,9 @@ class PatchDataset(Dataset):
 
     def _make(self, record: Record, size: float, validation: bool) -> tuple[Pixels, ...]:
         recipes, path = self.group.recipes, record.files[self.high]
-        high = recipes[self.high](read(path), path)
+        high = recipes[self.high](read_image(path), path)
         if self.low in record.files:
-            low = recipes[self.low](read(record.files[self.low]), record.files[self.low])
+            low = recipes[self.low](read_image(record.files[self.low]), record.files[self.low])
             return self._given(low, high, record)
         if size != 1:
             high = resize(high, *(max(1, round(side * size)) for side in high.shape[:2]))

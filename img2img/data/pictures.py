@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from img2img.errors import ImageReadError, ProcessingError
-from img2img.image import Image, read_image, white_of
+from img2img.image import Image, white_of
 from img2img.image.channels import with_channels
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels
@@ -154,15 +154,6 @@ def halves(image: Image, path: Path) -> tuple[Image, Image]:
 def one_view(a: tuple[int, int], b: tuple[int, int]) -> bool:
     """Returns whether pictures of two sizes (height, width) may show the same, up to whole pixels."""
     return 1 / (1 + _ASPECT) < (a[1] * b[0]) / (a[0] * b[1]) < 1 + _ASPECT
-
-
-def read(path: Path) -> Image:
-    """Returns the picture in a file.
-
-    Raises:
-        ImageReadError: It cannot be read; without enough memory, too.
-    """
-    return read_image(path)
 
 
 def deepest(arrays: list[Pixels]) -> list[Pixels]:

@@ -262,10 +262,10 @@ def write_lists(division: Division, output: Path) -> list[str]:
     """
     _require_free(output, division)
     leading = sides(division.config, division.fields)
-    columns = [n for n in division.fields if n not in leading and n not in division.config.fields]
-    if not division.rows and division.config.list is not None and columns:
+    further = [n for n in division.fields if n not in leading and n not in division.config.fields]
+    if not division.rows and division.config.list is not None and further:
         raise UsageError(
-            f"lists of pictures without partners have no column for {' and '.join(columns)}; divide into "
+            f"lists of pictures without partners have no column for {' and '.join(further)}; divide into "
             "folders."
         )
     base = output.resolve()

@@ -5,6 +5,7 @@ from img2img.methods.base import Export as Export
 from img2img.methods.base import Method as Method
 from img2img.methods.base import MethodConfig as MethodConfig
 from img2img.methods.base import Optimize as Optimize
+from img2img.methods.base import fields_in as fields_in
 from img2img.methods.base import methods as methods
 from img2img.methods.cut import CUT as CUT
 from img2img.methods.cyclegan import CycleGAN as CycleGAN

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from img2img.errors import ConfigError
-from img2img.fields import Fields
+from img2img.fields import Fields, require_names
 from img2img.methods.networks import require_size
 from img2img.models import Generator
 from img2img.registry import Registry
@@ -107,6 +107,10 @@ class Method(nn.Module):
     any_size: ClassVar[bool] = False
     scale: int = 1
 
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        require_names(cls.__dict__.get("fields", {}))
+
     @classmethod
     def fields_of(cls, config: MethodConfig) -> Fields:
         """Returns what a batch holds for a configuration."""
@@ -189,3 +193,18 @@ class Method(nn.Module):
 
 M = TypeVar("M", bound=Method)
 methods: Registry[type[Method]] = Registry("method", "img2img.methods", Method)
+
+
+def fields_in(section: Mapping[str, Any]) -> Fields:
+    """Returns what a batch holds for a section `method:`; of one that is wrong, what it holds by default.
+
+    Raises:
+        ConfigError: There is no such method.
+    """
+    cls = methods[section["name"]]
+    for given in (section, {"name": section["name"]}):
+        try:
+            return cls.fields_of(cls.Config.model_validate(given))
+        except (ValueError, ConfigError):  # what is wrong is told where the configuration is read
+            continue
+    return cls.fields

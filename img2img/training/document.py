@@ -27,8 +27,7 @@ _GIVEN = ("in_channels", "out_channels", "scale", "input_size")  # arguments tha
 
 def documented(experiment: Experiment) -> str:
     """Returns the configuration as YAML with a comment on every key."""
-    fields = methods[experiment.method.name].fields_of(experiment.method)
-    decided = {*_GIVEN, *(name for name, field in fields.items() if isinstance(field, Vector))}
+    decided = {*_GIVEN, *(name for name, field in experiment.fields.items() if isinstance(field, Vector))}
     lines = list(_commented(experiment, experiment.model_dump(mode="json"), 0, decided))
     return "\n".join(lines).replace("\n\n\n", "\n\n").strip() + "\n"
 

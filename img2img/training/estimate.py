@@ -48,14 +48,14 @@ def estimate(
     try:
         data: Data | None = open_data(
             experiment.data,
-            cls.fields_of(experiment.method),
+            experiment.fields,
             seed=experiment.seed,
             any_size=cls.any_size,
         )
     except PlanError as error:
         data, missing = None, error
     if data is not None:
-        yield f"Data: {data.describe()}."
+        yield f"Data: {data.description}."
         yield from data.notes
         for sentence in data.warnings:
             warn(sentence)
@@ -136,7 +136,7 @@ def estimate_memory(
 
 def _channels(experiment: Experiment) -> dict[str, int]:
     """Returns the channels of each field where nobody has looked at the files."""
-    data, fields = experiment.data, methods[experiment.method.name].fields_of(experiment.method)
+    data, fields = experiment.data, experiment.fields
     known = {name: 1 if field.spatial else 2 for name, field in fields.items()} | {
         name: field.size for name, field in fields.items() if isinstance(field, Vector) and field.size
     }
@@ -147,7 +147,7 @@ def _channels(experiment: Experiment) -> dict[str, int]:
 
 def _batch(experiment: Experiment, channels: Mapping[str, int]) -> Batch | None:
     """Returns a batch of the size that is trained on; None where pictures are taken whole."""
-    sides, fields = experiment.data.crop_size, methods[experiment.method.name].fields_of(experiment.method)
+    sides, fields = experiment.data.crop_size, experiment.fields
     if sides is None:
         return None
     scale = scale_of(fields) or 1

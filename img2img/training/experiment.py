@@ -20,8 +20,8 @@ from img2img.data.compatibility import require_fit
 from img2img.data.config import keep_jitter, lay_places
 from img2img.data.places import require_places
 from img2img.errors import ConfigError, display_path
-from img2img.fields import Fields, pictures
-from img2img.methods import MethodConfig, methods
+from img2img.fields import Fields, pictures, require_names
+from img2img.methods import MethodConfig, fields_in, methods
 from img2img.registry import unknown
 from img2img.training.initial import architecture
 from img2img.training.schedule import Linear, Position, Schedule
@@ -63,6 +63,7 @@ class Experiment(_Seed):
     @model_validator(mode="after")
     def _fitting(self) -> Experiment:
         try:
+            require_names(self.fields)
             require_places(self.data, self.fields)
             require_fit(self.data, self.fields)
         except ConfigError as error:
@@ -104,7 +105,7 @@ def read_experiment(
     *,
     source: Mapping[str, Any] | None = None,
     defaults: Mapping[str, Any] | None = None,
-    places: Callable[[str], Mapping[str, Any]] | None = None,
+    places: Callable[[Fields], Mapping[str, Any]] | None = None,
 ) -> Experiment:
     """Reads and checks a configuration.
 
@@ -119,7 +120,7 @@ def read_experiment(
         source: A key of the section data that says where the pictures are, with its value; it replaces the
             one in the file.
         defaults: What sections hold besides; the file is laid over it.
-        places: Returns a `source` for a method by its name, for where nothing else says where the pictures
+        places: Returns a `source` for the fields of a method, for where nothing else says where the pictures
             are.
 
     Raises:
@@ -158,8 +159,9 @@ def read_experiment(
     named = str(method.get("name")) if isinstance(method, dict) else ""
     if places and named in methods and isinstance(data, dict) and not set(data) & set(SOURCES):
         placed = data.get("fields") or {}
-        if not any(name in placed for name in pictures(methods[named].fields)):
-            tree["data"] = lay_places(lay_places({}, places(named)), data)
+        fields = fields_in(_completed(tree)["method"])
+        if not any(name in placed for name in pictures(fields)):
+            tree["data"] = lay_places(lay_places({}, places(fields)), data)
     experiment, problems = _checked(_completed(tree))
     if experiment is None:  # what only an assignment did is no fault of the file
         lines = [f"{name}: {each}" if each in own or not assignments else each for each in problems]

@@ -169,11 +169,11 @@ class _Run:
         with runtime.together():
             self.data: Data = open_data(
                 experiment.data,
-                cls.fields_of(experiment.method),
+                experiment.fields,
                 seed=experiment.seed,
                 any_size=cls.any_size,
             )
-            for sentence in (f"Data: {self.data.describe()}.", *self.data.notes):
+            for sentence in (f"Data: {self.data.description}.", *self.data.notes):
                 self.watch.say(sentence)
             for sentence in self.data.warnings:
                 self.watch.warn(sentence)

@@ -11,11 +11,11 @@ import torch
 from img2img.config import parse_yaml
 from img2img.data import DataConfig
 from img2img.data.config import CROPPED, SPLIT_OFF, lay_places
-from img2img.data.pictures import read
 from img2img.data.records import find_records
 from img2img.errors import Img2ImgError
-from img2img.fields import groups, pictures, scale_of
-from img2img.methods import methods
+from img2img.fields import Fields, groups, pictures, scale_of
+from img2img.image import read_image
+from img2img.methods import fields_in, methods
 from img2img.training.experiment import Experiment
 
 METHODS = {
@@ -47,18 +47,15 @@ def start(name: str) -> dict[str, Any]:
     return {**sections, "method": {"name": name, **sections.get("method", {})}}
 
 
-def places(name: str) -> dict[str, Any]:
-    """Returns where the pictures of the method `name` might be, in a configuration that somebody fills in."""
-    fields = methods[name].fields
+def places(fields: Fields) -> dict[str, Any]:
+    """Returns where the files of a method's fields might be, in a configuration that somebody fills in."""
     names, together = pictures(fields), len(groups(fields)) == 1
     if len(names) == 1 or scale_of(fields) is not None:
         found: dict[str, Any] = {"images": "photos"}
-        placed = names[:2]
     else:
         found = {"paired": ["sources", "targets"]} if together else {"unpaired": ["a", "b"]}
-        placed = names[:2]
     kinds = {"mask": "random", "vector": "attributes.csv"}
-    others = {n: kinds.get(field.kind, n) for n, field in fields.items() if n not in placed}
+    others = {n: kinds.get(field.kind, n) for n, field in fields.items() if n not in names[:2]}
     return found | ({"fields": others} if others else {})
 
 
@@ -68,8 +65,9 @@ _RATE = 2e-4  # where a start says nothing, see TrainingSettings
 
 def fine_tuning(start: dict[str, Any]) -> tuple[dict[str, Any], float]:
     """Returns `start` for a run that begins with the weights of another, and its learning rate."""
-    rate = start["training"].get("learning_rate", _RATE) / _FINE
-    return {**start, "training": {**start["training"], "learning_rate": rate}}, rate
+    training = start.get("training", {})
+    rate = training.get("learning_rate", _RATE) / _FINE
+    return {**start, "training": {**training, "learning_rate": rate}}, rate
 
 
 @dataclass(frozen=True)
@@ -132,32 +130,36 @@ def choose(
     if paper or tuned or _has_gpu(_assigned(assignments, "training", "device")):
         sections = sections if tuned else _levelled(sections, crop or 256)
         return Choice(sections, "" if paper or tuned else "a GPU, as in the paper")
-    together = len(groups(methods[name].fields)) == 1
-    samples, size = _look(lay_places(small.get("data", {}), source), name)
+    method_section = {"name": name, **small.get("method", {})}
+    fields = fields_in(method_section)
+    together = len(groups(fields)) == 1
+    samples, size = _look(lay_places(small.get("data", {}), source), fields)
     side = 128 if size is None or min(size) >= _SMALLEST else 64
-    steps = min(max(_STEPS[0], _EPOCHS * samples), _STEPS[1]) if together else _STEPS[0]
-    training = {**_OFTEN, **small.get("training", {}), "steps": steps}
-    if any(_assigned(assignments, "training", unit) is not None for unit in ("epochs", "steps")):
-        del training["steps"]
+    training = {**_OFTEN, **small.get("training", {})}
+    units = ("epochs", "steps")
+    if not training.get("stages") and all(_assigned(assignments, "training", u) is None for u in units):
+        most = _STEPS[1] if together else _STEPS[0]
+        training["steps"] = min(max(_STEPS[0], _EPOCHS * samples), most)
     data = {**small.get("data", {}), "crop_size": side, "workers": 1}
     if together and samples:  # of few pairs a larger share, or the grid would have one row
         data["validation_fraction"] = min(max(SPLIT_OFF, _ROWS / samples), 2 * SPLIT_OFF)
-    sections = {"method": {"name": name, **small.get("method", {})}, "data": data, "training": training}
+    sections = {"method": method_section, "data": data, "training": training}
     sections = _levelled(sections, crop or side)
     if not samples:  # what is wrong is told when the data are opened
         return Choice(sections)
-    of_what = "pairs" if together and len(pictures(methods[name].fields)) > 1 else "pictures"
+    of_what = "pairs" if together and len(pictures(fields)) > 1 else "pictures"
     seen = "" if size is None else f" of {size[1]} x {size[0]}"
     return Choice(sections, f"{samples} {of_what}{seen} and a CPU", _extent(start(name)))
 
 
 def _extent(sections: Mapping[str, Any]) -> str:
     """Returns "64 features, 256 pixels, 200 epochs"."""
-    training = sections["training"]
+    training = sections.get("training", {})
     steps = sum(stage["steps"] for stage in training.get("stages", ())) or training.get("steps")
-    length = f"{steps} steps" if steps else f"{training['epochs']} epochs"
     features = _network(sections["method"]).get("features", 64)
-    return f"{features} features, {sections.get('data', {}).get('crop_size', CROPPED[0])} pixels, {length}"
+    extent = f"{features} features, {sections.get('data', {}).get('crop_size', CROPPED[0])} pixels"
+    epochs = training.get("epochs")
+    return extent + (f", {steps} steps" if steps else f", {epochs} epochs" if epochs else "")
 
 
 def _assigned(assignments: Iterable[str], section: str, key: str) -> Any:
@@ -179,16 +181,16 @@ def _has_gpu(device: object) -> bool:
     return torch.cuda.is_available() or torch.backends.mps.is_available()
 
 
-def _look(data: Mapping[str, Any], name: str) -> tuple[int, tuple[int, int] | None]:
+def _look(data: Mapping[str, Any], fields: Fields) -> tuple[int, tuple[int, int] | None]:
     """Returns the number of samples for training, and (height, width) of the first that can be read."""
     try:
         config = DataConfig.model_validate({**data, "unmatched": "skip", "validation_fraction": 0})
-        records = find_records(config, methods[name].fields)
+        records = find_records(config, fields)
     except (Img2ImgError, ValueError):  # what is wrong is told when the data are opened
         return 0, None
     for record in records.train[0][:5]:
         try:
-            image = read(record.paths[0])
+            image = read_image(record.paths[0])
         except Img2ImgError:
             continue
         halves = 1 if config.aligned is None else 2

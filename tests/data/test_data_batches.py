@@ -347,7 +347,7 @@ def test_more_workers_than_cores_are_no_warning(tmp_path: Path, monkeypatch: pyt
 def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:
     data = opened(paired=pairs(tmp_path, 8, dtype="uint16"), validation_fraction=0.25, split_seed=2)
     assert data.validation is not None
-    assert data.describe() == (
+    assert data.description == (
         f"{len(data.train)} pairs for training, {len(data.validation)} for validation (split off by file "
         "name (fraction 0.25, seed 2)); source 10 x 12 uint16, 3 channels; target 10 x 12 uint16, 3 channels"
         "; loaded at 13 x 14, cut to 9 x 8"

@@ -136,7 +136,7 @@ def test_grey_and_deep_pictures(tmp_path: Path) -> None:
 def test_preview_shows_the_source_beside_the_target(tmp_path: Path) -> None:
     fill(tmp_path, ["1.png", "2.png"], height=40, width=40)
     data = opened(images=tmp_path, degradation="dejpeg")
-    assert "sources made of them by dejpeg" in data.describe()
+    assert "sources made of them by dejpeg" in data.description
     rows = preview(data.train, 2, 2)
     assert [len(row) for row in rows] == [4, 4]
     source, target = (cell[0].pixels for cell in rows[0][:2])
