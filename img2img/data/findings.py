@@ -117,6 +117,7 @@ class Material:
         scale: How many times larger targets are than sources; None where pictures are resized.
         roles: The role of each field.
         source: The role that is the source: "A" or "B".
+        target: The role that is the target; empty where single pictures are both.
         sides: Every picture that can be used, in the order of the samples.
         maps: Every mask and map of ids that can be used.
     """
@@ -135,6 +136,7 @@ class Material:
         self.any_size = any_size
         self.roles = {name: name for name in fields} | dict(zip(sides(config, fields), "AB", strict=False))
         self.source = self.roles[pictures(fields)[0]] if config.images is None else "A"
+        self.target = "" if config.images is not None else "B" if self.source == "A" else "A"
         located = [side for sample in samples for side in self._of(*sample)]
         self.sides = [side for side in located if not fields[side.field].exact]
         self.maps = [side for side in located if fields[side.field].exact]
@@ -149,8 +151,7 @@ class Material:
     def numbers(self, role: str) -> ValueRange | None:
         """Black and white in the numbers of a side; None where they are those of the depth."""
         source, target = self.config.numbers
-        single = self.config.images is not None  # it is source and target at once
-        return source if role == self.source or single else target
+        return target if role == self.target else source
 
     def holds_names(self, role: str) -> bool:
         """Whether a side holds label maps, whose numbers are no brightness."""

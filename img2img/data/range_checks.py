@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from img2img.data.findings import Case, Finding, Material, Side, half, plural
-from img2img.data.ranges import advice, suggested
+from img2img.data.ranges import Extent, advice, suggested
 
+_FURTHER = "Further pictures have black and white of the source; bring their numbers to those."
 _BEYOND = 0.01  # of a range: what is cut off is not worth a word
 
 
@@ -34,8 +35,10 @@ def no_numbers(material: Material) -> Iterator[Finding]:
 def ranges(material: Material) -> Iterator[Finding]:
     """Numbers that are not those of their depth, where nobody said what black and white are."""
     sides = [side for side in _sound(material) if material.numbers(side.role) is None]
-    extents = {role: [s.stats.extent for s in sides if s.role == role] for role in "AB"}
-    hint = advice(extents[material.source], extents["B" if material.source == "A" else "A"])
+    extents: dict[str, list[Extent]] = {}
+    for side in sides:
+        extents.setdefault(side.role, []).append(side.stats.extent)
+    hint = advice(extents.get(material.source, []), extents.get(material.target, []))
     outside = [side for side in sides if not side.stats.extent.fits()]
     if outside:
         low = min(side.stats.extent.low for side in outside)
@@ -45,10 +48,12 @@ def ranges(material: Material) -> Iterator[Finding]:
             "outside-range",
             f"{len(outside)} of {plural(len(sides), 'picture')} with values outside 0 to 1, which is black "
             f"to white in floating point: {low:g} to {high:g}.",
-            f"{hint} says what black and white are; take the numbers of all your pictures.",
+            f"{hint} says what black and white are; take the numbers of all your pictures."
+            if hint
+            else _FURTHER,
             tuple(_values(material, side) for side in outside),
         )
-    dim = [r for r in "AB" if extents[r] and extents[r][0].depth == "uint16" and suggested(extents[r])]
+    dim = [role for role, some in extents.items() if some[0].depth == "uint16" and suggested(some)]
     tops = [found.high for role in dim if (found := suggested(extents[role]))]
     if tops:
         numbers = [extent for role in dim for extent in extents[role]]
@@ -58,7 +63,9 @@ def ranges(material: Material) -> Iterator[Finding]:
             "unused-range",
             f"the values of {' and '.join(dim)} use only {low:g} to {high:g} of 0 to 65535, as data of "
             f"{int(max(tops)).bit_length()} bits does.",
-            f"{hint} says what black and white are; without it the network sees all of it nearly black.",
+            f"{hint} says what black and white are; without it the network sees all of it nearly black."
+            if hint
+            else _FURTHER,
         )
 
 

@@ -13,7 +13,7 @@ from worlds import noise, write
 from img2img.data import DataConfig, batches, in_order, open_data
 from img2img.data.check import Checked, Finding, check
 from img2img.data.ranges import Extent, advice, extent_of, suggested
-from img2img.fields import PAIRED, UNPAIRED, enlarging
+from img2img.fields import PAIRED, UNPAIRED, Picture, enlarging
 from img2img.types import ValueRange
 
 SMALL = {"load_size": None, "crop_size": 16, "flip": False, "cache": "none"}
@@ -198,6 +198,25 @@ def test_eight_bits_among_pictures_of_twelve_are_refused_by_name(tmp_path: Path)
     place = next(i for i, key in enumerate(data.keys()) if Path(key).stem == "3")
     problem = data[0, place].problems[0]
     assert "3.tif" in problem and "8 bits" in problem and "0 to 4095" in problem
+
+
+@pytest.mark.parametrize("kind", [(0, 1000, "float32"), (0, 4095, "uint16")])
+def test_a_further_picture_has_the_black_and_white_of_the_source(
+    tmp_path: Path, kind: tuple[float, float, str]
+) -> None:
+    for i in range(3):
+        for name in ("source", "target"):
+            write(tmp_path / name, f"{i}.png", levels(i, 0, 255, "uint8"))
+        write(tmp_path / "guide", f"{i}.tif", levels(i, *kind))
+    fields = {**PAIRED, "guide": Picture(like="source")}
+    places = {"fields": {name: tmp_path / name for name in fields}}
+    config = DataConfig.model_validate({**places, **SMALL, "validation_fraction": 0.0})
+    kinds = ("outside-range", "unused-range")
+    (finding,) = [one for one in check(config, fields=fields, jobs=1).findings if one.kind in kinds]
+    assert finding.hint.startswith("Further pictures have black and white of the source")
+    wide = config.model_copy(update={"range": (0.0, 255.0), "target_range": (0.0, 100.0)})
+    (finding,) = [one for one in check(wide, fields=fields, jobs=1).findings if one.kind == "outside-range"]
+    assert {case.files[0].parent.name for case in finding.cases} == {"target", "guide"}
 
 
 def test_values_beyond_the_range_are_spoken_of(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from worlds import fill, noise, pairs, write
@@ -11,6 +12,7 @@ from worlds import fill, noise, pairs, write
 from img2img.data import DataConfig
 from img2img.data.records import find_records
 from img2img.errors import PlanError
+from img2img.fields import PAIRED, UNPAIRED
 from img2img.image.discovery import collision_key
 
 
@@ -262,6 +264,23 @@ def test_unpaired_pictures_are_all_trained_on(tmp_path: Path) -> None:
     assert (len(records.train[0]), len(records.train[1]), records.validation) == (30, 20, ())
     records = find_records(DataConfig(unpaired=(tmp_path / "a", tmp_path / "b"), validation_fraction=0.2))
     assert records.has_validation
+
+
+@pytest.mark.parametrize("form", ["unpaired", "fields", "list"])
+def test_nothing_is_split_off_where_the_fields_have_no_partners(tmp_path: Path, form: str) -> None:
+    a, b = pairs(tmp_path, 12)
+    (tmp_path / "l.csv").write_text("source,target\n" + "".join(f"A/{i}.png,B/{i}.png\n" for i in range(12)))
+    given: dict[str, Any] = {
+        "unpaired": {"unpaired": (a, b)},
+        "fields": {"fields": {"source": a, "target": b}},
+        "list": {"list": tmp_path / "l.csv"},
+    }[form]
+    records = find_records(DataConfig(**given), UNPAIRED)
+    assert [len(part) for part in records.train] == [12, 12] and not records.has_validation
+    records = find_records(DataConfig(**given, validation_fraction=0.3), UNPAIRED)
+    assert records.has_validation and sum(map(len, records.train)) < 24
+    if form != "unpaired":
+        assert find_records(DataConfig(**given), PAIRED).has_validation
 
 
 def test_one_folder_without_two_inside(tmp_path: Path) -> None:

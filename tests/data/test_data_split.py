@@ -12,6 +12,7 @@ from img2img.data import DataConfig
 from img2img.data.records import find_records
 from img2img.data.split import PARTS, divide, write_folders, write_lists
 from img2img.errors import PlanError, UsageError
+from img2img.fields import UNPAIRED, Mask
 
 
 @pytest.fixture(autouse=True)
@@ -159,6 +160,35 @@ def test_lists_are_read_back(tmp_path: Path) -> None:
     )
     sets = divide(DataConfig(unpaired=(a, b)), 0.2, 0.0, 0)
     assert write_lists(sets, tmp_path / "sets") == ["trainA.txt", "trainB.txt", "valA.txt", "valB.txt"]
+
+
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize("form", ["unpaired", "fields", "list"])
+def test_what_is_unpaired_opens_again_with_its_masks(tmp_path: Path, form: str, lists: bool) -> None:
+    names = [f"{i}.png" for i in range(20)]
+    for folder in ("A", "B", "M"):
+        touch(tmp_path / folder, names)
+    a, b, m = (tmp_path / folder for folder in ("A", "B", "M"))
+    rows = "".join(f"A/{name},B/{name},M/{name}\n" for name in names)
+    (tmp_path / "l.csv").write_text(f"source,target,mask\n{rows}")
+    config = {
+        "unpaired": DataConfig(unpaired=(a, b), fields={"mask": m}),
+        "fields": DataConfig(fields={"source": a, "target": b, "mask": m}),
+        "list": DataConfig(list=tmp_path / "l.csv"),
+    }[form]
+    fields = {**UNPAIRED, "mask": Mask(like="source")}
+    division = divide(config, 0.2, 0.2, 0, None, fields)
+    if form == "list" and lists:  # their names need not agree
+        with pytest.raises(UsageError, match="no column for mask"):
+            write_lists(division, tmp_path / "out")
+        return
+    write_lists(division, tmp_path / "out") if lists else write_folders(division, tmp_path / "out", "copy")
+    records = find_records(DataConfig(**division.places(tmp_path / "out", lists)), fields)
+    sides = 2  # each counts its own
+    assert sum(map(len, records.train)) == division.counts["train"]
+    assert sum(map(len, records.validation)) == division.counts["val"]
+    assert len(records.train) == sides
+    assert all(r.files["mask"].stem == r.files["source"].stem for r in records.train[0])
 
 
 def test_what_is_there_is_left_alone_and_failures_leave_nothing(

@@ -10,9 +10,12 @@ from click.testing import CliRunner
 from drawings import draw_pairs, draw_photos
 
 from img2img.cli.main import cli
+from img2img.errors import ConfigError
+from img2img.fields import PAIRED, Fields, Ids
+from img2img.methods import Method, MethodConfig, methods
 from img2img.training import read_experiment
 from img2img.training.estimate import estimate_memory
-from img2img.training.starts import choose, start
+from img2img.training.starts import choose, fine_tuning, places, start
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +34,60 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
 
 def chosen(source: dict, *sets: str):
     return read_experiment(None, sets, source=source, defaults=choose(source, sets).sections)
+
+
+class OwnConfig(MethodConfig):
+    name: str = "own"
+    maps: bool = False
+
+
+class Own(Method):
+    """A method whose configuration decides its fields, with nothing that need not be there."""
+
+    Config = OwnConfig
+
+    @classmethod
+    def fields_of(cls, config: MethodConfig) -> Fields:
+        """Maps where they are wanted."""
+        assert isinstance(config, OwnConfig)
+        return PAIRED | ({"ids": Ids(like="source")} if config.maps else {})
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {},
+        {"small": {"training": {"batch_size": 2}}},
+        {"small": {"data": {"fit": "keep"}}, "defaults": {"training": {"steps": 5}}},
+        {"small": {"training": {"stages": [{"name": "a", "steps": 5}]}}},
+        {"small": {"method": {"maps": False}}, "fields": {**PAIRED, "ids": Ids(like="source")}},
+    ],
+)
+def test_a_method_needs_no_more_than_its_fields(pictures, monkeypatch, attributes) -> None:
+    monkeypatch.setitem(methods._entries, "own", type("Plain", (Own,), attributes))
+    for sets in ((), ("device=cuda",)):
+        choice = choose(pictures["large"], sets, method="own")
+        length = () if choice.sections.get("training", {}).keys() & {"steps", "stages"} else ("steps=3",)
+        one = read_experiment(None, length, source=pictures["large"], defaults=choice.sections)
+        assert set(one.fields) == {"source", "target"}
+    fine_tuning(choice.sections)
+    empty = read_experiment(None, ["steps=3"], defaults=start("own") | {"training": {}}, places=places)
+    assert empty.data.form == "paired" and not empty.data.fields
+    more = read_experiment(
+        None, ["steps=3", "maps=true"], defaults=start("own") | {"training": {}}, places=places
+    )
+    assert set(more.data.fields) == {"ids"}
+
+
+@pytest.mark.parametrize("name", ["keys", "map", "x", "images", "split", "two words", "a=b", "B"])
+def test_names_that_mean_something_else_are_no_fields(pictures, monkeypatch, name) -> None:
+    fields = {**PAIRED, name: Ids(like="source")}
+    with pytest.raises(ConfigError, match="cannot be called"):
+        type("Named", (Own,), {"fields": fields})
+    named = type("Configured", (Own,), {"fields_of": classmethod(lambda cls, config: fields)})
+    monkeypatch.setitem(methods._entries, "own", named)
+    with pytest.raises(ConfigError, match="cannot be called"):
+        read_experiment(None, ["steps=3"], source=pictures["large"], defaults=start("own"))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +171,16 @@ def test_train_says_what_it_chose_and_how_to_get_the_papers(
         assert "Chosen" not in said and "generator 54.41 M" in said
     else:
         assert words in said and "img2img train pix2pix --aligned ..." in said
+
+
+def test_the_papers_are_had_for_fields_by_their_option(pictures) -> None:
+    a, b = pictures["unpaired"]["unpaired"]
+    for method, fields in (("cyclegan", "--field NAME=PLACE ..."), (None, "--field NAME=PLACE ...")):
+        words = ["train", "--field", f"source={a}", "--field", f"target={a if method is None else b}"]
+        words += ["--device", "cpu", "--dry-run", *([] if method is None else ["--method", method])]
+        result = CliRunner().invoke(cli, words)
+        assert result.exit_code == 0, result.output
+        assert f"img2img train {method or 'pix2pix'} {fields}" in " ".join(result.stderr.split())
 
 
 def test_auto_is_what_torch_has() -> None:
