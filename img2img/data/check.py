@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from img2img.data.checks import CHECKS
-from img2img.data.compatibility import require_fit
+from img2img.data.compatibility import require_room
 from img2img.data.config import DataConfig
 from img2img.data.findings import Case as Case
 from img2img.data.findings import Checked, Finding, Located, Material
@@ -41,7 +41,7 @@ def check(
     """
     try:
         fields = declared(config) if fields is None else fields
-        require_fit(config, fields)
+        require_room(config, fields)
         samples, found = _samples(config, fields)
     except PlanError as error:
         return Checked((Finding("error", "layout", str(error)),))

@@ -30,8 +30,8 @@ def require_fit(config: DataConfig, fields: Fields) -> None:
             "data.degradation makes the sources of pictures from images, for super-resolution and "
             "restoration; pairs and other data bring their own."
         )
+    require_room(config, fields)
     if scale is None:
-        _require_room(config)
         return
     if scale == 1 and config.images is not None and config.degradation is None:
         raise ConfigError(
@@ -58,7 +58,14 @@ def require_fit(config: DataConfig, fields: Fields) -> None:
         )
 
 
-def _require_room(config: DataConfig) -> None:
+def require_room(config: DataConfig, fields: Fields) -> None:
+    """Checks that what is cut out of pictures is no larger than they are.
+
+    Raises:
+        ConfigError: It is.
+    """
+    if scale_of(fields) is not None:  # patches are cut out of pictures at their own size
+        return
     load, crop = config.load_size, config.crop_size
     if load and crop and any(side > whole for side, whole in zip(crop, load, strict=True)):
         raise ConfigError(
