@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -15,8 +16,9 @@ import torch
 from worlds import fill, noise, pairs, write
 
 from img2img.data import Data, DataConfig, batches, in_order, open_data
+from img2img.data.compatibility import require_fit
 from img2img.errors import ConfigError, PlanError, ProcessingError
-from img2img.fields import PAIRED, UNPAIRED, enlarging
+from img2img.fields import PAIRED, UNPAIRED, Fields, Picture, enlarging
 from img2img.image import read_image
 from img2img.types import SYMMETRIC, UNIT, Batch, ValueRange
 
@@ -360,8 +362,6 @@ def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:
         ({}, "exactly one of .* given are none"),
         ({"paired": ("A", "B"), "images": "C"}, "given are paired and images"),
         ({"paired": ("A", "B", "C")}, "at most 2"),
-        ({"aligned": "A", "load_size": 200}, r"crop_size \(256, 256\) is larger than load_size \(200, 200\)"),
-        ({"images": "A", "crop_size": None}, "crop_size needs a number"),
         ({"aligned": "A", "palette": [0, 1]}, "palette is for source_labels: one_hot"),
         ({"aligned": "A", "source_labels": "one_hot", "palette": [0, [1, 2, 3]]}, "need one length"),
         ({"aligned": "A", "colour": "red"}, "Extra inputs are not permitted"),
@@ -370,6 +370,29 @@ def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:
 def test_settings_that_contradict_each_other(config: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         DataConfig(**config)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "sentence"),
+    [
+        ({"aligned": "A", "load_size": 200}, PAIRED, r"crop_size \(256, 256\) is larger than load_size"),
+        ({"images": "A", "load_size": 200}, {"source": Picture()}, "is larger than load_size"),
+        ({"images": "A", "crop_size": None}, enlarging(2), "crop_size None is the high-resolution patch"),
+        ({"images": "A", "augment": {"geometric": [{"Transpose": {}}]}}, enlarging(2), "takes neither"),
+        ({"images": "A", "load_size": 200}, enlarging(2), None),
+        ({"images": "A", "crop_size": 512}, {"source": Picture()}, None),
+        ({"images": "A", "crop_size": None}, {"source": Picture()}, None),
+        ({"images": "A", "augment": {"geometric": [{"Transpose": {}}]}}, {"source": Picture()}, None),
+    ],
+)
+def test_the_fields_decide_which_settings_fit(
+    config: dict[str, Any], fields: Fields, sentence: str | None
+) -> None:
+    if sentence is None:
+        require_fit(DataConfig(**config), fields)
+        return
+    with pytest.raises(ConfigError, match=sentence):
+        require_fit(DataConfig(**config), fields)
 
 
 @pytest.mark.slow
