@@ -35,8 +35,12 @@ NETWORKS = {  # every architecture at its usual arguments, with the usual side o
     "cut_resnet": (ArchSpec("cut_resnet"), 256),
     "edsr": (ArchSpec("edsr"), 128),
     "msrresnet": (ArchSpec("msrresnet"), 128),
+    "nafnet": (ArchSpec("nafnet"), 256),
+    "plksr_tiny": (ArchSpec("plksr", {"blocks": 12, "kernel": 13, "attention": False}), 128),
+    "realplksr": (ArchSpec("realplksr"), 128),
     "resnet9": (ArchSpec("resnet"), 256),
     "rrdbnet": (ArchSpec("rrdbnet"), 128),
+    "span": (ArchSpec("span", {"skip": True}), 128),
     "srresnet": (ArchSpec("srresnet"), 128),
     "unet256": (ArchSpec("unet"), 256),
 }
