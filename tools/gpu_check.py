@@ -28,7 +28,10 @@ import click
 from img2img.threads import wait_passively
 
 CHECKS = Path(__file__).with_name("device_checks.py")
-NETWORKS = ("compact", "cut_resnet", "edsr", "msrresnet", "resnet9", "rrdbnet", "srresnet", "unet256")
+NETWORKS = (
+    *("compact", "cut_resnet", "edsr", "msrresnet", "nafnet", "plksr_tiny", "realplksr", "resnet9"),
+    *("rrdbnet", "span", "srresnet", "unet256"),
+)
 BUDGETS = {  # seconds on a GPU, in the order of the run: what compiles comes last
     "machine": 30,
     "tests marked gpu": 90,
