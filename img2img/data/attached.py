@@ -167,7 +167,8 @@ def with_classes(config: DataConfig, fields: Fields, records: Records, search: S
 
 def _classified(records: Records, name: str, number: int, listed: bool) -> tuple[Records, tuple[str, ...]]:
     """Returns records with the vector `name` in group `number`, and the classes that it tells apart."""
-    every = [record for part in (records.train, records.validation) if part for record in part[number]]
+    parts = (records.train, records.validation, records.test)
+    every = [record for part in parts if part for record in part[number]]
     folders = {
         record.key: PurePosixPath(record.key).parts[:-1][-1 if listed else 0 :][:1] for record in every
     }
@@ -190,9 +191,8 @@ def _classified(records: Records, name: str, number: int, listed: bool) -> tuple
             for i, group in enumerate(part)
         )
 
-    return replace(records, train=filled(records.train), validation=filled(records.validation)), tuple(
-        classes
-    )
+    train, validation, test = map(filled, parts)
+    return replace(records, train=train, validation=validation, test=test), tuple(classes)
 
 
 def paired_records(

@@ -23,9 +23,10 @@ def listed_records(config: DataConfig, fields: Fields, path: Path, search: Searc
     rows = read_rows(path)
     columns = _columns(config, fields, rows)
     train, validation, test = _read_list(config, fields, columns, path, rows, search)
-    if validation and test:
+    if not validation:
+        validation, test = test, []
+    if test:
         search.passed.append(f"{display_path(path)}: {len(test)} samples of the part test are left out.")
-    validation = validation or test
     if config.validation is not None:
         validation = []
         for file in config.validation:
@@ -38,14 +39,14 @@ def listed_records(config: DataConfig, fields: Fields, path: Path, search: Searc
     every = [*train, *validation]
     divided = [
         by_groups(with_further_fields(config, fields, tuple(fields), tuple(part), (path,), search), fields)
-        for part in (train, validation)
+        for part in (train, validation, test)
     ]
     names = {
         name: own if len(own := config.attributes or ()) == len(every[0].values[name]) else ()
         for name, field in fields.items()
         if not field.spatial and name not in config.fields
     }
-    return Records(divided[0], divided[1], names, f"held out by {display_path(path)}")
+    return Records(divided[0], divided[1], names, f"held out by {display_path(path)}", test=divided[2])
 
 
 def _columns(config: DataConfig, fields: Fields, rows: Sequence[tuple[int, Row]]) -> dict[str, str]:

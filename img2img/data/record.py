@@ -58,6 +58,7 @@ class Records:
             those of A, then those of B.
         validation: Likewise what is held out; every group is empty if nothing is.
         names: What the numbers of each vector are called; empty where nobody knows.
+        test: Likewise what a list names for tests beside a part for validation; empty of other data.
         origin: Where the held-out part came from, as the end of a sentence.
         passed: Sentences about what was passed over when searching.
         alone: The files without a partner.
@@ -75,6 +76,7 @@ class Records:
     lacks: Mapping[Path, str] = field(default_factory=dict)
     spare: Mapping[Path, tuple[str, ...]] = field(default_factory=dict)
     not_read: dict[str, list[Path]] = field(default_factory=dict)
+    test: tuple[tuple[Record, ...], ...] = ()
 
     @property
     def has_validation(self) -> bool:

@@ -135,8 +135,10 @@ def divide(
     placed: list[Placed] = []
     rows: list[tuple[str, Record]] = []
     counts: Counter[str] = Counter()
-    for own, held_out in zip(records.train, records.validation or [()] * len(records.train), strict=True):
-        samples = (*own, *held_out)
+    none = ((),) * len(records.train)
+    every = zip(records.train, records.validation or none, records.test or none, strict=True)
+    for own, held_out, tested in every:
+        samples = (*own, *held_out, *tested)
         parts = _parts([key(record.stem) for record in samples], validation, test, seed)
         if listed and samples:
             samples = _below_their_folder(samples)

@@ -12,7 +12,7 @@ from img2img.data import DataConfig
 from img2img.data.records import find_records
 from img2img.data.split import PARTS, divide, write_folders, write_lists
 from img2img.errors import PlanError, UsageError
-from img2img.fields import UNPAIRED, Mask
+from img2img.fields import UNPAIRED, Mask, Picture, Vector
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +160,19 @@ def test_lists_are_read_back(tmp_path: Path) -> None:
     )
     sets = divide(DataConfig(unpaired=(a, b)), 0.2, 0.0, 0)
     assert write_lists(sets, tmp_path / "sets") == ["trainA.txt", "trainB.txt", "valA.txt", "valB.txt"]
+
+
+def test_a_list_that_is_divided_already_is_taken_as_one(tmp_path: Path) -> None:
+    pairs(tmp_path, 9)
+    parts = ["train", "val", "test"] * 3
+    rows = "".join(f"A/{i}.png,B/{i}.png,{part}\n" for i, part in enumerate(parts))
+    (tmp_path / "l.csv").write_text(f"source,target,split\n{rows}")
+    assert sum(divide(DataConfig(list=tmp_path / "l.csv"), 0.2, 0.2, 0).counts.values()) == 9
+    rows = "".join(f"{'AB'[i % 2]}/{i}.png,{part}\n" for i, part in enumerate(parts))
+    (tmp_path / "l.csv").write_text(f"source,split\n{rows}")
+    config = DataConfig(list=tmp_path / "l.csv", fields={"label": "classes"})
+    division = divide(config, 0.2, 0.2, 0, None, {"source": Picture(), "label": Vector()})
+    assert len(division.rows) == 9 and all("label" in record.values for _, record in division.rows)
 
 
 @pytest.mark.parametrize("lists", [False, True])
