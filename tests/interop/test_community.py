@@ -17,36 +17,38 @@ from img2img.interop import open_checkpoint
 
 
 @pytest.fixture
-def span(tmp_path: Path) -> tuple[Path, Any]:
-    """A checkpoint of a small SPAN network, and the network."""
-    span = pytest.importorskip("spandrel.architectures.SPAN")
+def safmn(tmp_path: Path) -> tuple[Path, Any]:
+    """A checkpoint of a small SAFMN network, and the network."""
+    safmn = pytest.importorskip("spandrel.architectures.SAFMN")
     torch.manual_seed(0)
-    network = span.SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2).eval()
-    torch.save({"params": network.state_dict()}, tmp_path / "span.pth")
-    return tmp_path / "span.pth", network
+    network = safmn.SAFMN(dim=8, n_blocks=1, upscaling_factor=2).eval()
+    torch.save({"params": network.state_dict()}, tmp_path / "safmn.pth")
+    return tmp_path / "safmn.pth", network
 
 
-def test_it_runs_like_any_other(span: tuple[Path, Any]) -> None:
-    path, network = span
+def test_it_runs_like_any_other(safmn: tuple[Path, Any]) -> None:
+    path, network = safmn
     translator = load_model(path, device="cpu", precision="fp32")
-    assert translator.info.origin["layout"] == "SPAN, opened with spandrel"
-    picture = np.random.default_rng(0).integers(0, 256, (21, 34, 3), np.uint8)
+    assert translator.info.origin["layout"] == "SAFMN, opened with spandrel"
+    picture = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
     with torch.no_grad():
         x = torch.from_numpy(picture).permute(2, 0, 1)[None] / 255
         expected = network(x).clamp(0, 1)[0].permute(1, 2, 0).numpy() * 255
     assert np.abs(translator(picture) - expected).max() <= 0.51
 
 
-def test_it_cannot_become_a_model_file(span: tuple[Path, Any], tmp_path: Path) -> None:
+def test_it_cannot_become_a_model_file(safmn: tuple[Path, Any], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not an architecture of img2img"):
-        save_model(tmp_path / "x.safetensors", *open_checkpoint(span[0]))
+        save_model(tmp_path / "x.safetensors", *open_checkpoint(safmn[0]))
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_without_spandrel_the_error_names_it(span: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_spandrel_the_error_names_it(
+    safmn: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(UnknownModelError, match=r"img2img\[community\]"):
-        open_checkpoint(span[0])
+        open_checkpoint(safmn[0])
 
 
 def test_what_spandrel_stumbles_over_is_a_sentence(tmp_path: Path) -> None:
