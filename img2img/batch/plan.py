@@ -79,7 +79,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Something among the inputs that could not be looked into; `run` reports it as failed."""
+    """Something among the inputs that cannot be done; `run` reports it as failed."""
 
     source: Path
     reason: str
@@ -92,7 +92,7 @@ class Plan:
     Attributes:
         items: The files of this shard, in natural order.
         root: The output folder, or None when the output is a single file.
-        unreadable: Folders and other inputs that could not be looked into.
+        unreadable: Folders that could not be looked into, names that are too long, files without a companion.
         reason: Why nothing matched, or None when something did (an empty shard of a full plan is no reason).
         total: Number of files of all shards together.
         shard: The part of the work that this is, or None for the whole.

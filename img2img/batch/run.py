@@ -74,7 +74,7 @@ def run(
             what was processed; files that are left over have no result.
 
     Yields:
-        Results; first those of folders that could not be listed, last the failures (`lost`) of files that
+        Results; first those of what the plan calls unreadable, last the failures (`lost`) of files that
         were done and whose results somebody has removed while this ran.
 
     Raises:

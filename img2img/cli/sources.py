@@ -103,7 +103,7 @@ def source_options(command: F) -> F:
             multiple=True,
             type=PATH,
             metavar="DIR",
-            help="Sharp pictures, to learn upscaling from; may be repeated.",
+            help="Pictures alone, for upscalers, restoration and inpainting; may be repeated.",
         ),
         option(
             "--list",

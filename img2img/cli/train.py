@@ -86,8 +86,8 @@ def train(
         )
     if resume is None and config is None and not given:
         raise click.UsageError(
-            "give a CONFIG or pictures: --paired A B, --aligned DIR, --unpaired A B, --images DIR or --list "
-            "FILE."
+            "give a CONFIG or pictures: --paired A B, --aligned DIR, --unpaired A B, --images DIR, --list "
+            "FILE or --field NAME=PLACE."
         )
     folder = resume or output
     if folder is None and not dry_run:

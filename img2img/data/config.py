@@ -101,8 +101,8 @@ class DataConfig(BaseModel):
     )
     list: Path | None = Field(
         None,
-        description="A CSV file with the columns source and target, or a JSON-lines file with these keys; "
-        "paths are relative to the file. A third one, split, may say train, val or test.",
+        description="A CSV file with one column for each field (source, target, mask, ...), or a JSON-lines "
+        "file with these keys; paths are relative to the file. Another one, split, may say train, val or test.",
     )
     unpaired: Paths | None = Field(
         None,
@@ -111,7 +111,7 @@ class DataConfig(BaseModel):
         "one folder that holds trainA and trainB.",
     )
     images: Paths | None = Field(
-        None, description="Folder or folders of sharp pictures, for super-resolution."
+        None, description="Folder or folders of pictures alone, for super-resolution and inpainting."
     )
     fields: dict[str, Literal["random", "classes"] | Path] = Field(
         {},

@@ -308,8 +308,9 @@ class _Opening:
             first, _, rest = listed[0].partition(" ")
             count = f"{first} pictures {rest} and {' and '.join(listed[1:])} for training"
         else:
-            several = len(self.records.train[0][0].files) > 1 if self.records.train[0] else False
-            noun = "pairs" if several and not single else "pictures"
+            files = self.records.train[0][0].files if self.records.train[0] else {}
+            pictures = sum(isinstance(self.fields[name], Picture) for name in files)
+            noun = "pairs" if pictures == 2 and not single else "samples" if pictures > 2 else "pictures"
             count = f"{counts[0]} {noun} for training"
         parts = [f"{count}, {' and '.join(map(str, held_out))} for validation ({records.origin})"]
         if single and len(self.probes) == 1:

@@ -56,7 +56,7 @@ class Records:
     Attributes:
         train: For training: for each group of fields that belong together its records; of unpaired data
             those of A, then those of B.
-        validation: Likewise what is held out; every group is empty if nothing is.
+        validation: Likewise what is held out; no group at all if nothing is.
         names: What the numbers of each vector are called; empty where nobody knows.
         test: Likewise what a list names for tests beside a part for validation; empty of other data.
         origin: Where the held-out part came from, as the end of a sentence.
