@@ -102,7 +102,7 @@ class DataConfig(BaseModel):
     list: Path | None = Field(
         None,
         description="A CSV file with one column for each field (source, target, mask, ...), or a JSON-lines "
-        "file with these keys; paths are relative to the file. Another one, split, may say train, val or test.",
+        "file with these keys; paths are relative to the file. One called split may say train, val or test.",
     )
     unpaired: Paths | None = Field(
         None,
