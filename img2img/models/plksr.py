@@ -161,7 +161,7 @@ class RealPLKSR(_LargeKernelNetwork):
         ConfigError: A value that is not allowed.
     """
 
-    output_layers = ("last", "to_img")
+    output_layers = ("last",)
     tiny: ClassVar[dict[str, Any]] = {
         "features": 8, "blocks": 1, "scale": 2, "kernel": 5, "partial": 4, "norm": "layer"
     }  # fmt: skip
@@ -202,6 +202,7 @@ class RealPLKSR(_LargeKernelNetwork):
             if in_channels != out_channels or phases % (out_channels if scale % 2 else 4):
                 raise ConfigError("RealPLKSR with dysample needs as many channels out as in.")
             self.to_img = DySample(phases, out_channels, scale)
+            self.output_layers = ("last", "to_img")
             self.receptive_field += FARTHEST + 1
             self.live_features += 24 * scale**2 + 4 * phases * scale**2
 

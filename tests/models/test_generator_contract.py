@@ -18,6 +18,7 @@ import img2img.models
 from img2img.checkpoint import ModelInfo, open_model, save_model
 from img2img.errors import ConfigError
 from img2img.inference import Translator
+from img2img.inference.precision import in_precision
 from img2img.inference.schemes import Scheme, in_strips
 from img2img.models import ArchSpec, Generator, build, generators
 
@@ -150,6 +151,16 @@ def test_any_size_goes_through_the_translator(generator, height, width):
     result = translator(pixels, **companions(generator, height, width))
     assert result.shape == (height * generator.scale, width * generator.scale, generator.out_channels)
     assert result.dtype == np.uint8
+
+
+def test_in_half_precision_it_computes_the_same_and_ends_in_full(generator):
+    x = noise(generator, 24)
+    more = conditions(generator, x)
+    with torch.inference_mode():
+        whole = generator.infer(x, **more)
+        found = in_precision(generator, torch.bfloat16).infer(x, **more)
+    assert found.dtype == (torch.float32 if generator.output_layers else torch.bfloat16)
+    assert (found.float() - whole).abs().mean() < 0.05 * max(1, float(whole.abs().max()))
 
 
 def test_tiled_equals_whole_where_tiling_is_local(generator):
