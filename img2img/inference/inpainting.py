@@ -202,7 +202,7 @@ class NetworkFill:
         """
         each = 4 * (network.live_features + 4 * network.in_channels)
         overlap = self._side // 2
-        most = math.isqrt(budget(self._device, self._memory, capped=False) // each)
+        most = math.isqrt(budget(self._device, self._memory).most // each)
         side = max(2 * overlap, most)
         height, width = hole.shape
         if height * width <= side * side:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -17,22 +18,32 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 CPU_CAP = 512 * 2**20  # more makes nothing faster: the cache prefers small tiles
 
 
-def budget(device: torch.device, memory: int | None = None, capped: bool = True) -> int:
+class Budget(NamedTuple):
+    """How many bytes a network may use at once, as found by one look at the machine."""
+
+    usual: int
+    most: int  # for networks that are slower the less they may use
+
+
+def budget(device: torch.device, memory: int | None = None) -> Budget:
     """Returns how many bytes a network may use at once on `device`.
+
+    Looking costs about as much as a small picture does, so it is done once for all that a call decides.
 
     Args:
         device: Where it runs.
         memory: What the user allows, in bytes; taken as it is. By default half of what is free on the CPU,
-            but at most 512 MiB, and four fifths of what is free on a GPU.
-        capped: False leaves the 512 MiB out: for networks that are slower the less they may use.
+            usually at most 512 MiB, and four fifths of what is free on a GPU.
     """
     if memory is not None:
-        return memory
+        return Budget(memory, memory)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(0.8 * (free + cached))
-    return min(CPU_CAP, free_memory() // 2) if capped else free_memory() // 2
+        share = int(0.8 * (free + cached))
+        return Budget(share, share)
+    half = free_memory() // 2
+    return Budget(min(CPU_CAP, half), half)
 
 
 def free_memory() -> int:
@@ -47,11 +58,10 @@ def _process() -> Iterator[int]:
         return
     import resource
 
-    used = psutil.Process().memory_info().vms
     for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
         soft, _ = resource.getrlimit(kind)
         if soft != resource.RLIM_INFINITY:
-            yield soft - used
+            yield soft - psutil.Process().memory_info().vms
 
 
 def _cgroups(root: Path = CGROUP_ROOT, membership: Path = Path("/proc/self/cgroup")) -> Iterator[int]:

@@ -62,9 +62,11 @@ class Runner:
 
     def batch_pixels(self, dtype: np.dtype[Any]) -> int:
         """Returns how many input pixels of pictures of `dtype` are worth computing in one call."""
-        if self.device.type == "cpu":
-            return min(self._affordable(dtype), self._cached(dtype))
-        return min(self._affordable(dtype), GPU_BATCH)
+        return self._batch_pixels(dtype, budget(self.device, self.memory).usual)
+
+    def _batch_pixels(self, dtype: np.dtype[Any], room: int) -> int:
+        worth = self._cached(dtype) if self.device.type == "cpu" else GPU_BATCH
+        return min(self._affordable(dtype, room), worth)
 
     def backend(self, dtype: np.dtype[Any]) -> Backend:
         """Returns what computes pictures of `dtype`; it is prepared when it is first asked for.
@@ -104,11 +106,12 @@ class Runner:
         """
         height, width, _ = pictures[0].shape
         dtype = pictures[0].dtype
-        most = budget(self.device, self.memory, capped=False)
+        usual, most = budget(self.device, self.memory)
         while True:
-            scheme = self._scheme(height, width, dtype, most)
-            grid = self._layout(height, width, self._affordable(dtype), dtype, checked=scheme is None)
-            count = max(1, min(self.batch_pixels(dtype) // (grid.height * grid.width), 64))
+            scheme = self._scheme(height, width, dtype, usual, most)
+            pixels = self._affordable(dtype, usual)
+            grid = self._layout(height, width, pixels, dtype, checked=scheme is None)
+            count = max(1, min(self._batch_pixels(dtype, usual) // (grid.height * grid.width), 64))
             try:
                 if scheme is None:
                     return self._in_tiles(pictures, planes, to_grey, grid, count, notes)
@@ -118,9 +121,10 @@ class Runner:
                 if not _is_out_of_memory(error):
                     raise
             self._forget()
+            usual = budget(self.device, self.memory).usual  # others may have taken what was free
             used = grid.height * grid.width * count
             most = min(most, used * self._each(dtype) if scheme is None else scheme.peak) // 2
-            if scheme is not None or self._scheme(height, width, dtype, most) is not None:
+            if scheme is not None or self._scheme(height, width, dtype, usual, most) is not None:
                 continue
             smaller = self._layout(height, width, used // 4, dtype)
             if count == 1 and smaller.height * smaller.width >= used:
@@ -135,10 +139,10 @@ class Runner:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _scheme(self, height: int, width: int, dtype: np.dtype[Any], most: int) -> Scheme | None:
+    def _scheme(self, height: int, width: int, dtype: np.dtype[Any], usual: int, most: int) -> Scheme | None:
         """Returns how a picture goes through in strips, or None if whole or in exact tiles is better.
 
-        Strips take more than the usual share of the memory, up to `most` bytes, only where nothing else
+        Strips take more than the `usual` share of the memory, up to `most` bytes, only where nothing else
         would be exact. They know nothing of conditions.
         """
         if self.generator.conditions:
@@ -147,7 +151,7 @@ class Runner:
             return None
         room = most
         if self.generator.tiling == "local":
-            room = min(budget(self.device, self.memory), most)
+            room = min(usual, most)
             if self._layout(height, width, self._affordable(dtype, room), dtype).ramp == 0:
                 return None
         height, width = padded(self.generator, height, width)
@@ -187,9 +191,8 @@ class Runner:
                 result[top : top + done.shape[0]] = done
         return result
 
-    def _affordable(self, dtype: np.dtype[Any], room: int | None = None) -> int:
-        """Returns how many input pixels fit at once into `room` bytes, or the usual share of the memory."""
-        room = budget(self.device, self.memory) if room is None else room
+    def _affordable(self, dtype: np.dtype[Any], room: int) -> int:
+        """Returns how many input pixels fit at once into `room` bytes."""
         pixels = min(room // self._each(dtype), MOST_VALUES // self.generator.live_features)
         return int(max(1, pixels if self._shrunk is None else min(pixels, self._shrunk)))
 

@@ -58,8 +58,8 @@ def test_the_limit_of_the_process_counts(monkeypatch):
 
 def test_the_budget_is_what_the_user_says_or_a_share(monkeypatch):
     cpu = torch.device("cpu")
-    assert memory.budget(cpu, 12345) == 12345
+    assert memory.budget(cpu, 12345) == (12345, 12345)
     monkeypatch.setattr(memory, "free_memory", lambda: 1000)
-    assert memory.budget(cpu) == 500
+    assert memory.budget(cpu) == (500, 500)
     monkeypatch.setattr(memory, "free_memory", lambda: 2**40)
-    assert memory.budget(cpu) == memory.CPU_CAP
+    assert memory.budget(cpu) == (memory.CPU_CAP, 2**39)
