@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -194,21 +195,21 @@ class _PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self._now = 0
-        self._alive: dict[int, tuple[Any, int]] = {}
+        self._alive: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for value in tree_leaves(result):
             if isinstance(value, Tensor):
                 storage = value.untyped_storage()
-                if storage._cdata not in self._alive:
-                    reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-                    self._alive[storage._cdata] = reference, storage.nbytes()
-                    self._now += storage.nbytes()
-        if self._now > self.peak:
-            for key, (reference, size) in list(self._alive.items()):
-                if reference.expired():
-                    del self._alive[key]
-                    self._now -= size
-            self.peak = max(self.peak, self._now)
+                key, size = storage._cdata, storage.nbytes()
+                if key not in self._alive:
+                    self._alive[key] = weakref.ref(storage, partial(self._freed, key, size))
+                    self._now += size
+        self.peak = max(self.peak, self._now)
         return result
+
+    def _freed(self, key: int, size: int, reference: weakref.ref[Any]) -> None:
+        """Is called when the last tensor over a storage is gone, at once: its number may be given again."""
+        del self._alive[key]
+        self._now -= size
