@@ -2,12 +2,42 @@ from __future__ import annotations
 
 import math
 import os
+from importlib.resources import files
 
 import pytest
+import yaml
 
-from img2img.config import load_yaml, override, parse_yaml
+from img2img.config import document, dump_yaml, load_yaml, override, parse_yaml
 from img2img.errors import ConfigError
 from img2img.files import open_regular, read_regular
+
+
+@pytest.fixture(autouse=True, params=["as installed", "in Python"])
+def parser(request, monkeypatch):
+    if request.param == "in Python":
+        monkeypatch.setattr(document, "_loaders", document._loaders[-1:])
+
+
+def test_reading_and_writing_in_c_agree_with_python():
+    if not yaml.__with_libyaml__:
+        pytest.skip("PyYAML comes without libyaml")
+    shipped = (entry for entry in files("img2img.configs").iterdir() if entry.name.endswith(".yaml"))
+    texts = [entry.read_text(encoding="utf-8") for entry in shipped]
+    assert texts
+    for text in texts:
+        trees = [yaml.load(text, loader) for loader in (document._Loader, document._FastLoader)]
+        assert repr(trees[0]) == repr(trees[1])
+        written = document._written(trees[1], document._Dumper)
+        assert document._written(trees[0], document._FastDumper) == document.dump_yaml(trees[0]) == written
+
+
+@pytest.mark.parametrize(
+    "name", ["a b: c", "it's", "#1", "ä ö", "x" * 120, "two words " * 15, "\U0001f600", "a\tb\n"]
+)
+def test_whatever_is_written_is_the_same_in_c_and_python(name):
+    tree = {name[:30]: name, "list": [name, 1e-5, None, True, "1", [name]]}
+    assert dump_yaml(tree) == document._written(tree, document._Dumper)
+    assert parse_yaml(dump_yaml(tree), "here") == tree
 
 
 @pytest.mark.parametrize(
