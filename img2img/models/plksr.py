@@ -161,7 +161,7 @@ class RealPLKSR(_LargeKernelNetwork):
         ConfigError: A value that is not allowed.
     """
 
-    output_layers = ("last",)
+    output_layers: tuple[str, ...] = ("last",)
     tiny: ClassVar[dict[str, Any]] = {
         "features": 8, "blocks": 1, "scale": 2, "kernel": 5, "partial": 4, "norm": "layer"
     }  # fmt: skip

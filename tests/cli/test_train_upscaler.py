@@ -31,7 +31,7 @@ def invoke(*arguments: str) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("scale", [1, 3, 8])
+@pytest.mark.parametrize("scale", [3, 8])
 def test_the_defaults_fit_every_scale(photos: Path, scale: int) -> None:
     text = invoke("--images", str(photos), "--set", f"scale={scale}", "--dry-run")
     found = yaml.safe_load(text)

@@ -297,7 +297,7 @@ def test_columns_have_roles_and_shapes(method: Method, fields: Mapping[str, Any]
 
 @pytest.mark.parametrize("paper", [True, False], ids=["defaults", "small"])
 def test_what_a_run_without_a_file_takes_is_right(name: str, paper: bool) -> None:
-    choice = choose(places(name), ["training.device=cpu"], paper, name)
+    choice = choose(places(methods[name].fields_of(configured(name))), ["training.device=cpu"], paper, name)
     one = read_experiment(defaults=choice.sections, places=places)
     assert one.method.name == name and bool(choice.basis) <= bool(methods[name].small)
 
