@@ -11,6 +11,7 @@ from pydantic import PlainSerializer, PlainValidator, ValidationError, model_val
 from img2img.errors import ConfigError, ProcessingError
 from img2img.image.alpha import bleed
 from img2img.image.image import Image
+from img2img.image.numbers import require_sound
 from img2img.image.resize import resize
 from img2img.processors.base import Operation, processors
 from img2img.processors.degradations import DEGRADATIONS, Degradation, named_stream
@@ -101,7 +102,7 @@ class Degrade(Operation):
         """Returns the spoiled picture.
 
         Raises:
-            ProcessingError: It is smaller than the scale, or too long for JPEG.
+            ProcessingError: It is smaller than the scale, too long for JPEG, or not finite everywhere.
         """
         height, width = (side - side % self.scale for side in (image.height, image.width))
         if min(height, width) == 0:
@@ -113,8 +114,9 @@ class Degrade(Operation):
                 f"JPEG cannot hold {image.width} x {image.height} pixels; its longest side is {LONGEST}. "
                 "Resize the picture first."
             )
-        stream = named_stream(image.name, self.seed)
-        pixels = self.damage(bleed(image).pixels[:height, :width], stream, self.scale)
+        seen = bleed(image).pixels[:height, :width]
+        require_sound(seen)
+        pixels = self.damage(seen, named_stream(image.name, self.seed), self.scale)
         if self.scale == 1:
             return image.replace(pixels=pixels)
         alpha = image.alpha

@@ -153,7 +153,7 @@ def test_preview_shows_the_source_beside_the_target(tmp_path: Path) -> None:
             {"kind": "dejpeg", "qulity": 10},
             "there is no key data.degradation.qulity; did you mean 'quality'?",
         ),
-        ({"kind": "dejpeg", "quality": [30, 10]}, "a range begins with its smaller number: [10, 30]."),
+        ({"kind": "dejpeg", "quality": [30, 10]}, "a range begins with its smaller number: 10-30."),
         ({"kind": "denoise", "sigma": 300}, "data.degradation.sigma"),
         ({"kind": "deblur", "blurs": ["motoin"]}, "did you mean 'motion'?"),
     ],

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from img2img.errors import ConfigError, ProcessingError
+from img2img.image import Image
+from img2img.processors import parse_operations
 from img2img.processors.degradations import DEGRADATIONS, named_stream, sharpened
 from img2img.processors.degradations.codec import jpeg, jpeg_values
 from img2img.processors.degradations.film import faded, grained, scratched
@@ -402,3 +405,25 @@ def test_some_pictures_of_mixed_stay_as_they_are(picture):
     mixed = DEGRADATIONS["mixed"]()
     same = [np.array_equal(mixed(picture[:24, :24], stream(seed)), picture[:24, :24]) for seed in range(150)]
     assert np.mean(same) == pytest.approx(0.7 * 0.4 * 0.3, abs=0.06)
+
+
+@pytest.mark.parametrize("kind", ["denoise", "dejpeg", "deblur", "mixed", "old", "second_order", "real"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+def test_what_is_no_light_fails_its_picture(kind, value):
+    pixels = np.full((24, 24, 3), 0.5, np.float32)
+    pixels[3, 4, 1] = value
+    (operation,) = parse_operations([f"degrade={kind}"]).operations
+    with pytest.raises(ProcessingError, match=r"not finite|no data"):
+        operation(Image(pixels))
+
+
+@pytest.mark.parametrize("text", ["sigma:nan", "sigma:10..20", "sigma:10-20-30", "sigma:inf", "sigma:much"])
+def test_a_range_that_is_none_says_what_one_is(text):
+    with pytest.raises(ConfigError, match="one number, or a range such as 10-30"):
+        parse_operations([f"degrade=denoise,{text}"])
+
+
+@pytest.mark.parametrize("text", ["sigma:-5", "sigma:1e30"])
+def test_a_range_beyond_its_limits_says_them(text):
+    with pytest.raises(ConfigError, match="between 0 and 255"):
+        parse_operations([f"degrade=denoise,{text}"])

@@ -75,17 +75,22 @@ def named_stream(name: str, seed: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, int.from_bytes(digest, "big")])))
 
 
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+
+
 def _pair(value: object) -> object:
     """Reads a range as people write it: [1, 5], "1-5", or 3 for just that."""
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*([0-9.]+)\s*(?:-\s*([0-9.]+))?\s*", value)
-        return (found[1], found[2] or found[1]) if found else value
+        found = re.fullmatch(rf"\s*({_NUMBER})\s*(?:-\s*({_NUMBER}))?\s*", value)
+        if not found:
+            raise ValueError("it is one number, or a range such as 10-30")
+        return found[1], found[2] or found[1]
     return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _upward(value: tuple[float, float]) -> tuple[float, float]:
     if value[0] > value[1]:
-        raise ValueError(f"a range begins with its smaller number: [{value[1]:g}, {value[0]:g}]")
+        raise ValueError(f"a range begins with its smaller number: {value[1]:g}-{value[0]:g}")
     return value
 
 
