@@ -25,6 +25,7 @@ from img2img.image.tensor import scale_levels
 from img2img.types import Batch, ValueRange
 
 _logger = logging.getLogger(__name__)
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 _AHEAD = 4  # batches that each worker prepares before they are asked for
 
 
@@ -122,7 +123,7 @@ def _batches(
         generator=torch.Generator(),  # it would draw from the global one, and a resumed run would differ
     )
     told: set[str] = set()
-    iterator = iter(loader)  # endless, so its workers stay as long as it does
+    iterator = _started(loader)  # endless, so its workers stay as long as it does
     try:
         while True:
             stacked = next(iterator)
@@ -135,6 +136,17 @@ def _batches(
             yield _finish(stacked, dataset, device, ranges)
     finally:
         del iterator  # ends the workers now: in a traceback it would live on, and in the next forked worker
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Returns the iterator; what stops a run cannot reach its workers before they ignore it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return iter(loader)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def in_order(
@@ -228,6 +240,8 @@ def _ignore_signals(worker: int) -> None:
     """Leaves Ctrl-C, and a signal to the whole group, to the process that trains."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
 def _close_at_exit(stream: Generator[Batch, None, None]) -> None:
