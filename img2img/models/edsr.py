@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from img2img.errors import ConfigError
-from img2img.models.base import Generator, generators
+from img2img.models.base import generators
 from img2img.models.folding import plain_state
 from img2img.models.skip import addable, require_addable, shuffled
-from img2img.models.symmetric import SymmetricConv2d, is_symmetric, symmetric_twin
+from img2img.models.symmetric import SymmetricConv2d, SymmetricGenerator
 
 
 class _EDSRBlock(nn.Module):
@@ -35,7 +35,7 @@ class _EDSRBlock(nn.Module):
 
 
 @generators.register("edsr")
-class EDSR(Generator):
+class EDSR(SymmetricGenerator):
     """Residual blocks, a long skip connection, and one convolution that makes all phases of the output.
 
     The output is a correction to the input enlarged by nearest neighbour, in (0, 1) like the input. Unlike
@@ -59,7 +59,6 @@ class EDSR(Generator):
     """
 
     output_layers = ("last",)
-    training_arguments = ("symmetric",)
     tiny: ClassVar[dict[str, Any]] = {"features": 4, "blocks": 1, "scale": 2}
 
     def __init__(
@@ -118,18 +117,6 @@ class EDSR(Generator):
             plain = EDSR(**(self.spec.arguments | {"symmetric": False}))
         plain.load_state_dict(plain_state(self), assign=True)
         return plain.train(self.training)
-
-    def check_state(self) -> None:
-        """A symmetric network has weights that learned to be."""
-        if not is_symmetric(self):
-            raise ConfigError(
-                "the weights did not learn to be symmetric, as method.generator.symmetric wants it; set "
-                "that to false."
-            )
-
-    def fine_tuning_arguments(self) -> dict[str, Any]:
-        """A network that learned to be symmetric goes on so; its model file holds a plain one."""
-        return symmetric_twin(self)
 
 
 @torch.no_grad()

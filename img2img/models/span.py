@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from img2img.errors import ConfigError
-from img2img.models.base import Generator, generators
+from img2img.models.base import generators
 from img2img.models.folding import BranchedConv2d, plain_state
 from img2img.models.skip import require_addable, shuffled
-from img2img.models.symmetric import SymmetricConv2d, is_symmetric, symmetric_twin
+from img2img.models.symmetric import SymmetricConv2d, SymmetricGenerator
 from img2img.registry import unknown
 
 MeanColour = Literal["div2k", "imagenet", "none"]
@@ -45,7 +45,7 @@ class _SPAB(nn.Module):
 
 
 @generators.register("span")
-class SPAN(Generator):
+class SPAN(SymmetricGenerator):
     """Blocks of three 3x3 convolutions at the input's resolution, four maps joined, and a pixel shuffle.
 
     The published network makes the picture alone; with `skip` it makes a correction to the input enlarged by
@@ -70,7 +70,6 @@ class SPAN(Generator):
     """
 
     output_layers = ("last",)
-    training_arguments = ("symmetric",)
     mean: Tensor | None
     tiny: ClassVar[dict[str, Any]] = {"features": 8, "blocks": 2, "scale": 2}
 
@@ -147,15 +146,3 @@ class SPAN(Generator):
         plain.load_state_dict(plain_state(self), assign=True)
         plain.mean = self.mean
         return plain.train(self.training)
-
-    def check_state(self) -> None:
-        """A symmetric network has weights that learned to be."""
-        if not is_symmetric(self):
-            raise ConfigError(
-                "the weights did not learn to be symmetric, as method.generator.symmetric wants it; set "
-                "that to false."
-            )
-
-    def fine_tuning_arguments(self) -> dict[str, Any]:
-        """A network that learned to be symmetric goes on so; its model file holds a plain one."""
-        return symmetric_twin(self)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
-
-if TYPE_CHECKING:
-    from img2img.models.base import Generator
+from img2img.models.base import Generator
 
 POSITIONS = 8  # of a square
 Channels = Literal["plain", "oriented", "phases"]
@@ -120,15 +118,32 @@ def is_symmetric(network: nn.Module) -> bool:
     return all(layer.is_symmetric() for layer in network.modules() if isinstance(layer, SymmetricConv2d))
 
 
-def symmetric_twin(network: Generator) -> dict[str, Any]:
-    """Returns the arguments of `network`, `symmetric` among them where its weights learned to be so."""
-    arguments = network.spec.arguments
-    try:
-        twin = type(network)(**(arguments | {"symmetric": True}))
-        twin.load_state_dict(network.state_dict())
-    except (ConfigError, RuntimeError):
-        return arguments | {"symmetric": False}
-    return arguments | {"symmetric": is_symmetric(twin)}
+class SymmetricGenerator(Generator):
+    """A generator with the argument `symmetric`, whose layers are `SymmetricConv2d` where it is true.
+
+    Its model files hold the plain network that it then is; training goes on from these with that argument
+    where the weights are symmetric.
+    """
+
+    training_arguments = ("symmetric",)
+
+    def check_state(self) -> None:
+        """A symmetric network has weights that learned to be."""
+        if not is_symmetric(self):
+            raise ConfigError(
+                "the weights did not learn to be symmetric, as method.generator.symmetric wants it; set "
+                "that to false."
+            )
+
+    def fine_tuning_arguments(self) -> dict[str, Any]:
+        """A network that learned to be symmetric goes on so."""
+        arguments = self.spec.arguments
+        try:
+            twin = type(self)(**(arguments | {"symmetric": True}))
+            twin.load_state_dict(self.state_dict())
+        except (ConfigError, RuntimeError):
+            return arguments | {"symmetric": False}
+        return arguments | {"symmetric": is_symmetric(twin)}
 
 
 class _Mean(torch.autograd.Function):
