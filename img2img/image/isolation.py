@@ -22,6 +22,7 @@ import atexit
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -48,7 +49,11 @@ _MAX_FILES = 1000  # a worker answers before it is replaced: decoders may leak
 _logger = logging.getLogger(__name__)
 
 
-def decode(data: bytes, source: Format, header: Header, limits: Limits) -> Raster:
+class _EndedFromOutsideError(ImageReadError):
+    """Neither the decoder nor this program ended the process: the file may well be sound."""
+
+
+def decode(data: bytes, source: Format, header: Header, limits: Limits, again: bool = True) -> Raster:
     """Returns what `source.decode` makes of a file, worked out in another process.
 
     What decoding changes in `header` (warnings, size, ICC profile, EXIF, XMP) is changed here, too.
@@ -58,6 +63,8 @@ def decode(data: bytes, source: Format, header: Header, limits: Limits) -> Raste
         source: Its format.
         header: What `source.probe` returned; it was held against the limits.
         limits: Bound processor time and memory.
+        again: Once more with another process when somebody (a person, a system that is out of memory)
+            ends the one that works on it.
 
     Raises:
         ImageReadError: The file is broken, or its decoder complained, crashed or took too long.
@@ -80,6 +87,10 @@ def decode(data: bytes, source: Format, header: Header, limits: Limits) -> Raste
     try:
         answer, arrays = process.ask(request, data)
         keep = True
+    except _EndedFromOutsideError:
+        if again:
+            return decode(data, source, header, limits, again=False)
+        raise
     finally:
         _give_back(process, keep)
     if "error" in answer:
@@ -188,6 +199,8 @@ class _Process:
                 for described in answer.get("arrays", [])
             ]
         except (OSError, EOFError, ValueError, TypeError) as error:
+            if self._ended_for is None and self._was_killed():
+                raise _EndedFromOutsideError("the process that decoded it was ended from outside") from error
             reason = self._ended_for or "its decoder crashed; the file is broken or was made to do that"
             kind = ImageLimitError if reason == TOO_MUCH else ImageReadError
             raise kind(reason) from error
@@ -195,6 +208,12 @@ class _Process:
             finished.set()
             watch.join()
         return answer, arrays
+
+    def _was_killed(self) -> bool:
+        """Whether it ended by a signal that no program sends itself by mistake."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return sys.platform != "win32" and self._process.wait(1.0) == -signal.SIGKILL
+        return False
 
     def _watch(self, finished: threading.Event, request: dict[str, Any]) -> None:
         """Ends the process when it takes too much of anything, or when the run is to end."""
