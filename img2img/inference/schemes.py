@@ -66,7 +66,7 @@ def no_tiles(generator: Generator) -> str | None:
     if generator.tiling != "none":
         return None
     return (
-        f"{generator.spec.name} halves the picture until one value sees all of it, so no part of it can "
+        f"in {generator.spec.name} every pixel of the result sees the whole picture, so no part of it can "
         "be translated by itself without seams. Take the `size` that the model was trained at (the result is "
         "brought back to the picture's size), or more memory for the `size` native."
     )

@@ -66,7 +66,7 @@ class CutResnet(Resnet):
     As many parameters as `Resnet`. All filters are constants and not part of the weights.
 
     Args:
-        in_channels, out_channels, features, blocks, norm, dropout: As in `Resnet`.
+        in_channels, out_channels, features, blocks, norm, dropout, attention: As in `Resnet`.
         blur_down: Convolve at the full resolution, then blur and halve; otherwise the strided convolution.
         blur_up: Enlarge with a blur, then convolve; otherwise the transposed convolution.
 
@@ -86,9 +86,12 @@ class CutResnet(Resnet):
         dropout: bool = False,
         blur_down: bool = True,
         blur_up: bool = True,
+        attention: bool | int = False,
     ) -> None:
         self.blur_down, self.blur_up = blur_down, blur_up
-        super().__init__(in_channels, out_channels, features, blocks, norm=norm, dropout=dropout)
+        super().__init__(
+            in_channels, out_channels, features, blocks, norm=norm, dropout=dropout, attention=attention
+        )
         self.live_features = (6 if blur_down else 4) * features + in_channels + out_channels
 
     def _down(self, in_channels: int, out_channels: int, norm: NormKind) -> nn.Sequential:

@@ -30,6 +30,7 @@ class MultiScalePatchGAN(Discriminator):
         scales: How many resolutions, at least 1; each is half the one before.
         norm: "batch", "instance" or "none".
         spectral: Divides every convolution by its largest singular value.
+        attention: See `PatchGAN`; each of them has its own.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -43,13 +44,15 @@ class MultiScalePatchGAN(Discriminator):
         scales: int = 2,
         norm: NormKind = "instance",
         spectral: bool = False,
+        attention: bool | int = False,
     ) -> None:
         super().__init__()
         if scales < 1:
             raise ConfigError(f"a multi-scale discriminator has at least one scale; scales is {scales}.")
         self.in_channels = in_channels
         self.scales = nn.ModuleList(
-            PatchGAN(in_channels, features, layers, norm, spectral) for _ in range(scales)
+            PatchGAN(in_channels, features, layers, norm, spectral, attention=attention)
+            for _ in range(scales)
         )
         self.halve = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
         coarsest = cast(PatchGAN, self.scales[-1]).minimum_size

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from img2img.errors import ConfigError
+from img2img.models.attention import SelfAttention, attention_place
 from img2img.models.cut_resnet import BlurDown
 from img2img.models.discriminators import Discriminator, discriminators, outputs
 from img2img.models.norm import NormKind, make_norm
@@ -32,6 +33,8 @@ class PatchGAN(Discriminator):
             then all have a bias.
         blur: Convolve at the full resolution, then blur and halve, as in CUT (arXiv:2007.15651); the sizes
             stay the same.
+        attention: After which convolution self-attention stands (arXiv:1805.08318); true is the second one,
+            at a quarter of the resolution.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -45,6 +48,7 @@ class PatchGAN(Discriminator):
         norm: NormKind = "batch",
         spectral: bool = False,
         blur: bool = False,
+        attention: bool | int = False,
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -73,6 +77,8 @@ class PatchGAN(Discriminator):
                     **(halve(widths[layer]) if halves else {}),
                 )
             )
+        if place := attention_place(attention, len(stages), 2, "convolutions"):
+            stages[place - 1].add_module("attention", SelfAttention(widths[place - 1], spectral))
         self.stages = nn.Sequential(*stages)
         self.last = conv(widths[-1], 1, 1)
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
+from img2img.models.attention import SelfAttention, attention_place
 from img2img.models.base import Generator, generators
 from img2img.models.dropout import Dropout
 from img2img.models.norm import NormKind, make_norm
@@ -84,6 +85,8 @@ class Resnet(Generator):
         dropout: Whether each block has dropout of one half, as pix2pix trains this network.
         upsample: "deconv" is the paper's transposed convolution, "resize" a nearest-neighbour enlargement and
             a convolution, which leaves no checkerboard.
+        attention: After which residual block self-attention stands (arXiv:1805.08318); true is the middle
+            one. Every place then sees all others: the network takes no tiles.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -102,6 +105,7 @@ class Resnet(Generator):
         norm: NormKind = "instance",
         dropout: bool = False,
         upsample: Upsampling = "deconv",
+        attention: bool | int = False,
     ) -> None:
         super().__init__()
         if blocks < 0 or downs < 1:
@@ -126,7 +130,11 @@ class Resnet(Generator):
             ),
             *(self._down(outer, inner, norm) for outer, inner in pairwise(widths)),
         )
-        self.blocks = nn.Sequential(*(ResidualBlock(widths[-1], norm, dropout) for _ in range(blocks)))
+        layers: list[nn.Module] = [ResidualBlock(widths[-1], norm, dropout) for _ in range(blocks)]
+        if place := attention_place(attention, blocks, (blocks + 1) // 2, "residual blocks"):
+            layers.insert(place, SelfAttention(widths[-1]))
+            self.tiling = "none"
+        self.blocks = nn.Sequential(*layers)
         self.tail = nn.Sequential(
             *(self._up(inner, outer, norm, upsample) for inner, outer in pairwise(reversed(widths)))
         )
@@ -140,8 +148,10 @@ class Resnet(Generator):
     def strip_costs(self, height: int, width: int, element_size: int) -> list[StripCost]:
         """Two maps of features, one or none; a strip counts in fp32, in which the norms compute.
 
-        The factor was fitted to the allocations of a run; a test compares.
+        The factor was fitted to the allocations of a run; a test compares. With attention there is no way.
         """
+        if self.tiling == "none":
+            return []
         head, blocks, tail = self._steps()
         image = 4 * self.in_channels * height * width
         low_map = element_size * self.low_features * height * width // self.multiple_of**2
