@@ -46,7 +46,7 @@ class SelfAttention(nn.Module):
         """(N, C, H, W) to the same shape."""
         query, key, value = self.query(x), self.pool(self.key(x)), self.pool(self.value(x))
         found = _attend(*(part.flatten(2).mT for part in (query, key, value)))
-        output: Tensor = x + self.gamma * self.output(found.mT.unflatten(2, x.shape[2:]))
+        output: Tensor = x + self.gamma * self.output(found.mT.reshape(len(x), -1, *x.shape[2:]))
         return output
 
 
@@ -69,7 +69,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return weights.to(value.dtype) @ value
     # copied, because the kernels refuse channels that do not lie side by side, and else all weights are held
     query, key, value = (x.clone(memory_format=torch.contiguous_format) for x in (query, key, value))
-    parts = value.unflatten(2, (_PARTS, -1)).transpose(1, 2)
+    parts = value.view(*value.shape[:2], _PARTS, -1).transpose(1, 2)
     queries, keys = (x[:, None].expand(-1, _PARTS, -1, -1) for x in (query, key))
     return F.scaled_dot_product_attention(queries, keys, parts, scale=1.0).transpose(1, 2).flatten(2)
 
