@@ -10,7 +10,7 @@ Its metadata holds one entry, `img2img`, with a JSON object:
     colour                       "grey", "RGB" or the number of channels of the output
     conditions                   in format 3: what the network takes beside the picture, by name:
                                  {"mask": {"kind": "mask"}, "attributes": {"kind": "vector", "size": 5}}
-    output, size, fit, origin, range, target_range, attributes
+    output, size, fit, origin, range, target_range, attributes, exclusive
                                  see `ModelInfo`
     sha256                       of the weights as they are stored, see `fingerprint`
 
@@ -79,6 +79,8 @@ class ModelInfo:
             leaves their proportions, with neither side smaller than that.
         attributes: What the numbers of a vector stand for that the network takes, by the name of the
             condition: {"attributes": ("Blond_Hair", "Male")}. Empty where that is not known.
+        exclusive: Those among their names of which one at most holds for a picture, in groups:
+            (("Black_Hair", "Blond_Hair"),). Of classes they are one group.
         origin: Where it comes from, for people: {"layout": "ESRGAN, old", "file": "4x_foo.pth"}.
     """
 
@@ -91,6 +93,7 @@ class ModelInfo:
     target_range: ValueRange | None = None
     fit: Fit = "squeeze"
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exclusive: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Makes one side length a pair."""
@@ -128,6 +131,9 @@ def save_model(
     attributes = {name: list(names) for name, names in info.attributes.items()}
     if not _are_attributes(attributes) or _misnamed(attributes, generator):
         raise ModelError(f"cannot be written: {attributes} names no numbers of its network.", path)
+    exclusive = [list(names) for names in info.exclusive]
+    if not _are_groups(exclusive, attributes):
+        raise ModelError(f"cannot be written: {exclusive} are no groups of its attributes.", path)
     buffers = {name for name, _ in generator.named_buffers(remove_duplicate=False)}
     state = {
         name: value.detach().cpu().contiguous().clone()
@@ -149,7 +155,7 @@ def save_model(
         "sha256": fingerprint(state),
     }
     if generator.conditions:
-        header["attributes"] = attributes
+        header |= {"attributes": attributes, "exclusive": exclusive}
     else:  # as older versions write it
         del header["conditions"]
     try:
@@ -204,6 +210,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         **{key: ValueRange(*facts[key]) for key in ("range", "target_range") if facts.get(key)},
         fit=facts.get("fit", "squeeze"),
         attributes={name: tuple(names) for name, names in facts.get("attributes", {}).items()},
+        exclusive=tuple(map(tuple, facts.get("exclusive", []))),
     )
     # the shapes in the header are compared before the weights are read
     _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
@@ -408,6 +415,7 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         "conditions": isinstance(facts.get("conditions", {}), dict)
         and bool(facts.get("conditions")) == (version == 3),
         "attributes": _are_attributes(facts.get("attributes", {})),
+        "exclusive": _are_groups(facts.get("exclusive", []), facts.get("attributes", {})),
     } | {
         name: name in facts
         for name in ("scale", "in_channels", "out_channels", "input_range", "output_range", "colour")
@@ -449,6 +457,23 @@ def _are_attributes(value: Any) -> bool:
         if len(set(names)) < len(names):
             return False
     return True
+
+
+def _are_groups(value: Any, attributes: Any) -> bool:
+    """Returns whether `value` is a list of groups of two names or more of one vector in `attributes` each."""
+    if value == []:
+        return True
+    return (
+        isinstance(value, list)
+        and _are_attributes(attributes)
+        and all(
+            isinstance(group, list)
+            and len(group) > 1
+            and all(isinstance(name, str) for name in group)
+            and any(set(group) <= set(names) for names in attributes.values())
+            for group in value
+        )
+    )
 
 
 def _misnamed(attributes: Mapping[str, Sequence[str]], generator: Generator) -> str | None:

@@ -76,12 +76,15 @@ class Vector(Field):
     Attributes:
         size: K, where it is known.
         names: What the numbers stand for, in order, where that is known.
+        of: A vector of the same group whose numbers it has, but those of another sample that is drawn at
+            random: labels to aim at. It has no place of its own, and none where a picture has a scale.
     """
 
     kind = "vector"
     spatial = False
     size: int | None = None
     names: tuple[str, ...] = ()
+    of: str | None = None
 
 
 Fields = Mapping[str, Field]
@@ -100,6 +103,11 @@ def enlarging(scale: int) -> Fields:
 def pictures(fields: Fields) -> list[str]:
     """Returns the names of the fields that are pictures."""
     return [name for name, field in fields.items() if isinstance(field, Picture)]
+
+
+def placed(fields: Fields) -> dict[str, Field]:
+    """Returns the fields that have places: all but vectors that are drawn from others."""
+    return {name: field for name, field in fields.items() if getattr(field, "of", None) is None}
 
 
 def scale_of(fields: Fields) -> int | None:

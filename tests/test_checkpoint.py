@@ -233,6 +233,14 @@ def test_a_file_without_conditions_is_as_it_was(path, generator, tmp_path):
         ({"attributes": {"attributes": ["a", "b", ["c"]]}}, "attributes missing or wrong"),
         ({"attributes": {"attributes": ["a", "b", "\x1b[2J"]}}, "attributes missing or wrong"),
         ({"attributes": {"attributes": ["a", "b", "c" * 1000]}}, "attributes missing or wrong"),
+        ({"exclusive": [["a", "z"]], "attributes": {"attributes": ["a", "b", "c"]}}, "exclusive missing or"),
+        ({"exclusive": [["a"]], "attributes": {"attributes": ["a", "b", "c"]}}, "exclusive missing or wrong"),
+        (
+            {"exclusive": [["a", ["b"]]], "attributes": {"attributes": ["a", "b", "c"]}},
+            "exclusive missing or",
+        ),
+        ({"exclusive": {"a": "b"}}, "exclusive missing or wrong"),
+        ({"exclusive": [["a", "b"]], "attributes": {}}, "exclusive missing or wrong"),
     ],
 )
 def test_a_header_that_lies_about_conditions(conditional, changes, match):

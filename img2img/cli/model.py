@@ -137,7 +137,7 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
         )
     if (info_a.palette, info_a.nearest) != (info_b.palette, info_b.nearest):
         raise ConfigError("the two models cannot be blended: they were trained on different label maps.")
-    if info_a.attributes != info_b.attributes:
+    if (info_a.attributes, info_a.exclusive) != (info_b.attributes, info_b.exclusive):
         raise ConfigError(
             "the two models cannot be blended: the numbers that they take stand for other things."
         )

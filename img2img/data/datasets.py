@@ -16,7 +16,7 @@ from img2img.data.config import Size
 from img2img.data.masks import IrregularMasks
 from img2img.data.pictures import Recipe, halves
 from img2img.data.record import Record
-from img2img.data.sampler import AUGMENT, PARTNER, WINDOW, random_stream
+from img2img.data.sampler import AUGMENT, NUMBERS, PARTNER, WINDOW, random_stream
 from img2img.errors import ImageError, ImageReadError, ProcessingError, display_path
 from img2img.fields import Field, Fields, Vector
 from img2img.image import Image, read_image
@@ -209,6 +209,7 @@ class FieldDataset(Dataset):
         cache: Where prepared pictures are kept.
         seed: Of everything random.
         classes: See `Dataset`.
+        numbers_of: Vectors that hold the numbers of another one in a sample drawn at random.
     """
 
     def __init__(
@@ -221,10 +222,13 @@ class FieldDataset(Dataset):
         cache: Cache,
         seed: int = 0,
         classes: Mapping[str, int] | None = None,
+        numbers_of: Mapping[str, str] | None = None,
     ) -> None:
         self.groups, self.crop, self.flip = list(groups), crop, flip
+        self.numbers_of = numbers_of or {}
         self.augmenter, self.cache, self.seed = augmenter, cache, seed
         self.fields: dict[str, Field] = {name: f for group in groups for name, f in group.fields.items()}
+        self.fields |= {name: Vector(of=of) for name, of in self.numbers_of.items()}
         self.classes = classes or {}
 
     def __len__(self) -> int:
@@ -256,6 +260,7 @@ class FieldDataset(Dataset):
                 window, turn = draw(next(iter(arrays.values())), self.crop, self.flip, stream)
             parts |= {name: Part(pixels, window, turn) for name, pixels in arrays.items()}
             parts |= self._drawn(group, arrays, window, epoch, index) | group.vectors(record)
+            parts |= self._numbers(number, epoch, index)
             keys.append(record.key)
         return Sample({name: parts[name] for name in self.fields}, " | ".join(keys))
 
@@ -263,12 +268,13 @@ class FieldDataset(Dataset):
         """Returns the records with one number, whole or their centres; a smaller group begins anew."""
         parts: dict[str, Part] = {}
         keys = []
-        for group in self.groups:
+        for number, group in enumerate(self.groups):
             record = group.records[index % len(group.records)]
             arrays = group.arrays(record, self.cache)
             window = centre(next(iter(arrays.values())), self.crop) if arrays else None
             parts |= {name: Part(pixels, window) for name, pixels in arrays.items()}
             parts |= self._drawn(group, arrays, window, 0, index) | group.vectors(record)
+            parts |= self._numbers(number, 0, index)
             keys.append(record.key)
         return Sample({name: parts[name] for name in self.fields}, " | ".join(keys))
 
@@ -283,6 +289,15 @@ class FieldDataset(Dataset):
             name: Part(draw_mask(height, width, epoch, index)[..., None])
             for name, draw_mask in group.masks.items()
         }
+
+    def _numbers(self, number: int, epoch: int, index: int) -> dict[str, Part]:
+        """Returns the vectors of a group that hold numbers of another sample; for validation of epoch 0."""
+        group = self.groups[number]
+        if not (names := [name for name, of in self.numbers_of.items() if of in group.fields]):
+            return {}
+        stream = random_stream(NUMBERS, self.seed, epoch, index, number)
+        other = group.vectors(group.records[int(stream.integers(len(group.records)))])
+        return {name: other[self.numbers_of[name]] for name in names}
 
 
 def draw(

@@ -22,7 +22,7 @@ from img2img.data.ranges import advice, extent_of
 from img2img.data.record import Record, Records, some_names
 from img2img.data.records import find_records
 from img2img.errors import ConfigError, ImageError, PlanError, display_path
-from img2img.fields import Fields, Mask, Picture, Vector, groups, pictures, scale_of
+from img2img.fields import Fields, Mask, Picture, Vector, groups, pictures, placed, scale_of
 from img2img.image import Image, read_image
 from img2img.image import palette as palettes
 from img2img.image.alpha import over_white
@@ -79,14 +79,16 @@ def open_data(
         PlanError: Folders, files or partners are missing, or no picture that was tried can be read.
     """
     fields = declared(config) if fields is None else fields
+    drawn = {name: of for name, one in fields.items() if isinstance(one, Vector) and (of := one.of)}
+    fields = placed(fields)
     records = find_records(config, fields)
     require_fit(config, fields)
-    made = _Opening(config, fields, records, seed)
+    made = _Opening(config, fields, records, seed, drawn)
     held_out = made.dataset(records.validation, validation=True) if records.has_validation else None
     return Data(
         made.dataset(records.train, validation=False),
         held_out,
-        made.channels,
+        made.channels | {name: made.channels[of] for name, of in drawn.items()},
         "; ".join(filter(None, [made.sentence(), config.preparation(fields)])),
         records.notes,
         made.palette,
@@ -102,8 +104,16 @@ class _Opening:
         channels, palette: See `Data`.
     """
 
-    def __init__(self, config: DataConfig, fields: Fields, records: Records, seed: int) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        fields: Fields,
+        records: Records,
+        seed: int,
+        numbers_of: Mapping[str, str],
+    ) -> None:
         self.config, self.fields, self.records, self.seed = config, fields, records, seed
+        self.numbers_of = numbers_of
         self.pictures = pictures(fields)
         self.patches = scale_of(fields) is not None
         self.probes = self._probe()
@@ -161,6 +171,7 @@ class _Opening:
             cache=self.cache,
             seed=self.seed,
             classes={self.source: len(self.palette)} if self.palette else {},
+            numbers_of=self.numbers_of,
         )
 
     def _group(

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from img2img.data.config import DataConfig, guessed
 from img2img.errors import ConfigError, display_path
-from img2img.fields import Fields, Vector, groups, pictures, scale_of
+from img2img.fields import Fields, Vector, groups, pictures, placed, scale_of
 from img2img.image import READABLE
 from img2img.registry import unknown
 from img2img.tables import numbers_in, read_rows
@@ -69,6 +69,7 @@ def require_places(config: DataConfig, fields: Fields) -> None:
     Raises:
         ConfigError: A field has none, or the places are for other fields.
     """
+    fields = placed(fields)
     if unknown_ := [name for name in config.fields if name not in fields]:
         raise ConfigError(
             f"data.fields: {unknown('field', unknown_[0], fields)} A sample holds what the method says."
@@ -108,11 +109,11 @@ def require_places(config: DataConfig, fields: Fields) -> None:
             f"data.fields.{min(twice)}: data.{kind} says already where the {min(twice)} is; name both in "
             "data.fields, or neither."
         )
-    placed = {*config.fields, *(sides(config, fields) if kind not in ("fields", "list") else ())}
+    given = {*config.fields, *(sides(config, fields) if kind not in ("fields", "list") else ())}
     if config.images is not None and scale_of(fields) is not None:
-        placed |= first  # the small one is made of the large one
+        given |= first  # the small one is made of the large one
     columns = kind == "list"
-    lacking = [name for name in fields if name not in placed and not columns]
+    lacking = [name for name in fields if name not in given and not columns]
     if lacking:
         raise ConfigError(
             f"the method needs the {fields[lacking[0]].kind} {lacking[0]!r}, and data does not say where it "

@@ -20,7 +20,7 @@ from img2img.data.folders import Search, both_folders, divided_folders
 from img2img.data.lists import listed_records
 from img2img.data.places import declared, leading_fields, leading_places, require_places, sides
 from img2img.data.record import Record, Records, some_names
-from img2img.fields import Fields, groups
+from img2img.fields import Fields, groups, placed
 
 
 def find_records(config: DataConfig, fields: Fields | None = None) -> Records:
@@ -34,7 +34,7 @@ def find_records(config: DataConfig, fields: Fields | None = None) -> Records:
         ConfigError: The data do not have these fields.
         PlanError: A folder or file is missing or empty, partners are missing or ambiguous.
     """
-    fields = declared(config) if fields is None else fields
+    fields = declared(config) if fields is None else placed(fields)
     require_places(config, fields)
     search = Search(config.follow_symlinks, config.hidden)
     if config.list is not None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 # What a stream of random numbers is for: two uses never share one.
-ORDER, WINDOW, PARTNER, AUGMENT, MASK, DEGRADE = range(6)
+ORDER, WINDOW, PARTNER, AUGMENT, MASK, DEGRADE, NUMBERS = range(7)
 
 
 def random_stream(*numbers: int) -> np.random.Generator:

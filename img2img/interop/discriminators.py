@@ -39,6 +39,8 @@ def _kind(state: Mapping[str, Tensor]) -> str | None:
         return "a PixelGAN discriminator (pix2pix)"
     if kernel("net.0") == 3 and all_match("net" + _FLAT) and _ends_in_one(state):
         return "a discriminator of SRGAN"
+    if kernel("main.0") == 4 and kernel("conv1") == 3 and kernel("conv2"):
+        return "the discriminator of StarGAN"
     if state and all_match(r"(scale\d+_)?layer\d+" + _FLAT) and _ends_in_one(state):
         return "the multi-scale discriminator of pix2pixHD"
     if all_match(r"(features|classifier)\..+") and {key.split(".")[0] for key in state} == {

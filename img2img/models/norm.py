@@ -73,7 +73,12 @@ def _one_by_one(x: Tensor) -> bool:
 
 
 class InstanceNorm(nn.Module):
-    """Normalises each image by its own statistics, without weights, as the original translation networks do.
+    """Normalises each image by its own statistics, in training and in use.
+
+    Args:
+        channels: C.
+        eps: Added to the variance.
+        affine: Whether each channel has a weight and a bias; the original translation networks have none.
 
     Attributes:
         statistics: When set, used in place of those of the input.
@@ -82,18 +87,23 @@ class InstanceNorm(nn.Module):
         Ulyanov et al., Instance Normalization (arXiv:1607.08022).
     """
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(self, channels: int, eps: float = 1e-5, affine: bool = False) -> None:
         super().__init__()
         self.channels, self.eps = channels, eps
+        self.register_parameter("weight", nn.Parameter(torch.ones(channels)) if affine else None)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(channels)) if affine else None)
         self.statistics: Statistics | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
-        return instance_norm(x, eps=self.eps, statistics=self.statistics)
+        return instance_norm(x, self.weight, self.bias, self.eps, self.statistics)
 
     def extra_repr(self) -> str:
         """What `print(module)` shows."""
-        return f"{self.channels}, eps={self.eps}"
+        return f"{self.channels}, eps={self.eps}, affine={self.weight is not None}"
 
 
 class BatchNorm(nn.BatchNorm2d):

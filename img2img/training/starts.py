@@ -13,7 +13,7 @@ from img2img.data import DataConfig
 from img2img.data.config import CROPPED, SPLIT_OFF, lay_places
 from img2img.data.records import find_records
 from img2img.errors import Img2ImgError
-from img2img.fields import Fields, groups, pictures, scale_of
+from img2img.fields import Fields, groups, pictures, placed, scale_of
 from img2img.image import read_image
 from img2img.methods import fields_in, methods
 from img2img.training.experiment import Experiment
@@ -55,7 +55,7 @@ def places(fields: Fields) -> dict[str, Any]:
     else:
         found = {"paired": ["sources", "targets"]} if together else {"unpaired": ["a", "b"]}
     kinds = {"mask": "random", "vector": "attributes.csv"}
-    others = {n: kinds.get(field.kind, n) for n, field in fields.items() if n not in names[:2]}
+    others = {n: kinds.get(field.kind, n) for n, field in placed(fields).items() if n not in names[:2]}
     return found | ({"fields": others} if others else {})
 
 

@@ -329,6 +329,41 @@ def test_fields_of_two_domains_go_with_their_own(tmp_path: Path) -> None:
             assert (batch.mask[:, 0] == ((rows + columns) % 3 == 0).float()).all()
 
 
+def test_labels_to_aim_at_are_those_of_other_samples_and_depend_on_the_place_alone(tmp_path: Path) -> None:
+    """Two groups, each with labels of its own; a run that continues, with workers too, sees the same."""
+    root = world(tmp_path)
+    wanted = {
+        "source": Picture(),
+        "attributes": Vector(),
+        "aim": Vector(of="attributes"),
+        "second": Picture(),
+        "classes": Vector(like="second"),
+        "second_aim": Vector(like="second", of="classes"),
+    }
+    given = {"source": root / "source", "second": root / "source"}
+    given |= dict.fromkeys(("attributes", "classes"), root / "attributes.csv")
+    data = opened({"fields": given}, wanted)
+    assert data.channels == {name: 3 if wanted[name].spatial else 5 for name in wanted}
+    assert data.train.fields.keys() == wanted.keys() and "aim" not in data.names
+    taken = stream(data, 30)
+    for batch in taken:
+        for picture, own in (("source", "attributes"), ("second", "classes")):
+            assert (batch[picture][:, 2, 0, 0].round() == batch[own][:, 0]).all()
+    rows = {tuple(row.tolist()) for batch in taken for row in batch.attributes}
+    assert len(rows) == 6
+    together = {(int(b.attributes[i, 0]), int(b.aim[i, 0])) for b in taken for i in range(2)}
+    assert len(together) > 18, "each label is aimed at from each"
+    assert {tuple(row.tolist()) for batch in taken for row in batch.aim} == rows
+    assert any((batch.aim != batch.second_aim).any() for batch in taken)
+    later = stream(data, 2, start=8, workers=1)
+    for one, other in zip(taken[4:6], later, strict=True):
+        assert all((one[name] == other[name]).all() for name in wanted)
+    first, again = (data.train.validation_sample(3).fields["aim"].pixels for _ in range(2))
+    assert (first == again).all()
+    with pytest.raises(ConfigError, match="'aim'"):
+        opened({"fields": {**given, "aim": root / "attributes.csv"}}, wanted)
+
+
 def test_patches_take_numbers_with_them(tmp_path: Path) -> None:
     root = world(tmp_path)
     fields = enlarging(2) | {"attributes": Vector()}

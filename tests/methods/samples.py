@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from img2img.fields import Fields, Ids, Mask, Picture, Vector, scale_of
+from img2img.fields import Fields, Ids, Mask, Picture, Vector, placed, scale_of
 from img2img.image import Image, write_image
 from img2img.methods import Method, MethodConfig, methods
 from img2img.training import read_experiment
@@ -70,7 +70,7 @@ def write(folder: Path, fields: Fields, count: int = 5) -> dict[str, Path]:
     """Writes `count` samples and returns the place of each field: a folder, or a table of numbers."""
     rng, scale, places = np.random.default_rng(0), scale_of(fields) or 1, {}
     folder.mkdir()
-    for name, field in fields.items():
+    for name, field in placed(fields).items():
         if isinstance(field, Vector):
             places[name] = folder / f"{name}.csv"
             head = ["file", *NAMES[: field.size or NUMBERS]]

@@ -27,7 +27,7 @@ from toy import Toy, ToyGenerator
 import img2img.methods
 from img2img import load_model
 from img2img.cli.main import cli
-from img2img.fields import Picture, Vector, groups
+from img2img.fields import Picture, Vector, groups, placed
 from img2img.image import read_image
 from img2img.methods import Method, methods
 from img2img.methods.base import Role
@@ -347,7 +347,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 def files(folder: Path, fields: Mapping[str, Any]) -> dict[str, Path]:
     return {
         name: folder / "data" / (f"{name}.csv" if isinstance(field, Vector) else name)
-        for name, field in fields.items()
+        for name, field in placed(fields).items()
     }
 
 
