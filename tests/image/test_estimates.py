@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from img2img.image import Image, decode
-from img2img.image.estimates import estimates, noise
+from img2img.image.estimates import blocks, damages, estimates, noise
 from img2img.image.resize import resize
 
 DTYPES = [np.uint8, np.uint16, np.float32]
@@ -85,3 +85,53 @@ def test_other_formats_have_none():
     PillowImage.fromarray(np.rint(scene() * 255).astype(np.uint8)).save(buffer, "PNG")
     image = decode(buffer.getvalue())
     assert image.jpeg_quality is None and estimates(image)["jpeg_quality"] is None
+
+
+def compressed(quality: int, top: int = 0, left: int = 0, dtype=np.uint8, channels: int = 3) -> Image:
+    """A scene after JPEG, without so many rows and columns of it, as a picture of another format."""
+    pixels = np.rint(scene(channels=channels) * 255).astype(np.uint8)
+    data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED).reshape(pixels.shape)[top:, left:]
+    white = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    return Image((pixels / 255 * white).astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("top", "left", "channels"), [(0, 0, 3), (3, 5, 3), (7, 0, 1)])
+def test_the_borders_of_blocks_are_found_wherever_the_grid_begins(dtype, top, left, channels):
+    found = [blocks(compressed(quality, top, left, dtype, channels)) for quality in (10, 30, 60)]
+    assert found[0] > 1 and found[0] > found[1] > found[2]
+    assert damages(estimates(compressed(30, top, left, dtype, channels))) == {"compression"}
+
+
+def test_without_a_grid_of_eight_pixels_there_is_no_compression():
+    clean = noisy(0)
+    enlarged = resize(compressed(10).pixels, 300, 400)
+    lines = np.zeros((128, 128, 3), np.uint8)
+    lines[::8] = lines[:, ::8] = 200  # edges are no borders of blocks
+    for pixels in (clean.pixels, noisy(25).pixels, enlarged, lines, np.zeros((99, 99, 1), np.uint8)):
+        image = Image(pixels)
+        assert blocks(image) < 0.2 and "compression" not in damages(estimates(image))
+    assert blocks(Image(np.zeros((63, 200, 3), np.uint8))) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "seen"),
+    [
+        ({"jpeg_quality": None, "blocks": None, "noise": None}, set()),
+        ({"jpeg_quality": 90, "blocks": 0.1, "noise": 2.0}, set()),
+        ({"jpeg_quality": 30, "blocks": None, "noise": None}, {"compression"}),
+        ({"jpeg_quality": 95, "blocks": 0.8, "noise": 0.3}, {"compression"}),  # saved twice
+        ({"jpeg_quality": 30, "blocks": 0.8, "noise": 9.0}, {"compression", "noise"}),
+        ({}, set()),
+    ],
+)
+def test_what_counts_as_visible(found, seen):
+    assert damages(found) == seen
+
+
+def test_a_picture_is_looked_at_once(monkeypatch):
+    image = noisy(10)
+    first = estimates(image)
+    monkeypatch.setattr(cv2, "filter2D", None)
+    assert estimates(image) == first
