@@ -95,12 +95,21 @@ class Fingerprint:
         )
 
 
-def settings_key(settings: Mapping[str, Any]) -> str:
-    """Returns a short text that is equal for equal settings.
+def settings_keys(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Returns short texts that are equal for equal settings, by the `made_by` of the results they are for.
 
     Args:
-        settings: JSON-able; the order of keys does not count.
+        settings: JSON-able; the order of keys does not count. What under "settings" stands under "choices"
+            concerns results of that `made_by` alone; without choices there is one text, for "".
     """
+    own = dict(settings.get("settings", {}))
+    choices = own.pop("choices", None)
+    if choices is None:
+        return {"": _key(settings)}
+    return {name: _key({**settings, "settings": {**own, "choice": each}}) for name, each in choices.items()}
+
+
+def _key(settings: Mapping[str, Any]) -> str:
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

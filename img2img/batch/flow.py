@@ -37,6 +37,7 @@ class Task:
         ms: Milliseconds by stage.
         pixels: Height times width of the source.
         found: What was to be found out of the source.
+        made_by: Of the result, see `Image`.
     """
 
     item: Item
@@ -48,6 +49,7 @@ class Task:
     ms: dict[str, float] = field(default_factory=dict)
     pixels: int = 0
     found: Mapping[str, Any] = field(default_factory=dict)
+    made_by: str = ""
 
     def hold(self, image: Image | None, companions: Mapping[str, Condition] | None = None) -> None:
         """Replaces the pictures, and the cost with them."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from img2img.batch.fingerprint import Fingerprint, settings_key
+from img2img.batch.fingerprint import Fingerprint, settings_keys
 from img2img.batch.manifest import Manifest, OutputRecord, OutputState
 from img2img.batch.plan import Item, Plan
 from img2img.errors import ImageWriteError, display_path
@@ -38,13 +38,13 @@ class Journal:
 
     Args:
         plan: What is to be done.
-        settings: Everything that results depend on besides the source; JSON-able.
+        settings: Everything that results depend on besides the source; see `settings_keys`.
         overwrite: Outputs that are not ours may be replaced.
         checksum: Sources are compared by their content.
     """
 
     def __init__(self, plan: Plan, settings: Mapping[str, Any], overwrite: bool, checksum: bool) -> None:
-        self._settings = settings_key(settings)
+        self._settings = settings_keys(settings)
         self._overwrite = overwrite
         self._checksum = checksum
         self._manifest = None if plan.root is None else Manifest(plan.root, plan.shard)
@@ -70,6 +70,10 @@ class Journal:
         """Returns where an earlier run stored the result of `item`, or where it is planned."""
         return item.output if self._manifest is None else self._manifest.find(item.output)
 
+    def made_by(self, path: Path) -> str:
+        """Returns which of several models made what is stored at `path`, where that is known."""
+        return "" if self._manifest is None else self._manifest.made_by(path)
+
     def check(self, item: Item, source: Fingerprint, path: Path) -> Literal["go", "unchanged", "edited"]:
         """Tells whether `item` has to be done, its result being stored at `path`.
 
@@ -83,7 +87,9 @@ class Journal:
         if record is not None and self._is_of_another(record, item.source):
             return self._allowed(_OF_ANOTHER, path, display_path(record.source))
         current = (
-            record is not None and record.settings == self._settings and source.matches(record.fingerprint)
+            record is not None
+            and record.settings == self._settings.get(record.made_by)
+            and source.matches(record.fingerprint)
         )
         if state is OutputState.OURS:
             return "unchanged" if current else "go"
@@ -93,8 +99,8 @@ class Journal:
             return self._allowed(_EDITED, path)
         return self._allowed(_FOREIGN, path) if state is OutputState.FOREIGN else "go"
 
-    def store(self, data: bytes, item: Item, source: Fingerprint, path: Path) -> None:
-        """Writes `data` to `path` and notes it; the file is complete or absent at every moment.
+    def store(self, data: bytes, item: Item, source: Fingerprint, path: Path, made_by: str = "") -> None:
+        """Writes `data` to `path` and notes it with what made it; the file is complete or absent at any time.
 
         Raises:
             ImageWriteError: It could not be written, or something stands there that may not be replaced.
@@ -110,10 +116,11 @@ class Journal:
             planned=manifest.relative(item.output),
             source=str(item.source.absolute()),
             fingerprint=source,
-            settings=self._settings,
+            settings=self._settings.get(made_by, ""),
             size=len(data),
             digest=hashlib.sha256(data).hexdigest(),
             time_ns=time.time_ns(),
+            made_by=made_by,
         )
 
         def before_replace() -> None:

@@ -44,11 +44,12 @@ class OutputRecord:
         planned: What the plan called it; another name when that format could not hold the result.
         source: Absolute path of the source.
         fingerprint: What the source was.
-        settings: What identifies model, options and encoding (see `settings_key`).
+        settings: What identifies model, options and encoding (see `settings_keys`).
         size: Bytes of the output.
         digest: SHA-256 of the output.
         time_ns: When it was begun; orders the records of several shards.
         mtime_ns: Modification time of the output, or None while it is only begun.
+        made_by: Which of several models made it; "" where there was no choice.
     """
 
     output: str
@@ -60,6 +61,7 @@ class OutputRecord:
     digest: str
     time_ns: int
     mtime_ns: int | None = None
+    made_by: str = ""
 
 
 class OutputState(Enum):
@@ -133,6 +135,11 @@ class Manifest:
         output = self._output_of.get(self.relative(planned))
         return planned if output is None else self._root / output
 
+    def made_by(self, path: Path) -> str:
+        """Returns which of several models made what is stored at `path`, where that is known."""
+        record = self._done.get(self.relative(path))
+        return "" if record is None else record.made_by
+
     def examine(self, path: Path) -> tuple[OutputState, OutputRecord | None]:
         """Returns what stands at `path`, with the record that tells how it was made.
 
@@ -168,6 +175,8 @@ class Manifest:
         line["source"] = record.source
         line |= {f"source_{key}": value for key, value in record.fingerprint.to_json().items()}
         line |= {"settings": record.settings, "size": record.size, "sha256": record.digest}
+        if record.made_by:
+            line["made_by"] = record.made_by
         self._append(line | {"time_ns": record.time_ns})
 
     def done(self, record: OutputRecord, mtime_ns: int) -> None:
@@ -335,4 +344,5 @@ def _parse(line: Mapping[str, Any]) -> OutputRecord:
         int(line["size"]),
         as_text(line["sha256"]),
         int(line["time_ns"]),
+        made_by=as_text(line.get("made_by", "")),
     )

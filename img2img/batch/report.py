@@ -37,6 +37,7 @@ class Result:
         ms: Milliseconds of "decode", "process" and "encode" (with storing), as far as it came.
         pixels: Height times width of the source, 0 if it was not decoded.
         found: What `run` was asked to find out of each source.
+        made_by: Which of several models made it, or that it was left untouched; "" where there was no choice.
         lost: Whether this takes back that the file is done: its result is gone again.
     """
 
@@ -49,6 +50,7 @@ class Result:
     pixels: int = 0
     lost: bool = False
     found: Mapping[str, Any] = field(default_factory=dict)
+    made_by: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the line of the report.
@@ -64,6 +66,7 @@ class Result:
             "warnings": list(self.warnings),
             "ms": {stage: round(self.ms.get(stage, 0.0), 3) for stage in ("decode", "process", "encode")},
             **({"input": dict(self.found)} if self.found else {}),
+            **({"made_by": self.made_by} if self.made_by else {}),
         }
 
 

@@ -58,6 +58,8 @@ def run(
         plan: From `img2img.batch.plan`.
         process: Turns pictures into pictures.
         settings: What identifies the model and its options, JSON-able; when it changes, files are done again.
+            Where `process` chooses, `choices` in it holds by the `made_by` of its results what concerns these
+            alone: when that changes, those of the others stay.
         limits: What is refused before it is decoded.
         options: How results are stored; they count as part of the settings.
         jobs: Threads that decode and encode; None takes one for each CPU that may be used, at most 16.

@@ -16,9 +16,10 @@ from img2img.batch.plan import Plan
 from img2img.batch.report import Result
 from img2img.errors import ImageFitError, ImageWriteError, Img2ImgError, ProcessingError, display_path
 from img2img.image import EncodeOptions, Image, Limits, decode, encode, fit_reason, prepare
-from img2img.image.codec import check
+from img2img.image.codec import check, is_copy
 from img2img.image.files import read_bytes
 from img2img.image.formats import recognise
+from img2img.image.image import UNTOUCHED
 
 _logger = logging.getLogger(__name__)
 _LOST = "its result was removed together with its folder while this ran; the same command makes it anew"
@@ -164,7 +165,8 @@ class Stages:
         if verdict == "go":
             return None
         warnings = (left_as_edited(path),) if verdict == "edited" else ()
-        return Result(item.source, path, "skipped", UNCHANGED, warnings, task.ms)
+        made_by = self._journal.made_by(path)
+        return Result(item.source, path, "skipped", UNCHANGED, warnings, task.ms, made_by=made_by)
 
     # --- processing
 
@@ -192,6 +194,7 @@ class Stages:
         for task, outcome in zip(tasks, outcomes, strict=True):
             task.ms["process"] = share
             if isinstance(outcome, Image):
+                task.made_by = outcome.made_by
                 task.warnings = tuple(dict.fromkeys((*task.warnings, *outcome.warnings)))
         self._flow.processed(tasks, [image if isinstance(image, Image) else None for image in outcomes])
         for outcome in outcomes:
@@ -229,17 +232,38 @@ class Stages:
             with _timed(task, "encode"):
                 assert task.image is not None and task.fingerprint is not None
                 path, extension = self._destination(task)
-                image = prepare(task.image, extension, self._options)
-                task.warnings = tuple(dict.fromkeys((*task.warnings, *image.warnings)))
-                data = encode(image, extension, self._options)
-                del image
+                data = self._copied(task, extension)
+                if data is None:
+                    image = prepare(task.image, extension, self._options)
+                    task.warnings = tuple(dict.fromkeys((*task.warnings, *image.warnings)))
+                    data = encode(image, extension, self._options)
+                    del image
                 self._flow.encoded(task)
                 self._store(data, task, path)
-            result = Result(item.source, path, "done", "", task.warnings, task.ms, pixels, found=task.found)
+            result = Result(
+                item.source,
+                path,
+                "done",
+                "",
+                task.warnings,
+                task.ms,
+                pixels,
+                found=task.found,
+                made_by=task.made_by,
+            )
         except Exception as error:  # noqa: BLE001
             result = _failure(task, error)
         self._flow.encoded(task)
         self._flow.emit(result)
+
+    def _copied(self, task: Task, extension: str) -> bytes | None:
+        """Returns the source itself, where its picture was left untouched and may stay in this file."""
+        assert task.image is not None and task.fingerprint is not None
+        if task.made_by != UNTOUCHED:
+            return None
+        data = read_bytes(task.item.source, self._limits)
+        same = self._journal.fingerprint(task.item).matches(task.fingerprint)  # what was decoded
+        return data if same and is_copy(data, task.image, extension, self._options) else None
 
     def _store(self, data: bytes, task: Task, path: Path) -> None:
         """Stores a result.
@@ -251,7 +275,7 @@ class Stages:
         for again in (False, True):
             _make_folder(path.parent)
             try:
-                return self._journal.store(data, task.item, task.fingerprint, path)
+                return self._journal.store(data, task.item, task.fingerprint, path, task.made_by)
             except ImageWriteError as error:
                 if again or not isinstance(error.__cause__, FileNotFoundError):
                     raise  # otherwise somebody has just removed the folder

@@ -10,6 +10,7 @@ from img2img.image.codec import (
     decode,
     encode,
     fit_reason,
+    is_copy,
     prepare,
     upright,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "discover",
     "encode",
     "fit_reason",
+    "is_copy",
     "list_images",
     "prepare",
     "read_image",

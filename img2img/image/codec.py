@@ -158,6 +158,21 @@ def encode(image: Image, extension: str, options: EncodeOptions = DEFAULT_OPTION
     return data
 
 
+def is_copy(data: bytes, image: Image, extension: str, options: EncodeOptions = DEFAULT_OPTIONS) -> bool:
+    """Returns whether a file is, byte by byte, one of the pictures that `encode` may make of `image`.
+
+    Then it need not be compressed once more.
+
+    Args:
+        data: The file.
+        image: What it was decoded to, unchanged.
+        extension: Of the format that is wanted.
+        options: Any that are not the usual ones ask for a new file.
+    """
+    same = extension.lower() in recognise(data).writes
+    return same and options == DEFAULT_OPTIONS and not image.warnings  # of further pages, for example
+
+
 def _target(extension: str) -> Format:
     if extension not in WRITABLE:
         raise ImageFitError(f"{extension!r} is no format that is written")
@@ -171,6 +186,7 @@ __all__ = [
     "decode",
     "encode",
     "fit_reason",
+    "is_copy",
     "prepare",
     "upright",
 ]

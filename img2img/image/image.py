@@ -16,6 +16,8 @@ from img2img.image.ifd import IfdEntry
 
 Pixels = NDArray[Any]
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+UNTOUCHED = "untouched"
+"""What `Image.made_by` says of a picture that was left as it is."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Image:
         warnings: Sentences about what could not be kept, for the report.
         name: What it is called among the pictures of a folder: the path below that folder, without extension,
             written with "/". Empty where nobody said. Only what is drawn at random for it depends on it.
+        made_by: Where what makes it had a choice for each picture, the name of what it took, or UNTOUCHED.
 
     Raises:
         ValueError: A shape or dtype breaks the contract above.
@@ -86,6 +89,7 @@ class Image:
     lossless: bool = False
     name: str = ""
     jpeg_quality: int | None = None
+    made_by: str = ""
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:
