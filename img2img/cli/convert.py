@@ -45,6 +45,7 @@ def convert(
     load: Load,
     on_result: Callable[[Result], None] = lambda result: None,
     companions: Mapping[str, Place] = NO_COMPANIONS,
+    estimate: bool = False,
 ) -> int:
     """Runs a processor over `inputs` and tells the user about it.
 
@@ -54,6 +55,7 @@ def convert(
         load: Returns the processor and the settings that identify it; called when there is work to do.
         on_result: Called with each result as it comes.
         companions: What each file is processed with beside itself, by name.
+        estimate: Whether results hold what `img2img.image.estimates` finds; with a report they always do.
 
     Returns:
         The exit code.
@@ -80,7 +82,7 @@ def convert(
             say(note, "yellow")
     if options.dry_run:
         return _show(work, options, load)
-    return _run(work, options, load, on_result)
+    return _run(work, options, load, on_result, estimate)
 
 
 def _require_picture(path: Path, options: BatchOptions) -> None:
@@ -128,7 +130,9 @@ def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
 
 
-def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Result], None]) -> int:
+def _run(
+    work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Result], None], estimate: bool
+) -> int:
     from img2img.batch import Report, Summary, claim, exit_code, run
     from img2img.image.estimates import estimates
 
@@ -155,7 +159,7 @@ def _run(work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Res
             max_failures=options.max_failures,
             overwrite=options.overwrite,
             checksum=options.checksum,
-            inspect=None if report is None else estimates,
+            inspect=estimates if estimate or report is not None else None,
             stop=stop.event,
         )
         stack.enter_context(closing(results))  # whatever happens here, its threads end in good order
@@ -212,7 +216,7 @@ def _say_result(result: Result, summary: Summary, options: BatchOptions) -> None
             say(f"failed  {source}: {result.reason}", "red")
     elif options.verbose:
         target = "" if result.output is None else f" -> {display_path(result.output)}"
-        say(f"{result.status:7} {source}{target}")
+        say(f"{result.status:7} {source}{target}{result.made_by and f' ({result.made_by})'}")
     if options.verbose:
         for warning in result.warnings:
             say(f"        {warning}", "yellow")
@@ -262,7 +266,9 @@ def _to_stdout(
     from img2img.batch.inputs import existing
     from img2img.batch.outputs import FALLBACKS, output_name
     from img2img.conditions import require_conditions
-    from img2img.image import encode, fit_reason, prepare, read_image
+    from img2img.image import decode, encode, fit_reason, is_copy, prepare, read_image
+    from img2img.image.files import read_bytes
+    from img2img.image.image import UNTOUCHED
 
     inputs = existing(list(inputs))
     if len(inputs) != 1 or inputs[0].is_dir():
@@ -281,7 +287,8 @@ def _to_stdout(
         say(note, "yellow")
     try:
         found = company.of(inputs[0], inputs[0].name)
-        image = read_image(inputs[0], options.limits())
+        source = read_bytes(inputs[0], options.limits())
+        image = decode(source, options.limits(), inputs[0])
         conditions = {
             name: [read_image(each, options.limits()) if isinstance(each, Path) else each]
             for name, each in found.items()
@@ -301,8 +308,11 @@ def _to_stdout(
         say_error(f"{display_path(inputs[0])}: {error}")
         return 1
     extension = next((e for e in (extension, *FALLBACKS) if fit_reason(result, e) is None), extension)
-    result = prepare(result, extension, options.encoding())
-    data = encode(result, extension, options.encoding())
+    if result.made_by == UNTOUCHED and is_copy(source, result, extension, options.encoding()):
+        data = source
+    else:
+        result = prepare(result, extension, options.encoding())
+        data = encode(result, extension, options.encoding())
     for warning in dict.fromkeys((*image.warnings, *result.warnings)):
         say_warning(warning)
     try:

@@ -25,6 +25,7 @@ _logger = logging.getLogger(__name__)
 # name: (module under img2img.cli, attribute, summary). The modules load only when their command runs.
 COMMANDS = {
     "upscale": ("upscale", "upscale", "Enlarge images with a super-resolution model."),
+    "restore": ("restore", "restore", "Remove noise, JPEG artefacts and mild blur from images."),
     "translate": ("translate", "translate", "Turn images into others with a pix2pix or CycleGAN model."),
     "inpaint": ("inpaint", "inpaint", "Fill holes in images: by masks, transparency or a colour."),
     "process": ("process", "process", "Run OpenCV operations over folders of images (alias: enhance)."),

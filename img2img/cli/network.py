@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from img2img.cli.render import say, say_error
 from img2img.errors import ConfigError, display_path
 
 if TYPE_CHECKING:
+    from img2img.batch import Result
     from img2img.inference import Translator
 
 
@@ -30,11 +31,17 @@ class NetworkOptions:
     precision: str
     backend: str
     memory: int | None
-    alpha: str
     companions: Mapping[str, str]
+    alpha: str = "model"
 
     def convert(
-        self, inputs: Sequence[Path], options: BatchOptions, load: Load, arguments: Sequence[str]
+        self,
+        inputs: Sequence[Path],
+        options: BatchOptions,
+        load: Load,
+        arguments: Sequence[str],
+        on_result: Callable[[Result], None] = lambda result: None,
+        estimate: bool = False,
     ) -> int:
         """Runs the model that `load` opens over `inputs`, on one device or on several.
 
@@ -43,13 +50,14 @@ class NetworkOptions:
             options: The shared options.
             load: Returns the processor and its settings.
             arguments: What the user typed after the program's name; each device gets it with its shard.
+            on_result, estimate: See `img2img.cli.convert.convert`.
 
         Returns:
             The exit code; of several devices the worst.
         """
         devices = self.device.split(",")
         if len(devices) == 1 or options.dry_run:
-            return convert(inputs, options, load, companions=self.companions)
+            return convert(inputs, options, load, on_result, self.companions, estimate)
         if options.output == "-":
             raise click.UsageError("-o - writes one picture; it takes one device.")
         from img2img.batch import check_report
@@ -116,6 +124,13 @@ class NetworkOptions:
         else:
             settings.pop("fit", None)
         return translator, settings
+
+
+def origin(path: Path) -> str:
+    """Returns where a model that the user did not name comes from, in words."""
+    from img2img.weights import ships
+
+    return "which ships with img2img" if ships(path) else f"from {display_path(path.parent)}"
 
 
 def _join(parts: Sequence[Path], report: Path) -> None:
@@ -223,18 +238,30 @@ _OTHERS = [
         group=LIMITS,
         help="What the network may use: 4G. [default: a share of what is free]",
     ),
-    option(
-        "--alpha",
-        type=click.Choice(["model", "bicubic", "drop"]),
-        default="model",
-        show_default=True,
-        group=OUTPUT,
-        help="How transparency is enlarged.",
-    ),
 ]
-network_options = packed(NetworkOptions, "network", [_model(required=True, help=_MODEL_HELP), *_OTHERS])
+_ALPHA = option(
+    "--alpha",
+    type=click.Choice(["model", "bicubic", "drop"]),
+    default="model",
+    show_default=True,
+    group=OUTPUT,
+    help="How transparency is enlarged.",
+)
+network_options = packed(
+    NetworkOptions, "network", [_model(required=True, help=_MODEL_HELP), *_OTHERS, _ALPHA]
+)
 upscaler_options = packed(
     NetworkOptions,
     "network",
-    [_model(help=f"{_MODEL_HELP} [default: x2 or x4, which ship]"), *_OTHERS],
+    [
+        _model(
+            help=f"{_MODEL_HELP} auto chooses for each picture, by the damage in it. [default: x2 or x4, "
+            "which ship]"
+        ),
+        *_OTHERS,
+        _ALPHA,
+    ],
+)
+restorer_options = packed(
+    NetworkOptions, "network", [_model(help=f"{_MODEL_HELP} [default: by --task]"), *_OTHERS]
 )

@@ -212,7 +212,7 @@ def packed(kind: type, name: str, declared: Sequence[Callable[[Any], Any]]) -> C
     Such decorators stand directly above the function; what other decorators add comes first on the help page.
 
     Args:
-        kind: A dataclass with one field for each option.
+        kind: A dataclass with a field for each option; what else it has keeps its default.
         name: The argument of the command that receives it.
         declared: Results of `option`.
     """
@@ -220,7 +220,7 @@ def packed(kind: type, name: str, declared: Sequence[Callable[[Any], Any]]) -> C
     def decorate(command: F) -> F:
         @functools.wraps(command)
         def packing(**values: Any) -> Any:
-            own = {f.name: values.pop(f.name) for f in fields(kind)}
+            own = {f.name: values.pop(f.name) for f in fields(kind) if f.name in values}
             return command(**{name: kind(**own)}, **values)
 
         for add in reversed(declared):

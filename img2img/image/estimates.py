@@ -23,7 +23,7 @@ _MIDDLE = 1024  # pixels along a side of the part in which its borders are looke
 _SMALLEST = 64  # side of a picture that tells of them
 _STEP, _EDGE = 8.0, 32.0  # levels that one place counts at most, and from which on it is an edge
 
-Damage = Literal["compression", "noise"]
+VisibleDamage = Literal["compression", "noise"]
 VISIBLE = {"jpeg_quality": 80, "blocks": 0.3, "noise": 5.0}
 """From where on damage counts as visible: below that quality, at or above the other two."""
 _known: WeakKeyDictionary[Image, Mapping[str, Any]] = WeakKeyDictionary()
@@ -44,10 +44,10 @@ def estimates(image: Image) -> Mapping[str, Any]:
     return found
 
 
-def damages(found: Mapping[str, Any]) -> frozenset[Damage]:
+def damages(found: Mapping[str, Any]) -> frozenset[VisibleDamage]:
     """Returns what is visible of the damage that `estimates` has found."""
     quality, steps, deviation = (found.get(name) for name in ("jpeg_quality", "blocks", "noise"))
-    seen: set[Damage] = set()
+    seen: set[VisibleDamage] = set()
     if (quality is not None and quality < VISIBLE["jpeg_quality"]) or (steps or 0) >= VISIBLE["blocks"]:
         seen.add("compression")
     if (deviation or 0) >= VISIBLE["noise"]:

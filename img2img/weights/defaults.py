@@ -1,13 +1,17 @@
-"""Which model enlarges when the user names none."""
+"""Which model is taken when the user names none."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from img2img.errors import UnknownModelError
 from img2img.weights.finder import available
 
 UPSCALERS = {2: "x2", 4: "x4"}  # factors of the models that ship, and their names
+PHOTO = "photo"  # enlarges photographs that are compressed or noisy
+CLEAN = "clean"  # restores at the same size
+RestorationTask = Literal["denoise", "dejpeg", "deblur", "clean"]
 
 
 def upscaler(factor: float) -> tuple[int, Path]:
@@ -29,6 +33,20 @@ def upscaler(factor: float) -> tuple[int, Path]:
         )
     scale = min((scale for scale in found if scale >= factor), default=max(found))
     return scale, found[scale]
+
+
+def photo_upscaler() -> Path | None:
+    """Returns the model for enlarging compressed and noisy photographs, or None where it is not there."""
+    return available().get(PHOTO)
+
+
+def restorer(task: RestorationTask) -> Path | None:
+    """Returns the model that restores at the same size: one for just this task, called like it, or `clean`.
+
+    None where neither is there.
+    """
+    models = available()
+    return models.get(task) or models.get(CLEAN)
 
 
 def ships(path: Path) -> bool:

@@ -1,0 +1,144 @@
+"""`img2img restore`: folders of images without noise, JPEG artefacts and mild blur, at the size they have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from img2img.cli.network import NetworkOptions, origin, restorer_options
+from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
+from img2img.cli.render import say
+from img2img.errors import UnknownModelError, UsageError, display_path
+from img2img.weights import CLEAN, RestorationTask, restorer
+
+if TYPE_CHECKING:
+    from img2img.batch import Processor, Result
+    from img2img.image import Image
+    from img2img.inference import Translator
+
+AUTO = "auto"
+
+
+@click.command(cls=GroupedCommand)
+@INPUTS
+@option(
+    "--task",
+    type=click.Choice([AUTO, *get_args(RestorationTask)]),
+    help="What is removed: clean is noise, JPEG and mild blur at once. auto restores what is visibly "
+    "compressed or noisy, and leaves other pictures as they are. [default: auto; with -m every picture]",
+)
+@option(
+    "--strength",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    metavar="SHARE",
+    group=OUTPUT,
+    help="Share of the model in the result; the rest is the picture as it was.",
+)
+@restorer_options
+@batch_options
+@click.pass_obj
+def restore(
+    arguments: list[str],
+    inputs: tuple[Path, ...],
+    task: str | None,
+    strength: float,
+    network: NetworkOptions,
+    options: BatchOptions,
+) -> int:
+    """Remove noise, JPEG artefacts and mild blur from images.
+
+    INPUT is any mix of files and folders; folders keep their tree under DIR. Size, depth, transparency,
+    colour profile and camera data stay.
+
+    Example: img2img restore holiday/ -o restored/
+    """
+    if network.model == AUTO:
+        network, task = replace(network, model=None), task or AUTO
+    task = task or (AUTO if network.model is None else CLEAN)
+    made: Counter[str] = Counter()
+
+    def load() -> tuple[Processor, dict[str, Any]]:
+        return _open(network, task, strength, options.quiet)
+
+    def note(result: Result) -> None:
+        if result.status == "done":
+            made[result.made_by] += 1
+
+    code = network.convert(inputs, options, load, arguments, note, estimate=task == AUTO)
+    from img2img.image.image import UNTOUCHED
+
+    if (untouched := made[UNTOUCHED]) and strength > 0 and not options.quiet:
+        files = "1 file is" if untouched == 1 else f"{untouched} files are"
+        say(f"{files} as before: neither compression nor noise is visible; --task {CLEAN} restores all.")
+    return code
+
+
+def _open(
+    network: NetworkOptions, task: str, strength: float, quiet: bool
+) -> tuple[Processor, dict[str, Any]]:
+    """Returns what restores every picture, or with auto what is damaged, and what identifies it."""
+    from img2img.image.estimates import VISIBLE, damages, estimates
+    from img2img.image.image import UNTOUCHED
+    from img2img.inference.choice import Chooser
+
+    tasks: dict[str, RestorationTask] = {
+        "compression": "dejpeg",
+        "noise": "denoise",
+        "compression, noise": "clean",
+    }
+    if task != AUTO:
+        tasks = dict.fromkeys(tasks, task)  # type: ignore[arg-type]
+    files = {each: _file(network, each) for each in dict.fromkeys(tasks.values())}
+    ways: dict[str, list[Translator]] = {}
+    choices: dict[str, Any] = {UNTOUCHED: {}}
+    for path in dict.fromkeys(files.values()):
+        translator, own = network.load(path, strength=strength)
+        _require_restorer(translator, path)
+        ways[path.stem], choices[path.stem] = [translator], own
+    names = {damage: files[each].stem for damage, each in tasks.items()}
+
+    def choose(image: Image) -> str:
+        found = ", ".join(sorted(damages(estimates(image)))) if task == AUTO else "noise"
+        return names[found] if found and strength > 0 else UNTOUCHED
+
+    if not quiet and network.model is None:
+        models = ", ".join(f"{path.stem}, {origin(path)}" for path in dict.fromkeys(files.values()))
+        rest = "; what shows neither compression nor noise stays as it is" if task == AUTO else ""
+        say(f"Restoring with the model {models}{rest}.")
+    rule = {"visible": VISIBLE, **names} if task == AUTO else names
+    return Chooser(ways, choose), {"restore": rule, "strength": strength, "choices": choices}
+
+
+def _file(network: NetworkOptions, task: RestorationTask) -> Path:
+    """Returns the model that was named, or the one for `task`."""
+    from img2img.weights import find_model
+
+    if network.model is not None:
+        return find_model(network.model)
+    found = restorer(task)
+    if found is None:
+        raise UnknownModelError(
+            f"no model that restores is in this installation ({task} or {CLEAN}). Name one with -m; "
+            "img2img config init restore_clean_cpu begins the training of one."
+        )
+    return found
+
+
+def _require_restorer(translator: Translator, path: Path) -> None:
+    """Makes sure that results have the size and the content of their inputs."""
+    name, scale = display_path(path), translator.generator.scale
+    if scale != 1:
+        raise UsageError(
+            f"{name} enlarges by {scale}, and restoring keeps the size; img2img upscale -m {name} enlarges."
+        )
+    if translator.info.output != "like_input":
+        raise UsageError(
+            f"{name} makes other pictures of its inputs, and no better ones; img2img translate -m {name} "
+            "does that."
+        )

@@ -1,0 +1,255 @@
+"""`img2img restore` with a stand-in for a model, whose results are known: it adds a tenth of white."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from PIL import ImageCms
+
+from img2img.checkpoint import ModelInfo, save_model
+from img2img.cli.main import cli
+from img2img.image import Image, encode, read_image, write_image
+from img2img.image.resize import resize
+from img2img.models import EDSR
+from img2img.weights import finder
+
+HEIGHT, WIDTH = 72, 96
+
+
+def img2img(*arguments: Any) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def lighter(share: float, scale: int = 1) -> EDSR:
+    """A network that adds a share of white to its input."""
+    generator = EDSR(features=1, blocks=0, scale=scale)
+    for parameter in generator.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.constant_(generator.last.bias, share)
+    return generator
+
+
+def scene(channels: int = 3, noise: float = 0) -> np.ndarray:
+    """Slopes between 0.2 and 0.7, with noise of so many levels of 255."""
+    rng = np.random.default_rng(0)
+    values = resize(rng.random((4, 5, channels), np.float32) * 0.4 + 0.25, HEIGHT, WIDTH)
+    return np.clip(values + rng.normal(0, 1, values.shape) * noise / 255, 0.1, 0.8)
+
+
+def levels(values: np.ndarray, dtype: type = np.uint8) -> np.ndarray:
+    return (
+        values.astype(dtype) if dtype == np.float32 else np.rint(values * np.iinfo(dtype).max).astype(dtype)
+    )
+
+
+def jpeg(quality: int, mode: str = "RGB", **more: Any) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(levels(scene())).convert(mode).save(buffer, "JPEG", quality=quality, **more)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder in which models are looked for."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setattr(finder, "folders", lambda: [folder])
+    return folder
+
+
+@pytest.fixture
+def clean(models: Path) -> Path:
+    save_model(models / "clean.safetensors", lighter(0.1), ModelInfo())
+    return models / "clean.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures without damage and with each kind of it."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_image(Image(levels(scene())), folder / "sharp.png")
+    (folder / "camera.jpg").write_bytes(jpeg(95))
+    (folder / "web.jpg").write_bytes(jpeg(20))
+    write_image(Image(levels(scene(noise=15))), folder / "night.png")
+    return folder
+
+
+def made(result: Result, report: Path) -> dict[str, str]:
+    assert result.exit_code == 0, (result.output, result.exception)
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    return {Path(line["source"]).name: line["made_by"] for line in lines}
+
+
+def assert_lighter(before: Image, after: Image, share: float = 0.1, tolerance: float = 1) -> None:
+    """Levels are those of the input and a share of white, to `tolerance` levels."""
+    assert after.pixels.shape == before.pixels.shape and after.pixels.dtype == before.pixels.dtype
+    added = (after.pixels.astype(np.float64) - before.pixels.astype(np.float64)) / before.white
+    np.testing.assert_allclose(added, share, atol=tolerance / before.white)
+
+
+def test_auto_restores_what_is_damaged_and_copies_the_rest(clean: Path, folder: Path, tmp_path: Path) -> None:
+    out, report = tmp_path / "out", tmp_path / "report.jsonl"
+    result = img2img("restore", folder, "-o", out, "--report", report)
+    assert made(result, report) == {
+        "sharp.png": "untouched", "camera.jpg": "untouched", "web.jpg": "clean", "night.png": "clean"
+    }  # fmt: skip
+    assert "model clean" in result.stderr and "2 files are as before" in result.stderr
+    for name in ("sharp.png", "camera.jpg"):
+        assert (out / name).read_bytes() == (folder / name).read_bytes()
+    assert_lighter(read_image(folder / "night.png"), read_image(out / "night.png"))
+    assert_lighter(read_image(folder / "web.jpg"), read_image(out / "web.jpg"), tolerance=9)
+    line = json.loads(report.read_text().splitlines()[0])
+    assert set(line["input"]) == {"jpeg_quality", "blocks", "noise"}
+    again = img2img("restore", folder, "-o", out, "--report", report)
+    assert "4 skipped" in again.stderr
+    assert made(again, report)["web.jpg"] == "clean"  # the manifest knows
+
+
+def test_what_is_untouched_is_stored_anew_where_that_was_asked_for(
+    clean: Path, folder: Path, tmp_path: Path
+) -> None:
+    for number, more in enumerate((["--ext", "png"], ["--quality", "80"], ["--strip-metadata"])):
+        out = tmp_path / str(number)
+        assert img2img("restore", folder / "camera.jpg", "-o", out, *more).exit_code == 0
+        (file,) = out.glob("camera.*")
+        assert file.read_bytes() != (folder / "camera.jpg").read_bytes()
+        near = read_image(file).pixels.astype(int) - read_image(folder / "camera.jpg").pixels
+        assert np.abs(near).max() < 12
+    result = img2img("restore", folder / "camera.jpg", "-o", "-")
+    assert result.stdout_bytes == (folder / "camera.jpg").read_bytes()
+
+
+@pytest.mark.parametrize("task", ["denoise", "dejpeg", "deblur", "clean"])
+def test_a_task_is_done_to_every_picture(clean: Path, folder: Path, tmp_path: Path, task: str) -> None:
+    result = img2img("restore", folder / "sharp.png", "-o", tmp_path / "out", "--task", task)
+    assert result.exit_code == 0 and "model clean" in result.stderr, result.output
+    assert_lighter(read_image(folder / "sharp.png"), read_image(tmp_path / "out" / "sharp.png"))
+
+
+def test_a_model_for_just_that_task_is_preferred(clean: Path, folder: Path, tmp_path: Path) -> None:
+    save_model(clean.with_name("denoise.safetensors"), lighter(0.05), ModelInfo())
+    report = tmp_path / "report.jsonl"
+    result = img2img("restore", folder, "-o", tmp_path / "out", "--report", report)
+    assert made(result, report) == {
+        "sharp.png": "untouched", "camera.jpg": "untouched", "web.jpg": "clean", "night.png": "denoise"
+    }  # fmt: skip
+    forced = tmp_path / "forced"
+    assert img2img("restore", folder / "night.png", "-o", forced, "--task", "denoise").exit_code == 0
+    assert_lighter(read_image(folder / "night.png"), read_image(forced / "night.png"), 0.05)
+
+
+@pytest.mark.parametrize(("more", "changed"), [([], 4), (["--task", "auto"], 2), (["--task", "dejpeg"], 4)])
+def test_a_model_that_is_named_is_taken(
+    models: Path, folder: Path, tmp_path: Path, more: list[str], changed: int
+) -> None:
+    save_model(tmp_path / "own.safetensors", lighter(0.1), ModelInfo())
+    report = tmp_path / "report.jsonl"
+    command = ("restore", folder, "-o", tmp_path / "out", "-m", tmp_path / "own.safetensors", *more)
+    names = list(made(img2img(*command, "--report", report), report).values())
+    assert (names.count("own"), names.count("untouched")) == (changed, 4 - changed)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("strength", [0, 0.25, 1])
+def test_strength_is_the_share_of_the_model_in_full_depth(
+    clean: Path, tmp_path: Path, dtype: type, strength: float
+) -> None:
+    source = tmp_path / "x.tif"
+    write_image(Image(levels(scene(noise=15), dtype)), source)
+    result = img2img("restore", source, "-o", tmp_path / "out", "--strength", strength)
+    assert result.exit_code == 0, result.output
+    before, after = read_image(source), read_image(tmp_path / "out" / "x.tif")
+    if strength == 0:
+        assert (tmp_path / "out" / "x.tif").read_bytes() == source.read_bytes()
+    assert_lighter(before, after, 0.1 * strength, tolerance=1e-6 if dtype == np.float32 else 1)
+
+
+def test_another_choice_or_strength_is_new_work_and_another_model_for_its_own_pictures(
+    clean: Path, folder: Path, tmp_path: Path
+) -> None:
+    command = ("restore", folder, "-o", tmp_path / "out")
+    assert "4 done" in img2img(*command).stderr
+    assert "4 done" in img2img(*command, "--strength", "0").stderr
+    assert "4 done" in img2img(*command).stderr
+    assert "4 done" in img2img(*command, "--task", "clean").stderr
+    assert "4 done" in img2img(*command).stderr
+    save_model(clean, lighter(0.2), ModelInfo())
+    assert "2 done, 2 skipped" in img2img(*command).stderr
+
+
+KINDS: Mapping[str, tuple[Image, str]] = {
+    "grey": (Image(levels(scene(1, 15))), "png"),
+    "grey, 16 bit": (Image(levels(scene(1, 15), np.uint16)), "png"),
+    "16 bit": (Image(levels(scene(3, 15), np.uint16)), "png"),
+    "alpha": (Image(levels(scene(3, 15)), levels(scene(1))[..., 0]), "webp"),
+    "grey and alpha, 16 bit": (
+        Image(levels(scene(1, 15), np.uint16), levels(scene(1), np.uint16)[..., 0]),
+        "png",
+    ),
+    "float": (Image(levels(scene(3, 15), np.float32)), "tif"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_comes_back_as_it_was(clean: Path, tmp_path: Path, kind: str) -> None:
+    image, extension = KINDS[kind]
+    source = tmp_path / f"x.{extension}"
+    source.write_bytes(encode(image, source.suffix))
+    result = img2img("restore", source, "-o", tmp_path / "out", "--lossless")
+    assert result.exit_code == 0 and "1 done" in result.stderr, result.output
+    before, after = read_image(source), read_image(tmp_path / "out" / source.name)
+    assert_lighter(before, after)
+    assert (before.alpha is None) == (after.alpha is None)
+    if before.alpha is not None:
+        np.testing.assert_array_equal(before.alpha, after.alpha)
+
+
+def test_profile_and_camera_data_stay(clean: Path, tmp_path: Path) -> None:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = PIL.Image.Exif()
+    exif[0x010F], exif[0x0112] = "Maker of cameras", 6
+    (tmp_path / "x.jpg").write_bytes(jpeg(20, icc_profile=icc, exif=exif.tobytes()))
+    assert img2img("restore", tmp_path / "x.jpg", "-o", tmp_path / "out").exit_code == 0
+    after = read_image(tmp_path / "out" / "x.jpg")
+    assert (after.height, after.width) == (WIDTH, HEIGHT)  # it stands upright
+    assert after.icc == icc and after.exif is not None and b"Maker of cameras" in after.exif
+
+
+def test_cmyk_jpeg(clean: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(jpeg(20, "CMYK"))
+    assert img2img("restore", tmp_path / "x.jpg", "-o", tmp_path / "out", "--ext", "png").exit_code == 0
+    assert_lighter(read_image(tmp_path / "x.jpg"), read_image(tmp_path / "out" / "x.png"))
+
+
+def test_a_broken_file_stops_no_other(clean: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.jpg").write_bytes(jpeg(20)[:500])
+    result = img2img("restore", folder, "-o", tmp_path / "out")
+    assert result.exit_code == 1 and "4 done" in result.stderr and "broken.jpg" in result.stderr
+
+
+def test_without_a_model_a_sentence_says_what_to_do(models: Path, folder: Path, tmp_path: Path) -> None:
+    save_model(models / "x4.safetensors", lighter(0.1, 4), ModelInfo())
+    other = tmp_path / "other.safetensors"
+    save_model(other, lighter(0.1), ModelInfo(output="own"))
+    for more, words in (
+        ([], "restore_clean_cpu"),
+        (["--task", "denoise"], "denoise or clean"),
+        (["-m", "clean"], "there is no model 'clean'"),
+        (["-m", "x4"], "img2img upscale -m"),
+        (["-m", other], "img2img translate -m"),
+        (["-m", "x4", "--strength", "2"], "--strength"),
+        (["--task", "sharpen"], "--task"),
+    ):
+        result = img2img("restore", folder, "-o", tmp_path / "out", *more)
+        assert result.exit_code == 2 and words in result.stderr, (more, result.output)
+        assert not (tmp_path / "out").exists()
