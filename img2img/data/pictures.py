@@ -14,7 +14,7 @@ from img2img.image.channels import with_channels
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels
 from img2img.image.numbers import require_sound, to_unit
-from img2img.image.palette import Palette, classes
+from img2img.image.palette import Palette, classes, require_classes
 from img2img.image.planes import ids_of, mask_of
 from img2img.image.resize import covering, resize, resize_nearest
 from img2img.types import ValueRange
@@ -85,6 +85,8 @@ class Recipe:
                 image if self.labels else converted(image), channels, path, unmixed=self.method == "nearest"
             )
             require_sound(pixels, self.numbers)
+            if self.palette:
+                require_classes(image, pixels, self.palette)
             if self.numbers is not None:
                 pixels = np.clip(pixels, 0, 1)
             pixels = self._sized(pixels)

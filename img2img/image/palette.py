@@ -7,12 +7,45 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.errors import ConfigError
-from img2img.image.image import Pixels
+from img2img.errors import ConfigError, ProcessingError
+from img2img.image.channels import as_grey
+from img2img.image.image import Image, Pixels
 
 Palette = tuple[tuple[int, ...], ...]
 MOST = 256  # classes: an index is one byte
 _AT_ONCE = 4096  # colours that are compared with the palette in one array
+
+
+def indices(count: int) -> Palette:
+    """Returns the palette of label maps whose one channel holds the numbers of `count` classes, from 0 on."""
+    return tuple((number,) for number in range(count))
+
+
+def require_classes(image: Image, pixels: Pixels, palette: Palette) -> None:
+    """Makes sure that label maps of numbers hold those of `palette` alone; a near number is another class.
+
+    Of a palette that is not of the numbers from 0 on, other colours may be blurred ones, and pass.
+
+    Args:
+        image: The label map as it is stored.
+        pixels: (H, W, C) of integers, what is taken of it.
+        palette: Colours of C values.
+
+    Raises:
+        ProcessingError: There is a number beyond the last, or there are colours in place of numbers.
+    """
+    if len(palette[0]) == 1 and as_grey(image).channels == 3:
+        raise ProcessingError(
+            "the label map has colours, and numbers in one channel are needed; convert each colour to the "
+            "number of its class"
+        )
+    if palette == indices(len(palette)) and (most := int(pixels.max())) >= len(palette):
+        share = float((pixels >= len(palette)).mean())
+        raise ProcessingError(
+            f"the label map holds the class {most}, and there are {len(palette)}, 0 to {len(palette) - 1} "
+            f"({share:.1%} of the pixels lie beyond); set them to one of these, or give data.palette all "
+            "numbers that there are before training"
+        )
 
 
 def collect(maps: Iterable[Pixels]) -> Palette:

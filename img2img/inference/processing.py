@@ -18,7 +18,7 @@ from img2img.image.colour_fix import ColourFix, with_colours_of
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels, white_of
 from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
-from img2img.image.palette import foreign, one_hot
+from img2img.image.palette import foreign, one_hot, require_classes
 from img2img.image.resize import covering, resize, resize_nearest
 from img2img.inference import conditions as companions
 from img2img.inference.enlarge import resized, toward_bicubic
@@ -145,6 +145,8 @@ class ImageProcessing:
         pixels = with_channels(
             image, len(palette[0]) if palette else self.generator.in_channels, unmixed=True
         )
+        if palette:
+            require_classes(image, pixels, palette)
         if (extent := self.extent(*pixels.shape[:2])) != pixels.shape[:2]:
             pixels = resize_nearest(pixels, *extent)
         if not palette:

@@ -5,9 +5,9 @@
     CUT        the same with blurs between, which have constant filters: model.7.filt
 
 Any number of channels, levels and blocks, every norm, with and without dropout; the global generator of
-pix2pixHD is a ResNet with more halvings. Dropout in a ResNet shifts the second convolution of its blocks by
-one place. In a U-Net it leaves no trace: it is assumed, as in the original's defaults, and is off outside
-training.
+pix2pixHD for pictures is a ResNet with more halvings (for label maps see `img2img.interop.pix2pixhd`).
+Dropout in a ResNet shifts the second convolution of its blocks by one place. In a U-Net it leaves no trace:
+it is assumed, as in the original's defaults, and is off outside training.
 
 Instance norms of old files carry running statistics that were never used; they are dropped. A batch norm is
 one with weights. Files do not tell the size of the training images: the size taken is 256, the original's
@@ -76,7 +76,7 @@ def unet(state: Mapping[str, Tensor]) -> Recognised | None:
 
 @layouts.register("cyclegan-resnet")
 def resnet(state: Mapping[str, Tensor]) -> Recognised | None:
-    """Recognises the ResNet of CycleGAN, the one of CUT, and the global generator of pix2pixHD.
+    """Recognises the ResNet of CycleGAN, the one of CUT, and the global generator of pix2pixHD for pictures.
 
     Raises:
         ModelError: It is CUT's, with other filters than CUT's.
@@ -101,6 +101,8 @@ def resnet(state: Mapping[str, Tensor]) -> Recognised | None:
         return None
     second = state.get(f"model.{blocks[0]}.conv_block.6.weight")
     dropout = second is not None and second.ndim == 4
+    if not dropout and not blurred and takes_labels(state["model.1.weight"].shape[1], downs):
+        return None
     norm = _norm_kind(state, "model.2", "model.1")
 
     modules = {f"model.{tail.pop()}": "last.conv"}
@@ -137,6 +139,14 @@ def resnet(state: Mapping[str, Tensor]) -> Recognised | None:
     text = f"{family}, {len(blocks)} blocks, {_text(norm)}{', dropout' if dropout else ''}"
     size = (256, 256) if downs == 2 else None  # pix2pixHD has no usual size
     return Recognised(spec, _rename(state, modules, norm), text, ModelInfo("own", size))
+
+
+def takes_labels(channels: int, downs: int) -> bool:
+    """Returns whether a ResNet of so many input channels and halvings is that of pix2pixHD for label maps.
+
+    Pictures have 4 channels at most; with the halvings of pix2pixHD 4 are one and boundaries of objects.
+    """
+    return channels > 4 or (channels == 4 and downs != 2)
 
 
 def _places(state: Mapping[str, Tensor], pattern: str, ndim: int) -> list[int]:

@@ -16,6 +16,7 @@ from img2img.models.partial_unet import PartialConv2d as PartialConv2d
 from img2img.models.partial_unet import PartialUNet as PartialUNet
 from img2img.models.patchgan import PatchGAN as PatchGAN
 from img2img.models.patchgan import PixelGAN as PixelGAN
+from img2img.models.pix2pixhd import Pix2PixHD as Pix2PixHD
 from img2img.models.plksr import PLKSR as PLKSR
 from img2img.models.plksr import RealPLKSR as RealPLKSR
 from img2img.models.resnet import Resnet as Resnet

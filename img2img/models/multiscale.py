@@ -20,9 +20,6 @@ from img2img.models.patchgan import PatchGAN
 class MultiScalePatchGAN(Discriminator):
     """Judges patches of the image at full size, at half, and so on: 2,764,737 parameters a scale.
 
-    Its convolutions are padded by 1 as in pix2pix, not by 2, so there are slightly fewer patches than in the
-    original.
-
     Args:
         in_channels: Those of the image, plus those of the condition if there is one.
         features: Channels after the first convolution; they double up to 8 times as many.
@@ -31,6 +28,7 @@ class MultiScalePatchGAN(Discriminator):
         norm: "batch", "instance" or "none".
         spectral: Divides every convolution by its largest singular value.
         attention: See `PatchGAN`; each of them has its own.
+        padding: Pixels around what each convolution sees: 2 in the original, 1 in pix2pix.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -45,13 +43,14 @@ class MultiScalePatchGAN(Discriminator):
         norm: NormKind = "instance",
         spectral: bool = False,
         attention: bool | int = False,
+        padding: int = 1,
     ) -> None:
         super().__init__()
         if scales < 1:
             raise ConfigError(f"a multi-scale discriminator has at least one scale; scales is {scales}.")
         self.in_channels = in_channels
         self.scales = nn.ModuleList(
-            PatchGAN(in_channels, features, layers, norm, spectral, attention=attention)
+            PatchGAN(in_channels, features, layers, norm, spectral, padding=padding, attention=attention)
             for _ in range(scales)
         )
         self.halve = nn.AvgPool2d(3, 2, 1, count_include_pad=False)

@@ -35,6 +35,7 @@ class PatchGAN(Discriminator):
             stay the same.
         attention: After which convolution self-attention stands (arXiv:1805.08318); true is the second one,
             at a quarter of the resolution.
+        padding: Pixels around what each convolution sees: 1 in pix2pix, 2 in pix2pixHD.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -49,17 +50,21 @@ class PatchGAN(Discriminator):
         spectral: bool = False,
         blur: bool = False,
         attention: bool | int = False,
+        padding: int = 1,
     ) -> None:
         super().__init__()
         if layers < 1:
             raise ConfigError(f"a PatchGAN has at least one layer; layers is {layers}.")
         self.in_channels = in_channels
-        self.minimum_size = 3 * 2**layers  # what is left after the halvings loses two pixels
+        if padding not in (1, 2) or (blur and padding != 1):
+            raise ConfigError(f"the padding of a PatchGAN is 1 or 2, with blur 1; it is {padding}.")
+        # what is left after the halvings loses two pixels
+        self.minimum_size = 3 * 2**layers if padding == 1 else 2
         bias = norm == "instance" or (spectral and norm == "none")
         widths = [features * min(2**layer, 8) for layer in range(layers + 1)]
 
         def conv(before: int, after: int, stride: int, bias: bool = True) -> nn.Module:
-            layer = nn.Conv2d(before, after, 4, stride, 1, bias=bias)
+            layer = nn.Conv2d(before, after, 4, stride, padding, bias=bias)
             return spectral_norm(layer) if spectral else layer
 
         def halve(channels: int) -> dict[str, nn.Module]:
