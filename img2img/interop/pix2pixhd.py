@@ -35,7 +35,7 @@ _NONE = torch.empty(0)
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-class _Meaning(NamedTuple):
+class _InputChannels(NamedTuple):
     """What the channels are that go in: `channels` of a picture or classes, and what stands behind them."""
 
     channels: int
@@ -44,7 +44,7 @@ class _Meaning(NamedTuple):
     style: int = 0
 
 
-class _Row(NamedTuple):
+class _ConvPlaces(NamedTuple):
     """The places of the convolutions in a row of layers: before, in and behind its residual blocks."""
 
     before: list[int]
@@ -110,47 +110,47 @@ def pix2pixhd(state: Mapping[str, Tensor]) -> Recognised | None:
     return Recognised(ArchSpec("pix2pixhd", arguments), ours, text, info)
 
 
-def _meaning(channels: int) -> _Meaning:
+def _meaning(channels: int) -> _InputChannels:
     if channels <= 4:
-        return _Meaning(channels - (channels % 2 == 0), labels=False, instance=channels % 2 == 0)
+        return _InputChannels(channels - (channels % 2 == 0), labels=False, instance=channels % 2 == 0)
     style = _STYLE if channels in (_CLASSES + _STYLE, _CLASSES + _STYLE + 1) else 0
     instance = channels - style != _CLASSES
     classes = channels - style - instance
     if classes > MOST:
-        return _Meaning(channels, labels=False, instance=False)
-    return _Meaning(classes, True, instance, style)
+        return _InputChannels(channels, labels=False, instance=False)
+    return _InputChannels(classes, True, instance, style)
 
 
-def _in_words(meaning: _Meaning) -> str:
+def _in_words(meaning: _InputChannels) -> str:
     words = [f"{meaning.channels} {'classes' if meaning.labels else 'channels'}"]
     words += ["boundaries of objects"] if meaning.instance else []
     words += [f"{meaning.style} channels of an encoder"] if meaning.style else []
     return " and ".join(words)
 
 
-def _row(state: Mapping[str, Tensor], prefix: str) -> _Row:
+def _row(state: Mapping[str, Tensor], prefix: str) -> _ConvPlaces:
     """Returns the places of the convolutions of the row `prefix`."""
     found = [(re.fullmatch(rf"{prefix}\.(\d+)\.(conv_block\.1\.)?weight", key), key) for key in state]
     places = [(int(match[1]), bool(match[2])) for match, key in found if match and state[key].ndim == 4]
     blocks = sorted(place for place, is_block in places if is_block)
     convs = sorted(place for place, is_block in places if not is_block)
     if not blocks:
-        return _Row(convs, [], [])
-    return _Row([p for p in convs if p < blocks[0]], blocks, [p for p in convs if p > blocks[-1]])
+        return _ConvPlaces(convs, [], [])
+    return _ConvPlaces([p for p in convs if p < blocks[0]], blocks, [p for p in convs if p > blocks[-1]])
 
 
-def _is_encoder(state: Mapping[str, Tensor], row: _Row) -> bool:
+def _is_encoder(state: Mapping[str, Tensor], row: _ConvPlaces) -> bool:
     """Returns whether a row without blocks goes down and up again, with a kernel of 7 at both ends."""
     ends = [state[f"model.{place}.weight"].shape[-1] for place in (row.before[0], row.before[-1])]
     return ends == [7, 7] and len(row.before) % 2 == 0 and all(key.startswith("model.") for key in state)
 
 
-def _has_dropout(state: Mapping[str, Tensor], row: _Row) -> bool:
+def _has_dropout(state: Mapping[str, Tensor], row: _ConvPlaces) -> bool:
     """Returns whether the second convolution of blocks is shifted, as CycleGAN with dropout has it."""
     return any(state.get(f"model.{p}.conv_block.6.weight", _NONE).ndim == 4 for p in row.blocks)
 
 
-def _named(prefix: str, row: _Row, ours: str, downs: int | None) -> dict[str, str]:
+def _named(prefix: str, row: _ConvPlaces, ours: str, downs: int | None) -> dict[str, str]:
     """Returns the modules of a row by our names.
 
     Args:
