@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from img2img.errors import ProcessingError
+from img2img.image.alpha import visible
 from img2img.image.image import Image, Pixels, white_of
 from img2img.types import ValueRange
 
 _STEPS = 64  # whole numbers that are few are no shades
+_NOT_FINITE = "the picture holds values that are not finite numbers; give such places a number"
 FARTHEST = 1e6  # times white: beyond it a value is no brightness, but says that there is none (1e38, -2**31)
 
 
@@ -92,15 +94,31 @@ def require_sound(pixels: Pixels, numbers: ValueRange | None = None) -> None:
     if low >= -FARTHEST and high <= FARTHEST:
         return
     if not np.isfinite([low, high]).all():
-        raise ProcessingError(
-            "the picture holds values that are not finite numbers; give such places a number"
-        )
+        raise ProcessingError(_NOT_FINITE)
     black, white = numbers or (0.0, 1.0)
     far = (low if low < -FARTHEST else high) * (white - black) + black
     raise ProcessingError(
         f"the picture holds the value {far:.3g}, as files do where there is no data; give such places a "
         f"number near the others{'' if numbers else ', or say with data.range what black and white are'}"
     )
+
+
+def limits(image: Image) -> tuple[float, float]:
+    """Returns the least and the greatest of what can be seen and of alpha; NaN where one of them is none."""
+    seen = visible(image)
+    planes = [image.pixels if seen is None else image.pixels[seen]]
+    planes += [] if image.alpha is None else [image.alpha]
+    return float(np.min([plane.min() for plane in planes])), float(np.max([plane.max() for plane in planes]))
+
+
+def require_finite(image: Image) -> None:
+    """Makes sure that one can compute with a picture of any depth.
+
+    Raises:
+        ProcessingError: A value that can be seen, or one of alpha, is no finite number.
+    """
+    if image.pixels.dtype == np.float32 and not np.isfinite(limits(image)).all():
+        raise ProcessingError(_NOT_FINITE)
 
 
 def words(numbers: ValueRange) -> str:

@@ -6,9 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from img2img.errors import ProcessingError
 from img2img.image.image import Image
+from img2img.image.numbers import limits, require_finite
 from img2img.registry import Registry
 
 
@@ -43,7 +46,22 @@ class Operation(BaseModel, ABC):
         Raises:
             ProcessingError: This picture cannot be processed this way; the sentence says why.
         """
-        return self.apply(image)
+        if self.moves or image.pixels.dtype != np.float32:
+            return self.apply(image)
+        require_finite(image)
+        with np.errstate(over="ignore", invalid="ignore"):  # values that are too large show in the result
+            result = self.apply(image)
+        if not np.isfinite(limits(result)).all():
+            raise ProcessingError(
+                f"the picture holds the value {max(limits(image), key=abs):.3g}, too large to compute with; "
+                "give such places a number near the others"
+            )
+        return result
+
+    @property
+    def moves(self) -> bool:
+        """Whether it only moves pixels, so that those may be anything, also no finite numbers."""
+        return False
 
     @abstractmethod
     def apply(self, image: Image) -> Image:

@@ -87,6 +87,11 @@ class Resize(Operation):
             )
         return self
 
+    @property
+    def moves(self) -> bool:
+        """Whether it only moves pixels: with the kernel nearest."""
+        return self.kernel == "nearest"
+
     def apply(self, image: Image) -> Image:
         """Returns the resized image."""
         box = self._box(image)
@@ -168,6 +173,11 @@ class Crop(Operation):
             raise ValueError("needs one of WIDTHxHEIGHT, an aspect such as 16:9, or x, y, width and height")
         return self
 
+    @property
+    def moves(self) -> bool:
+        """Whether it only moves pixels: always."""
+        return True
+
     def apply(self, image: Image) -> Image:
         """Returns the part."""
         left = self.x.of(image.width) if self.x else 0
@@ -243,6 +253,11 @@ class Pad(Operation):
             )
         return self
 
+    @property
+    def moves(self) -> bool:
+        """Whether it only moves pixels: always."""
+        return True
+
     def apply(self, image: Image) -> Image:
         """Returns the picture with its border."""
         height, width = image.height, image.width
@@ -282,6 +297,11 @@ class Rotate(Operation):
             "Colour of the corners; transparent where the picture has alpha, black otherwise, if not given."
         ),
     ] = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether it only moves pixels: by multiples of 90 degrees."""
+        return self.angle % 90 == 0
 
     def apply(self, image: Image) -> Image:
         """Returns the turned picture."""
@@ -337,6 +357,11 @@ class Flip(Operation):
         Literal["horizontal", "vertical", "both"],
         parameter("Left and right change places, top and bottom, or both."),
     ] = "horizontal"
+
+    @property
+    def moves(self) -> bool:
+        """Whether it only moves pixels: always."""
+        return True
 
     def apply(self, image: Image) -> Image:
         """Returns the mirrored picture."""

@@ -9,6 +9,7 @@ import numpy as np
 from img2img.errors import ProcessingError
 from img2img.image.conversion import converted, meaning
 from img2img.image.image import Image, Pixels
+from img2img.image.numbers import require_finite
 from img2img.processors.base import Operation, processors
 from img2img.processors.pixels import restore, spread, through_opacity, unit
 from img2img.processors.resample import resample
@@ -52,6 +53,7 @@ class JoinedSideBySide(Operation):
         else:
             height, width = image.height, max(1, round(other.width * image.height / other.height))
         if (height, width) != (other.height, other.width):
+            require_finite(other)
             other = through_opacity(other, lambda pixels: resample(pixels, height, width))
         channels = max(image.channels, other.channels)
         for picture in (image, other):

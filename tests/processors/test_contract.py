@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -149,6 +150,38 @@ def test_what_cannot_be_seen_does_not_reach_what_can(text, size, dtype, build):
         looks.append(over_white(build(text)(Image(pixels, alpha))))
     for other in looks[1:]:
         np.testing.assert_allclose(looks[0].pixels, other.pixels, atol=1e-6 if dtype == np.float32 else 0)
+
+
+@pytest.mark.parametrize("text", ALL)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38])
+def test_values_that_one_cannot_compute_with_are_moved_or_refused(text, value, build):
+    """No data in pictures of floats: never a warning of NumPy, never more such values than there were."""
+    operation = build(text)
+    for channels, alpha in itertools.product([1, 3, 5], [False, True]):
+        image = image_of((23, 31, channels), np.float32, alpha)
+        image.pixels[12, 15] = value
+        if alpha:
+            image.alpha[12, 15] = 1
+        try:
+            result = operation(image)
+        except ProcessingError as error:
+            assert re.search("not finite|holds the value -?3e", str(error)) or channels == 5
+            continue
+        if not np.isfinite(value):
+            assert operation.moves or operation.name == "side-by-side", "it computed with it"
+        lost = ~np.isfinite(result.pixels).all(2)
+        assert lost.sum() <= (4 if operation.name in ("side-by-side", "resize") else 1)
+
+
+@pytest.mark.parametrize("text", ["sharpen", "flip", "auto-levels", "resize=long:20"])
+def test_alpha_is_a_number_everywhere_or_the_picture_only_moves(text, build):
+    image = image_of((23, 31, 3), np.float32, alpha=True)
+    image.alpha[12, 15] = np.nan
+    if build(text).moves:
+        assert np.isnan(build(text)(image).alpha).sum() == 1
+    else:
+        with pytest.raises(ProcessingError, match="not finite numbers"):
+            build(text)(image)
 
 
 @pytest.mark.parametrize("text", IDENTITIES)
