@@ -1,4 +1,4 @@
-"""Files of ncnn, as Upscayl and its like use them: a graph in text (`.param`), its numbers in a row (`.bin`).
+"""Models of ncnn, as Upscayl and its like use them, as what their layers do.
 
 Names in a graph say nothing: what a layer is follows from what it takes. So a graph is a set of equations,
 each found by its operation and its inputs.
@@ -6,24 +6,14 @@ each found by its operation and its inputs.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from img2img.errors import ModelError, UnknownModelError, display_path
-from img2img.files import open_regular, read_regular
-
-MAGIC = b"7767517"
-_LARGEST = 16 * 2**20  # bytes of text: x4plus has 116 thousand
-_HALF, _FLOAT, _INT8 = 0x01306B47, 0x0002C056, 0x000D4B38  # what stands before weights; 0 is float, too
-_ARRAY = -23300
+from img2img.interop.ncnn_files import Layer, Line, read_layers
 
 Key = tuple[object, ...]
 
@@ -33,30 +23,6 @@ class Value(NamedTuple):
 
     layer: int
     place: int = 0
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A line of the graph with the numbers that belong to it.
-
-    Attributes:
-        kind, name: As written.
-        settings: By number; lists where they are lists.
-        weights: What the `.bin` holds for it, in its order.
-    """
-
-    kind: str
-    name: str
-    settings: dict[int, float | list[float]] = field(default_factory=dict)
-    weights: list[Tensor] = field(default_factory=list)
-
-    def number(self, key: int, default: float = 0) -> float:
-        """Returns one setting; of a list the first."""
-        value = self.settings.get(key, default)
-        return value if isinstance(value, int | float) else (value or [default])[0]
-
-    def __str__(self) -> str:
-        return f"{display_path(self.kind)[:40]} {display_path(self.name)[:60]!r}"
 
 
 class Graph:
@@ -75,43 +41,31 @@ class Graph:
         self.input = self.output = Value(-1)
         self._found: dict[Key, Value] = {}
         self._used: set[int] = set()
+        self._values: dict[str, Value] = {}
         try:
-            lines = read_regular(path, _LARGEST).decode("utf-8", "replace").splitlines()
-            with open_regular(path.with_suffix(".bin")) as file:
-                self._read(lines, _Binary(file))
-        except FileNotFoundError:
-            numbers = display_path(path.with_suffix(".bin").name)
-            raise ModelError(f"is the graph of an ncnn model; {numbers} is not beside it.", path) from None
-        except OSError as error:
-            raise ModelError(f"cannot be read, or its .bin: {error.strerror or error}.", path) from None
-        except (ValueError, LookupError, OverflowError) as error:
-            raise ModelError(f"is no graph of ncnn that can be read ({error}).", path) from None
+            for line in read_layers(path):
+                self._add(line)
         except ModelError as error:
             raise type(error)(error.reason, path) from None
 
-    def _read(self, lines: list[str], numbers: _Binary) -> None:
-        rows = [line.split() for line in lines if line.strip()]
-        if int(rows[1][0]) != len(rows) - 2:
-            raise ModelError(f"is damaged: it announces {int(rows[1][0])} layers and has {len(rows) - 2}.")
-        values: dict[str, Value] = {}
-        for kind, name, inputs, outputs, *rest in rows[2:]:
-            taken, made = int(inputs), int(outputs)
-            if min(taken, made) < 0 or len(rest) < taken + made:
-                raise ModelError(f"is damaged in the layer {display_path(name)[:60]!r}.")
-            layer = Layer(kind, name, dict(map(_setting, rest[taken + made :])))
-            sources = [values[blob] for blob in rest[:taken]]
-            layer.weights.extend(numbers.of(layer))
-            index = len(self.layers)
-            self.layers.append(layer)
-            if kind in ("Split", "Noop", "Dropout"):  # all its results are its input
-                self._used.add(index)
-                results = sources[:1] * made
-            else:
-                results = [self._file(layer, index, sources)] * made
-            values |= dict(zip(rest[taken : taken + made], results, strict=True))
-            if results:
-                self.output = results[-1]
-        numbers.finish()
+    def _add(self, line: Line) -> None:
+        layer, index = line.layer, len(self.layers)
+        unmade = next((blob for blob in line.takes if blob not in self._values), None)
+        if unmade is not None:
+            raise ModelError(
+                f"is damaged: the layer {layer} takes {display_path(unmade)[:60]!r}, which no layer before "
+                "it makes."
+            )
+        sources = [self._values[blob] for blob in line.takes]
+        self.layers.append(layer)
+        if layer.kind in ("Split", "Noop", "Dropout") and sources:  # all its results are its input
+            self._used.add(index)
+            result = sources[0]
+        else:
+            result = self._file(layer, index, sources)
+        self._values |= dict.fromkeys(line.makes, result)
+        if line.makes:
+            self.output = result
 
     def _file(self, layer: Layer, index: int, sources: list[Value]) -> Value:
         """Enters a layer under what it does; returns its result."""
@@ -222,7 +176,8 @@ def _equations(layer: Layer, sources: list[Value]) -> Iterator[Key]:
                 yield name, x, y
         case "Eltwise", [x, y] if layer.number(0) == 1:
             coefficients = layer.settings.get(1) or [1, 1]
-            assert isinstance(coefficients, list)
+            if not isinstance(coefficients, list) or len(coefficients) != 2:
+                return
             a, b = (round(number, 4) for number in coefficients)
             if a != 1 and b == 1:
                 yield "times", x, a
@@ -240,70 +195,3 @@ def _equations(layer: Layer, sources: list[Value]) -> Iterator[Key]:
             yield "shuffle", x, int(layer.number(0))
         case "Reorg", [x] if layer.number(1) == 0:
             yield "unshuffle", x, int(layer.number(0))
-
-
-def _setting(text: str) -> tuple[int, float | list[float]]:
-    """Reads `6=1728`, `2=2.5e-01` or a list, `-23310=1,2.0e-01`."""
-    key, _, value = text.partition("=")
-    number = int(key)
-    if number <= _ARRAY:
-        return _ARRAY - number, [float(part) for part in value.split(",")[1:]]
-    return number, int(value) if re.fullmatch(r"-?\d+", value) else float(value)
-
-
-class _Binary:
-    """Reads the `.bin` in the order of the layers, never more than there is."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._left = file.seek(0, 2)
-        file.seek(0)
-
-    def of(self, layer: Layer) -> Iterator[Tensor]:
-        """Yields the numbers of a layer in the shapes that torch has."""
-        match layer.kind:
-            case "Convolution":
-                count, side, size = (int(layer.number(key)) for key in (0, 1, 6))
-                if min(count, side, size) < 1 or size % (count * side**2) or layer.number(8):
-                    raise ModelError(f"has a convolution of a kind that is not read, {layer}.")
-                yield self._flagged(size, layer).view(count, -1, side, side)
-                yield self._plain(count, layer) if layer.number(5) else torch.zeros(count)
-            case "PReLU":
-                yield self._plain(int(layer.number(0)), layer)
-            case "MemoryData":
-                sides = [int(layer.number(key)) for key in (0, 1, 11, 2)]
-                yield self._plain(math.prod(side for side in sides if side), layer)
-
-    def finish(self) -> None:
-        """Raises ModelError if there is more than the layers need."""
-        if self._left:
-            raise ModelError(f"does not fit its .bin, which has {self._left} bytes more than it needs.")
-
-    def _take(self, size: int, layer: Layer) -> bytes:
-        if size > self._left or size < 0:
-            raise ModelError(
-                f"does not fit its .bin, which ends in the layer {layer}; they are of two models, or it "
-                "is truncated."
-            )
-        self._left -= size
-        return self._file.read(size)
-
-    def _plain(self, count: int, layer: Layer) -> Tensor:
-        return torch.from_numpy(np.frombuffer(self._take(4 * count, layer), "<f4").astype(np.float32))
-
-    def _flagged(self, count: int, layer: Layer) -> Tensor:
-        """Reads weights behind the word that says how they are stored."""
-        flag = int.from_bytes(self._take(4, layer), "little")
-        if flag in (0, _FLOAT):
-            return self._plain(count, layer)
-        if flag == _HALF:
-            data = self._take(-(-2 * count // 4) * 4, layer)[: 2 * count]
-            return torch.from_numpy(np.frombuffer(data, "<f2").astype(np.float32))
-        if flag == _INT8:
-            raise ModelError(f"holds weights of 8 bits, in {layer}; take the model in fp16 or fp32.")
-        table = self._plain(256, layer)  # each weight is the number of an entry
-        return table[
-            torch.from_numpy(
-                np.frombuffer(self._take(-(-count // 4) * 4, layer), np.uint8)[:count].copy()
-            ).long()
-        ]

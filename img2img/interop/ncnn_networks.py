@@ -12,7 +12,8 @@ from torch import Tensor
 from img2img.checkpoint import ModelInfo
 from img2img.errors import ModelError
 from img2img.interop.layouts import Recognised
-from img2img.interop.ncnn import Graph, Layer, Value
+from img2img.interop.ncnn import Graph, Value
+from img2img.interop.ncnn_files import Layer
 from img2img.models import ArchSpec
 from img2img.models.span import IMG_RANGE, MEANS
 

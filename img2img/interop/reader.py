@@ -16,7 +16,7 @@ from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError,
 from img2img.files import LFS_POINTER, open_regular
 from img2img.interop.community import ADVICE, is_installed, known_elsewhere, open_community
 from img2img.interop.layouts import Recognised, layouts
-from img2img.interop.ncnn import MAGIC
+from img2img.interop.ncnn_files import MAGIC, beside
 from img2img.interop.ncnn_networks import open_ncnn
 from img2img.interop.pickle_machine import Foreign
 from img2img.interop.pickled import Pickled, read_pickled
@@ -31,6 +31,7 @@ WRAPPERS = (
 GENERATOR = re.compile(r"(?i:(net_?)?(g|gen|generator)(_\w+)?)([AB]2?[AB]?)?|ema_model|model_ema")
 MOST_PREFIXES = 8
 LONGEST_KEY = 200
+_STARTS_OF_PYTORCH = (b"PK\x03\x04", b"\x80")
 _SHARED = 8  # times that the bytes of a file may count, in layers that share them or in networks that do
 
 
@@ -60,6 +61,7 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         tensors = read_tensors(path)
         held = Pickled(tensors, (), sum(value.numel() * value.element_size() for value in tensors.values()))
     else:
+        _require_no_part(path)
         held = read_pickled(path)
     state = _unwrap(held, path)
     try:
@@ -83,12 +85,35 @@ def _ready(found: Recognised, path: Path) -> tuple[Generator, ModelInfo]:
 
 def _ncnn_graph(path: Path) -> Path | None:
     """Returns the `.param` of an ncnn model that `path` is a part of, or None."""
-    graph = path.with_suffix(".param") if path.suffix.lower() == ".bin" else path
+    graph = beside(path, ".param") if path.suffix.lower() == ".bin" else path
     try:
         with open_regular(graph) as file:
             return graph if file.read(len(MAGIC)) == MAGIC else None
     except OSError:
         return None
+
+
+def _require_no_part(path: Path) -> None:
+    """Raises ModelError if `path` is called as a part of an ncnn model, and neither is one nor of PyTorch."""
+    if path.suffix.lower() not in (".param", ".bin"):
+        return
+    with open_regular(path) as file:
+        if file.read(4).startswith(_STARTS_OF_PYTORCH):
+            return
+    graph = beside(path, ".param")
+    if path.suffix.lower() == ".param":
+        reason = f"is no graph of ncnn, whose first line is {MAGIC.decode()}."
+    elif graph.exists():
+        reason = (
+            f"is no PyTorch checkpoint, and its graph {display_path(graph.name)} is none of ncnn, whose "
+            f"first line is {MAGIC.decode()}."
+        )
+    else:
+        reason = (
+            f"is no PyTorch checkpoint; if it holds the numbers of an ncnn model, its graph is missing: "
+            f"{display_path(graph.name)} is not beside it."
+        )
+    raise UnknownModelError(reason, path)
 
 
 def recognise(state: Mapping[str, Tensor]) -> Recognised | None:
@@ -127,7 +152,8 @@ def _is_safetensors(path: Path) -> bool:
         raise ModelError("is empty.", path)
     if start == LFS_POINTER:
         raise UnknownModelError("is a pointer of Git LFS; fetch the model itself: git lfs pull.", path)
-    return path.suffix.lower() == ".safetensors" or start[8:9] == b"{"
+    # a header of 4 GiB is none: other files may have a brace there by chance
+    return path.suffix.lower() == ".safetensors" or start[4:9] == b"\0\0\0\0{"
 
 
 def _unwrap(held: Pickled, path: Path) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from img2img.errors import UnknownModelError, display_path
 from img2img.registry import unknown
 
 EXTENSIONS = (".safetensors", ".pth", ".param")
+_SHOWN = 5  # names in a message
 
 
 def folders() -> list[Path]:
@@ -54,10 +55,12 @@ def find_model(name: str | os.PathLike[str]) -> Path:
         return path
     if path.exists() and not path.is_dir():
         raise UnknownModelError("this is a pipe, socket or device, not a model file.", path)
+    models = available() if is_name(path) else {}
+    stem = path.stem if path.suffix.lower() in EXTENSIONS else path.name
+    if stem not in models and path.is_dir():
+        raise UnknownModelError(_is_a_folder(path), path)
     if not is_name(path):
         raise UnknownModelError("there is no such model file.", path)
-    models = available()
-    stem = path.stem if path.suffix.lower() in EXTENSIONS else path.name
     if stem not in models:
         places = ", ".join(display_path(folder) for folder in folders()[1:])
         raise UnknownModelError(
@@ -65,6 +68,17 @@ def find_model(name: str | os.PathLike[str]) -> Path:
             f"({' or '.join(EXTENSIONS)}) in {places}."
         )
     return models[stem]
+
+
+def _is_a_folder(path: Path) -> str:
+    try:
+        inside = sorted(file.name for file in path.iterdir() if file.suffix.lower() in EXTENSIONS)
+    except OSError:
+        inside = []
+    if not inside:
+        return f"is a folder, and holds no model; name a file ({' or '.join(EXTENSIONS)})."
+    more = ", ..." if len(inside) > _SHOWN else ""
+    return f"is a folder; name the model in it: {', '.join(map(display_path, inside[:_SHOWN]))}{more}."
 
 
 def is_name(name: str | os.PathLike[str]) -> bool:

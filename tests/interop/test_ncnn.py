@@ -228,6 +228,8 @@ def spoiled(tmp_path: Path, change: str) -> Path:
             path.write_text("7767517\nonce upon a time\n")
         case "empty":
             path.write_text("7767517\n")
+        case "renamed":
+            path.write_text("x" + text)
         case "binary":
             path.write_bytes(b"7767517" + bytes(range(256)))
         case "dangling":
@@ -251,10 +253,30 @@ def spoiled(tmp_path: Path, change: str) -> Path:
         ("int8", "weights of 8 bits, in Convolution 'Convolution_2'"),
         ("huge", "ends in the layer Convolution 'Convolution_2'"),
         ("layers", "announces 10 layers and has 9"),
-        *(
-            (change, "no graph of ncnn that can be read")
-            for change in ("text", "empty", "binary", "dangling")
+        ("text", "second line counts layers and values, and is 'once upon a time'"),
+        ("empty", "second line counts layers and values, and is missing"),
+        *((change, r"no graph of ncnn, whose first line is 7767517") for change in ("binary", "renamed")),
+        ("dangling", "Convolution 'Convolution_2' takes 'nobody', which no layer before it makes"),
+        ("6=108>6=108,2", r"'6=108,2' of the layer 'Convolution_2' in line 5 is no setting"),
+        ("6=108>6=many", r"'6=many' of the layer 'Convolution_2' in line 5 is no setting"),
+        ("6=108>6=inf", r"'6=inf' of the layer 'Convolution_2' in line 5 is no setting"),
+        ("6=108>-23306=2,108", r"'-23306=2,108' of the layer 'Convolution_2' in line 5 is no setting"),
+        ("6=108>108", r"'108' of the layer 'Convolution_2' in line 5 is no setting"),
+        ("ReLU_3 1 1>ReLU_3 1", r"line 6 is no layer, .*: 'PReLU PReLU_3 1 v2 v3 0=4'"),
+        ("ReLU_3 1 1>ReLU_3 one 1", "line 6 is no layer"),
+        ("ReLU_3 1 1>ReLU_3 -1 1", "line 6 is no layer"),
+        (
+            "ReLU_3 1 1>ReLU_3 1 999999999",
+            "'PReLU_3' in line 6 takes 1 values and makes 999999999, and names",
         ),
+        ("0=4 1=3>0=999999999 1=3", "108 weights are not those of 999999999 channels by kernels of 3 x 3"),
+        ("0=4 1=3>0=-4 1=3", "'Convolution_2': -4 channels cannot be"),
+        ("0=4 1=3>0=2.5 1=3", "'Convolution_2': 2.5 channels cannot be"),
+        ("0=4 1=3>0=4 1=0", "'Convolution_2': 0 pixels along its kernel cannot be"),
+        ("v2 v3 0=4>v2 v3 0=-4", "PReLU 'PReLU_3': -4 slopes cannot be"),
+        ("v2 v3 0=4>v2 v3 0=999999999", "3,999,999,996 bytes are needed there and"),
+        ("6=108>6=108 8=2", "weights of 8 bits, in Convolution 'Convolution_2'"),
+        ("BinaryOp BinaryOp_9>Eltwise BinaryOp_9", "layer that is not known, Eltwise 'BinaryOp_9'"),
         ("PixelShuffle >Softmax ", "a layer that is not known, Softmax 'PixelShuffle_7'"),
         ("0=1 1=4.0>0=2 1=4.0", "not known, Interp 'Interp_8'"),
         ("1=3 4=1>1=3 3=2 4=1", "not known, Convolution 'Convolution_2'"),
@@ -265,6 +287,34 @@ def spoiled(tmp_path: Path, change: str) -> Path:
 def test_what_cannot_be_used_is_a_sentence(tmp_path: Path, change: str, says: str):
     with pytest.raises(ModelError, match=says):
         open_checkpoint(spoiled(tmp_path, change))
+
+
+@pytest.mark.parametrize("named", ["x.param", "X.PARAM"])
+def test_half_a_model_says_which_half_is_missing(tmp_path: Path, named: str):
+    graph = compact(network(Compact, {"features": 4, "convs": 1}), Writer()).write(tmp_path / "x")
+    numbers = graph.with_suffix(".bin")
+    graph = graph.rename(tmp_path / named)
+    numbers = numbers.rename(graph.with_suffix(".bin" if named.islower() else ".BIN"))
+    assert open_checkpoint(numbers)[0].spec == open_checkpoint(graph)[0].spec
+    held = graph.read_bytes()
+    graph.write_text("a graph of something else")
+    with pytest.raises(UnknownModelError, match=rf"{numbers.name}: .* its graph {named} is none of ncnn"):
+        open_checkpoint(numbers)
+    graph.unlink()
+    with pytest.raises(UnknownModelError, match=rf"{numbers.name}: .* its graph is missing: [xX]\.param"):
+        open_checkpoint(numbers)
+    graph.write_bytes(held)
+    numbers.unlink()
+    with pytest.raises(ModelError, match=rf"{named}: .*[xX]\.bin is not beside it"):
+        open_checkpoint(graph)
+    graph.with_suffix(".bin").mkdir()
+    with pytest.raises(ModelError, match=r"needs [xX]\.bin, which cannot be read: this is a folder"):
+        open_checkpoint(graph)
+
+
+def test_a_checkpoint_of_pytorch_may_be_called_bin(tmp_path: Path):
+    torch.save(Compact(features=4, convs=1).state_dict(), tmp_path / "pytorch_model.bin")
+    assert open_checkpoint(tmp_path / "pytorch_model.bin")[0].spec.name == "compact"
 
 
 def test_a_network_that_resizes_its_result_is_named(tmp_path: Path):

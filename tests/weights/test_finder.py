@@ -45,6 +45,21 @@ def test_a_path_is_a_path(places, monkeypatch):
         find_model(places / "none.pth")
 
 
+def test_a_folder_is_none_and_says_what_lies_in_it(places, monkeypatch):
+    for number in range(7):
+        (places / "b" / f"{number}.pth").touch()
+    with pytest.raises(
+        UnknownModelError, match=r"b: is a folder; name the model in it: 0\.pth, .*, 4\.pth, \.\.\.\."
+    ):
+        find_model(places / "b")
+    (places / "empty").mkdir()
+    monkeypatch.chdir(places)
+    with pytest.raises(UnknownModelError, match=r"empty: is a folder, and holds no model"):
+        find_model("empty")
+    (places / "x2").mkdir()
+    assert find_model("x2").suffix == ".safetensors"
+
+
 def test_an_unknown_name_offers_the_nearest_and_says_where_it_looked(places):
     (places / "a" / "animevideo.pth").touch()
     with pytest.raises(UnknownModelError, match=r"did you mean 'animevideo'.*\.safetensors"):
