@@ -314,6 +314,8 @@ def split(
     if str(output) in ("-", "."):
         raise click.UsageError("a division needs a new folder: -o OUT.")
     division = divide(chosen.config, validation, test, seed, group, chosen.fields)
+    for note in division.notes:
+        say(note, "yellow")
     if lists:
         for name in write_lists(division, output):
             say(f"Wrote {display_path(output / name)}.")

@@ -92,13 +92,15 @@ class Search:
         return files
 
 
-def divided_folders(config: DataConfig, given: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Returns the folders for training and those held out beside them, which may be none."""
+def divided_folders(
+    config: DataConfig, given: tuple[Path, ...]
+) -> tuple[tuple[Path, ...], list[tuple[Path, ...]]]:
+    """Returns the folders for training, and all that are held out beside them, those for validation first."""
     if len(given) == 1 and (config.paired or config.unpaired):
         (root,) = given
         train = next(filter(None, (_two(root, name) for name in TRAIN)), None)
         if train is not None:
-            return train, next(filter(None, (_two(root, name) for name in HELD_OUT)), ())
+            return train, list(filter(None, (_two(root, name) for name in HELD_OUT)))
     given = both_folders(config, given)
     trains, held_outs = (
         [tuple(root / name for root in given) for name in names] for names in (TRAIN, HELD_OUT)
@@ -106,11 +108,11 @@ def divided_folders(config: DataConfig, given: tuple[Path, ...]) -> tuple[tuple[
     folders = next((folders for folders in trains if all(map(Path.is_dir, folders))), None)
     if folders is None:
         return given, _beside(given)
-    return folders, next((folders for folders in held_outs if all(map(Path.is_dir, folders))), ())
+    return folders, [folders for folders in held_outs if all(map(Path.is_dir, folders))]
 
 
-def _beside(given: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Returns the held-out folders beside folders for training that were named themselves, which may be none.
+def _beside(given: tuple[Path, ...]) -> list[tuple[Path, ...]]:
+    """Returns the held-out folders beside folders for training that were named themselves.
 
     They are "testA" and "testB" beside "trainA" and "trainB", or "test" beside "train".
     """
@@ -118,11 +120,12 @@ def _beside(given: tuple[Path, ...]) -> tuple[Path, ...]:
         ends = [folder.name.removeprefix(train) for folder in given if folder.name.startswith(train)]
         if len(ends) != len(given) or not set(ends) <= {"", "A", "B"}:
             continue
-        for name in HELD_OUT:
-            folders = tuple(folder.with_name(name + end) for folder, end in zip(given, ends, strict=True))
-            if all(map(Path.is_dir, folders)):
-                return folders
-    return ()
+        held_outs = [
+            tuple(folder.with_name(name + end) for folder, end in zip(given, ends, strict=True))
+            for name in HELD_OUT
+        ]
+        return [folders for folders in held_outs if all(map(Path.is_dir, folders))]
+    return []
 
 
 def both_folders(config: DataConfig, given: tuple[Path, ...]) -> tuple[Path, ...]:

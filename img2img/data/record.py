@@ -58,7 +58,8 @@ class Records:
             those of A, then those of B.
         validation: Likewise what is held out; no group at all if nothing is.
         names: What the numbers of each vector are called; empty where nobody knows.
-        test: Likewise what a list names for tests beside a part for validation; empty of other data.
+        test: Likewise what is for tests beside a part for validation, in a list or where folders for tests
+            were asked for.
         origin: Where the held-out part came from, as the end of a sentence.
         passed: Sentences about what was passed over when searching.
         alone: The files without a partner.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from img2img.data.attached import (
@@ -23,12 +24,13 @@ from img2img.data.record import Record, Records, some_names
 from img2img.fields import Fields, groups, placed
 
 
-def find_records(config: DataConfig, fields: Fields | None = None) -> Records:
+def find_records(config: DataConfig, fields: Fields | None = None, tests: bool = False) -> Records:
     """Returns the samples that `config` names; no picture is opened.
 
     Args:
         config: Where they are.
         fields: What a sample holds; None takes what the data alone say.
+        tests: Whether to look into folders for tests that lie beside those for validation, too.
 
     Raises:
         ConfigError: The data do not have these fields.
@@ -41,10 +43,15 @@ def find_records(config: DataConfig, fields: Fields | None = None) -> Records:
         records = listed_records(config, fields, config.list, search)
     else:
         given = leading_places(config, fields)
-        train, held_out = divided_folders(config, given)
+        train, held_outs = divided_folders(config, given)
+        held_out = held_outs[0] if held_outs else ()
         if config.validation is not None:
             held_out = both_folders(config, config.validation)
         records = Records(_found(config, fields, train, search))
+        others = [folders for folders in held_outs if tests and folders != held_out]
+        if others:
+            found = [_found(config, fields, folders, search) for folders in others]
+            records = replace(records, test=tuple(tuple(chain(*group)) for group in zip(*found, strict=True)))
         if held_out:
             records = replace(
                 records,

@@ -55,6 +55,7 @@ class Division:
         config: Where the samples were.
         fields: What a sample holds.
         tables: The numbers of vectors as CSV, by name.
+        notes: Sentences about what was left out, and what was divided already.
     """
 
     files: tuple[Placed, ...]
@@ -64,6 +65,7 @@ class Division:
     config: DataConfig
     fields: Fields
     tables: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def places(self, output: Path, lists: bool) -> dict[str, Any]:
         """Returns the keys of the section data that read what was written into `output`."""
@@ -124,7 +126,7 @@ def divide(
     if validation < 0 or test < 0 or validation + test >= 1:
         raise UsageError(f"the shares {validation:g} and {test:g} must leave something for training.")
     fields = declared(config) if fields is None else fields
-    records = find_records(config.model_copy(update={"validation_fraction": 0.0}), fields)
+    records = find_records(config.model_copy(update={"validation_fraction": 0.0}), fields, tests=True)
     layout = config.form
     if layout in ("list", "fields"):
         several = "unpaired" if len(records.train) > 1 else "paired"
@@ -171,7 +173,18 @@ def divide(
             for name, one in fields.items()
             if not one.spatial and name not in kept
         },
+        (*records.notes, *_taken_as_one(records)),
     )
+
+
+def _taken_as_one(records: Records) -> list[str]:
+    """Returns a sentence about samples that were divided already."""
+    parts = dict(zip(PARTS, (records.train, records.validation, records.test), strict=True))
+    counts = {part: sum(map(len, groups)) for part, groups in parts.items()}
+    if not counts["val"] + counts["test"]:
+        return []
+    found = " and ".join(f"{count} for {part}" for part, count in counts.items() if count)
+    return [f"They were divided already, {found}; all are divided anew, as one."]
 
 
 def _below_their_folder(samples: Sequence[Record]) -> tuple[Record, ...]:

@@ -175,6 +175,44 @@ def test_a_list_that_is_divided_already_is_taken_as_one(tmp_path: Path) -> None:
     assert len(division.rows) == 9 and all("label" in record.values for _, record in division.rows)
 
 
+@pytest.mark.parametrize(
+    ("folders", "key"),
+    [
+        (["train", "val", "test"], "images"),
+        (["training", "valid", "validation", "testing"], "images"),
+        (["train", "test"], "images"),
+        (["A/train", "A/val", "A/test"], "paired"),
+        (["trainA", "valA", "testA"], "paired"),
+        (["trainA", "validA", "testA"], "unpaired"),
+        (["train", "val", "test"], "aligned"),
+    ],
+)
+def test_folders_that_are_divided_already_are_taken_as_one(
+    tmp_path: Path, folders: list[str], key: str
+) -> None:
+    for number, folder in enumerate(folders):
+        names = [f"{number}{i}.png" for i in range(4)]
+        touch(tmp_path / folder, names)
+        if "A" in folder:
+            touch(tmp_path / folder.replace("A", "B"), names)
+    sides = ("A", "B") if "/" in folders[0] else ("",)
+    config = DataConfig(**{key: tuple(tmp_path / side for side in sides)})  # type: ignore[arg-type]
+    division = divide(config, 0.2, 0.2, 0)
+    every = set(tmp_path.rglob("*.png"))
+    assert {placed.source for placed in division.files} == every
+    sides = 2 if key == "unpaired" else 1
+    assert sum(map(len, find_records(config).validation)) == 4 * sides, "a training takes no more"
+    assert f"They were divided already, {4 * sides} for train and " in division.notes[-1]
+
+
+def test_it_says_what_it_leaves_out(tmp_path: Path) -> None:
+    a, b = pairs(tmp_path / "in", 6)
+    (b / "3.png").unlink()
+    division = divide(DataConfig(paired=(a, b), unmatched="skip"), 0.2, 0.2, 0)
+    (note,) = division.notes
+    assert "1 file with no partner of the same name" in note and "3.png" in note
+
+
 @pytest.mark.parametrize("lists", [False, True])
 @pytest.mark.parametrize("form", ["unpaired", "fields", "list"])
 def test_what_is_unpaired_opens_again_with_its_masks(tmp_path: Path, form: str, lists: bool) -> None:
