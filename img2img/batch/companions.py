@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -69,6 +70,7 @@ class Companions:
         self.notes: list[str] = []
         self._for_all: dict[str, Companion] = {}
         self._by_file: dict[str, tuple[Path, Index[Any]]] = {}
+        self._met: set[str] = set()
         for name, place in places.items():
             field = fields.get(name)
             path = Path(place) if isinstance(place, str | os.PathLike) else None
@@ -151,12 +153,34 @@ class Companions:
                 where = f"{place / stem}.png, or with another extension"
                 where = where if place in self.folders else f"a line in {place} with the file {relative}"
                 raise PlanError(f"there is no {name} for it: {display_path(where)}")
+            self._met.add(name)
             if len(candidates) > 1:
                 both = " and ".join(display_path(str(each)) for each in candidates[:_SHOWN])
                 raise PlanError(f"it can have one {name}, and there are {len(candidates)}: {both}")
             (one,) = candidates
             found[name] = one.companion() if isinstance(one, CompanionRow) else one
         return found
+
+    def require_met(self, sources: Sequence[str]) -> None:
+        """Makes sure that a folder or table has something for at least one of those that were asked for.
+
+        Args:
+            sources: The places of several files in the tree, all of which lack a companion.
+
+        Raises:
+            PlanError: It has nothing for any: it is another one, or names other folders.
+        """
+        for name, (place, companions) in self._by_file.items():
+            if name in self._met:
+                continue
+            relative = (display_path(each) for each in companions if not os.path.isabs(each))  # noqa: PTH117
+            names = list(islice(relative, _SHOWN + 1))
+            found = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else ".")
+            how = "same folders, same name" if place in self.folders else "in its column file"
+            raise PlanError(
+                f"{display_path(place)} has no {name} for any of the {len(sources)} files. It is found by "
+                f"the name of the file ({how}): here {display_path(sources[0])}, there {found}"
+            )
 
 
 def fields_of(process: object) -> Fields:

@@ -140,14 +140,14 @@ def plan(
         rules: Names, filters and shard.
         companions: What each file is processed with beside itself: a folder with a file of the same relative
             name for each, one file for all, a table, or numbers for all. A file that lacks one fails by
-            itself.
+            itself, unless several files lack it and no other one is there.
         fields: What the companions are, where that is known (see `fields_of`): then what is of another kind
             is refused here, and the numbers of tables are taken by their names.
 
     Raises:
-        PlanError: An input or a place of companions does not exist, a companion is of another kind, outputs
-            collide with each other or with an input, or the output lies inside an input folder. Nothing was
-            written.
+        PlanError: An input or a place of companions does not exist, companions are of another kind or those
+            of other files, outputs collide with each other or with an input, or the output lies inside an
+            input folder. Nothing was written.
     """
     inputs = existing([Path(path) for path in inputs])
     output = Path(output)
@@ -162,6 +162,7 @@ def plan(
     unreadable: list[tuple[str, Unreadable]] = []
     targets: dict[str, Path] = {}
     refused = left_out = 0
+    alone: list[str] = []
     takes = taker(rules.include, rules.exclude)
     passed = Passed()
     links = []
@@ -188,12 +189,15 @@ def plan(
                 if company.is_named(source.path):
                     left_out += 1
                 else:
+                    alone.append(source.relative)
                     unreadable.append((source.relative, Unreadable(source.path, str(error))))
                 continue
             items.append(Item(source.path, targets[folder] / stored, source.relative, own))
             if source.link:
                 links.append(source.path)
 
+    if len(alone) > 1 and not items:
+        company.require_met(alone)
     if len(inputs) > 1:  # a file may be named and lie in a folder that is named as well
         items = list({(item.source.absolute(), item.output): item for item in items}.values())
     if rules.follow_symlinks:

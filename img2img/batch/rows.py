@@ -34,6 +34,9 @@ class Index(Generic[T]):
     def __bool__(self) -> bool:
         return bool(self._found)
 
+    def __iter__(self) -> Iterator[str]:
+        return (name for alike in self._found.values() for name, _ in alike)
+
     def add(self, names: Iterable[str], thing: T) -> None:
         """Files `thing` under `names`."""
         for name in {unicodedata.normalize("NFC", name) for name in names}:

@@ -121,6 +121,22 @@ def test_one_missing_and_one_double_companion_fail_by_themselves(tmp_path: Path)
     assert exit_code(summary, matched=True) == 1
 
 
+@pytest.mark.parametrize("place", ["masks", "masks.csv"])
+def test_a_place_without_a_companion_for_any_file_is_one_sentence_and_no_work(
+    tmp_path: Path, place: str
+) -> None:
+    source = fill(tmp_path / "in", ["a.png", "sub/b.png"])
+    masks(tmp_path / "masks", ["a_mask.png", "sub/b_mask.png"])
+    (tmp_path / "masks.csv").write_text("file,mask\nx/a.png,masks/a_mask.png\n")
+    with pytest.raises(PlanError, match=rf"{place} has no mask for any of the 2 files\. .* a\.png, there "):
+        plan([source], tmp_path / "out", companions={"mask": tmp_path / place})
+    masks(tmp_path / "masks", ["sub/b.png"])
+    with (tmp_path / "masks.csv").open("a") as file:
+        file.write("sub/b.png,masks/a_mask.png\n")
+    work = plan([source], tmp_path / "out", companions={"mask": tmp_path / place})
+    assert len(work.items) == len(work.unreadable) == 1, "one that lacks it fails by itself"
+
+
 def test_one_file_and_numbers_serve_all(tmp_path: Path) -> None:
     source = fill(tmp_path / "in", ["a.png", "sub/b.png"])
     write_image(mask(), tmp_path / "mask.png")

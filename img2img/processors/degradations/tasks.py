@@ -80,10 +80,10 @@ class BlurTask(Degradation):
         ("defocus", "motion"), description="What blurs: one of these is drawn."
     )
     radius: Annotated[Bounds, within(0, 50)] = Field(
-        (0.5, 4.0), description="Radius of the disc of a defocus, in target pixels."
+        (0.5, 4.0), description="Radius of the disc of a defocus, in target pixels; 0 blurs nothing."
     )
     length: Annotated[Bounds, within(0, 200)] = Field(
-        (3.0, 15.0), description="Length of a motion, in target pixels."
+        (3.0, 15.0), description="Length of a motion, in target pixels; 0 moves nothing."
     )
     bend: float = Field(
         1.0, ge=0, le=6.3, description="How far a motion may turn from its beginning to its end, in radians."
