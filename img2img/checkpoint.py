@@ -3,15 +3,18 @@
 Its metadata holds one entry, `img2img`, with a JSON object:
 
     format                       1, 2 where it has a range or keeps proportions, 3 where its network takes
-                                 more than a picture; a larger one is of a newer img2img
+                                 more than a picture, 4 where it makes label maps; a larger one is of a newer
+                                 img2img
     architecture, arguments      what `models.build` needs
     scale, in_channels, out_channels, input_range, output_range
                                  what the architecture makes of them, for readers that are not img2img
     colour                       "grey", "RGB" or the number of channels of the output
-    conditions                   in format 3: what the network takes beside the picture, by name:
+    conditions                   from format 3 on: what the network takes beside the picture, by name:
                                  {"mask": {"kind": "mask"}, "attributes": {"kind": "vector", "size": 5}}
     output, size, fit, origin, range, target_range, attributes, exclusive
                                  see `ModelInfo`
+    labels                       in format 4: the classes that the channels of the output stand for:
+                                 {"palette": [[0, 0, 0], ...], "names": ["sky", ...], "ignore": null}
     sha256                       of the weights as they are stored, see `fingerprint`
 
 Weights are stored in fp32, or in bf16 or fp16 for half the size; the network that is opened has fp32 ones.
@@ -39,10 +42,11 @@ from torch.overrides import TorchFunctionMode
 from img2img.errors import ConfigError, ModelError, UnknownModelError, display_path
 from img2img.fields import Vector, describe
 from img2img.files import open_regular, write_bytes
+from img2img.image.palette import LabelSet
 from img2img.models import ArchSpec, Generator, build, generators
 from img2img.types import ValueRange
 
-FORMAT = 3  # older versions know neither ranges nor fit (2) nor conditions (3): files without these stay 1
+FORMAT = 4  # older versions know neither ranges nor fit (2), conditions (3) nor labels (4): others stay 1
 KEY = "img2img"
 MAX_HEADER = 16 * 2**20  # RRDBNet-23 has 702 tensors and needs 0.1 MiB
 
@@ -57,7 +61,7 @@ _LONGEST = 200  # characters in the name of a number of a vector
 _FEW = 64  # what an argument that counts may be, also in a file of few and small tensors
 _WINDOW = 2**16  # what one called window may be: the pixels that a mean is over, which take no weights
 
-Output = Literal["like_input", "own"]
+Output = Literal["like_input", "own", "labels"]
 Fit = Literal["squeeze", "keep"]
 
 
@@ -67,7 +71,8 @@ class ModelInfo:
 
     Attributes:
         output: "like_input": a grey picture stays grey, as in super-resolution. "own": what leaves the
-            network decides, as in translation.
+            network decides, as in translation. "labels": each channel says how likely the class of a pixel
+            is, and a label map is made of them, as in segmentation.
         size: (height, width) in pixels that it was trained at and works best with, or None for any; one
             number is a square.
         palette: The colours of the label maps that it was trained on, one input channel for each; None for
@@ -81,6 +86,7 @@ class ModelInfo:
             condition: {"attributes": ("Blond_Hair", "Male")}. Empty where that is not known.
         exclusive: Those among their names of which one at most holds for a picture, in groups:
             (("Black_Hair", "Blond_Hair"),). Of classes they are one group.
+        labels: The classes of the label maps that it makes; None for pictures.
         origin: Where it comes from, for people: {"layout": "ESRGAN, old", "file": "4x_foo.pth"}.
     """
 
@@ -94,6 +100,7 @@ class ModelInfo:
     fit: Fit = "squeeze"
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exclusive: tuple[tuple[str, ...], ...] = ()
+    labels: LabelSet | None = None
 
     def __post_init__(self) -> None:
         """Makes one side length a pair."""
@@ -134,6 +141,8 @@ def save_model(
     exclusive = [list(names) for names in info.exclusive]
     if not _are_groups(exclusive, attributes):
         raise ModelError(f"cannot be written: {exclusive} are no groups of its attributes.", path)
+    if (info.labels is not None) != (info.output == "labels") or _unfit(info.labels, generator):
+        raise ModelError(f"cannot be written: its network does not make {info.labels}.", path)
     buffers = {name for name, _ in generator.named_buffers(remove_duplicate=False)}
     state = {
         name: value.detach().cpu().contiguous().clone()
@@ -143,7 +152,7 @@ def save_model(
     }
     plain = info.range is info.target_range is None and info.fit == "squeeze"
     header = _facts(generator) | {
-        "format": 3 if generator.conditions else 1 if plain else 2,
+        "format": 4 if info.labels else 3 if generator.conditions else 1 if plain else 2,
         "output": info.output,
         "size": plain_size(info.size),
         "fit": info.fit,
@@ -158,6 +167,12 @@ def save_model(
         header |= {"attributes": attributes, "exclusive": exclusive}
     else:  # as older versions write it
         del header["conditions"]
+    if info.labels is not None:
+        header["labels"] = {
+            "palette": info.labels.palette,
+            "names": info.labels.names,
+            "ignore": info.labels.ignore,
+        }
     try:
         text = json.dumps(header, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -211,6 +226,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         fit=facts.get("fit", "squeeze"),
         attributes={name: tuple(names) for name, names in facts.get("attributes", {}).items()},
         exclusive=tuple(map(tuple, facts.get("exclusive", []))),
+        labels=_labels(facts.get("labels")),
     )
     # the shapes in the header are compared before the weights are read
     _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
@@ -231,6 +247,12 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         raise ModelError(
             f"contradicts itself: its network takes no vector {_short(wrong)} of "
             f"{len(info.attributes[wrong])} numbers.",
+            path,
+        )
+    if _unfit(info.labels, generator):
+        raise ModelError(
+            f"contradicts itself: it tells {len(info.labels or ())} classes apart, its network makes "
+            f"{generator.out_channels} channels.",
             path,
         )
     return generator, info
@@ -413,9 +435,11 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         "range": _is_range(facts.get("range")),
         "target_range": _is_range(facts.get("target_range")),
         "conditions": isinstance(facts.get("conditions", {}), dict)
-        and bool(facts.get("conditions")) == (version == 3),
+        and (version == 4 or bool(facts.get("conditions")) == (version == 3)),
         "attributes": _are_attributes(facts.get("attributes", {})),
         "exclusive": _are_groups(facts.get("exclusive", []), facts.get("attributes", {})),
+        "labels": _is_label_set(facts.get("labels"))
+        and (version == 4) == (facts.get("output") == "labels") == (facts.get("labels") is not None),
     } | {
         name: name in facts
         for name in ("scale", "in_channels", "out_channels", "input_range", "output_range", "colour")
@@ -483,6 +507,35 @@ def _misnamed(attributes: Mapping[str, Sequence[str]], generator: Generator) -> 
         if not isinstance(known, Vector) or known.size not in (None, len(names)):
             return name
     return None
+
+
+def _labels(value: Any) -> LabelSet | None:
+    """Returns the classes that a checked header names."""
+    if value is None:
+        return None
+    ignore = value["ignore"]
+    palette = tuple(map(tuple, value["palette"]))
+    return LabelSet(palette, tuple(value["names"]), None if ignore is None else tuple(ignore))
+
+
+def _unfit(labels: LabelSet | None, generator: Generator) -> bool:
+    """Returns whether there are classes, and not as many as the network has channels."""
+    return labels is not None and len(labels) != generator.out_channels
+
+
+def _is_label_set(value: Any) -> bool:
+    """Returns whether `value` is None or names classes by colours of 1 or 3 levels, with or without names."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or value.keys() != {"palette", "names", "ignore"}:
+        return False
+    palette, names, ignore = value["palette"], value["names"], value["ignore"]
+    if not isinstance(palette, list) or not isinstance(names, list):
+        return False
+    if not _is_palette([*palette, *([] if ignore is None else [ignore])]) or len(palette[0]) not in (1, 3):
+        return False
+    distinct = len({tuple(colour) for colour in palette}) == len(palette)
+    return distinct and (not names or (len(names) == len(palette) and _are_attributes({"names": names})))
 
 
 def _is_palette(value: Any) -> bool:

@@ -54,6 +54,17 @@ class Picture(Field):
 
 
 @dataclass(frozen=True)
+class Labels(Picture):
+    """Classes: (N, K, H, W) fp32, 1 in the channel of a pixel's class and 0 in the others; one-hot.
+
+    Files hold a colour of `data.palette` for each class. Pixels of `data.ignore_label` are 0 in all channels.
+    """
+
+    kind = "labels"
+    exact = True
+
+
+@dataclass(frozen=True)
 class Mask(Field):
     """Places: (N, 1, H, W) fp32, 1 where the mask is white and 0 elsewhere, from files or drawn at random."""
 
@@ -157,7 +168,8 @@ def in_words(field: Field) -> str:
     """Returns the kind of a field for people: "a mask", "5 numbers"."""
     if isinstance(field, Vector):
         return "numbers" if field.size is None else f"{field.size} numbers"
-    return {Picture: "a picture", Mask: "a mask", Ids: "an id map"}.get(type(field), field.kind)
+    kinds = {Picture: "a picture", Labels: "a label map", Mask: "a mask", Ids: "an id map"}
+    return kinds.get(type(field), field.kind)
 
 
 def in_full(field: Field) -> str:

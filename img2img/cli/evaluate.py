@@ -46,10 +46,11 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 )
 @option(
     "--protocol",
-    type=click.Choice(["sr", "plain", "translation"]),
+    type=click.Choice(["sr", "plain", "translation", "labels"]),
     default="sr",
     show_default=True,
-    help="Conventions: sr as in papers on super-resolution; plain, or translation: pictures as they are.",
+    help="Conventions: sr as in papers on super-resolution; plain, or translation: pictures as they are; "
+    "labels: classes of label maps.",
 )
 @option("-s", "--scale", type=click.IntRange(1), help="Factor of sr. [default: that of the model]")
 @option(
@@ -74,6 +75,18 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
     metavar="LOW HIGH",
     help="Black and white in the numbers of the files, such as 0 4095. [default: those the model was trained "
     "with, else those of the depth]",
+)
+@option(
+    "--palette",
+    metavar="NAME|FILE",
+    help="labels: a model that makes such maps, or a table with the columns color and name. [default: that "
+    "of the model, else the colours of the targets]",
+)
+@option(
+    "--ignore",
+    multiple=True,
+    metavar="CLASS",
+    help="labels: a class that does not count, by its name or colour: void, '255', '0 0 0'; repeatable.",
 )
 @option("--rgb", is_flag=True, help="sr: add the numbers over all colour channels.")
 @option(
@@ -122,15 +135,16 @@ def evaluate(
 ) -> int:
     """Compare predictions, or what a model makes, with the truth.
 
-    Prints PSNR and SSIM for each picture and their means. Files are matched by their names; words that all
-    names of a folder share, such as _x4 or _HR, may differ. What cannot be matched or read is named, and the
-    exit code is 1.
+    Prints PSNR and SSIM for each picture and their means; of label maps mean IoU, pixel and class accuracy.
+    Files are matched by their names; words that all names of a folder share, such as _x4 or _HR, may differ.
+    What cannot be matched or read is named, and the exit code is 1.
 
     \b
       img2img evaluate -m x4 --target Set5
       img2img evaluate --scale 4 --pred results/ --target Set5 --rgb
       img2img evaluate -m bicubic --scale 4 --target Set5 --require 'psnr_y>=28.4'
       img2img evaluate --protocol translation -m net_G.pth --input labels/ --target photos/
+      img2img evaluate --protocol labels --pred made/ --target labels/ --palette classes.csv
     """
     if (pred is None) == (model is None):
         raise click.UsageError("name either predictions with --pred or a model with -m.")
@@ -141,28 +155,52 @@ def evaluate(
         raise click.UsageError("--json and --csv cannot both go to stdout.")
     if numbers is not None and not -1e30 < numbers[0] < numbers[1] < 1e30:
         raise click.UsageError("--range takes black first, the smaller number, and white: --range 0 4095.")
-    from img2img.evaluation import Evaluation, choose_protocol, open_predictor, plan
+    from img2img.evaluation import (
+        Evaluation,
+        PlainProtocol,
+        choose_protocol,
+        labels_protocol,
+        open_predictor,
+        plan,
+        require_labels,
+    )
+    from img2img.evaluation.labels import COLUMNS
     from img2img.evaluation.requirement import Requirement
     from img2img.types import ValueRange
 
     choices = {name: more.pop(name) for name in ("y", "grey", "rgb")}
     if protocol != "sr" and choices != {"y": "rounded", "grey": "raw", "rgb": False}:
         raise click.UsageError("--y, --grey and --rgb belong to --protocol sr.")
+    palette, ignore = more.pop("palette"), more.pop("ignore")
+    named = protocol == "labels"
+    if not named and (palette or ignore):
+        raise click.UsageError("--palette and --ignore belong to --protocol labels.")
+    if named and numbers is not None:
+        raise click.UsageError("--range is for brightness, and label maps hold names; leave it out.")
     if numbers is not None:
         choices["numbers"] = ValueRange(*numbers)
-    chosen = None if protocol == "sr" and scale is None else choose_protocol(protocol, scale, **choices)
-    if chosen is None and (model is None or model == "bicubic"):
+    chosen = None
+    if not named and (protocol != "sr" or scale is not None):
+        chosen = choose_protocol(protocol, scale, **choices)
+    if chosen is None and not named and (model is None or model == "bicubic"):
         raise click.UsageError("give the factor with --scale; other comparisons are --protocol plain.")
     outputs = [path for path in (json_file, csv_file, sheet) if path is not None and path not in stdout]
     _require_places(outputs)
-    predict = None
-    if chosen is not None:  # what can be wrong is found before a model is opened
-        [Requirement.parse(text, chosen.columns) for text in require]
+    predict = classes = None
+    columns = COLUMNS if named else None if chosen is None else chosen.columns
+    if columns is not None:  # what can be wrong is found before a model is opened
+        [Requirement.parse(text, columns) for text in require]
     if model is not None:
-        predict, own, trained = open_predictor(model, scale, **more)
-        if chosen is None or numbers is None:
+        predict, own, trained, classes = open_predictor(model, scale, **more)
+        if not named and (chosen is None or numbers is None):
             choices.setdefault("numbers", trained)
             chosen = choose_protocol(protocol, own if scale is None else scale, **choices)
+    if named:
+        require_labels(model, classes, palette)
+        pairs = plan(
+            PlainProtocol(), target, pred, inputs, follow_symlinks=follow_symlinks, hidden=hidden
+        ).pairs
+        chosen = labels_protocol([pair[0] for pair in pairs], classes, palette, ignore)
     assert chosen is not None
     requirements = [Requirement.parse(text, chosen.columns) for text in require]
     work = plan(chosen, target, pred, inputs, follow_symlinks=follow_symlinks, hidden=hidden)
@@ -236,12 +274,11 @@ def _worst(protocol: EvaluationProtocol, sheet: Path | None) -> Worst | None:
         return None
     from img2img.evaluation.gallery import Worst
     from img2img.image import WRITABLE
-    from img2img.metrics import metrics
 
     if sheet.suffix.lower() not in WRITABLE:
         raise UsageError(f"{display_path(sheet)}: a sheet is a picture; name it .png or .jpg.")
     column = protocol.columns[0]
-    return Worst(column, metrics[column.partition("_")[0]].higher_is_better)
+    return Worst(column, protocol.higher_is_better(column))
 
 
 def _measure(
@@ -298,7 +335,9 @@ def _csv(evaluation: Evaluation) -> str:
         lines.writerow([score.name, *(score.values[column] for column in columns)])
     if evaluation.scores:
         mean = evaluation.mean()
-        lines.writerow(["mean", *(mean[column] for column in columns)])
+        lines.writerow(
+            ["all" if evaluation.protocol.names else "mean", *(mean[column] for column in columns)]
+        )
     return text.getvalue()
 
 
@@ -324,15 +363,22 @@ def _conclude(evaluation: Evaluation, requirements: Sequence[Requirement], quiet
 
 
 def _print(evaluation: Evaluation) -> None:
-    from img2img.metrics import metrics
-
-    columns = evaluation.protocol.columns
-    decimals = {column: metrics[column.partition("_")[0]].decimals for column in columns}
+    protocol = evaluation.protocol
+    columns = protocol.columns
 
     def row(name: str, values: Any) -> list[str]:
-        return [name, *(f"{values[column]:.{decimals[column]}f}" for column in columns)]
+        return [name, *(f"{values[column]:.{protocol.decimals(column)}f}" for column in columns)]
 
     rows = [row(display_path(score.name), score.values) for score in evaluation.scores]
     count = len(rows)
-    last = row(f"mean of {count}" if count > 1 else "mean", evaluation.mean())
-    print_table(evaluation.protocol.describe(), ["", *columns], rows, last)
+    mean = "all" if protocol.names else "mean"
+    last = row(f"{mean}{'' if protocol.names else ' of'} {count}" if count > 1 else mean, evaluation.mean())
+    print_table(protocol.describe(), ["", *columns], rows, last)
+    if (confusion := evaluation.confusion()) is not None:
+        cells = [
+            [str(one["class"]), *("-" if one[n] is None else f"{one[n]:.4f}" for n in ("iou", "accuracy"))]
+            for one in confusion.by_class()
+        ]
+        whole = evaluation.mean()
+        last = ["mean", f"{whole['mean_iou']:.4f}", f"{whole['class_accuracy']:.4f}"]
+        print_table("by class", ["", "iou", "accuracy"], cells, last)

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from img2img.weights.card import Card
 
 F = TypeVar("F", bound=Callable[..., Any])
-RESULTS = {"like_input": "like the input: grey stays grey", "own": "what the network makes"}
+RESULTS = {
+    "like_input": "like the input: grey stays grey",
+    "own": "what the network makes",
+    "labels": "a label map",
+}
 
 
 @click.group()
@@ -135,7 +139,7 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
             f"the two models cannot be blended: the result of the first is {RESULTS[info_a.output]}, that of "
             f"the second {RESULTS[info_b.output]}."
         )
-    if (info_a.palette, info_a.nearest) != (info_b.palette, info_b.nearest):
+    if (info_a.palette, info_a.nearest, info_a.labels) != (info_b.palette, info_b.nearest, info_b.labels):
         raise ConfigError("the two models cannot be blended: they were trained on different label maps.")
     if (info_a.attributes, info_a.exclusive) != (info_b.attributes, info_b.exclusive):
         raise ConfigError(
@@ -248,6 +252,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         "input": f"{generator.in_channels} channels in [{_range(generator.input_range)}]",
         "output": f"{generator.out_channels} channels in [{_range(generator.output_range)}]",
         "result": RESULTS[info.output],
+        **({"classes": list(map(info.labels.name, range(len(info.labels))))} if info.labels else {}),
         **{name: _range(value) for name, value in ranges.items() if value is not None},
         **({"conditions": _conditions(generator, info)} if generator.conditions else {}),
         **({"use": _use(path, generator, info)} if generator.conditions else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -80,6 +81,21 @@ class NetworkOptions:
                 say_error(f"the report {name} cannot be written: {error.strerror or error}.")
                 return code or 1
         return code
+
+    def makes_labels(self) -> bool:
+        """Returns whether the model makes label maps, as its file says; nothing else of it is opened.
+
+        What is wrong with the file is told when it is.
+        """
+        from img2img.checkpoint import KEY, read_header
+        from img2img.errors import ModelError
+        from img2img.weights import find_model
+
+        try:
+            metadata = read_header(find_model(self.model or "")).get("__metadata__", {})
+            return bool(json.loads(metadata[KEY])["output"] == "labels")
+        except (ModelError, ValueError, KeyError, TypeError):
+            return False
 
     def load(self, model: Path | None = None, **more: Any) -> tuple[Translator, dict[str, Any]]:
         """Opens the model that was named, or else `model`; `more` goes to `load_model`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,10 +42,11 @@ def translate(
     network: NetworkOptions,
     options: BatchOptions,
 ) -> int:
-    """Turn images into others with a pix2pix, CycleGAN or CUT model.
+    """Turn images into others with a pix2pix, CycleGAN or CUT model, or into label maps.
 
     INPUT is any mix of files and folders; folders keep their tree under DIR. The results have the size of
-    their inputs. latest_net_G.pth opens as it is: no flags for architecture, norm or channels.
+    their inputs; label maps are PNG files with the palette that the model was trained with.
+    latest_net_G.pth opens as it is: no flags for architecture, norm or channels.
 
     Example: img2img translate horses/ -o zebras/ -m latest_net_G_A.pth
     """
@@ -62,4 +64,6 @@ def translate(
             )
         return translator, settings
 
+    if options.ext is None and network.makes_labels():
+        options = replace(options, ext=".png")  # the formats of photographs mix colours
     return network.convert(inputs, options, load, arguments)

@@ -17,7 +17,7 @@ from img2img.data.places import declared
 from img2img.data.record import Record, Records
 from img2img.data.records import find_records
 from img2img.errors import PlanError
-from img2img.fields import Fields
+from img2img.fields import Fields, Picture
 
 
 def check(
@@ -46,12 +46,15 @@ def check(
     except PlanError as error:
         return Checked((Finding("error", "layout", str(error)),))
     paths = list(dict.fromkeys(path for _, record in samples for path in record.paths))
-    exact = {path for _, record in samples for name, path in record.files.items() if fields[name].exact}
+    kept = {name for name, one in fields.items() if one.exact and not isinstance(one, Picture)}
+    exact = {path for _, record in samples for name, path in record.files.items() if name in kept}
     aligned = {record.aligned for _, record in samples if record.aligned is not None}
-    labels = config.source_labels != "none"
+    labels = bool(config.labels(fields))
     begin(len(paths))
     inspected = {}
-    for result in inspect_files(paths, aligned, labels, config.palette, jobs or os.cpu_count() or 1, exact):
+    for result in inspect_files(
+        paths, aligned, labels, config.known_colours, jobs or os.cpu_count() or 1, exact
+    ):
         inspected[result.path] = result
         advance(result.problem is not None)
     material = Material(config, fields, samples, inspected, found, any_size)

@@ -15,7 +15,7 @@ from img2img.data.pictures import one_view
 from img2img.data.range_checks import beyond, no_numbers, ranges
 from img2img.data.ranges import suggested
 from img2img.errors import display_path
-from img2img.fields import groups
+from img2img.fields import Labels, groups
 from img2img.image.palette import MOST
 
 LIKENESS = (
@@ -164,6 +164,8 @@ def _flat(material: Material) -> Iterator[Finding]:
     flat = []
     for s in material.sides:
         contrast, least = s.stats.contrast, FLAT
+        if isinstance(material.fields[s.field], Labels):
+            continue  # there are maps of one class
         if material.holds_names(s.role):
             least = 0.0  # names may be neighbours
         else:
@@ -242,8 +244,7 @@ def _channels(material: Material) -> Iterator[Finding]:
 
 def _spaces(material: Material) -> Iterator[Finding]:
     """Colours that training converts, as label maps are never."""
-    labels = material.source if material.config.source_labels != "none" else None
-    other = [side for side in material.sides if side.stats.space and side.role != labels]
+    other = [side for side in material.sides if side.stats.space and not material.holds_names(side.role)]
     if other:
         yield Finding(
             "warning",
@@ -390,8 +391,9 @@ def _duplicates(material: Material) -> Iterator[Finding]:
 
 def _labels(material: Material) -> Iterator[Finding]:
     config = material.config
-    sources = [side for side in material.sides if side.role == material.source]
-    if config.source_labels == "none" or not sources:
+    labels = config.labels(material.fields)
+    sources = [side for side in material.sides if side.field in labels]
+    if not sources:
         return
     if config.palette is not None:
         foreign = [s for s in sources if s.stats.foreign > 0]
@@ -408,7 +410,7 @@ def _labels(material: Material) -> Iterator[Finding]:
                 ),
             )
         return
-    one_hot = config.source_labels == "one_hot"
+    one_hot = config.source_labels != "nearest"
     many = [s for s in sources if len(s.stats.colours) > MOST]
     together: set[int] = set()
     for side in sources if one_hot else ():
@@ -421,7 +423,9 @@ def _labels(material: Material) -> Iterator[Finding]:
             "many-colours",
             f"{which} have more than {MOST} colours.",
             "They were probably stored as JPEG, which blurs colours into one another; give the true ones as "
-            "data.palette with source_labels: one_hot.",
+            "data.palette."
+            if config.source_labels == "none"
+            else "data.palette with source_labels: one_hot.",
             tuple(Case((s.path,), f"{_half(material, s)}{_colours(s.stats)}") for s in worst),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from img2img.data.config import DataConfig
 from img2img.errors import ConfigError
-from img2img.fields import Fields, Picture, groups, pictures, scale_of
+from img2img.fields import Fields, Labels, Picture, groups, pictures, scale_of
 
 
 def require_fit(config: DataConfig, fields: Fields) -> None:
@@ -14,6 +14,19 @@ def require_fit(config: DataConfig, fields: Fields) -> None:
         ConfigError: Settings contradict it or each other.
     """
     scale, together = scale_of(fields), len(groups(fields)) == 1 and len(pictures(fields)) > 1
+    made = [name for name, one in fields.items() if isinstance(one, Labels)]
+    if made and config.source_labels == "one_hot":
+        raise ConfigError(
+            f"data.source_labels: one_hot and the method both need data.palette, which is that of the "
+            f"{made[0]}; use nearest for the source."
+        )
+    if config.source_labels != "one_hot" and not made:
+        given = ("palette", "class_names", "ignore_label")
+        if wrong := next((key for key in given if getattr(config, key) is not None), None):
+            raise ConfigError(
+                f"data.{wrong} is for label maps: for source_labels: one_hot, or for a method that makes "
+                "label maps (segmentation)."
+            )
     if config.source_labels == "one_hot" and (not together or scale is not None):
         raise ConfigError("data.source_labels: one_hot is for pairs; use nearest here.")
     if config.source_labels == "one_hot" and config.augment.photometric:

@@ -9,9 +9,22 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from img2img.data.masks import MaskConfig
-from img2img.fields import PAIRED, UNPAIRED, Fields, Ids, Mask, Picture, Vector, enlarging, groups, scale_of
+from img2img.fields import (
+    PAIRED,
+    UNPAIRED,
+    Fields,
+    Ids,
+    Labels,
+    Mask,
+    Picture,
+    Vector,
+    enlarging,
+    groups,
+    pictures,
+    scale_of,
+)
 from img2img.fields import Field as FieldKind
-from img2img.image.palette import Palette
+from img2img.image.palette import MOST, Palette
 from img2img.processors.degradations import NamedDegradation
 from img2img.types import ValueRange
 
@@ -187,7 +200,20 @@ class DataConfig(BaseModel):
     palette: Palette | None = Field(
         None,
         description="The colours of the labels, [[0, 0, 0], [255, 0, 0], ...] or [0, 1, 2]; null collects "
-        "them from the files. Other colours count as the nearest.",
+        "them from the files. Other colours count as the nearest. Of a method that makes label maps these "
+        "are the colours of its target.",
+    )
+    class_names: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        description="What the colours of palette stand for, in its order: [road, sky, car]. The model file "
+        "keeps them.",
+    )
+    ignore_label: tuple[int, ...] | None = Field(
+        None,
+        min_length=1,
+        description="The colour of label maps that stands for no class, or for one that nobody knows: "
+        "255, or [0, 0, 0]. Such pixels teach nothing, and are not measured.",
     )
     source_channels: int | None = Field(
         None,
@@ -272,7 +298,9 @@ class DataConfig(BaseModel):
     def _plain_palette(cls, values: Any) -> Any:
         if isinstance(values, dict) and isinstance(values.get("palette"), list | tuple):
             colours = [(c,) if isinstance(c, int) else c for c in values["palette"]]
-            return {**values, "palette": colours}
+            values = {**values, "palette": colours}
+        if isinstance(values, dict) and type(values.get("ignore_label")) is int:
+            values = {**values, "ignore_label": (values["ignore_label"],)}
         return values
 
     @model_validator(mode="after")
@@ -283,10 +311,31 @@ class DataConfig(BaseModel):
             raise ValueError(f"exactly one of {', '.join(SOURCES)} says where the data is; given are {found}")
         if self.images is not None and self.target_range is not None:
             raise ValueError("target_range is for two kinds of files; pictures of images have range alone")
-        if self.palette is not None and self.source_labels != "one_hot":
-            raise ValueError("palette is for source_labels: one_hot")
-        if self.palette is not None and len({len(colour) for colour in self.palette}) != 1:
-            raise ValueError("the colours of palette need one length: [r, g, b] each, or one level each")
+        if self.palette is not None:
+            if not 0 < len(self.known_colours or ()) <= MOST:
+                raise ValueError(
+                    f"label maps tell up to {MOST} colours apart, the ignored one counted; there are "
+                    f"{len(self.known_colours or ())}"
+                )
+            ignored = () if self.ignore_label is None else (self.ignore_label,)
+            if len({len(colour) for colour in (*self.palette, *ignored)}) != 1:
+                raise ValueError(
+                    "the colours of palette need one length: [r, g, b] each, or one level each; and so does "
+                    "ignore_label"
+                )
+            if self.ignore_label in self.palette:
+                raise ValueError("ignore_label stands for no class; take it out of palette")
+        if self.class_names is not None:
+            count = "none" if self.palette is None else len(self.palette)
+            if count != len(self.class_names):
+                raise ValueError(
+                    f"class_names are those of the colours of palette: there are {len(self.class_names)} "
+                    f"names and {count} colours"
+                )
+            if len(set(self.class_names)) < len(self.class_names) or not all(
+                name.isprintable() and name.strip() for name in self.class_names
+            ):
+                raise ValueError("class_names are different words, one for each colour of palette")
         return self
 
     def preparation(self, fields: Fields) -> str:
@@ -318,6 +367,18 @@ class DataConfig(BaseModel):
             f"the whole picture to {crop}: things will be {ratio:.2g} times smaller there than what was "
             f"learned. Set load_size={fitting} (or leave it out), or a larger crop_size."
         )
+
+    @property
+    def known_colours(self) -> Palette | None:
+        """The colours that label maps may have: those of the classes, and the one that is ignored last."""
+        if self.palette is None or self.ignore_label is None:
+            return self.palette
+        return (*self.palette, self.ignore_label)
+
+    def labels(self, fields: Fields) -> tuple[str, ...]:
+        """Returns the names of the fields that hold label maps."""
+        source = pictures(fields)[:1] if self.source_labels != "none" else ()
+        return (*source, *(name for name, one in fields.items() if isinstance(one, Labels)))
 
     def split_fraction(self, fields: Fields) -> float:
         """Returns `validation_fraction`, or what it is where it is null."""

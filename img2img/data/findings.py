@@ -12,7 +12,7 @@ from img2img.data.inspection import ImageStats, Inspection
 from img2img.data.places import sides
 from img2img.data.ranges import Extent
 from img2img.data.record import Record, Records
-from img2img.fields import Fields, groups, pictures, scale_of
+from img2img.fields import Fields, Picture, groups, pictures, scale_of
 from img2img.types import ValueRange
 
 Located = tuple[str, Record]
@@ -138,8 +138,9 @@ class Material:
         self.source = self.roles[pictures(fields)[0]] if config.images is None else "A"
         self.target = "" if config.images is not None else "B" if self.source == "A" else "A"
         located = [side for sample in samples for side in self._of(*sample)]
-        self.sides = [side for side in located if not fields[side.field].exact]
-        self.maps = [side for side in located if fields[side.field].exact]
+        maps = {name for name, one in fields.items() if one.exact and not isinstance(one, Picture)}
+        self.sides = [side for side in located if side.field not in maps]
+        self.maps = [side for side in located if side.field in maps]
 
     def _of(self, part: str, record: Record) -> Iterator[Side]:
         for number, (name, path) in enumerate(record.files.items()):
@@ -155,7 +156,7 @@ class Material:
 
     def holds_names(self, role: str) -> bool:
         """Whether a side holds label maps, whose numbers are no brightness."""
-        return role == self.source and self.config.source_labels != "none"
+        return role in {self.roles[name] for name in self.config.labels(self.fields)}
 
     def extents(self, role: str) -> list[Extent]:
         """The numbers in the pictures of a side."""

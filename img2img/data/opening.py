@@ -22,18 +22,19 @@ from img2img.data.ranges import advice, extent_of
 from img2img.data.record import Record, Records, some_names
 from img2img.data.records import find_records
 from img2img.errors import ConfigError, ImageError, PlanError, display_path
-from img2img.fields import Fields, Mask, Picture, Vector, groups, pictures, placed, scale_of
+from img2img.fields import Fields, Labels, Mask, Picture, Vector, groups, pictures, placed, scale_of
 from img2img.image import Image, read_image
 from img2img.image import palette as palettes
 from img2img.image.alpha import over_white
 from img2img.image.channels import ends_in_alpha
 from img2img.image.image import Pixels
-from img2img.image.palette import Palette
+from img2img.image.palette import LabelSet, Palette
 from img2img.image.planes import mask_of
 from img2img.types import ValueRange
 from img2img.weights.finder import user_cache
 
 _NAMED = 3  # pairs in one message
+_FOREIGN = 0.01  # of the pixels of a label map: what a lossy format blurs is more
 _PROBED = 12  # pictures that are opened to learn about all
 Probes = list[tuple[Image, Path]]
 
@@ -48,7 +49,8 @@ class Data:
         channels: Of the tensor of each field; of a vector how many numbers it has.
         description: What was found, in one sentence.
         notes: Sentences about what was left out.
-        palette: The colours that the channels of one-hot label maps stand for, or None.
+        palette: The colours that the channels of one-hot sources stand for, or None.
+        classes: The classes of the label maps that are learnt to be made, or None.
         warnings: Sentences about what will make the model worse than it could be.
         names: What the numbers of each vector are called; empty where nobody knows.
     """
@@ -59,6 +61,7 @@ class Data:
     description: str
     notes: tuple[str, ...] = ()
     palette: Palette | None = None
+    classes: LabelSet | None = None
     warnings: tuple[str, ...] = ()
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -91,7 +94,8 @@ def open_data(
         made.channels | {name: made.channels[of] for name, of in drawn.items()},
         "; ".join(filter(None, [made.sentence(), config.preparation(fields)])),
         records.notes,
-        made.palette,
+        made.one_hot[made.source] if config.source_labels == "one_hot" else None,
+        made.classes(),
         (*made.warnings(), *filter(None, [config.mismatch(fields, any_size)])),
         records.names,
     )
@@ -101,7 +105,8 @@ class _Opening:
     """What the data sets of a configuration have in common.
 
     Attributes:
-        channels, palette: See `Data`.
+        channels: See `Data`.
+        one_hot: The colours of the label maps that become one channel for each, by field.
     """
 
     def __init__(
@@ -120,7 +125,7 @@ class _Opening:
         # what a list has a column for is not drawn
         self._drawn = [n for n in fields if config.fields.get(n) == "random" and n not in self.probes]
         self.source, self.target = self.pictures[0], self.pictures[-1 if len(self.pictures) < 2 else 1]
-        self.labels = {self.source} if config.source_labels != "none" else set()
+        self.labels = set(config.labels(fields))
         bands = {name: max(image.channels for image, _ in found) for name, found in self.probes.items()}
         for name in self.pictures:  # what is made of another one has its channels
             bands.setdefault(name, bands[self.target])
@@ -131,9 +136,11 @@ class _Opening:
         first = wanted[self.source] or bands[self.source]  # in use, further pictures are seen as the source
         self.bands = dict.fromkeys(self.pictures, first)
         self.bands[self.target] = wanted[self.target] or bands[self.target]
-        self.palette: Palette | None = None
-        if config.source_labels == "one_hot":
-            self.palette = config.palette or self._collect_palette()
+        self.one_hot = {
+            name: config.palette or self._collect_palette(name)
+            for name in self.labels
+            if name != self.source or config.source_labels == "one_hot"
+        }
         self.channels = {name: self._channels(name) for name in fields}
         alpha = ends_in_alpha(self.bands[self.source], bands[self.source])
         augment = config.augment
@@ -170,7 +177,7 @@ class _Opening:
             augmenter=self.augmenter,
             cache=self.cache,
             seed=self.seed,
-            classes={self.source: len(self.palette)} if self.palette else {},
+            classes={name: len(palette) for name, palette in self.one_hot.items()},
             numbers_of=self.numbers_of,
         )
 
@@ -199,7 +206,7 @@ class _Opening:
             least,
             "nearest" if labels else self.config.resize,
             self.bands[name],
-            self.palette if labels else None,
+            self._colours(name),
             labels,
             self.numbers(name),
             keep,
@@ -207,6 +214,8 @@ class _Opening:
 
     def numbers(self, name: str) -> ValueRange | None:
         """Returns black and white in the numbers of a picture; None where they are those of the depth."""
+        if name in self.labels:
+            return None  # they hold names, and those have no black
         source, target = self.config.numbers
         makes = name == self.target != self.source and self.config.images is None
         return target if makes else source
@@ -225,7 +234,7 @@ class _Opening:
             raise PlanError(f"no sample has numbers for {name}.")
         if name not in self.pictures:
             return 1
-        return len(self.palette) if self.palette and name in self.labels else self.bands[name]
+        return len(self.one_hot[name]) if name in self.one_hot else self.bands[name]
 
     def _probe(self) -> dict[str, Probes]:
         """Returns some pictures of each field from all over the training data.
@@ -245,30 +254,46 @@ class _Opening:
             found |= {name: _read_some(part, name) for name in part[0].files if name not in found}
         return found
 
-    def _collect_palette(self) -> Palette:
-        """Returns the colours that all label maps together have."""
-        part = next(i for i, names in enumerate(groups(self.fields)) if self.source in names)
+    def classes(self) -> LabelSet | None:
+        """Returns the classes of the label maps that are learnt to be made."""
+        made = [name for name, one in self.fields.items() if isinstance(one, Labels)]
+        if not made:
+            return None
+        return LabelSet(self.one_hot[made[0]], self.config.class_names or (), self.config.ignore_label)
+
+    def _colours(self, name: str) -> Palette | None:
+        """Returns the colours that the files of a label map have; the one that is ignored is the last."""
+        if name not in self.one_hot:
+            return None
+        ignored = self.config.ignore_label
+        return self.one_hot[name] if ignored is None else (*self.one_hot[name], ignored)
+
+    def _collect_palette(self, name: str) -> Palette:
+        """Returns the colours that all label maps of a field together have, but for the one to ignore."""
+        part = next(i for i, names in enumerate(groups(self.fields)) if name in names)
         parts = [some[part] for some in (self.records.train, self.records.validation) if some]
 
         def maps() -> Iterator[Pixels]:
             for record in (record for some in parts for record in some):
-                path = record.files[self.source]
+                path = record.files[name]
                 try:
                     image = read_image(path)
                     if record.aligned is not None:
-                        image = halves(image, path)[list(record.files).index(self.source)]
-                    yield seen(image, self.bands[self.source], path, unmixed=True)
+                        image = halves(image, path)[list(record.files).index(name)]
+                    yield seen(image, self.bands[name], path, unmixed=True)
                 except ImageError:
                     continue  # it is named when its turn comes
 
-        return palettes.collect(maps())
+        return tuple(colour for colour in palettes.collect(maps()) if colour != self.config.ignore_label)
 
     def warnings(self) -> Iterator[str]:
         """Yields sentences about what will make the model worse than it could be."""
         source, target = (self.probes.get(name, []) for name in (self.source, self.target))
         if not source:
             source = target
-        yield from _numbers(self.config, source, target if self.source in self.probes else source)
+        both = self.target if self.source in self.probes and self.target not in self.labels else self.source
+        yield from _numbers(self.config, source, self.probes.get(both, source))
+        yield from self._foreign()
         yield from self._shapes()
         yield from self._smaller()
         for name in (name for name, one in self.fields.items() if isinstance(one, Mask)):
@@ -276,6 +301,23 @@ class _Opening:
             dark = [(sentences[0], path) for sentences, path in marked if sentences]
             if dark:
                 yield f"{display_path(dark[0][1])}: {dark[0][0]}."
+
+    def _foreign(self) -> Iterator[str]:
+        """Yields a sentence about label maps with colours that the palette lacks, if there are."""
+        for name in self.one_hot:
+            colours = self._colours(name) or ()
+            found = [
+                (palettes.foreign(pixels, colours), path)
+                for image, path in self.probes.get(name, ())
+                if (pixels := _as_labels(image, colours, path)) is not None
+            ]
+            share, path = max(found, default=(0.0, Path()))
+            if share > _FOREIGN:
+                yield (
+                    f"{display_path(path)}: {share:.1%} of the pixels have colours that data.palette "
+                    "lacks, and count as the nearest. Store label maps as PNG, or correct data.palette; "
+                    "`img2img data check` names all files."
+                )
 
     def _shapes(self) -> Iterator[str]:
         """Yields a sentence about partners that are squeezed until they fit each other, if there are."""
@@ -342,6 +384,16 @@ class _Opening:
                 drawn = name in self._drawn
                 parts.append(f"{name} drawn at random" if drawn else f"{name} {_sizes(self.probes[name])}")
         return "; ".join(parts)
+
+
+def _as_labels(image: Image, colours: Palette, path: Path) -> Pixels | None:
+    """Returns the colours of a label map; None where it cannot be one, which is told when its turn comes."""
+    if image.pixels.dtype == np.float32:
+        return None
+    try:
+        return seen(image, len(colours[0]), path, unmixed=True)
+    except ImageError:
+        return None
 
 
 def _cache(config: DataConfig) -> Cache:

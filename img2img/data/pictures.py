@@ -85,6 +85,8 @@ class Recipe:
                 image if self.labels else converted(image), channels, path, unmixed=self.method == "nearest"
             )
             require_sound(pixels, self.numbers)
+            if self.palette and pixels.dtype == np.float32:
+                raise ProcessingError("label maps hold whole numbers, and this picture holds fractions.")
             if self.palette:
                 require_classes(image, pixels, self.palette)
             if self.numbers is not None:

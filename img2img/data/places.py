@@ -21,6 +21,7 @@ _FORMS = {
 }
 _PLACES = {
     "picture": "a folder",
+    "labels": "a folder of label maps without loss (PNG)",
     "ids": "a folder of maps without loss (PNG or TIFF)",
     "mask": "a folder, or random",
     "vector": "a table (CSV, JSON lines, or CelebA's text), or classes for one folder a class",

@@ -119,10 +119,10 @@ def _short(text: str) -> str:
 
 
 def _wheel(classes: int) -> Pixels:
-    """Returns one colour for each class (classes, 3), neighbours far apart."""
+    """Returns one colour for each class (classes + 1, 3), neighbours far apart; the last one is black."""
     colours = [
         colorsys.hsv_to_rgb(i * 0.618 % 1, 0.4 + 0.6 * (i % 2), 1 - 0.5 * (i // 2 % 2))
         for i in range(classes)
     ]
-    wheel: Pixels = np.rint(np.array(colours) * 255).astype(np.uint8)
+    wheel: Pixels = np.rint(np.array([*colours, (0, 0, 0)]) * 255).astype(np.uint8)
     return wheel

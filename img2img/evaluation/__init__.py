@@ -1,5 +1,7 @@
 """Numbers for what a model makes, comparable with those in papers: folder or model against folder."""
 
+from img2img.evaluation.label_sets import labels_protocol as labels_protocol
+from img2img.evaluation.labels import LabelsProtocol as LabelsProtocol
 from img2img.evaluation.protocol import EvaluationProtocol as EvaluationProtocol
 from img2img.evaluation.protocol import PlainProtocol as PlainProtocol
 from img2img.evaluation.protocol import SuperResolutionProtocol as SuperResolutionProtocol
@@ -12,3 +14,4 @@ from img2img.evaluation.run import evaluate as evaluate
 from img2img.evaluation.run import measure as measure
 from img2img.evaluation.run import open_predictor as open_predictor
 from img2img.evaluation.run import plan as plan
+from img2img.evaluation.run import require_labels as require_labels

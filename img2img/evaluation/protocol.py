@@ -57,6 +57,9 @@ class EvaluationProtocol(ABC):
     def describe(self) -> str:
         """Returns the conventions in a few words."""
 
+    names: bool = False
+    """Whether pictures are label maps, whose colours are names: they are compared as they are stored."""
+
     numbers: ValueRange | None = None
     """Black and white in the numbers of targets and predictions; None where they are those of the depth."""
 
@@ -75,6 +78,14 @@ class EvaluationProtocol(ABC):
     def truth(self, target: Image) -> Image:
         """Returns the part of an opaque target that a prediction has to match."""
         return target
+
+    def decimals(self, column: str) -> int:
+        """Returns how many decimals of a number are worth printing."""
+        return metrics[column.partition("_")[0]].decimals
+
+    def higher_is_better(self, column: str) -> bool:
+        """Returns which way is up."""
+        return metrics[column.partition("_")[0]].higher_is_better
 
     def describe_grey(self, names: Sequence[str], kind: ColourKind) -> str | None:
         """Returns how the grey pictures `names` were compared, in a sentence, where that is a choice."""
@@ -100,7 +111,7 @@ class PlainProtocol(EvaluationProtocol):
 
     def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
         """See `EvaluationProtocol`."""
-        _require_size(prediction, truth)
+        require_size(prediction, truth)
         channels = max(prediction.channels, truth.channels)
         a, b = (to_tensor(_widened(image, channels), LEVELS) for image in (prediction, truth))
         return {name: _number(name, a, b) for name in self.columns}
@@ -180,7 +191,7 @@ class SuperResolutionProtocol(EvaluationProtocol):
     def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
         """See `EvaluationProtocol`."""
         prediction = Image(_eight_bit(prediction.pixels))
-        _require_size(prediction, truth)
+        require_size(prediction, truth)
         grey = kind_of(truth) == "grey"
         colours = [
             to_tensor(_grey(image.pixels) if grey else _widened(image, 3), LEVELS)
@@ -252,7 +263,8 @@ def _widened(image: Image, channels: int) -> Pixels:
     return image.pixels
 
 
-def _require_size(prediction: Image, truth: Image) -> None:
+def require_size(prediction: Image, truth: Image) -> None:
+    """Raises ProcessingError where a prediction is not of the size of its target."""
     if (prediction.height, prediction.width) != (truth.height, truth.width):
         raise ProcessingError(
             f"the sizes differ: {prediction.width} x {prediction.height} is compared with "

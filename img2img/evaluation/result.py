@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from img2img.evaluation.labels import Confusion, total
 from img2img.evaluation.protocol import ColourKind, EvaluationProtocol, listed
 from img2img.image import Image
 
@@ -25,6 +26,7 @@ class Score:
         warnings: What reading or predicting had to say, in sentences.
         pictures: The prediction and what it was compared with; none in an `Evaluation`.
         transparent: Whether one of the pictures is, somewhere; both were compared as they look on white.
+        confusion: Of label maps, how many pixels of each class were taken for which.
         recoloured: Whether the prediction had another colour space and was brought into that of the target.
     """
 
@@ -37,6 +39,7 @@ class Score:
     pictures: tuple[Image, ...] = field(default=(), repr=False)
     transparent: bool = False
     recoloured: bool = False
+    confusion: Confusion | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -72,16 +75,27 @@ class Evaluation:
         self.notes += [f"{result.name}: {warning}" for warning in result.warnings]
 
     def mean(self) -> dict[str, float]:
-        """Returns the mean of each column over the pictures, as papers print it; empty if there are none."""
+        """Returns the mean of each column over the pictures, as papers print it; empty if there are none.
+
+        Of label maps it is not that mean, but the scores of all pixels of the set together.
+        """
         if not self.scores:
             return {}
+        if (confusion := self.confusion()) is not None:
+            return confusion.scores()
         return {
             column: math.fsum(score.values[column] for score in self.scores) / len(self.scores)
             for column in self.protocol.columns
         }
 
+    def confusion(self) -> Confusion | None:
+        """Returns how many pixels of each class were taken for which, in all label maps together."""
+        return total([score.confusion for score in self.scores])
+
     def remarks(self) -> list[str]:
         """Returns the notes, and how grey, transparent and differently encoded pictures were compared."""
+        if (confusion := self.confusion()) is not None:
+            return [*self.notes, *confusion.remarks()]
         kinds: tuple[ColourKind, ...] = ("grey", "grey in colour")
         grey = {kind: [score.name for score in self.scores if score.kind == kind] for kind in kinds}
         said = [self.protocol.describe_grey(names, kind) for kind, names in grey.items() if names]
@@ -102,6 +116,7 @@ class Evaluation:
             "protocol": self.protocol.describe(),
             "images": len(self.scores),
             "mean": _finite(self.mean()),
+            **({} if (confusion := self.confusion()) is None else _of_classes(confusion)),
             "scores": [
                 {
                     "name": score.name,
@@ -114,6 +129,16 @@ class Evaluation:
             "problems": [{"path": str(problem.path), "reason": problem.reason} for problem in self.problems],
             "notes": self.remarks(),
         }
+
+
+def _of_classes(confusion: Confusion) -> dict[str, Any]:
+    """Returns the numbers of each class, the matrix, and the scores of maps of one class."""
+    number, scores = confusion.constant()
+    return {
+        "classes": confusion.by_class(),
+        "confusion": confusion.counts.tolist(),
+        "constant": {"class": confusion.labels.name(number), **_finite(scores)},
+    }
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from img2img.errors import ConfigError, ImageError, ProcessingError, UsageError
+from img2img.evaluation.label_sets import labels_protocol
+from img2img.evaluation.labels import LabelsProtocol
 from img2img.evaluation.matching import HIGH, LOW, File, find, match
 from img2img.evaluation.protocol import (
     EvaluationProtocol,
@@ -22,6 +24,7 @@ from img2img.evaluation.result import Evaluation, Problem, Score
 from img2img.image import Image, read_image
 from img2img.image.alpha import over_white
 from img2img.image.conversion import converted, meaning
+from img2img.image.palette import LabelSet
 from img2img.image.resize import resize
 from img2img.inference import Translator, load_model
 from img2img.metrics import one_thread
@@ -31,6 +34,7 @@ from img2img.types import ValueRange
 BICUBIC = "bicubic"
 """The name of the predictor that needs no model: MATLAB's bicubic enlargement."""
 
+PROTOCOLS = ("sr", "plain", "translation", "labels")
 PathName = str | PathLike[str]
 Model = str | PathLike[str] | Translator
 Predict = Callable[[Image], Image]
@@ -60,7 +64,7 @@ def choose_protocol(
     rgb: bool = False,
     numbers: ValueRange | None = None,
 ) -> EvaluationProtocol:
-    """Returns a protocol by its name: "sr", or "plain" alias "translation".
+    """Returns a protocol by its name: "sr", or "plain" alias "translation"; `labels_protocol` has the other.
 
     Raises:
         ConfigError: There is none of this name, or sr has no scale.
@@ -68,7 +72,7 @@ def choose_protocol(
     if name in ("plain", "translation"):
         return PlainProtocol(numbers)
     if name != "sr":
-        raise ConfigError(unknown("protocol", name, ("sr", "plain", "translation")))
+        raise ConfigError(unknown("protocol", name, PROTOCOLS))
     if scale is None:
         raise ConfigError("the sr protocol needs the scale, for example 4; other comparisons are plain.")
     return SuperResolutionProtocol(scale, y, grey, rgb, numbers)
@@ -133,7 +137,7 @@ def measure(
     """Yields the numbers of each pair, in order, or what is wrong with it.
 
     Pictures are compared as they look: laid over white where they are transparent, and with the colours of
-    the prediction brought into the space of its target.
+    the prediction brought into the space of its target. Label maps are compared as they are stored.
 
     Args:
         work: What `plan` found.
@@ -144,7 +148,7 @@ def measure(
         path = target.path
         try:
             picture = read_image(path)
-            whole = over_white(picture)
+            whole = picture if protocol.names else over_white(picture)
             truth = protocol.truth(protocol.levels(whole))
             if other is not None:
                 path = other.path
@@ -153,14 +157,19 @@ def measure(
                 assert isinstance(protocol, SuperResolutionProtocol)
                 source = protocol.low_resolution(truth)
             made = source if predict is None else predict(source)
-            flat = over_white(made)
-            prediction = converted(flat, meaning(whole), "the prediction")
+            flat = made if protocol.names else over_white(made)
+            prediction = flat if protocol.names else converted(flat, meaning(whole), "the prediction")
             recoloured = prediction.pixels is not flat.pixels
             prediction = protocol.levels(prediction)
             if (prediction.height, prediction.width) == (picture.height, picture.width):
                 prediction = protocol.truth(prediction)
-            with one_thread():
-                values = protocol.measure(prediction, truth)
+            confusion, notes = None, prediction.warnings
+            if isinstance(protocol, LabelsProtocol):
+                confusion = protocol.confusion(prediction, truth)
+                values, notes = confusion.scores(), (*notes, *confusion.notes)
+            else:
+                with one_thread():
+                    values = protocol.measure(prediction, truth)
         except (ImageError, ProcessingError) as error:
             yield Problem(path, error.reason if isinstance(error, ImageError) else str(error))
             continue
@@ -170,10 +179,11 @@ def measure(
             None if other is None else other.path,
             values,
             kind_of(truth),
-            tuple(dict.fromkeys((*picture.warnings, *source.warnings, *prediction.warnings))),
+            tuple(dict.fromkeys((*picture.warnings, *source.warnings, *notes))),
             (prediction, truth),
             not (_opaque(picture) and _opaque(made)),
             recoloured,
+            confusion,
         )
 
 
@@ -181,12 +191,24 @@ def _opaque(image: Image) -> bool:
     return image.alpha is None or bool(image.alpha.min() >= image.white)
 
 
-def open_predictor(
-    model: Model, scale: int | None = None, **options: Any
-) -> tuple[Predict, int, ValueRange | None]:
-    """Returns what makes predictions, how many times larger they are than their inputs, and their numbers.
+class Predictor(NamedTuple):
+    """What makes predictions.
 
-    The numbers are black and white as the model was trained with, or None where they are those of the depth.
+    Attributes:
+        predict: A prediction of an input.
+        scale: How many times larger predictions are than their inputs.
+        numbers: Black and white as the model was trained with; None where they are those of the depth.
+        labels: The classes of the label maps that it makes; None where it makes pictures.
+    """
+
+    predict: Predict
+    scale: int
+    numbers: ValueRange | None = None
+    labels: LabelSet | None = None
+
+
+def open_predictor(model: Model, scale: int | None = None, **options: Any) -> Predictor:
+    """Opens what makes predictions.
 
     Args:
         model: "bicubic", a name or path of a model, or a model that is open.
@@ -200,7 +222,7 @@ def open_predictor(
     if model == BICUBIC:
         if scale is None:
             raise ConfigError("bicubic enlarges by any factor; give the scale.")
-        return bicubic(scale), scale, None
+        return Predictor(bicubic(scale), scale)
     translator = model if isinstance(model, Translator) else load_model(model, scale=scale, **options)
     if translator.conditions:
         raise ConfigError(
@@ -215,7 +237,20 @@ def open_predictor(
         (prediction,) = translator([image])
         return prediction
 
-    return predict, int(own), translator.info.target_range
+    return Predictor(predict, int(own), translator.info.target_range, translator.info.labels)
+
+
+def require_labels(model: object, trained: LabelSet | None, palette: object) -> None:
+    """Makes sure that predictions can be read as label maps.
+
+    Raises:
+        ConfigError: The model makes pictures, and nothing says which colours stand for classes.
+    """
+    if model is not None and trained is None and palette is None:
+        raise ConfigError(
+            "the model makes pictures and no label maps; name the colours of the classes (`palette`), of "
+            "which the nearest is taken, or measure it by the protocol plain."
+        )
 
 
 def bicubic(scale: int) -> Predict:
@@ -246,12 +281,12 @@ def evaluate(
         pred: A folder or file with predictions.
         model: Instead, a model: its name, its path, an open one, or "bicubic".
         inputs: A folder or file with the model's inputs. Without it the sr protocol makes them.
-        protocol: "sr", "plain" or "translation" (the same as plain), or one that was made.
+        protocol: "sr", "plain" or "translation" (the same as plain), "labels", or one that was made.
         scale: For sr; None takes the factor of the model.
         on_result: Called with each result as it comes; only here scores come with their pictures.
         options: `numbers` of `EvaluationProtocol`, by default those of the model; `y`, `grey` and `rgb` of
-            `SuperResolutionProtocol`; `follow_symlinks` and `hidden` of
-            `img2img.image.discover`; others are those of `load_model`.
+            `SuperResolutionProtocol`; `palette` and `ignore` of `labels_protocol`; `follow_symlinks` and
+            `hidden` of `img2img.image.discover`; others are those of `load_model`.
 
     Returns:
         The numbers, their means, and what could not be measured; that raises nothing.
@@ -265,16 +300,24 @@ def evaluate(
     if pred is not None and inputs is not None:
         raise UsageError("inputs are for a model; predictions are compared as they are.")
     choices = {name: options.pop(name) for name in ("y", "grey", "rgb", "numbers") if name in options}
+    classes = {name: options.pop(name) for name in ("palette", "ignore") if name in options}
+    if classes and protocol != "labels":
+        raise UsageError(f"{' and '.join(classes)} belong to the protocol labels.")
     finding = {name: options.pop(name) for name in ("follow_symlinks", "hidden") if name in options}
-    predict = None
+    predict = trained = None
     if scale is None and not isinstance(protocol, str):
         scale = getattr(protocol, "scale", None)
     if model is not None:
-        predict, own, numbers = open_predictor(model, scale, **options)
+        predict, own, numbers, trained = open_predictor(model, scale, **options)
         scale = own if scale is None else scale
         choices["numbers"] = choices.get("numbers") or numbers
-    if isinstance(protocol, str):
+    if protocol == "labels":
+        require_labels(model, trained, classes.get("palette"))
+        work = plan(PlainProtocol(), target, pred, inputs, **finding)
+        protocol = labels_protocol([pair[0] for pair in work.pairs], trained, **classes)
+    elif isinstance(protocol, str):
         protocol = choose_protocol(protocol, scale, **choices)
+    assert isinstance(protocol, EvaluationProtocol)
     work = plan(protocol, target, pred, inputs, **finding)
     evaluation = Evaluation(protocol, problems=list(work.problems), notes=list(work.notes))
     for result in measure(work, protocol, predict):

@@ -21,6 +21,7 @@ from img2img.image.opencv import flipped, transposed
 DEFAULT_LIMITS = Limits()
 DEFAULT_OPTIONS = EncodeOptions()
 
+_LOSSY = ("AVIF", "JPEG")  # whatever is chosen
 _ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
 _BROKEN_HEADER = (ValueError, IndexError, KeyError, OverflowError, struct.error)
 
@@ -121,6 +122,8 @@ def fit_reason(image: Image, extension: str) -> str | None:
     if extension not in WRITABLE:
         name = repr(extension) if extension else "a name without extension"
         return f"{name} is no format that is written; there are {', '.join(sorted(WRITABLE))}"
+    if image.palette is not None and _target(extension).name in _LOSSY:
+        return f"{_target(extension).name} mixes colours, and those of a label map stand for classes"
     check = _target(extension).fit_reason
     return None if check is None else check(image, extension)
 

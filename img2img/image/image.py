@@ -71,6 +71,8 @@ class Image:
         jpeg_quality: 1 to 100 for a picture from a JPEG file, by its quantization table; else None. It tells
             of the file, not of pictures that were compressed before and stored otherwise since.
         warnings: Sentences about what could not be kept, for the report.
+        palette: The colours of a label map, in the order of the numbers of its classes. A PNG file then holds
+            these numbers; None for other pictures.
         name: What it is called among the pictures of a folder: the path below that folder, without extension,
             written with "/". Empty where nobody said. Only what is drawn at random for it depends on it.
         made_by: Where what makes it had a choice for each picture, the name of what it took, or UNTOUCHED.
@@ -90,6 +92,7 @@ class Image:
     name: str = ""
     jpeg_quality: int | None = None
     made_by: str = ""
+    palette: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or 0 in self.pixels.shape:

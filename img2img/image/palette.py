@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from img2img.errors import ConfigError, ProcessingError
-from img2img.image.channels import as_grey
+from img2img.image.channels import as_grey, with_channels
 from img2img.image.image import Image, Pixels
+from img2img.registry import unknown
 
 Palette = tuple[tuple[int, ...], ...]
 MOST = 256  # classes: an index is one byte
@@ -24,7 +26,7 @@ def indices(count: int) -> Palette:
 def require_classes(image: Image, pixels: Pixels, palette: Palette) -> None:
     """Makes sure that label maps of numbers hold those of `palette` alone; a near number is another class.
 
-    Of a palette that is not of the numbers from 0 on, other colours may be blurred ones, and pass.
+    Of a palette that is not of the numbers from 0 on (and one that is ignored), other colours may be blurred ones, and pass.
 
     Args:
         image: The label map as it is stored.
@@ -39,20 +41,93 @@ def require_classes(image: Image, pixels: Pixels, palette: Palette) -> None:
             "the label map has colours, and numbers in one channel are needed; convert each colour to the "
             "number of its class"
         )
-    if palette == indices(len(palette)) and (most := int(pixels.max())) >= len(palette):
-        share = float((pixels >= len(palette)).mean())
+    numbered = palette == indices(len(palette)) or (
+        len(palette) > 2 and palette[:-1] == indices(len(palette) - 1)
+    )
+    if numbered and (beyond := ~np.isin(pixels, palette)).any():
+        known = last + (palette[last] == (last,))  # the last may be the one that is ignored
         raise ProcessingError(
-            f"the label map holds the class {most}, and there are {len(palette)}, 0 to {len(palette) - 1} "
-            f"({share:.1%} of the pixels lie beyond); set them to one of these, or give data.palette all "
-            "numbers that there are before training"
+            f"the label map holds the class {pixels[beyond].max()}, and there are {known}, 0 to {known - 1} "
+            f"({float(beyond.mean()):.1%} of the pixels lie beyond); set them to one of these, or give "
+            "data.palette all numbers that there are before training"
         )
 
 
-def collect(maps: Iterable[Pixels]) -> Palette:
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes that label maps tell apart.
+
+    Attributes:
+        palette: Their colours, 1 or 3 levels each. The number of a class is its place.
+        names: What they are called, in the same order; empty where nobody said.
+        ignore: The colour of what is of no class, or of one that nobody knows.
+    """
+
+    palette: Palette
+    names: tuple[str, ...] = ()
+    ignore: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.palette)
+
+    def name(self, number: int) -> str:
+        """Returns what a class is called: its name, or its colour."""
+        return self.names[number] if self.names else " ".join(map(str, self.palette[number]))
+
+    def number(self, name: str) -> int:
+        """Returns the number of the class that `name` tells: its name, its colour, or the number itself.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        known = {self.name(place): place for place in range(len(self))}
+        colours = {" ".join(map(str, colour)): place for place, colour in enumerate(self.palette)}
+        word = " ".join(name.replace(",", " ").split())
+        found = known.get(name.strip(), colours.get(word))
+        if found is None and word.isdigit() and self.names and int(word) < len(self):
+            found = int(word)
+        if found is None:
+            raise ConfigError(unknown("class", name, known))
+        return found
+
+    def painted(self, numbers: NDArray[np.integer]) -> Image:
+        """Returns a map of the numbers of classes (H, W) as a picture in their colours.
+
+        It is stored without loss, in a PNG file as the numbers with their palette.
+        """
+        deep = max(level for colour in self.palette for level in colour) > np.iinfo(np.uint8).max
+        colours = np.asarray(self.palette, np.uint16 if deep else np.uint8)
+        return Image(colours[numbers], lossless=True, palette=self.palette)
+
+    def numbers(self, image: Image) -> tuple[NDArray[np.int16], float]:
+        """Returns the number of the class of each pixel (H, W), and the share of pixels of foreign colours.
+
+        What is ignored is -1. Foreign colours count as the nearest one. Where classes have colours and the
+        picture has levels of grey that are none of these, its levels are the numbers of the classes.
+
+        Raises:
+            ProcessingError: The picture is no label map.
+        """
+        width = len(self.palette[0])
+        if image.pixels.dtype == np.float32:
+            raise ProcessingError("label maps hold whole numbers, and this picture holds fractions")
+        colours = self.palette if self.ignore is None else (*self.palette, self.ignore)
+        pixels = with_channels(image, width, unmixed=True)
+        require_classes(image, pixels, colours)
+        share = foreign(pixels, colours)
+        if share and width == 3 and image.channels == 1 and int(image.pixels.max()) < len(self):
+            return image.pixels[..., 0].astype(np.int16), 0.0
+        found = classes(pixels, colours)[..., 0].astype(np.int16)
+        found[found == len(self)] = -1
+        return found, share
+
+
+def collect(maps: Iterable[Pixels], key: str = "data.palette") -> Palette:
     """Returns the colours of some label maps, sorted.
 
     Args:
         maps: Arrays (H, W, C) of integers, C the same in all.
+        key: Where true colours are given, for the message.
 
     Raises:
         ConfigError: There are more than 256, as in maps that were stored as JPEG.
@@ -64,7 +139,7 @@ def collect(maps: Iterable[Pixels]) -> Palette:
         if len(colours) > MOST:
             raise ConfigError(
                 f"the label maps have more than {MOST} colours, so these cannot stand for classes (JPEG "
-                "blurs colours into one another); give the true ones as data.palette."
+                f"blurs colours into one another); give the true ones as {key}."
             )
     return tuple(sorted(colours))
 

@@ -18,7 +18,7 @@ from img2img.image.colour_fix import ColourFix, with_colours_of
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels, white_of
 from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
-from img2img.image.palette import foreign, one_hot, require_classes
+from img2img.image.palette import LabelSet, foreign, one_hot, require_classes
 from img2img.image.resize import covering, resize, resize_nearest
 from img2img.inference import conditions as companions
 from img2img.inference.enlarge import resized, toward_bicubic
@@ -57,7 +57,7 @@ class ImageProcessing:
         """Returns `image` in sRGB for a model whose output is its own, and with one channel if it is grey."""
         if self._takes_labels:  # its colours are names, and those of the result are the model's
             return image.replace(icc=None, space=None)
-        if self.counts:
+        if self.in_floats:
             image = to_unit(image, self.info.range or ValueRange(0, image.white))
         return as_grey(image) if self.info.output == "like_input" else converted(image)
 
@@ -67,7 +67,7 @@ class ImageProcessing:
         image = image.warn(*remarks) if remarks else image
         if self._takes_labels:
             label_map, notes = self._labels(image)
-            if self.counts and label_map.dtype != np.float32:
+            if self.in_floats and label_map.dtype != np.float32:
                 label_map = label_map.astype(np.float32) / np.float32(white_of(label_map.dtype))
             return NetworkInputs(image.warn(*notes), [label_map], [], planes)
         parts = self._parts(image)
@@ -97,7 +97,7 @@ class ImageProcessing:
         """Returns a picture that is a condition as the network sees it, as it sees the first one."""
         if self.info.range is not None:
             image = to_unit(image, self.info.range)
-        if self.info.output == "own":
+        if self.info.output != "like_input":
             image = converted(image)
         pixels = with_channels(image, self.bands)
         require_sound(pixels, self.info.range)
@@ -117,6 +117,14 @@ class ImageProcessing:
     def counts(self) -> bool:
         """Whether pictures go in or come out in numbers other than those of their depth."""
         return self.info.range is not None or self.info.target_range is not None
+
+    @property
+    def in_floats(self) -> bool:
+        """Whether pictures go through the network as floats, whatever their depth.
+
+        Where it makes label maps, the levels of 8 bits are too few to tell which class is the likeliest.
+        """
+        return self.counts or self.info.labels is not None
 
     def _counted(self, result: Image, source: Image) -> Image:
         """Returns `result` in the numbers of the pictures that the model was trained to make."""
@@ -182,12 +190,14 @@ class ImageProcessing:
         alpha = image.alpha
         if alpha is None or self.alpha != "model" or self.makes_alpha(image) or alpha.min() == alpha.max():
             return []
-        if self.generator.scale == 1 or self.info.output == "own":
+        if self.generator.scale == 1 or self.info.output != "like_input":
             return []
         return [with_channels(Image(alpha[..., None]), self.generator.in_channels)]
 
     def makes_alpha(self, image: Image) -> bool:
         """Returns whether the last channel that the network makes of `image` is alpha."""
+        if self.info.labels is not None:
+            return False
         bands = 0 if self.info.palette else image.channels  # one-hot labels have channels, but no colours
         return ends_in_alpha(self.generator.out_channels, bands)
 
@@ -210,10 +220,38 @@ class ImageProcessing:
 
     def finished(self, result: Image, used: Image, image: Image) -> Image:
         """Returns the result for `image`, of which `used` was prepared, from what `assembled` has made."""
+        if self.info.labels is not None:
+            return self._label_map(result, self.info.labels, image)
         done = self._counted(self._returned(result, used), image)
         if used.channels != image.channels:  # three equal channels, of which one was used
             done = done.replace(pixels=np.repeat(done.pixels, 3, 2))
         return done
+
+    def _label_map(self, result: Image, labels: LabelSet, source: Image) -> Image:
+        """Returns the likeliest class of each pixel of `source`, in the colour that stands for it.
+
+        Args:
+            result: How likely each class is, (H, W, classes), at the size at which the network works.
+            labels: The classes.
+            source: The picture.
+        """
+        height, width = (max(1, round(side * self.scale)) for side in (source.height, source.width))
+        numbers = np.zeros((height, width), np.uint8)
+        best: Pixels | None = None
+        for number in range(len(labels)):  # one by one: all at the size of the picture may be gigabytes
+            likelihood = result.pixels[..., number : number + 1]
+            if likelihood.shape[:2] != (height, width):
+                likelihood = resize(likelihood, height, width)
+            likelihood = likelihood[..., 0]
+            if best is None:
+                best = likelihood.copy()
+                continue
+            more = likelihood > best
+            numbers[more] = number
+            np.maximum(best, likelihood, out=best)
+        metadata = source.metadata.resized(width / source.width, height / source.height)
+        made = labels.painted(numbers).replace(exif=source.exif, metadata=metadata, name=source.name)
+        return made.warn(*result.warnings)
 
     def _returned(self, result: Image, source: Image) -> Image:
         """Returns `result` at its final size and strength, with the alpha of `source` where it made none."""

@@ -124,6 +124,10 @@ class Translator:
     its target, in the depth of the picture; where that cannot hold them, in 8 or 16 bits if they are just
     those levels, otherwise in float32. What lies outside counts as black or white, and a warning says so.
 
+    A model that makes label maps gives each pixel the colour of its likeliest class, at the size of the
+    picture: how likely each is comes to that size first. Its results are opaque, of 8 bits unless a colour is
+    of more, and without the profile of the picture; an array (H, W) comes back as (H, W, 3).
+
     A model may take more than a picture, see `conditions`. Each of these has the size of its picture and goes
     through the model with it, in whatever tiles. A mask is 1 where it is white and 0 elsewhere, numbers of
     objects stay what they are, a further picture is treated as the first one is, and a vector is the same for
@@ -221,7 +225,7 @@ class Translator:
 
     def group_key(self, image: Image) -> Hashable:
         """Returns what images must agree in to share a call; None for one that is large enough alone."""
-        dtype = np.dtype(np.float32) if self._processing.counts else image.pixels.dtype
+        dtype = np.dtype(np.float32) if self._processing.in_floats else image.pixels.dtype
         try:
             height, width = self._processing.extent(image.height, image.width)
         except ProcessingError:
@@ -318,7 +322,7 @@ def _sides(
 ) -> tuple[int, int] | None:
     """Returns the height and the width that pictures are brought to, or None."""
     if size is None:
-        return info.size if generator.scale == 1 and info.output == "own" else None
+        return info.size if generator.scale == 1 and info.output != "like_input" else None
     if size == "native":
         return None
     sides = (size, size) if isinstance(size, int) else size

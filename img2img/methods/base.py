@@ -48,13 +48,14 @@ class Export(NamedTuple):
     Attributes:
         generator: The network.
         reads, makes: The fields whose pictures go in and come out.
-        output: What comes out: "like_input" is the same picture, only better or larger; "own" is another one.
+        output: What comes out: "like_input" is the same picture, only better or larger; "own" is another one,
+            "labels" how likely each class is: a label map is made of it.
     """
 
     generator: Generator
     reads: str = "source"
     makes: str = "target"
-    output: Literal["like_input", "own"] = "own"
+    output: Literal["like_input", "own", "labels"] = "own"
 
 
 class MethodConfig(BaseModel):

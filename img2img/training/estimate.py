@@ -142,8 +142,9 @@ def _channels(experiment: Experiment) -> dict[str, int]:
         name: field.size for name, field in fields.items() if isinstance(field, Vector) and field.size
     }
     source, *others = pictures(fields)
-    known[source] = len(data.palette) if data.palette else data.source_channels or 3
-    return known | dict.fromkeys(others, data.target_channels or 3)
+    known |= {source: data.source_channels or 3} | dict.fromkeys(others, data.target_channels or 3)
+    one_hot = [name for name in data.labels(fields) if data.palette]
+    return known | {name: len(data.palette or ()) for name in one_hot}
 
 
 def _batch(experiment: Experiment, channels: Mapping[str, int]) -> Batch | None:

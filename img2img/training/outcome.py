@@ -132,7 +132,7 @@ class Outcome:
         }
         first = next(iter(exports.values()))
         read, made = data.numbers
-        sides = {first.makes: made, first.reads: read}
+        sides = {first.makes: None if first.output == "labels" else made, first.reads: read}
         for name, generator in generators.items():
             if (bad := _not_finite(generator)) is not None:
                 self.watch.warn(
@@ -154,6 +154,7 @@ class Outcome:
                 sides.get(export.makes),
                 data.fit,
                 {name: self.data.names[name] for name in generator.conditions if self.data.names.get(name)},
+                labels=self.data.classes if export.output == "labels" else None,
             )
             try:
                 save_model(self.folder / f"{stem}.safetensors", generator.exported(), info)

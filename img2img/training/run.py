@@ -416,8 +416,9 @@ class _Run:
     def _configuration(self) -> Experiment:
         """Returns the configuration with what was found in the files: a run that continues takes that."""
         experiment = self.experiment
-        if self.data.palette is not None:
-            data = experiment.data.model_copy(update={"palette": self.data.palette})
+        palette = self.data.classes.palette if self.data.classes else self.data.palette
+        if palette is not None:
+            data = experiment.data.model_copy(update={"palette": palette})
             experiment = experiment.model_copy(update={"data": data})
         return experiment
 

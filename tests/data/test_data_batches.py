@@ -362,7 +362,6 @@ def test_a_sentence_says_what_was_found(tmp_path: Path) -> None:
         ({}, "exactly one of .* given are none"),
         ({"paired": ("A", "B"), "images": "C"}, "given are paired and images"),
         ({"paired": ("A", "B", "C")}, "at most 2"),
-        ({"aligned": "A", "palette": [0, 1]}, "palette is for source_labels: one_hot"),
         ({"aligned": "A", "source_labels": "one_hot", "palette": [0, [1, 2, 3]]}, "need one length"),
         ({"aligned": "A", "colour": "red"}, "Extra inputs are not permitted"),
     ],

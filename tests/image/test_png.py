@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from PIL import PngImagePlugin
 
 from img2img.errors import ImageReadError
-from img2img.image import Image, decode, encode
+from img2img.image import EncodeOptions, Image, decode, encode, fit_reason
 from img2img.image.codec import prepare
 from img2img.image.colour import ColourSpace
 from img2img.image.formats.png_metadata import BUDGET
@@ -415,3 +415,19 @@ def test_a_warning_names_some_keywords_and_shows_no_control_characters() -> None
     (warning,) = prepare(picture().replace(metadata=Metadata(text=text)), ".bmp").warnings
     assert "992 more" in warning
     assert "\x1b" not in warning
+
+
+def test_a_label_map_is_stored_as_numbers_with_their_palette() -> None:
+    """The numbers keep their order, whichever occur; with another colour it is a picture of colours."""
+    palette = ((9, 8, 7), (0, 0, 0), (255, 255, 255), (1, 2, 3))
+    numbers = np.random.default_rng(0).integers(1, 4, (7, 11))
+    image = Image(np.array(palette, np.uint8)[numbers], lossless=True, palette=palette)
+    with Pillow.open(io.BytesIO(encode(image, ".png"))) as stored:
+        assert stored.mode == "P" and stored.getpalette()[:12] == list(sum(palette, ()))
+        np.testing.assert_array_equal(np.asarray(stored), numbers)
+    np.testing.assert_array_equal(decode(encode(image, ".png")).pixels, image.pixels)
+    strange = image.replace(pixels=image.pixels + np.uint8(1))
+    np.testing.assert_array_equal(decode(encode(strange, ".png")).pixels, strange.pixels)
+    assert "stand for classes" in str(fit_reason(image, ".jpg"))
+    webp = encode(image, ".webp", EncodeOptions(quality=10, lossless=False))
+    np.testing.assert_array_equal(decode(webp).pixels, image.pixels)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from img2img.fields import Fields, Ids, Mask, Picture, Vector, placed, scale_of
+from img2img.fields import Fields, Ids, Labels, Mask, Picture, Vector, placed, scale_of
 from img2img.image import Image, write_image
 from img2img.methods import Method, MethodConfig, methods
 from img2img.training import read_experiment
@@ -36,7 +36,7 @@ def made(name: str, **more: Any) -> Method:
 
 
 def channels(fields: Fields) -> dict[str, int]:
-    size = {"picture": 3, "mask": 1, "ids": 1, "vector": NUMBERS}
+    size = {"picture": 3, "labels": 3, "mask": 1, "ids": 1, "vector": NUMBERS}
     return {name: size[field.kind] for name, field in fields.items()}
 
 
@@ -86,6 +86,8 @@ def write(folder: Path, fields: Fields, count: int = 5) -> dict[str, Path]:
 
 
 def _plane(field: Any, side: int, rng: np.random.Generator) -> np.ndarray:
+    if isinstance(field, Labels):
+        return np.array([[9, 0, 0], [0, 9, 0], [0, 0, 9]], np.uint8)[rng.integers(0, 3, (side, side))]
     if isinstance(field, Picture):
         return rng.integers(0, 256, (side, side, 3), np.uint8)
     if isinstance(field, Mask):

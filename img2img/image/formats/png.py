@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -206,9 +206,34 @@ def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
     """Stores `image`, which fits."""
     if image.channels == 1 and image.alpha is not None:
         return _encode_grey_alpha(image, image.alpha, options.png_level)
+    if image.palette is not None and (numbers := _numbers(image, image.palette)) is not None:
+        return _encode_numbers(image, numbers, image.palette, options.png_level)
     params = [cv2.IMWRITE_PNG_COMPRESSION, options.png_level]
     data = encode_array(".png", merge_bgra(image.pixels, image.alpha), params)
     return b"".join((data[:_AFTER_HEADER], metadata_chunks(image), data[_AFTER_HEADER:]))
+
+
+def _numbers(image: Image, palette: Sequence[Sequence[int]]) -> Pixels | None:
+    """Returns the places of all colours in `palette` (H, W); None where it lacks one, or there is alpha."""
+    pixels = image.pixels
+    if image.alpha is not None or pixels.dtype != np.uint8 or pixels.shape[2] != 3 or len(palette) > 256:
+        return None
+    codes = pixels @ np.array((65536, 256, 1), np.int32)
+    known = np.array(palette, np.int32) @ np.array((65536, 256, 1), np.int32)
+    order = known.argsort(kind="stable")
+    places = np.searchsorted(known, codes, sorter=order).clip(max=len(known) - 1)
+    numbers = order[places]
+    return numbers.astype(np.uint8) if (known[numbers] == codes).all() else None
+
+
+def _encode_numbers(image: Image, numbers: Pixels, palette: Sequence[Sequence[int]], level: int) -> bytes:
+    """Stores a map of the numbers of classes (H, W) with the colours that they stand for."""
+    rows = np.zeros((image.height, image.width + 1), np.uint8)  # the first column: rows are not filtered
+    rows[:, 1:] = numbers
+    header = struct.pack(">IIBBBBB", image.width, image.height, 8, _PALETTE, 0, 0, 0)
+    colours = chunk_of(b"PLTE", np.array(palette, np.uint8).tobytes())
+    body = chunk_of(b"IDAT", zlib.compress(rows.data, level))
+    return b"".join((_SIGNATURE, chunk_of(b"IHDR", header), metadata_chunks(image), colours, body, _END))
 
 
 def _encode_grey_alpha(image: Image, alpha: Pixels, level: int) -> bytes:

@@ -141,7 +141,8 @@ def fit_reason(image: Image, extension: str) -> str | None:
 def encode(image: Image, extension: str, options: EncodeOptions) -> bytes:
     """Stores `image`, which fits."""
     image = as_rgb(image)  # as grey is stored here; so its profile has to be one for RGB
-    lossless = image.lossless if options.lossless is None else options.lossless
+    names = image.palette is not None  # of classes: none may become another
+    lossless = image.lossless if names or options.lossless is None else options.lossless
     if lossless and image.alpha is not None and not image.alpha.all():
         data = _exact(image)
     else:
