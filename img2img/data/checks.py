@@ -423,9 +423,7 @@ def _labels(material: Material) -> Iterator[Finding]:
             "many-colours",
             f"{which} have more than {MOST} colours.",
             "They were probably stored as JPEG, which blurs colours into one another; give the true ones as "
-            "data.palette."
-            if config.source_labels == "none"
-            else "data.palette with source_labels: one_hot.",
+            f"data.palette{' with source_labels: one_hot' * (config.source_labels != 'none')}.",
             tuple(Case((s.path,), f"{_half(material, s)}{_colours(s.stats)}") for s in worst),
         )
 

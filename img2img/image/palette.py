@@ -26,7 +26,8 @@ def indices(count: int) -> Palette:
 def require_classes(image: Image, pixels: Pixels, palette: Palette) -> None:
     """Makes sure that label maps of numbers hold those of `palette` alone; a near number is another class.
 
-    Of a palette that is not of the numbers from 0 on (and one that is ignored), other colours may be blurred ones, and pass.
+    Of a palette that is not of the numbers from 0 on, with or without one that is ignored, other colours may
+    be blurred ones, and pass.
 
     Args:
         image: The label map as it is stored.
@@ -41,9 +42,8 @@ def require_classes(image: Image, pixels: Pixels, palette: Palette) -> None:
             "the label map has colours, and numbers in one channel are needed; convert each colour to the "
             "number of its class"
         )
-    numbered = palette == indices(len(palette)) or (
-        len(palette) > 2 and palette[:-1] == indices(len(palette) - 1)
-    )
+    last = len(palette) - 1
+    numbered = palette == indices(last + 1) or (last > 1 and palette[:last] == indices(last))
     if numbered and (beyond := ~np.isin(pixels, palette)).any():
         known = last + (palette[last] == (last,))  # the last may be the one that is ignored
         raise ProcessingError(
