@@ -1,6 +1,7 @@
 """Other people's checkpoints: opened safely and recognised by keys and shapes alone, one family a file."""
 
 from img2img.interop import compact as compact
+from img2img.interop import edsr as edsr
 from img2img.interop import esrgan as esrgan
 from img2img.interop import inpainting as inpainting
 from img2img.interop import nafnet as nafnet

@@ -1,4 +1,4 @@
-"""EDSR: residual blocks without norm, here with a tail that works at the input's resolution.
+"""EDSR: residual blocks without norm, with a tail that works at the input's resolution, and as published.
 
 Lim, Son, Kim, Nah, Lee: Enhanced Deep Residual Networks for Single Image Super-Resolution (arXiv:1707.02921).
 """
@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from img2img.errors import ConfigError
-from img2img.models.base import generators
+from img2img.models.base import Generator, generators
 from img2img.models.folding import plain_state
 from img2img.models.skip import addable, require_addable, shuffled
+from img2img.models.span import MeanColour, mean_colour, require_mean
+from img2img.models.srresnet import STEPS
 from img2img.models.symmetric import SymmetricConv2d, SymmetricGenerator
 
 
@@ -117,6 +119,78 @@ class EDSR(SymmetricGenerator):
             plain = EDSR(**(self.spec.arguments | {"symmetric": False}))
         plain.load_state_dict(plain_state(self), assign=True)
         return plain.train(self.training)
+
+
+@generators.register("edsr_paper")
+class PaperEDSR(Generator):
+    """The published network: pixel shuffles behind the blocks, and a last convolution on the large picture.
+
+    Input and output are in (0, 1). The defaults are the paper's baseline with 1,517,571 parameters; its
+    large network has 256 features and 32 blocks. What the published code has beside that is a part of the
+    weights here: it counts in levels of 8 bits (the first and the last layer do), and multiplies what the
+    blocks of the large network add by 0.1 (the second layer of each block does).
+
+    Args:
+        in_channels, out_channels: Any.
+        scale: 1, 2, 3, 4 or 8.
+        features: Channels throughout.
+        blocks: Residual blocks.
+        mean: Whose mean colour is taken off the input and added to the output again; "div2k" as published.
+            What is not RGB has the mean of the three for each channel.
+
+    Raises:
+        ConfigError: A value that is not allowed.
+    """
+
+    output_layers = ("last",)
+    mean_in: Tensor | None
+    mean_out: Tensor | None
+    tiny: ClassVar[dict[str, Any]] = {"features": 4, "blocks": 1, "scale": 2}
+
+    def __init__(
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        scale: int = 4,
+        features: int = 64,
+        blocks: int = 16,
+        mean: MeanColour = "div2k",
+    ) -> None:
+        super().__init__()
+        if scale not in STEPS:
+            raise ConfigError(f"EDSR enlarges by {', '.join(map(str, STEPS))}; the scale is {scale}.")
+        if min(in_channels, out_channels, features) < 1 or blocks < 0:
+            raise ConfigError("EDSR needs channels and features of 1 or more.")
+        require_mean("EDSR", mean)
+        self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
+        # two 3x3 a block, two around them, and never more than two pixels for what comes after them
+        self.receptive_field = 2 * blocks + (4 if scale > 1 else 3)
+        # at the last shuffle: its input and output, and what went into its convolution
+        wide = features * (2 * scale**2 + (scale // STEPS[scale][-1]) ** 2) if scale > 1 else 4 * features
+        self.live_features = 2 * in_channels + max(wide, (features + 2 * out_channels) * scale**2)
+
+        def conv(taken: int, made: int) -> nn.Conv2d:
+            return nn.Conv2d(taken, made, 3, padding=1)
+
+        self.first = conv(in_channels, features)
+        self.blocks = nn.Sequential(
+            *(_EDSRBlock(conv(features, features), conv(features, features)) for _ in range(blocks))
+        )
+        self.after = conv(features, features)
+        self.up = nn.ModuleList(conv(features, features * step**2) for step in STEPS[scale])
+        self.last = conv(features, out_channels)
+        self.register_buffer("mean_in", mean_colour(mean, in_channels), persistent=False)
+        self.register_buffer("mean_out", mean_colour(mean, out_channels), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarges (N, in_channels, H, W) in (0, 1) to (N, out_channels, H*scale, W*scale)."""
+        first = self.first(x if self.mean_in is None else x - self.mean_in.to(x.dtype))
+        y = first + self.after(self.blocks(first))
+        del first  # as large as everything at low resolution, and not needed above it
+        for step, conv in zip(STEPS[self.scale], self.up, strict=True):
+            y = F.pixel_shuffle(conv(y), step)
+        output: Tensor = self.last(y)
+        return output if self.mean_out is None else output + self.mean_out.to(output.dtype)
 
 
 @torch.no_grad()

@@ -27,6 +27,20 @@ MEANS = {
 IMG_RANGE = 255.0
 
 
+def require_mean(network: str, mean: str) -> None:
+    """Raises ConfigError unless `mean` is the name of a mean colour, or "none"."""
+    if mean not in get_args(MeanColour):
+        raise ConfigError(unknown(f"mean of {network}", mean, get_args(MeanColour)))
+
+
+def mean_colour(mean: MeanColour, channels: int) -> Tensor | None:
+    """Returns the colour (1, channels, 1, 1), of channels that are not RGB its mean; None for "none"."""
+    colour: tuple[float, ...] = MEANS.get(mean, ())
+    if colour and channels != 3:
+        colour = (sum(colour) / 3,) * channels
+    return torch.tensor(colour).view(1, -1, 1, 1) if colour else None
+
+
 class _SPAB(nn.Module):
     """Three convolutions, the last one weighed by an odd function of itself (section 3.2)."""
 
@@ -90,8 +104,7 @@ class SPAN(SymmetricGenerator):
             raise ConfigError("SPAN needs channels, scale, features and blocks of 1 or more.")
         if branches and symmetric:
             raise ConfigError("SPAN learns with branches or symmetric weights, not both; set one to false.")
-        if mean not in get_args(MeanColour):
-            raise ConfigError(unknown("mean of SPAN", mean, get_args(MeanColour)))
+        require_mean("SPAN", mean)
         if skip:
             require_addable("SPAN with skip", in_channels, out_channels)
         self.in_channels, self.out_channels, self.scale = in_channels, out_channels, scale
@@ -116,11 +129,7 @@ class SPAN(SymmetricGenerator):
         self.after = conv(features, features)
         self.join = conv(4 * features, features, 1)
         self.last = conv(features, phases, result="phases", scale=scale)
-        colour: tuple[float, ...] = MEANS.get(mean, ())
-        if colour and in_channels != 3:
-            colour = (sum(colour) / 3,) * in_channels
-        taken_off = torch.tensor(colour).view(1, -1, 1, 1) if colour else None
-        self.register_buffer("mean", taken_off, persistent=False)
+        self.register_buffer("mean", mean_colour(mean, in_channels), persistent=False)
         with torch.no_grad():  # the picture begins dark and even, whatever the features are
             next(self.last.parameters()).mul_(0.01)
 
