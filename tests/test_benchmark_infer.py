@@ -62,8 +62,8 @@ def test_neighbours_calculate_and_go_with_what_they_stand_beside(tool):
 @pytest.mark.parametrize(
     "name",
     [
-        *("compact", "cut_resnet", "edsr", "msrresnet", "nafnet", "plksr_tiny", "realplksr", "resnet9"),
-        *("rrdbnet", "span", "srresnet", "unet256"),
+        *("compact", "cut_resnet", "edsr", "edsr_paper", "msrresnet", "nafnet", "plksr_tiny"),
+        *("realplksr", "resnet9", "rrdbnet", "span", "srresnet", "unet256"),
     ],
 )
 def test_infer_runs_for_every_network(tool, name):

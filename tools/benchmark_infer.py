@@ -34,6 +34,7 @@ NETWORKS = {  # every architecture at its usual arguments, with the usual side o
     "compact": (ArchSpec("compact"), 128),
     "cut_resnet": (ArchSpec("cut_resnet"), 256),
     "edsr": (ArchSpec("edsr"), 128),
+    "edsr_paper": (ArchSpec("edsr_paper"), 128),
     "msrresnet": (ArchSpec("msrresnet"), 128),
     "nafnet": (ArchSpec("nafnet"), 256),
     "plksr_tiny": (ArchSpec("plksr", {"blocks": 12, "kernel": 13, "attention": False}), 128),
