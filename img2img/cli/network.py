@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from img2img.inference import Translator
 
 
+AUTO = "auto"
+"""The name that stands for a choice by what is found in each picture."""
+
+
 @dataclass(frozen=True)
 class NetworkOptions:
     """The values of the options that `network_options` adds; `model` is None where none was named."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from img2img.cli.network import NetworkOptions, origin, restorer_options
+from img2img.cli.network import AUTO, NetworkOptions, origin, restorer_options
 from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
 from img2img.cli.render import say
 from img2img.errors import UnknownModelError, UsageError, display_path
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from img2img.batch import Processor, Result
     from img2img.image import Image
     from img2img.inference import Translator
-
-AUTO = "auto"
 
 
 @click.command(cls=GroupedCommand)

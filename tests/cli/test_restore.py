@@ -253,3 +253,64 @@ def test_without_a_model_a_sentence_says_what_to_do(models: Path, folder: Path, 
         result = img2img("restore", folder, "-o", tmp_path / "out", *more)
         assert result.exit_code == 2 and words in result.stderr, (more, result.output)
         assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def upscalers(models: Path) -> Path:
+    for scale in (2, 4):
+        save_model(models / f"x{scale}.safetensors", lighter(0.1, scale), ModelInfo())
+    return models
+
+
+def made_lighter(source: Path, result: Path) -> float:
+    """Returns by what share of white a result is lighter than its input."""
+    before, after = read_image(source), read_image(result)
+    times = after.height // before.height
+    return float(after.pixels.mean() - before.pixels.repeat(times, 0).repeat(times, 1).mean()) / 255
+
+
+def test_upscale_tells_once_of_damaged_pictures_where_there_is_a_model_for_them(
+    upscalers: Path, folder: Path, tmp_path: Path
+) -> None:
+    command = ("upscale", folder, "-s", "2", "-o")
+    assert "visibly" not in img2img(*command, tmp_path / "none").stderr
+    save_model(upscalers / "clean.safetensors", lighter(0.05), ModelInfo())
+    told = img2img(*command, tmp_path / "clean").stderr
+    assert told.count("visibly") == 1 and "2 of these 4 files are visibly" in told and "restore" in told
+    save_model(upscalers / "photo.safetensors", lighter(0.2, 4), ModelInfo())
+    told = img2img(*command, tmp_path / "photo").stderr
+    assert told.count("-m photo") == told.count("visibly") == 1
+    for more in (["-q"], ["-m", "x2"]):
+        assert "visibly" not in img2img(*command, tmp_path / more[0], *more).stderr
+    assert "visibly" not in img2img(*command, tmp_path / "photo").stderr  # all were up to date
+
+
+@pytest.mark.parametrize("there", ["photo", "clean", "none"])
+def test_upscale_auto_chooses_for_each_picture(
+    upscalers: Path, folder: Path, tmp_path: Path, there: str
+) -> None:
+    name, share = {"photo": ("photo", 0.2), "clean": ("clean+x2", 0.15), "none": ("x2", 0.1)}[there]
+    scale, own = (4, 0.2) if there == "photo" else (1, 0.05)
+    save_model(upscalers / f"{there}.safetensors", lighter(own, scale), ModelInfo())
+    out, report = tmp_path / "out", tmp_path / "report.jsonl"
+    command = ("upscale", folder, "-o", out, "-m", "auto", "-s", "2", "--report", report)
+    result = img2img(*command)
+    assert made(result, report) == {"sharp.png": "x2", "camera.jpg": "x2", "web.jpg": name, "night.png": name}
+    assert "with the model x2" in result.stderr and there.replace("none", "no model") in result.stderr
+    assert made_lighter(folder / "sharp.png", out / "sharp.png") == pytest.approx(0.1, abs=0.01)
+    assert made_lighter(folder / "night.png", out / "night.png") == pytest.approx(share, abs=0.01)
+    again = img2img(*command)
+    assert "4 skipped" in again.stderr and made(again, report)["night.png"] == name
+    if there != "none":
+        save_model(upscalers / f"{there}.safetensors", lighter(0.3, scale), ModelInfo())
+        assert "2 done, 2 skipped" in img2img(*command).stderr
+
+
+def test_strength_of_upscale_auto_holds_for_all_that_is_done(
+    upscalers: Path, folder: Path, tmp_path: Path
+) -> None:
+    save_model(upscalers / "clean.safetensors", lighter(0.05), ModelInfo())
+    command = ("upscale", folder / "night.png", "-o", tmp_path / "out", "-m", "auto", "--strength", "0")
+    assert img2img(*command).exit_code == 0
+    plain = resize(read_image(folder / "night.png").pixels, 4 * HEIGHT, 4 * WIDTH)
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "night.png").pixels, plain)
