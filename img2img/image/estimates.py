@@ -24,7 +24,7 @@ _SMALLEST = 64  # side of a picture that tells of them
 _STEP, _EDGE = 8.0, 32.0  # levels that one place counts at most, and from which on it is an edge
 
 VisibleDamage = Literal["compression", "noise"]
-VISIBLE = {"jpeg_quality": 80, "blocks": 0.3, "noise": 5.0}
+VISIBLE = {"jpeg_quality": 80, "blocks": 0.5, "noise": 5.0}
 """From where on damage counts as visible: below that quality, at or above the other two."""
 _known: WeakKeyDictionary[Image, Mapping[str, Any]] = WeakKeyDictionary()
 

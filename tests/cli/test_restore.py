@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import programs
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -51,9 +55,10 @@ def levels(values: np.ndarray, dtype: type = np.uint8) -> np.ndarray:
     )
 
 
-def jpeg(quality: int, mode: str = "RGB", **more: Any) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(levels(scene())).convert(mode).save(buffer, "JPEG", quality=quality, **more)
+def jpeg(quality: int, mode: str = "RGB", side: int | None = None, **more: Any) -> bytes:
+    buffer, picture = io.BytesIO(), PIL.Image.fromarray(levels(scene())).convert(mode)
+    picture = picture if side is None else picture.resize((side, side))
+    picture.save(buffer, "JPEG", quality=quality, **more)
     return buffer.getvalue()
 
 
@@ -127,6 +132,19 @@ def test_what_is_untouched_is_stored_anew_where_that_was_asked_for(
         assert np.abs(near).max() < 12
     result = img2img("restore", folder / "camera.jpg", "-o", "-")
     assert result.stdout_bytes == (folder / "camera.jpg").read_bytes()
+
+
+def test_what_only_looks_untouched_is_stored_anew(clean: Path, tmp_path: Path) -> None:
+    """A file of several pages, of which one is read, and one whose name says another format."""
+    pages = [PIL.Image.fromarray(levels(scene())) for _ in range(2)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "named.jpg", "PNG")
+    files = tmp_path / "pages.tif", tmp_path / "named.jpg"
+    result = img2img("restore", *files, "-o", tmp_path / "out")
+    assert result.exit_code == 0 and "2 files are as before" in result.stderr, result.output
+    with PIL.Image.open(tmp_path / "out" / "pages.tif") as stored:
+        assert stored.n_frames == 1
+    assert (tmp_path / "out" / "named.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
 @pytest.mark.parametrize("task", ["denoise", "dejpeg", "deblur", "clean"])
@@ -314,3 +332,40 @@ def test_strength_of_upscale_auto_holds_for_all_that_is_done(
     assert img2img(*command).exit_code == 0
     plain = resize(read_image(folder / "night.png").pixels, 4 * HEIGHT, 4 * WIDTH)
     np.testing.assert_array_equal(read_image(tmp_path / "out" / "night.png").pixels, plain)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_two_hundred_jpegs_in_one_command_with_ctrl_c_between(tmp_path: Path) -> None:
+    source, out, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.jsonl"
+    save_model(tmp_path / "own.safetensors", lighter(0.1), ModelInfo())
+    files = {f"{n % 7}/{n}.jpg": jpeg(15 + 30 * (n % 4), side=200) for n in range(200)}
+    for name, data in files.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(data)
+    command = ["-m", "img2img", "restore", source, "-o", out, "-m", tmp_path / "own.safetensors"]
+    command += ["--task", "auto", "--report", report, "-v"]
+    with programs.start(command, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("done"):
+            pass
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finished = {path.relative_to(out).as_posix(): path.stat().st_mtime_ns for path in out.rglob("*.jpg")}
+    assert 0 < len(finished) < 200 and not list(out.rglob("*.part"))
+    for name in finished:
+        assert read_image(out / name).width == 200
+    again = programs.run(command)
+    assert again.returncode == 0 and f"{200 - len(finished)} done, {len(finished)} skipped" in again.stderr
+    lines = [json.loads(line) for line in report.read_text().splitlines()]
+    assert len(lines) == 200
+    for line in lines:
+        name = Path(line["source"]).relative_to(source).as_posix()
+        stored = (out / name).read_bytes()
+        damaged = read_image(source / name).jpeg_quality < 80
+        assert line["made_by"] == ("own" if damaged else "untouched")
+        assert (stored == files[name]) is not damaged
+        assert finished.get(name) in (None, (out / name).stat().st_mtime_ns)
+        if damaged:
+            assert_lighter(read_image(source / name), read_image(out / name), tolerance=20)
+    assert "0 done, 200 skipped" in programs.run(command).stderr
