@@ -1,18 +1,21 @@
 """Measures a model and writes its card: `python tools/model_card.py COMMAND NAME`.
 
-`measure`, `time` and `pictures` put what they find into docs/models/NAME.json, with the commands that did it.
-`write` makes img2img/weights/NAME.md of these numbers and of the words in tools/cards/NAME.md, where
-{{facts}}, {{results}}, {{published}}, {{speed}}, {{pictures LABEL}} and {{table KEY}} (a list in its front
-matter) stand for what is filled in. No number is typed by hand but those of `published` and of such lists.
+`measure`, `restore`, `time` and `pictures` put what they find into docs/models/NAME.json, with the commands
+that did it. `write` makes img2img/weights/NAME.md of these numbers and of the words in tools/cards/NAME.md,
+where {{facts}}, {{results}}, {{restored}}, {{published}}, {{speed}}, {{pictures LABEL}} and {{table KEY}} (a
+list in its front matter) stand for what is filled in. No number is typed by hand but those of `published` and
+of such lists.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import re
 import statistics
+import tempfile
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +23,7 @@ from typing import Any
 
 import click
 
+from img2img.batch import Rules, convert_folder
 from img2img.checkpoint import KEY, read_header
 from img2img.config import dump_yaml
 from img2img.evaluation import SuperResolutionProtocol, evaluate
@@ -28,6 +32,7 @@ from img2img.image.resize import resize
 from img2img.image.sheet import hardest, sheet
 from img2img.inference import load_model
 from img2img.inference.ceiling import cpu_bf16
+from img2img.processors import parse_operations
 from img2img.weights import find_model
 from img2img.weights.card import split
 
@@ -38,6 +43,12 @@ CARDS = ROOT / "img2img" / "weights"
 CROP = 120, 160  # height and width of the part of each photograph that is shown
 TOKEN = re.compile(r"^\{\{(\w+)(?: (\w+))?\}\}$", re.MULTILINE)
 SCORE = ("name", "images", "psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y")
+DAMAGES = {  # what a model that restores is measured on
+    "JPEG 10": "dejpeg,quality:10,sampling:4:2:0,shifted:0,twice:0",
+    "JPEG 10, shifted grid": "dejpeg,quality:10,sampling:4:2:0,shifted:1,twice:0",
+    "noise 25": "denoise,sigma:25,grey:0,signal:0",
+    "nothing": "",
+}
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 
 
@@ -81,6 +92,66 @@ def measure(name: str, sets: tuple[str, ...]) -> None:
 
 @model_card.command()
 @click.argument("name")
+@click.option("--set", "chosen", required=True, metavar="TITLE=DIR", help="BSD100=DIR, undamaged pictures.")
+@click.option("--include", help="Only files of the set that match: '*_HR.png'.")
+@click.option(
+    "--damage",
+    "damages",
+    multiple=True,
+    metavar="TITLE=WORDS",
+    help="Values of the operation degrade: 'JPEG 30=dejpeg,quality:30'. [default: those of clean]",
+)
+def restore(name: str, chosen: str, include: str | None, damages: tuple[str, ...]) -> None:
+    """Spoil undamaged pictures, and measure NAME against what was spoiled, on Y and over the colours."""
+    facts = read_facts(name)
+    scale = facts["model"]["scale"]
+    title, _, folder = chosen.partition("=")
+    named = dict(entry.split("=", 1) for entry in damages) or DAMAGES
+    rows = []
+    for damage, words in named.items():
+        with tempfile.TemporaryDirectory() as place:
+            truth, spoiled = (Path(place) / part for part in ("truth", "spoiled"))
+            rules = Rules(include=(include,) if include else (), extension="png")
+            for output, texts in ((truth, []), (spoiled, [f"degrade={words}"] if words else [])):
+                convert_folder(folder, output, parse_operations(texts), rules=rules)
+            found = [
+                evaluate(truth, model=model, inputs=spoiled, protocol="sr", scale=scale, rgb=True)
+                for model in ("bicubic", find_model(name))
+            ]
+        if any(each.problems or not each.scores for each in found):
+            raise click.ClickException(f"{title} with {damage}: some files could not be measured.")
+        before, after = (
+            {key: round(value, 2 if key.startswith("psnr") else 4) for key, value in each.mean().items()}
+            for each in found
+        )
+        rows.append(
+            {
+                "set": title,
+                "damage": damage,
+                "images": len(found[0].scores),
+                "before": before if words else {},  # what was not spoiled has no number
+                "after": after,
+                "protocol": found[0].protocol.describe(),
+                "commands": _commands(name, title, include, damage, words, scale),
+            }
+        )
+        click.echo(json.dumps(rows[-1]))
+    new = {(row["set"], row["damage"]) for row in rows}
+    kept = [row for row in facts.get("restored", []) if (row["set"], row["damage"]) not in new]
+    write_facts(name, {**facts, "restored": [*kept, *rows]})
+
+
+def _commands(name: str, title: str, include: str | None, damage: str, words: str, scale: int) -> list[str]:
+    """Returns what does the same by hand."""
+    inputs = re.sub(r"\W+", "-", damage).lower() if words else title
+    only = f"--include '{include}' " if include else ""
+    spoil = f"img2img process {title} -o {inputs} {only}--ext png --op degrade={words}"
+    measuring = f"img2img evaluate --scale {scale} -m {name} --input {inputs} --target {title} --rgb"
+    return [spoil, measuring] if words else [measuring]
+
+
+@model_card.command()
+@click.argument("name")
 @click.option("--photo", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 @click.option("--width", default=640, show_default=True)
 @click.option("--height", default=480, show_default=True)
@@ -118,15 +189,28 @@ def time(name: str, photo: Path, width: int, height: int, runs: int) -> None:
 )
 @click.option("--label", default="photographs", show_default=True, help="What the card calls this picture.")
 @click.option("--jpeg", type=click.IntRange(1, 100), help="Compress the inputs, with this quality.")
-def pictures(name: str, photos: tuple[Path, ...], label: str, jpeg: int | None) -> None:
-    """Show what NAME makes of reduced PHOTOS: input, bicubic, result and truth, where bicubic is worst."""
+@click.option(
+    "--damage",
+    "damages",
+    multiple=True,
+    metavar="WORDS",
+    help="Make the inputs by the operation degrade with these values, and not by reducing; repeatable.",
+)
+def pictures(
+    name: str, photos: tuple[Path, ...], label: str, jpeg: int | None, damages: tuple[str, ...]
+) -> None:
+    """Show what NAME makes of reduced or spoiled PHOTOS: input, bicubic, result, truth, where that is worst.
+
+    At the same size, input and bicubic are one.
+    """
     facts = read_facts(name)
     protocol = SuperResolutionProtocol(facts["model"]["scale"])
     model = load_model(find_model(name))
     rows, numbers = [], []
-    for photo in photos:
-        truth = protocol.truth(read_image(photo))
-        source = protocol.low_resolution(truth)
+    operations = [parse_operations([f"degrade={words}"]) for words in damages] or [None]
+    for photo, damage in itertools.product(photos, operations):
+        truth = protocol.truth(read_image(photo)).replace(name=photo.stem)
+        source = protocol.low_resolution(truth) if damage is None else damage.apply(truth)
         if jpeg is not None:
             source = decode(encode(source, ".jpg", EncodeOptions(quality=jpeg)))
         bicubic = Image(resize(source.pixels, truth.height, truth.width))
@@ -134,22 +218,23 @@ def pictures(name: str, photos: tuple[Path, ...], label: str, jpeg: int | None) 
         scores = [protocol.measure(image, truth)["psnr_y"] for image in (bicubic, result)]
         top, left = hardest(truth, bicubic, *CROP, protocol.scale)
         captions = ["bicubic, {:.2f} dB", name + ", {:.2f} dB"]
-        rows.append(
-            [
-                (_part(source, top, left, protocol.scale), f"{photo.stem}: input"),
-                *(
-                    (_part(image, top, left, 1), caption.format(score))
-                    for image, caption, score in zip((bicubic, result), captions, scores, strict=True)
-                ),
-                (_part(truth, top, left, 1), "photograph"),
-            ]
-        )
+        row = [
+            (_part(source, top, left, protocol.scale), f"{photo.stem}: input"),
+            *(
+                (_part(image, top, left, 1), caption.format(score))
+                for image, caption, score in zip((bicubic, result), captions, scores, strict=True)
+            ),
+            (_part(truth, top, left, 1), "photograph"),
+        ]
+        if protocol.scale == 1:
+            row[:2] = [(row[0][0], f"{row[0][1]}, {scores[0]:.2f} dB")]
+        rows.append(row)
         numbers.append(
             {"photo": photo.name, "bicubic_psnr_y": round(scores[0], 2), "psnr_y": round(scores[1], 2)}
         )
     picture = FOUND / f"{name}-{label}.jpg"
     write_image(sheet(rows, 320), picture, EncodeOptions(quality=92, jpeg_sampling="4:4:4"))
-    shown = {"label": label, "file": picture.name, "jpeg": jpeg, "photos": numbers}
+    shown = {"label": label, "file": picture.name, "jpeg": jpeg, "damages": damages, "photos": numbers}
     kept = [p for p in facts.get("pictures", []) if p["label"] != label]
     write_facts(name, {**facts, "pictures": [*kept, shown]})
     click.echo(f"wrote {picture}")
@@ -178,7 +263,9 @@ def card(name: str) -> str:
     if not isinstance(front, dict):
         raise click.ClickException(f"{words} has no front matter.")
     head = {key: front[key] for key in ("purpose", "license", "training_data")} | facts["model"]
-    head["results"] = [{key: score[key] for key in SCORE} for score in facts.get("results", [])]
+    head["results"] = [
+        {key: score[key] for key in SCORE} for score in [*facts.get("results", []), *_scores(facts)]
+    ]
 
     def filled(match: re.Match[str]) -> str:
         kind, argument = match.groups()
@@ -220,6 +307,34 @@ def _results(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str |
     return f"{table(rows)}\n\nPSNR in dB and SSIM, {protocols}. The commands:\n\n```sh\n{commands}\n```"
 
 
+def _scores(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the numbers on spoiled pictures as those of other sets."""
+    return [
+        {"name": f"{row['set']} {row['damage']}", "images": row["images"]}
+        | {key: row["after"][key] for key in ("psnr_y", "ssim_y")}
+        | {f"bicubic_{key}": row["before"][key] for key in ("psnr_y", "ssim_y")}
+        for row in facts.get("restored", [])
+        if row["before"]
+    ]
+
+
+def _restored(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
+    before = "input" if facts["model"]["scale"] == 1 else "bicubic"
+    rows = []
+    for row in facts["restored"]:
+        cells = {"set": row["set"], "with": row["damage"], "images": row["images"]}
+        for title, kind in (("Y", "y"), ("RGB", "rgb")):
+            psnr, ssim = f"psnr_{kind}", f"ssim_{kind}"
+            was, is_ = row["before"], row["after"]
+            cells[f"{before}, {title}"] = f"{was[psnr]:.2f} / {was[ssim]:.4f}" if was else "-"
+            cells[f"this model, {title}"] = f"**{is_[psnr]:.2f} / {is_[ssim]:.4f}**"
+            cells[f"gain, {title}"] = f"{is_[psnr] - was[psnr]:+.2f} dB" if was else "-"
+        rows.append(cells)
+    protocols = "; ".join(dict.fromkeys(row["protocol"] for row in facts["restored"]))
+    commands = "\n".join(dict.fromkeys(line for row in facts["restored"] for line in row["commands"]))
+    return f"{table(rows)}\n\nPSNR in dB and SSIM, {protocols}. The commands:\n\n```sh\n{commands}\n```"
+
+
 def _published(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
     sets = [score["name"] for score in facts["results"]]
     measured = {"source": "measured"}
@@ -244,8 +359,9 @@ def _pictures(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str 
     gains = ", ".join(
         f"{Path(p['photo']).stem} {p['psnr_y'] - p['bicubic_psnr_y']:+.2f} dB" for p in shown["photos"]
     )
-    link = f"![Input, bicubic, this model, photograph](../../docs/models/{shown['file']})"
-    return f"{link}\n\nAgainst bicubic, over the whole of each picture: {gains}."
+    first = "Input" if facts["model"]["scale"] == 1 else "Input, bicubic"
+    link = f"![{first}, this model, photograph](../../docs/models/{shown['file']})"
+    return f"{link}\n\nAgainst {first.split(', ')[-1].lower()}, over the whole of each picture: {gains}."
 
 
 def _table(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
@@ -255,6 +371,7 @@ def _table(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | N
 FILLERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], str | None], str]] = {
     "facts": _facts,
     "results": _results,
+    "restored": _restored,
     "published": _published,
     "speed": _speed,
     "pictures": _pictures,

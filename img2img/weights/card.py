@@ -19,7 +19,10 @@ _LARGEST = 2**20  # bytes
 
 
 class CardScore(BaseModel):
-    """How a model does on one test set, against the bicubic enlargement; PSNR in dB, both on Y."""
+    """How a model does on one test set, against the bicubic enlargement; PSNR in dB, both on Y.
+
+    For a model that keeps the size that is its input.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -47,7 +50,8 @@ class Card(BaseModel):
         line = f"x{self.scale}, {self.purpose}"
         if self.results:
             first = self.results[0]
-            line += f", {first.name} {first.psnr_y:.2f} dB (bicubic {first.bicubic_psnr_y:.2f})"
+            before = "input" if self.scale == 1 else "bicubic"
+            line += f", {first.name} {first.psnr_y:.2f} dB ({before} {first.bicubic_psnr_y:.2f})"
         return line
 
 

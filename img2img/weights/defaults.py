@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from img2img.errors import UnknownModelError
 from img2img.weights.finder import available
 
 UPSCALERS = {2: "x2", 4: "x4"}  # factors of the models that ship, and their names
 PHOTO = "photo"  # enlarges photographs that are compressed or noisy
-CLEAN = "clean"  # restores at the same size
+CLEAN: Final = "clean"  # restores at the same size
 RestorationTask = Literal["denoise", "dejpeg", "deblur", "clean"]
 
 
