@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from img2img.errors import ConfigError
 
+Holds = Literal["numbers", "attributes", "classes"]
 _SHOWN = 50  # names in a message
 # what samples, networks, folders and tables call something else
 _RESERVED = {"fields", "key", "keys", "map", "problems", "self", "x", "images", "split", "A", "B"}
@@ -87,6 +88,8 @@ class Vector(Field):
     Attributes:
         size: K, where it is known.
         names: What the numbers stand for, in order, where that is known.
+        holds: Whether these are any "numbers"; or "attributes", of which 1 is yes and 0 no; or "classes", of
+            which one is 1 and the others are 0.
         of: A vector of the same group whose numbers it has, but those of another sample that is drawn at
             random: labels to aim at. It has no place of its own, and none where a picture has a scale.
     """
@@ -95,6 +98,7 @@ class Vector(Field):
     spatial = False
     size: int | None = None
     names: tuple[str, ...] = ()
+    holds: Holds = "numbers"
     of: str | None = None
 
 

@@ -22,6 +22,7 @@ from img2img.registry import unknown
 _LARGEST = 2**30  # bytes
 _HUGE = 3.4e38  # float32 computes with the numbers
 _SHOWN = 40  # characters of a cell in a message
+_SIGNS = {1: 1, -1: 0, "1": 1, "-1": 0}  # yes and no, as CelebA has them
 _TRUTH = {"true": 1.0, "false": 0.0}
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
 _FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_id", "path", "name", "source")
@@ -182,7 +183,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> Table:
 
     Three forms are known: CelebA's text (a count, a line of names, then a file with 1 or -1 for each, which
     become 1 and 0); CSV with a header and JSON lines, whose column `file` (or the first one) names the
-    picture.
+    picture. Where these hold nothing but 1 and -1, as CelebA's CSV does, they become 1 and 0, too.
 
     Args:
         path: The file.
@@ -224,12 +225,15 @@ def named_rows(path: Path, beside: str | None = None) -> Iterator[tuple[int, str
     Raises:
         PlanError: It cannot be read, or holds no rows.
     """
-    count = 0
-    for row in _celeba(path) if path.suffix.lower() in (".txt", "") else _with_file(path, beside):
-        count += 1
-        yield row
-    if not count:
+    text = path.suffix.lower() in (".txt", "")
+    rows = list(_celeba(path) if text else _with_file(path, beside))
+    if not rows:
         raise PlanError(f"{display_path(path)} holds no rows.")
+    if not text and all(
+        type(c) in (str, int) and c in _SIGNS for _, _, cells in rows for c in cells.values()
+    ):
+        rows = [(line, file, {n: _SIGNS[c] for n, c in cells.items()}) for line, file, cells in rows]
+    yield from rows
 
 
 def _celeba(path: Path) -> Iterator[tuple[int, str, Row]]:

@@ -1,4 +1,4 @@
-"""tools/parity.py: six steps of each method against those of the original implementation."""
+"""tools/parity.py: steps of methods against those of the original implementation, or of plain torch."""
 
 from __future__ import annotations
 
@@ -45,3 +45,14 @@ def test_another_algorithm_has_no_parity(parity: ModuleType, test_data: Path, tm
 def test_another_folder_is_refused(parity: ModuleType, tmp_path: Path) -> None:
     result = CliRunner().invoke(parity.parity, [str(tmp_path)])
     assert result.exit_code == 1 and "no folder of training steps" in result.output
+
+
+@pytest.mark.parametrize("case", ["stargan", "stargan_joint"])
+def test_steps_equal_those_of_plain_torch(parity: ModuleType, case: str) -> None:
+    """Three steps in fp64, the generator learns in the second."""
+    result = CliRunner().invoke(parity.parity, [case])
+    report = json.loads(result.output)
+    assert result.exit_code == 0 and report["verdict"] == "parity" and report["steps"] == 3
+    learned = [any(name.startswith("g_") for name in step) for step in report["loss_deviations"]]
+    assert learned == [False, True, False]
+    assert max(max(step.values()) for step in report["loss_deviations"]) < 1e-6

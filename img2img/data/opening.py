@@ -14,6 +14,7 @@ from img2img.data.compatibility import require_fit
 from img2img.data.config import DataConfig, Size
 from img2img.data.datasets import Dataset, FieldDataset, Group
 from img2img.data.degrade import Degrader
+from img2img.data.labels import require_labels
 from img2img.data.masks import IrregularMasks
 from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, halves, one_view, seen
@@ -86,6 +87,7 @@ def open_data(
     fields = placed(fields)
     records = find_records(config, fields)
     require_fit(config, fields)
+    require_labels(fields, records)
     made = _Opening(config, fields, records, seed, drawn)
     held_out = made.dataset(records.validation, validation=True) if records.has_validation else None
     return Data(

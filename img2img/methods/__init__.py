@@ -16,5 +16,6 @@ from img2img.methods.pix2pix import Pix2Pix as Pix2Pix
 from img2img.methods.pix2pix import Pix2PixConfig as Pix2PixConfig
 from img2img.methods.segmentation import Segmentation as Segmentation
 from img2img.methods.segmentation import SegmentationConfig as SegmentationConfig
+from img2img.methods.stargan import StarGAN as StarGAN
 from img2img.methods.super_resolution import SuperResolution as SuperResolution
 from img2img.methods.super_resolution import SuperResolutionConfig as SuperResolutionConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -50,12 +50,14 @@ class Export(NamedTuple):
         reads, makes: The fields whose pictures go in and come out.
         output: What comes out: "like_input" is the same picture, only better or larger; "own" is another one,
             "labels" how likely each class is: a label map is made of it.
+        exclusive: The names of numbers that it takes of which one at most holds, in groups.
     """
 
     generator: Generator
     reads: str = "source"
     makes: str = "target"
     output: Literal["like_input", "own", "labels"] = "own"
+    exclusive: tuple[tuple[str, ...], ...] = ()
 
 
 class MethodConfig(BaseModel):
@@ -65,11 +67,12 @@ class MethodConfig(BaseModel):
 
     name: str = Field(description="The training method.")
 
-    def fitted(self, crop: tuple[int, int] | None) -> Self:
+    def fitted(self, crop: tuple[int, int] | None, classes: Collection[str] = ()) -> Self:
         """Returns the configuration with what it leaves open and the data decide.
 
         Args:
             crop: (height, width) of the targets that the method will see, or None for whole pictures.
+            classes: The fields whose numbers say in which folder a picture lies.
 
         Raises:
             ValueError: The two contradict each other.
@@ -97,6 +100,8 @@ class Method(nn.Module):
         tiny: Keys of the section `method:` for the smallest sensible networks, for tests.
         any_size: Whether what it exports is used on pictures of any size; if not, at that of the training.
         scale: Target pixels per source pixel along one side.
+        cycle: After how many steps all groups have learned; where it is not 1, steps differ.
+        names: What the numbers of vectors are called, where that is known; whoever runs the method says it.
         notes: Sentences about choices that were made, for the run to say at its start.
     """
 
@@ -107,6 +112,8 @@ class Method(nn.Module):
     tiny: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     any_size: ClassVar[bool] = False
     scale: int = 1
+    cycle: int = 1
+    names: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

@@ -6,7 +6,7 @@ Ledig et al.: Photo-Realistic Single Image Super-Resolution Using a Generative A
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Literal
 
@@ -68,7 +68,7 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
         "instead, with the same weight; false makes that an error.",
     )
 
-    def fitted(self, crop: tuple[int, int] | None) -> Self:
+    def fitted(self, crop: tuple[int, int] | None, classes: Collection[str] = ()) -> Self:
         """The discriminator judges whole crops, so one that has a size has theirs."""
         network = self.discriminator
         if self.objective == "psnr" or crop is None or not network.has_size:

@@ -181,7 +181,8 @@ def _peak(method: Method, stage: str, batch: Batch, runtime: Runtime) -> int:
     method.check(batch)
     with _PeakMemory() as meter, runtime.autocast():
         try:
-            method.step(batch, optimize)
+            for _ in range(method.cycle):
+                method.step(batch, optimize)
         except (RuntimeError, ValueError) as error:
             sides = " x ".join(map(str, max(t.shape for t in batch.fields.values() if t.ndim == 4)[-2:]))
             raise ConfigError(

@@ -57,7 +57,8 @@ class Experiment(_Seed):
             return values
         method, data = values.get("method"), values.get("data")
         if isinstance(method, MethodConfig) and isinstance(data, DataConfig):
-            return {**values, "method": method.fitted(data.crop_size)}
+            classes = {name for name, place in data.fields.items() if place == "classes"}
+            return {**values, "method": method.fitted(data.crop_size, classes)}
         return values
 
     @model_validator(mode="after")

@@ -148,10 +148,11 @@ class GraphedStep:
         return self._recordings[shape]
 
 
-def graphed(step: Step, settings: TrainingSettings, runtime: Runtime) -> GraphedStep | None:
+def graphed(step: Step, settings: TrainingSettings, runtime: Runtime, cycle: int = 1) -> GraphedStep | None:
     """Returns `step` with graphs where `settings` want them and they are possible; else None.
 
-    If they are wanted and not possible, the reason is logged as a warning.
+    They are not where steps differ: where a method has a `cycle` of several. If they are wanted and not
+    possible, the reason is logged as a warning.
     """
     if not settings.cuda_graphs:
         return None
@@ -162,6 +163,8 @@ def graphed(step: Step, settings: TrainingSettings, runtime: Runtime) -> Graphed
         reason = "the optimizer muon looks at values from the host; adam and adamw do not"
     elif runtime.world > 1:
         reason = "it is for one process; the exchange between several is not recorded"
+    elif cycle > 1:
+        reason = "steps of this method differ: the generator does not learn in each (method.n_critic)"
     if reason is not None:
         _logger.warning("training.cuda_graphs has no effect: %s.", reason)
         return None

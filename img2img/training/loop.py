@@ -42,7 +42,7 @@ class Trainer:
         self, method: Method, settings: TrainingSettings, runtime: Runtime, rates: RateFunction
     ) -> None:
         self.runtime, self.settings, self.rates = runtime, settings, rates
-        self._graphed = graphed(self._update, settings, runtime)
+        self._graphed = graphed(self._update, settings, runtime, method.cycle)
         self.method = method.to(runtime.device).train()
         runtime.share_weights(method)
         self.step_count = 0

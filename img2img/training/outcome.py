@@ -155,6 +155,7 @@ class Outcome:
                 data.fit,
                 {name: self.data.names[name] for name in generator.conditions if self.data.names.get(name)},
                 labels=self.data.classes if export.output == "labels" else None,
+                exclusive=export.exclusive,
             )
             try:
                 save_model(self.folder / f"{stem}.safetensors", generator.exported(), info)

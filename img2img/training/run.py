@@ -178,6 +178,7 @@ class _Run:
             for sentence in self.data.warnings:
                 self.watch.warn(sentence)
             self.method: Method = cls(experiment.method, self.data.channels)
+            self.method.names = self.data.names
             for note in self.method.notes:
                 self.watch.say(note)
             self.settings.require_groups(self.method.parameter_groups())

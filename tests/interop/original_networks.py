@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -262,48 +260,3 @@ def randomise(net: nn.Module, seed: int = 0) -> nn.Module:
             else:
                 value.copy_(torch.randn(value.shape, generator=random) * 0.2)
     return net.eval()
-
-
-class StarGAN(nn.Module):
-    """Its norms keep running statistics, and it is used in training mode."""
-
-    def __init__(self, attributes: int, f: int = 64, blocks: int = 6) -> None:
-        super().__init__()
-
-        def normed(conv: nn.Module, channels: int) -> list[nn.Module]:
-            return [conv, nn.InstanceNorm2d(channels, affine=True, track_running_stats=True)]
-
-        layers = [*normed(nn.Conv2d(3 + attributes, f, 7, 1, 3, bias=False), f), nn.ReLU()]
-        for wide in (2 * f, 4 * f):
-            layers += [*normed(nn.Conv2d(wide // 2, wide, 4, 2, 1, bias=False), wide), nn.ReLU()]
-        for _ in range(blocks):
-            convs = [normed(nn.Conv2d(4 * f, 4 * f, 3, 1, 1, bias=False), 4 * f) for _ in range(2)]
-            block = nn.Module()
-            block.main = nn.Sequential(*convs[0], nn.ReLU(), *convs[1])
-            layers.append(block)
-        for wide in (2 * f, f):
-            layers += [*normed(nn.ConvTranspose2d(2 * wide, wide, 4, 2, 1, bias=False), wide), nn.ReLU()]
-        self.main = nn.Sequential(*layers, nn.Conv2d(f, 3, 7, 1, 3, bias=False), nn.Tanh())
-
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        planes = torch.ones(*labels.shape, *x.shape[2:], dtype=x.dtype) * labels[:, :, None, None]
-        x = torch.cat([x, planes], 1)
-        for layer in self.main:
-            x = x + layer.main(x) if hasattr(layer, "main") else layer(x)
-        return x
-
-
-class StarGANDiscriminator(nn.Module):
-    def __init__(self, attributes: int, side: int = 128, f: int = 64, layers: int = 6) -> None:
-        super().__init__()
-        widths = [3] + [f * 2**i for i in range(layers)]
-        parts: list[nn.Module] = []
-        for before, after in pairwise(widths):
-            parts += [nn.Conv2d(before, after, 4, 2, 1), nn.LeakyReLU(0.01)]
-        self.main = nn.Sequential(*parts)
-        self.conv1 = nn.Conv2d(widths[-1], 1, 3, 1, 1, bias=False)
-        self.conv2 = nn.Conv2d(widths[-1], attributes, side // 2**layers, bias=False)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        low = self.main(x)
-        return self.conv1(low), self.conv2(low)[:, :, 0, 0]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
-import original_networks as original
 import pytest
 import torch
 from click.testing import CliRunner
@@ -17,6 +18,13 @@ from img2img.errors import ConfigError, ModelError, UnknownModelError
 from img2img.interop import open_checkpoint, recognise
 from img2img.models import StarGAN, StarGANDiscriminator
 
+_SPEC = importlib.util.spec_from_file_location(
+    "plain_stargan", Path(__file__).parents[2] / "tools" / "plain_stargan.py"
+)
+plain = importlib.util.module_from_spec(_SPEC)
+sys.modules["plain_stargan"] = plain
+_SPEC.loader.exec_module(plain)
+
 CELEBA = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 
 
@@ -24,10 +32,10 @@ def count(net: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in net.parameters())
 
 
-def trained(attributes: int, f: int = 4, blocks: int = 2) -> original.StarGAN:
+def trained(attributes: int, f: int = 4, blocks: int = 2) -> torch.nn.Module:
     """Returns one whose norms have weights, and running statistics that are far from those of a picture."""
     torch.manual_seed(attributes)
-    net = original.StarGAN(attributes, f, blocks)
+    net = plain.Generator(attributes, f, blocks)
     with torch.no_grad():
         for key, value in net.state_dict().items():
             if key.endswith("running_var"):
@@ -40,14 +48,12 @@ def trained(attributes: int, f: int = 4, blocks: int = 2) -> original.StarGAN:
 def test_they_are_as_large_as_the_originals() -> None:
     with torch.device("meta"):
         for labels in (5, 8):
-            assert count(StarGAN(attributes=labels)) == count(original.StarGAN(labels))
-            assert count(StarGANDiscriminator(attributes=labels)) == count(
-                original.StarGANDiscriminator(labels)
-            )
+            assert count(StarGAN(attributes=labels)) == count(plain.Generator(labels))
+            assert count(StarGANDiscriminator(attributes=labels)) == count(plain.Discriminator(labels))
         both = StarGAN(attributes=5, others=8)
-        assert count(both) == count(original.StarGAN(15))
+        assert count(both) == count(plain.Generator(15))
         large = StarGANDiscriminator(input_size=256)
-        assert count(large) == count(original.StarGANDiscriminator(5, side=256))
+        assert count(large) == count(plain.Discriminator(5, side=256))
     assert count(StarGAN()) == 8_430_528 and count(StarGANDiscriminator()) == 44_762_048
 
 
@@ -92,7 +98,7 @@ def test_the_authors_selection_is_known_and_others_are_numbered(tmp_path: Path) 
 
 
 def test_its_discriminator_is_called_one(tmp_path: Path) -> None:
-    torch.save(original.StarGANDiscriminator(5, 32, 4, 4).state_dict(), tmp_path / "200000-D.ckpt")
+    torch.save(plain.Discriminator(5, 32, 4, 4).state_dict(), tmp_path / "200000-D.ckpt")
     with pytest.raises(UnknownModelError, match="the discriminator of StarGAN"):
         open_checkpoint(tmp_path / "200000-D.ckpt")
 
@@ -108,7 +114,7 @@ def test_what_is_left_over_is_refused(tmp_path: Path) -> None:
 def test_the_discriminator_against_plain_torch(side: int, layers: int) -> None:
     torch.manual_seed(0)
     net = StarGANDiscriminator(3, 4, layers, side, 7)
-    stock = original.StarGANDiscriminator(7, side, 4, layers)
+    stock = plain.Discriminator(7, side, 4, layers)
     stock.load_state_dict(dict(zip(stock.state_dict(), net.state_dict().values(), strict=True)))
     x = torch.rand(2, 3, side, side)
     for ours, theirs in zip(net.judged(x), stock(x), strict=True):
