@@ -91,7 +91,7 @@ def estimate_memory(
         ConfigError: The networks do not fit each other, the weights to start from, or the size of the crop.
         ModelError: These weights cannot be opened.
     """
-    settings, channels = experiment.training, channels or _channels(experiment)
+    settings, channels = experiment.training, channels or usual_channels(experiment)
     if settings.initial and not resume:  # for real, and then forgotten
         with torch.random.fork_rng(devices=[]):
             whole_method = methods[experiment.method.name](experiment.method, channels)
@@ -117,7 +117,7 @@ def estimate_memory(
         learned = sum(groups.values())
         averages = sum(p.numel() for g in method.generators().values() for p in g.parameters())
         fixed = 4 * (weights + 2 * learned + (averages if settings.ema else 0))
-        batch = _batch(experiment, channels)
+        batch = usual_batch(experiment, channels)
         if batch is None:
             yield (
                 f"Memory: {(fixed + 4 * learned) / GIB:.2f} GiB for weights and optimizers; how much a step "
@@ -135,7 +135,7 @@ def estimate_memory(
     )
 
 
-def _channels(experiment: Experiment) -> dict[str, int]:
+def usual_channels(experiment: Experiment) -> dict[str, int]:
     """Returns the channels of each field where nobody has looked at the files."""
     data, fields = experiment.data, experiment.fields
     known = {name: 1 if field.spatial else 2 for name, field in fields.items()} | {
@@ -147,7 +147,7 @@ def _channels(experiment: Experiment) -> dict[str, int]:
     return known | {name: len(data.palette or ()) for name in one_hot}
 
 
-def _batch(experiment: Experiment, channels: Mapping[str, int]) -> Batch | None:
+def usual_batch(experiment: Experiment, channels: Mapping[str, int]) -> Batch | None:
     """Returns a batch of the size that is trained on; None where pictures are taken whole."""
     sides, fields = experiment.data.crop_size, experiment.fields
     if sides is None:

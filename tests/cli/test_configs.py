@@ -20,12 +20,11 @@ from img2img.methods import methods
 from img2img.models import generators
 from img2img.models.discriminators import discriminators
 from img2img.training.document import documented, rows, schema
-from img2img.training.estimate import estimate, estimate_memory
+from img2img.training.estimate import estimate, estimate_memory, usual_batch, usual_channels
 from img2img.training.experiment import find_config, read_experiment, shipped_configs
 from img2img.training.initial import load_initial
 from img2img.training.settings import TrainingSettings
 from img2img.training.starts import METHODS, places, start
-from img2img.types import Batch
 
 FILES = {"aligned": "facades"}
 
@@ -249,10 +248,9 @@ def test_every_configuration_that_ships_is_right(name: str, tmp_path: Path) -> N
     (tmp_path / "again.yaml").write_text(experiment.dump())
     assert read_experiment(tmp_path / "again.yaml").dump() == experiment.dump()
     with torch.device("meta"):
-        method = methods[experiment.method.name](experiment.method, {"source": 3, "target": 3})
-        sides, scale = experiment.data.crop_size, getattr(experiment.method, "scale", 1)
-        source, mask = (torch.empty(1, count, *(side // scale for side in sides)) for count in (3, 1))
-        method.check(Batch({"source": source, "target": torch.empty(1, 3, *sides), "mask": mask}))
+        channels = usual_channels(experiment)
+        method = methods[experiment.method.name](experiment.method, channels)
+        method.check(usual_batch(experiment, channels))
 
 
 @pytest.mark.slow
