@@ -79,3 +79,22 @@ def test_a_row_that_is_short_has_empty_cells(tmp_path: Path) -> None:
 )
 def test_numbers_of_a_cell(cell: object, numbers: tuple[float, ...] | None) -> None:
     assert numbers_in(cell) == numbers
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "rows"),
+    [
+        ("t.csv", "image_id,Male,Young\na.jpg,-1,1\nb.jpg,1,-1\n", [(0, 1), (1, 0)]),
+        ("t.jsonl", '{"file": "a.jpg", "Male": -1}\n{"file": "b.jpg", "Male": 1}\n', [(0,), (1,)]),
+        ("t.csv", "file,Male,Age\na.jpg,-1,30\nb.jpg,1,20\n", [(-1, 30), (1, 20)]),
+        ("t.csv", "file,Male\na.jpg,-1\nb.jpg,0\n", [(-1,), (0,)]),
+        ("t.csv", "file,turn\na.jpg,-1.0\nb.jpg,1.0\n", [(-1,), (1,)]),
+        ("list.txt", "2\nMale Young\na.jpg -1 1\nb.jpg 1 -1\n", [(0, 1), (1, 0)]),
+    ],
+)
+def test_a_table_of_nothing_but_1_and_minus_1_says_yes_and_no(
+    tmp_path: Path, name: str, text: str, rows: list[tuple[float, ...]]
+) -> None:
+    """As CelebA's text does; other numbers are taken as they are."""
+    (tmp_path / name).write_text(text)
+    assert list(read_table(tmp_path / name).rows.values()) == rows

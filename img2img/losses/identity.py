@@ -75,9 +75,10 @@ class IdentityLoss:
         with torch.no_grad():
             wanted = self._features(truth)
         found = self._features(made)
+        distance: Tensor = 1 - F.cosine_similarity(found, wanted)
         if self.kind == "l2":
-            return (found - wanted).norm(dim=1).mean()
-        return (1 - F.cosine_similarity(found, wanted)).mean()
+            distance = (found - wanted).norm(dim=1)
+        return distance.mean()
 
     def _features(self, images: Tensor) -> Tensor:
         """Returns (N, values) in fp32."""

@@ -34,7 +34,7 @@ from img2img.methods.networks import (
 from img2img.models import Generator, StarGANDiscriminator, generators
 from img2img.types import Batch
 
-Labels = Literal["attributes", "classes"]
+LabelKind = Literal["attributes", "classes"]
 _HAIR = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair")  # of CelebA, as in the authors' code
 
 
@@ -62,7 +62,7 @@ class StarGANConfig(MethodConfig):
         DiscriminatorConfig(name="stargan"),
         description="The discriminator and its arguments; input_size follows data.crop_size.",
     )
-    labels: Labels | None = Field(
+    labels: LabelKind | None = Field(
         None,
         description="What the numbers are: attributes, each of which may hold, or classes, which exclude one "
         "another. null takes classes where data.fields says so, else attributes.",
@@ -72,7 +72,7 @@ class StarGANConfig(MethodConfig):
         description="Whether there are two data sets with labels of their own, which the fields second and "
         "second_attributes place.",
     )
-    second_labels: Labels | None = Field(None, description="As labels, of the second data set.")
+    second_labels: LabelKind | None = Field(None, description="As labels, of the second data set.")
     exclusive: tuple[tuple[str, ...], ...] = Field(
         (_HAIR,),
         description="Groups of attributes of which a picture has one at most: in the grid of pictures, and "
@@ -128,7 +128,7 @@ class _DataSet(NamedTuple):
     own: str
     wanted: str
     places: slice
-    labels: Labels
+    labels: LabelKind
     end: str
 
 
@@ -141,7 +141,7 @@ class StarGAN(Method):
     are wanted. Wanted are the labels of another picture, drawn at random for each sample.
 
     With `joint` there are two data sets, each with labels of its own, and a step learns from both: the labels
-    of the other set are unknown, which the generator is told (`models.StarGAN`). Two model files come out of
+    of the other set are unknown, which the generator is told (`models.StarGANGenerator`). Two model files come out of
     it, `generator` and `second`, with the same weights: one for the labels of each set.
 
     With `identity` what is made also keeps to the picture in the features of a network that recognises
@@ -254,7 +254,7 @@ class StarGAN(Method):
             )
         self.register_buffer("turn", torch.zeros((), dtype=torch.int64))
         self._turn: int | None = 0  # what is in the buffer, so that no step waits for the device
-        self.register_load_state_dict_post_hook(_forget_turn)
+        self.register_load_state_dict_post_hook(_forget_turn)  # type: ignore[no-untyped-call]
 
     @classmethod
     def fields_of(cls, config: MethodConfig) -> Fields:
@@ -319,7 +319,7 @@ class StarGAN(Method):
         with torch.set_grad_enabled(learns):
             fake = one.generator(real, **{one.own: wanted})
         logits, told = self.discriminator.judged(torch.cat((real, fake.detach())))
-        of_real, of_fake = logits.split((len(real), len(fake)))
+        of_real, of_fake = torch.split(logits, [len(real), len(fake)])
         losses = self.gan.discriminator(of_real, of_fake)
         losses["d_class"] = config.lambda_cls * self._told(one, told[: len(real)], own)
         if config.gradient_penalty:

@@ -24,8 +24,8 @@ from img2img.models.resnet import Resnet as Resnet
 from img2img.models.rrdbnet import RRDBNet as RRDBNet
 from img2img.models.span import SPAN as SPAN
 from img2img.models.srresnet import SRResNet as SRResNet
-from img2img.models.stargan import StarGAN as StarGAN
 from img2img.models.stargan import StarGANDiscriminator as StarGANDiscriminator
+from img2img.models.stargan import StarGANGenerator as StarGANGenerator
 from img2img.models.unet import UNet as UNet
 from img2img.models.unet_discriminator import UNetDiscriminator as UNetDiscriminator
 from img2img.models.vgg_discriminator import SRGANDiscriminator as SRGANDiscriminator

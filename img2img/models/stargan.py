@@ -38,7 +38,7 @@ class _StarGANBlock(nn.Module):
 
 
 @generators.register("stargan")
-class StarGAN(Generator):
+class StarGANGenerator(Generator):
     """A residual generator that sees each attribute as a further channel, which is constant over the picture.
 
     With the defaults 8,430,528 parameters. Borders are zeros, not reflections, on purpose: a constant channel

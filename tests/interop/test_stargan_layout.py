@@ -16,7 +16,7 @@ from img2img.checkpoint import ModelInfo, open_model, save_model
 from img2img.cli.main import cli
 from img2img.errors import ConfigError, ModelError, UnknownModelError
 from img2img.interop import open_checkpoint, recognise
-from img2img.models import StarGAN, StarGANDiscriminator
+from img2img.models import StarGANDiscriminator, StarGANGenerator
 
 _SPEC = importlib.util.spec_from_file_location(
     "plain_stargan", Path(__file__).parents[2] / "tools" / "plain_stargan.py"
@@ -48,13 +48,13 @@ def trained(attributes: int, f: int = 4, blocks: int = 2) -> torch.nn.Module:
 def test_they_are_as_large_as_the_originals() -> None:
     with torch.device("meta"):
         for labels in (5, 8):
-            assert count(StarGAN(attributes=labels)) == count(plain.Generator(labels))
+            assert count(StarGANGenerator(attributes=labels)) == count(plain.Generator(labels))
             assert count(StarGANDiscriminator(attributes=labels)) == count(plain.Discriminator(labels))
-        both = StarGAN(attributes=5, others=8)
+        both = StarGANGenerator(attributes=5, others=8)
         assert count(both) == count(plain.Generator(15))
         large = StarGANDiscriminator(input_size=256)
         assert count(large) == count(plain.Discriminator(5, side=256))
-    assert count(StarGAN()) == 8_430_528 and count(StarGANDiscriminator()) == 44_762_048
+    assert count(StarGANGenerator()) == 8_430_528 and count(StarGANDiscriminator()) == 44_762_048
 
 
 @pytest.mark.parametrize(("attributes", "blocks"), [(5, 2), (8, 1), (1, 0), (15, 3)])
@@ -126,7 +126,7 @@ def test_the_discriminator_against_plain_torch(side: int, layers: int) -> None:
 def test_labels_of_two_data_sets_are_those_of_the_original(second: bool) -> None:
     """[labels of the first, labels of the second, which of them count], zeros for the unknown ones."""
     own, others = (3, 2) if second else (2, 3)
-    net = StarGAN(features=4, blocks=0, attributes=own, others=others, second=second)
+    net = StarGANGenerator(features=4, blocks=0, attributes=own, others=others, second=second)
     wanted = torch.tensor([[1.0, 0, 1][:own]])
     expected = [[0, 0, 1, 0, 1, 0, 1]] if second else [[1, 0, 0, 0, 0, 1, 0]]
     assert net.labels(wanted).tolist() == expected
@@ -136,8 +136,8 @@ def test_labels_of_two_data_sets_are_those_of_the_original(second: bool) -> None
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: StarGAN(attributes=0), "attributes >= 1"),
-        (lambda: StarGAN(second=True), "the number of the others"),
+        (lambda: StarGANGenerator(attributes=0), "attributes >= 1"),
+        (lambda: StarGANGenerator(second=True), "the number of the others"),
         (lambda: StarGANDiscriminator(input_size=100), "multiple of 64"),
         (lambda: StarGANDiscriminator(layers=0), "with 0 layers"),
     ],
@@ -148,7 +148,7 @@ def test_arguments_that_make_no_sense(build, words: str) -> None:
 
 
 def test_groups_of_names_that_are_none_are_not_written(tmp_path: Path) -> None:
-    net, names = StarGAN(features=4, blocks=0, attributes=2), {"attributes": ("a", "b")}
+    net, names = StarGANGenerator(features=4, blocks=0, attributes=2), {"attributes": ("a", "b")}
     save_model(tmp_path / "m.safetensors", net, ModelInfo("own", attributes=names, exclusive=(("a", "b"),)))
     assert open_model(tmp_path / "m.safetensors")[1].exclusive == (("a", "b"),)
     for wrong in ((("a", "c"),), (("a",),)):
