@@ -13,15 +13,11 @@ if TYPE_CHECKING:
     from img2img.batch import Processor
 
 
-MODELS = "img2img.inference.operation"  # imports torch, which takes two seconds
-
-
 def _list_operations(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from img2img.processors import describe, processors
+    from img2img.processors import describe
 
-    processors.defer("model", MODELS)
     for operation in describe():
         click.echo(f"{click.style(operation.name, bold=True)}  {operation.summary}")
         for example in operation.examples:
@@ -66,9 +62,8 @@ def process(
     Example: img2img process IN -o OUT --op resize=long:1024 --op clahe --op sharpen=0.5
     """
     from img2img.cli.convert import convert
-    from img2img.processors import Chain, open_recipe, parse_operations, processors
+    from img2img.processors import Chain, open_recipe, parse_operations
 
-    processors.defer("model", MODELS)
     if not operations and recipe is None:
         raise click.UsageError("nothing to do: name operations with --op or --recipe; --list-ops shows them.")
     first = open_recipe(recipe).operations if recipe else ()

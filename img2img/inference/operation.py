@@ -10,9 +10,10 @@ from pydantic import PlainSerializer, PlainValidator, PrivateAttr, ValidationInf
 from typing_extensions import Self
 
 from img2img.conditions import require_conditions
-from img2img.errors import Img2ImgError
+from img2img.errors import Img2ImgError, UnknownModelError
 from img2img.files import file_digest
 from img2img.image import Image
+from img2img.image.estimates import damages, estimates
 from img2img.inference.translator import Translator, load_model
 from img2img.processors import Operation, processors
 from img2img.processors.values import ValueForm, parameter
@@ -24,8 +25,8 @@ class ModelFile:
     """A model file, known by its content.
 
     Attributes:
-        digest: SHA-256 of the file's bytes; two files are equal when this is.
-        path: Where it lies.
+        digest: SHA-256 of the file's bytes; two files are equal when this is. Empty where there is no file.
+        path: Where it lies, or what was looked for.
     """
 
     digest: str
@@ -44,10 +45,11 @@ def _model_file(value: object, info: ValidationInfo) -> ModelFile:
         beside = Path(value).expanduser()
         if info.context:  # a recipe names files from where it lies
             beside = info.context["folder"] / beside
-        path = find_model(value if is_name(value) and not beside.is_file() else beside)
+        wanted = Path(value) if is_name(value) and not beside.is_file() else beside
+        path = find_model(wanted)
         return ModelFile(file_digest(path), path)
-    except Img2ImgError as error:
-        raise ValueError(f"it cannot be opened: {str(error).rstrip('.')}") from None
+    except UnknownModelError:
+        return ModelFile("", wanted)  # whether that matters is decided when all parameters are known
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror or error})") from None
 
@@ -74,18 +76,27 @@ class ModelOperation(Operation):
         float, parameter("Share of the model in the result; the rest is its input, enlarged.", ge=0, le=1)
     ] = 1.0
 
-    _translator: Translator = PrivateAttr()
+    damaged: Annotated[
+        bool, parameter("Only for pictures that are visibly compressed or noisy; others stay as they are.")
+    ] = False
+    optional: Annotated[bool, parameter("Do without it where there is no such model.")] = False
+
+    _translator: Translator | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _open(self) -> Self:
+        if self.optional and not self.model.digest:
+            return self
         try:
             self._translator = load_model(self.model.path, strength=self.strength)
             require_conditions(self._translator.conditions, ())
         except Img2ImgError as error:
-            raise ValueError(str(error).rstrip(".")) from None
+            raise ValueError(f"cannot be opened: {str(error).rstrip('.')}") from None
         return self
 
     def apply(self, image: Image) -> Image:
         """Returns what the model makes of `image`."""
+        if self._translator is None or (self.damaged and not damages(estimates(image))):
+            return image
         (result,) = self._translator([image])
         return result

@@ -15,6 +15,8 @@ from img2img.processors.describe import Description, Parameter, describe
 from img2img.processors.recipe import parse_operations, read_recipe
 from img2img.processors.shipped import open_recipe, shipped_recipes
 
+processors.defer("model", "img2img.inference.operation")  # imports torch, which takes two seconds
+
 __all__ = [
     "Chain",
     "Description",

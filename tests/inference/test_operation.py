@@ -82,6 +82,30 @@ def test_what_cannot_be_opened_is_one_sentence(text, words):
     assert "\n" not in str(found.value)
 
 
+def test_a_model_that_is_optional_is_left_out_where_it_is_not_there(model, tmp_path):
+    image = Image(np.zeros((3, 4, 3), np.uint8))
+    (tmp_path / "recipe.yaml").write_text("- model: {model: other.pth, optional: true}\n")
+    chain = read_recipe(tmp_path / "recipe.yaml")
+    assert chain.apply(image) is image
+    before = chain.settings()
+    model.rename(tmp_path / "other.pth")
+    chain = read_recipe(tmp_path / "recipe.yaml")
+    assert chain.apply(image).width == 8 and chain.settings() != before
+    (tmp_path / "other.pth").write_bytes(b"no model")
+    with pytest.raises(ConfigError, match=r"other\.pth"):  # it is there, and broken
+        read_recipe(tmp_path / "recipe.yaml")
+
+
+def test_a_model_for_damaged_pictures_leaves_others_alone(model):
+    rng = np.random.default_rng(0)
+    slope = np.tile(np.linspace(50, 200, 96)[None, :, None], (80, 1, 3))
+    noisy = Image(np.rint(slope + rng.normal(0, 12, slope.shape)).astype(np.uint8))
+    calm = Image(np.rint(slope).astype(np.uint8))
+    chain = parse_operations([f"model={model},damaged"])
+    assert chain.apply(calm) is calm
+    assert chain.apply(calm.replace(jpeg_quality=20)).width == chain.apply(noisy).width == 192
+
+
 def test_models_that_take_more_than_a_picture_are_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(generators._entries, "companions", Companions)
     save_model(tmp_path / "more.safetensors", Companions("mask"), ModelInfo("own"))
