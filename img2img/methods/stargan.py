@@ -141,8 +141,8 @@ class StarGAN(Method):
     are wanted. Wanted are the labels of another picture, drawn at random for each sample.
 
     With `joint` there are two data sets, each with labels of its own, and a step learns from both: the labels
-    of the other set are unknown, which the generator is told (`models.StarGANGenerator`). Two model files come out of
-    it, `generator` and `second`, with the same weights: one for the labels of each set.
+    of the other set are unknown, which the generator is told. Two model files come out of it, `generator` and
+    `second`, with the same weights: one for the labels of each set.
 
     With `identity` what is made also keeps to the picture in the features of a network that recognises
     somebody or something.
