@@ -101,14 +101,22 @@ class NetworkOptions:
         except (ModelError, ValueError, KeyError, TypeError):
             return False
 
-    def load(self, model: Path | None = None, **more: Any) -> tuple[Translator, dict[str, Any]]:
+    def load(
+        self, model: Path | None = None, numbers: bool = True, **more: Any
+    ) -> tuple[Translator, dict[str, Any]]:
         """Opens the model that was named, or else `model`; `more` goes to `load_model`.
+
+        Args:
+            model: A name or a file.
+            numbers: Whether vectors that the model takes must be given; if not, something else says them.
+            **more: What else `load_model` takes.
 
         Returns:
             The model, and what identifies it and all that changes its results.
         """
         from img2img.checkpoint import plain_size
         from img2img.conditions import require_conditions
+        from img2img.fields import Vector
         from img2img.inference import load_model
         from img2img.inference.inpainting import fills_holes
 
@@ -125,9 +133,16 @@ class NetworkOptions:
             backend=self.backend,
             **more,
         )
+        needed = {
+            name: field
+            for name, field in translator.conditions.items()
+            if numbers or field.spatial or name in self.companions
+        }
         try:
-            require_conditions(translator.conditions, self.companions, "`companions`")
+            require_conditions(needed, self.companions, "`companions`")
         except ConfigError as error:
+            if any(isinstance(needed[name], Vector) for name in needed.keys() - self.companions.keys()):
+                raise ConfigError(f"{error} Or set some by their names (`set_attribute`).") from None
             if not fills_holes(translator.generator):
                 raise
             other = f"It fills holes: img2img inpaint -m {name} --mask DIR does it, and keeps what is known."

@@ -84,8 +84,8 @@ def upscale(
         if own.model is None:
             factor = scale or DEFAULT_SCALE
             model = _choose(factor, strength, quiet=options.quiet)
-        more = {"scale": factor, "strength": strength, **fix}
-        translator, settings = own.load(model, **more)
+        choices: dict[str, Any] = {"scale": factor, "strength": strength, **fix}
+        translator, settings = own.load(model, **choices)
         settings |= {"scale": float(translator.scale)}
         if model is None or network.model is None:
             return translator, settings
