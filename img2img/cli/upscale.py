@@ -89,7 +89,7 @@ def upscale(
         settings |= {"scale": float(translator.scale)}
         if model is None or network.model is None:
             return translator, settings
-        return _by_damage(own, model, translator, settings, more, options.quiet)
+        return _by_damage(own, model, translator, settings, choices, options.quiet)
 
     def note(result: Result) -> None:
         nonlocal done, damaged
