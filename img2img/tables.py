@@ -137,6 +137,33 @@ def shown(cell: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 4]} ..."
 
 
+def listed_files(path: Path) -> tuple[list[str], list[str]]:
+    """Returns what a list of pictures names, as it stands there: the pictures, and other files beside them.
+
+    A text file has a path on each line. Of a table the column `file` (or the first one) has the pictures, and
+    any other text may be the name of a file.
+
+    Raises:
+        PlanError: It cannot be read.
+    """
+    if path.suffix.lower() == ".txt":
+        return [line.strip() for line in read_text(path).splitlines() if line.strip()], []
+    leading: list[str] = []
+    others: list[str] = []
+    for _, row in read_rows(path):
+        column = file_column(row)
+        for name, cell in row.items():
+            if isinstance(cell, str) and cell.strip():
+                (leading if name == column else others).append(cell.strip())
+    return leading, others
+
+
+def file_column(columns: Iterable[str]) -> str | None:
+    """Returns which of some columns names pictures: one that is called so, or else the first."""
+    columns = list(columns)
+    return next((name for name in _FILE_COLUMNS if name in columns), next(iter(columns), None))
+
+
 @dataclass(frozen=True)
 class Table:
     """Numbers by the names of pictures.
@@ -259,8 +286,7 @@ def _celeba(path: Path) -> Iterator[tuple[int, str, Row]]:
 
 def _with_file(path: Path, beside: str | None) -> Iterator[tuple[int, str, Row]]:
     for number, row in read_rows(path):
-        columns = [name for name in row if name != beside]
-        column = next((name for name in _FILE_COLUMNS if name in columns), next(iter(columns), None))
+        column = file_column(name for name in row if name != beside)
         file = row.get(column) if column is not None else None
         if not isinstance(file, str) or not file.strip():
             raise PlanError(f"{display_path(path)}, line {number}: names no file.")

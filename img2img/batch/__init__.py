@@ -8,7 +8,7 @@ report    results -> JSON lines, a summary, an exit code
 from img2img.batch.claim import claim
 from img2img.batch.companions import Companion, Companions, Place, fields_of
 from img2img.batch.outputs import output_name
-from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan
+from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan, plan_files
 from img2img.batch.report import Report, Result, Summary, check_report, exit_code
 from img2img.batch.run import convert_folder, foresee, run
 from img2img.batch.shard import Shard, shard_from_environment
@@ -35,6 +35,7 @@ __all__ = [
     "foresee",
     "output_name",
     "plan",
+    "plan_files",
     "run",
     "shard_from_environment",
 ]

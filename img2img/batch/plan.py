@@ -224,6 +224,63 @@ def plan(
     )
 
 
+def plan_files(
+    root: Path,
+    files: Sequence[tuple[str, str, Mapping[str, Companion]]],
+    output: Path,
+    inside: bool = False,
+    rules: Rules = Rules(),
+    companions: Mapping[str, Place] = _ALONE,
+    fields: Fields = _NOT_KNOWN,
+) -> Plan:
+    """Lists the work on files that are known already; otherwise as `plan`.
+
+    Args:
+        root: The folder that they lie in.
+        files: The place of each below it, written with "/"; the suffix of its output; and what else it is
+            processed with. One may be there several times, with different suffixes.
+        output: A folder.
+        inside: Whether it may lie in `root`, as it may where `files` are not what was found there.
+        rules: The extension of outputs counts, and which files the patterns take.
+        companions, fields: As of `plan`; of what `files` themselves have, nothing is looked for.
+
+    Raises:
+        PlanError: See `plan`.
+    """
+    _check_output_folder(output)
+    company = Companions(companions, rules.follow_symlinks, rules.hidden, fields)
+    places = OutputFolder(output, [*([] if inside else [root]), *company.folders])
+    takes = taker(rules.include, rules.exclude)
+    items, unreadable = [], []
+    names: set[str] = set(companions)
+    for relative, suffix, more in files:
+        if not takes(relative, False):
+            continue
+        folder, _, name = relative.rpartition("/")
+        names |= more.keys()
+        try:
+            own = dict(company.of(root / relative, relative)) if companions else {}
+        except PlanError as error:
+            unreadable.append(Unreadable(root / relative, str(error)))
+            continue
+        stored = output_name(name, suffix, rules.extension)
+        items.append(Item(root / relative, output / folder / stored, relative, own | dict(more)))
+    taken = check_outputs(
+        [(item.source, item.output) for item in items], places, [], [*company.files, *company.tables]
+    )
+    return Plan(
+        items=tuple(items),
+        root=output,
+        unreadable=tuple(unreadable),
+        reason=None if items or unreadable else "no file matches what was asked for.",
+        total=len(items),
+        taken=taken,
+        notes=tuple(company.notes),
+        conditions=tuple(names),
+        shared=frozenset(company.files),
+    )
+
+
 def _plan_single(
     source: Path, output: Path, rules: Rules, companions: Mapping[str, Place], fields: Fields
 ) -> Plan:

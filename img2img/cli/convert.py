@@ -46,6 +46,7 @@ def convert(
     on_result: Callable[[Result], None] = lambda result: None,
     companions: Mapping[str, Place] = NO_COMPANIONS,
     estimate: bool = False,
+    planned: Plan | None = None,
 ) -> int:
     """Runs a processor over `inputs` and tells the user about it.
 
@@ -55,6 +56,7 @@ def convert(
         load: Returns the processor and the settings that identify it; called when there is work to do.
         on_result: Called with each result as it comes.
         companions: What each file is processed with beside itself, by name.
+        planned: What is done, where that is more than what `inputs`, `options` and `companions` say.
         estimate: Whether results hold what `img2img.image.estimates` finds; with a report they always do.
 
     Returns:
@@ -66,12 +68,14 @@ def convert(
     from img2img.batch import check_report, fields_of, plan
 
     load = cache(load)
-    fields = fields_of(load()[0]) if companions else {}  # the model knows what these have to be
+    fields = (
+        fields_of(load()[0]) if companions and planned is None else {}
+    )  # the model knows what these have to be
     if options.output == "-":
         return _to_stdout(inputs, options, load, companions, fields)
     if options.report is not None:
         check_report(options.report)
-    work = plan(inputs, Path(options.output), options.rules(), companions, fields)
+    work = planned or plan(inputs, Path(options.output), options.rules(), companions, fields)
     for path in work.shared:  # would be the failure of every single file
         _require_picture(path, options)
     if work.reason:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from img2img.cli.download import download
+from img2img.cli.expand import expand
 from img2img.cli.options import INPUTS, BatchOptions, GroupedCommand, batch_options
 from img2img.cli.render import ProgressStyle
 from img2img.cli.sources import CONFIG, PATH, Chosen, SourcesCommand, count, progress_option, sources
@@ -53,6 +54,11 @@ def data() -> None:
       --images DIR        single pictures: for upscaling, or with --method inpainting
       --list FILE         a table with a column for each field
       --field NAME=PLACE  what else belongs to a sample: masks, ids, labels, numbers
+
+    What a model that you have makes of them can be training pictures, too, for programs of others:
+
+    \b
+      img2img data expand yolo_set -o larger -m winter.safetensors
 
     No command changes or removes a picture of yours.
     """
@@ -407,4 +413,5 @@ def preview(chosen: Chosen, output: Path, samples: int, epochs: int, seed: int |
     return 0
 
 
+data.add_command(expand)
 data.add_command(download)

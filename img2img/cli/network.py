@@ -26,11 +26,11 @@ AUTO = "auto"
 """The name that stands for a choice by what is found in each picture."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """The values of the options that `network_options` adds; `model` is None where none was named."""
 
-    model: str | None
+    model: str | None = None
     tile: int | None
     device: str
     precision: str
@@ -285,6 +285,8 @@ _ALPHA = option(
 network_options = packed(
     NetworkOptions, "network", [_model(required=True, help=_MODEL_HELP), *_OTHERS, _ALPHA]
 )
+networks_options = packed(NetworkOptions, "network", [*_OTHERS, _ALPHA])
+"""Those of commands that name several models in their own way."""
 upscaler_options = packed(
     NetworkOptions,
     "network",

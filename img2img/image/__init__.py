@@ -15,7 +15,7 @@ from img2img.image.codec import (
     upright,
 )
 from img2img.image.discovery import Found, Passed, discover, list_images
-from img2img.image.files import read_image, write_bytes, write_image
+from img2img.image.files import is_turned, read_image, write_bytes, write_image
 from img2img.image.image import Image, Metadata, white_of
 from img2img.image.limits import Limits
 
@@ -33,6 +33,7 @@ __all__ = [
     "encode",
     "fit_reason",
     "is_copy",
+    "is_turned",
     "list_images",
     "prepare",
     "read_image",

@@ -5,15 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from img2img.errors import ImageFormatError, ImageLimitError, ImageReadError, ImageWriteError, display_path
+from img2img.errors import (
+    ImageError,
+    ImageFormatError,
+    ImageLimitError,
+    ImageReadError,
+    ImageWriteError,
+    display_path,
+)
 from img2img.files import open_regular, replacing
 from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS, EncodeOptions, decode, encode
+from img2img.image.formats import recognise
 from img2img.image.image import Image
 from img2img.image.kinds import NOT_READ, RAW
 from img2img.image.limits import Limits
+from img2img.image.metadata import orientation
 
 
 def read_image(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Image:
@@ -26,6 +36,19 @@ def read_image(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
     """
     path = Path(path)
     return decode(read_bytes(path, limits), limits, path)
+
+
+def is_turned(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a file stores its picture in another way up than the one it is to be seen in.
+
+    A file that cannot be read is not.
+    """
+    try:
+        data = read_bytes(Path(path))
+        header = recognise(data).probe(data)
+    except (ImageError, ValueError, LookupError, OverflowError, struct.error):
+        return False
+    return (header.orientation or orientation(header.exif, header.xmp)) not in (0, 1, None)
 
 
 def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
