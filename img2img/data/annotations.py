@@ -95,7 +95,7 @@ def _coco(data: bytes, copies: Copies) -> bytes | None:
     for one in annotations:
         if isinstance(one, dict) and isinstance(one.get("image_id"), int | str):
             by_image[one["image_id"]].append(one)
-    new_image, new_annotation = (_Ids(entries) for entries in (images, annotations))
+    new_image, new_annotation = (_FreshIds(entries) for entries in (images, annotations))
     more_images, more_annotations = [], []
     for image in images:
         name = image.get("file_name")
@@ -118,7 +118,7 @@ def _coco(data: bytes, copies: Copies) -> bytes | None:
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-class _Ids:
+class _FreshIds:
     """Ids that are not given yet: numbers beyond the largest, or words where ids are words."""
 
     def __init__(self, entries: Iterable[Any]) -> None:
