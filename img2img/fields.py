@@ -8,6 +8,7 @@ The kind of a field decides how a file is read, resized, cropped, turned, augmen
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -32,9 +33,11 @@ class Field:
         spatial: Whether it has a height and a width.
         exact: Whether its values are names that must not be mixed: it is resized by nearest neighbour, and
             no change of colours touches it.
+        optional: Whether a sample may be without it; it is in none then.
     """
 
     like: str | None = None
+    optional: bool = dataclasses.field(default=False, kw_only=True)
 
     kind: ClassVar[str]
     spatial: ClassVar[bool] = True

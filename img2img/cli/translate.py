@@ -65,6 +65,13 @@ _SHOWN = 12  # names in a message
     group=OUTPUT,
     help="Make a contact sheet of each image: itself, then each attribute set in turn.",
 )
+@option(
+    "--style",
+    type=int,
+    metavar="N",
+    group=OUTPUT,
+    help="How things look, of what a pix2pixhd model with styles learned; 0 is the usual look. [default: 0]",
+)
 @network_options
 @batch_options
 @click.pass_obj
@@ -78,6 +85,7 @@ def translate(
     seed: int,
     set_attribute: dict[str, float],
     all_attributes: bool,
+    style: int | None,
     network: NetworkOptions,
     options: BatchOptions,
 ) -> int:
@@ -92,8 +100,7 @@ def translate(
     Example: img2img translate faces/ -o blond/ -m 200000-G.ckpt --set-attribute Blond_Hair=1
     """
     choices: dict[str, Any] = {"size": size, "norm_stats": norm_stats, "dropout": seed if dropout else None}
-    if fit is not None:
-        choices["fit"] = fit
+    choices |= {name: value for name, value in (("fit", fit), ("style", style)) if value is not None}
 
     def load() -> tuple[Processor, dict[str, Any]]:
         from img2img.inference.attributes import AttributeEditor

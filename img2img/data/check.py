@@ -13,7 +13,7 @@ from img2img.data.findings import Case as Case
 from img2img.data.findings import Checked, Finding, Located, Material
 from img2img.data.folders import HELD_OUT
 from img2img.data.inspection import inspect_files
-from img2img.data.places import declared
+from img2img.data.places import present
 from img2img.data.record import Record, Records
 from img2img.data.records import find_records
 from img2img.errors import PlanError
@@ -40,7 +40,7 @@ def check(
         advance: Called after each file with whether it cannot be used.
     """
     try:
-        fields = declared(config) if fields is None else fields
+        fields = present(config, fields)
         require_room(config, fields)
         samples, found = _samples(config, fields)
     except PlanError as error:

@@ -24,7 +24,7 @@ from img2img.fields import (
     scale_of,
 )
 from img2img.fields import Field as FieldKind
-from img2img.image.palette import MOST, Palette
+from img2img.image.palette import MOST, Palette, indices
 from img2img.processors.degradations import NamedDegradation
 from img2img.types import ValueRange
 
@@ -199,9 +199,10 @@ class DataConfig(BaseModel):
     )
     palette: Palette | None = Field(
         None,
-        description="The colours of the labels, [[0, 0, 0], [255, 0, 0], ...] or [0, 1, 2]; null collects "
-        "them from the files. Other colours count as the nearest. Of a method that makes label maps these "
-        "are the colours of its target.",
+        description="The colours of the labels, [[0, 0, 0], [255, 0, 0], ...] or [0, 1, 2]; or how many "
+        "classes there are, for label maps that hold 0, 1, 2 and so on, where any other number is an error. "
+        "null collects them from the files. Other colours count as the nearest. Of a method that makes label "
+        "maps these are the colours of its target.",
     )
     class_names: tuple[str, ...] | None = Field(
         None,
@@ -296,6 +297,8 @@ class DataConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _plain_palette(cls, values: Any) -> Any:
+        if isinstance(values, dict) and type(count := values.get("palette")) is int and 0 < count <= MOST:
+            return {**values, "palette": indices(count)}
         if isinstance(values, dict) and isinstance(values.get("palette"), list | tuple):
             colours = [(c,) if isinstance(c, int) else c for c in values["palette"]]
             values = {**values, "palette": colours}

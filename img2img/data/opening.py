@@ -18,7 +18,7 @@ from img2img.data.labels import require_labels
 from img2img.data.masks import IrregularMasks
 from img2img.data.patches import PatchDataset
 from img2img.data.pictures import Recipe, halves, one_view, seen
-from img2img.data.places import declared, sides
+from img2img.data.places import present, sides
 from img2img.data.ranges import advice, extent_of
 from img2img.data.record import Record, Records, some_names
 from img2img.data.records import find_records
@@ -82,7 +82,7 @@ def open_data(
         ConfigError: The data is of another kind, or the settings do not fit it.
         PlanError: Folders, files or partners are missing, or no picture that was tried can be read.
     """
-    fields = declared(config) if fields is None else fields
+    fields = present(config, fields)
     drawn = {name: of for name, one in fields.items() if isinstance(one, Vector) and (of := one.of)}
     fields = placed(fields)
     records = find_records(config, fields)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from img2img.data.config import DataConfig, guessed
-from img2img.errors import ConfigError, display_path
+from img2img.errors import ConfigError, PlanError, display_path
 from img2img.fields import Fields, Vector, groups, pictures, placed, scale_of
 from img2img.image import READABLE
 from img2img.registry import unknown
@@ -53,6 +54,25 @@ def declared(config: DataConfig) -> Fields:
     return found
 
 
+def present(config: DataConfig, fields: Fields | None) -> Fields:
+    """Returns what a sample holds: `fields` without the optional ones that the data lack.
+
+    Args:
+        config: Where the data are.
+        fields: What a method takes; None takes what the data alone say.
+
+    Raises:
+        PlanError: That is None, and a list cannot be read.
+    """
+    if fields is None:
+        return declared(config)
+    lacking = {name for name, one in fields.items() if one.optional and name not in config.fields}
+    if lacking and config.list is not None:
+        with suppress(PlanError):  # it is told where the list is read
+            lacking -= next((row.keys() for _, row in read_rows(config.list)), set())
+    return {name: one for name, one in fields.items() if name not in lacking} if lacking else fields
+
+
 def sides(config: DataConfig, fields: Fields) -> tuple[str, ...]:
     """Returns the fields that the places A and B of `config` hold, in this order; one for single pictures."""
     names = pictures(fields)[:2]
@@ -70,7 +90,7 @@ def require_places(config: DataConfig, fields: Fields) -> None:
     Raises:
         ConfigError: A field has none, or the places are for other fields.
     """
-    fields = placed(fields)
+    fields = placed(present(config, fields))
     if unknown_ := [name for name in config.fields if name not in fields]:
         raise ConfigError(
             f"data.fields: {unknown('field', unknown_[0], fields)} A sample holds what the method says."

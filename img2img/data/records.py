@@ -19,7 +19,7 @@ from img2img.data.attached import (
 from img2img.data.config import DataConfig
 from img2img.data.folders import Search, both_folders, divided_folders
 from img2img.data.lists import listed_records
-from img2img.data.places import declared, leading_fields, leading_places, require_places, sides
+from img2img.data.places import leading_fields, leading_places, present, require_places, sides
 from img2img.data.record import Record, Records, some_names
 from img2img.fields import Fields, groups, placed
 
@@ -36,7 +36,7 @@ def find_records(config: DataConfig, fields: Fields | None = None, tests: bool =
         ConfigError: The data do not have these fields.
         PlanError: A folder or file is missing or empty, partners are missing or ambiguous.
     """
-    fields = declared(config) if fields is None else placed(fields)
+    fields = placed(present(config, fields))
     require_places(config, fields)
     search = Search(config.follow_symlinks, config.hidden)
     if config.list is not None:

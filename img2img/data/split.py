@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from img2img.data.config import DataConfig
-from img2img.data.places import declared, leading_places, sides
+from img2img.data.places import leading_places, present, sides
 from img2img.data.record import Record, Records
 from img2img.data.records import find_records, held_out_share
 from img2img.errors import PlanError, UsageError, display_path
@@ -125,7 +125,7 @@ def divide(
     """
     if validation < 0 or test < 0 or validation + test >= 1:
         raise UsageError(f"the shares {validation:g} and {test:g} must leave something for training.")
-    fields = declared(config) if fields is None else fields
+    fields = present(config, fields)
     records = find_records(config.model_copy(update={"validation_fraction": 0.0}), fields, tests=True)
     layout = config.form
     if layout in ("list", "fields"):

@@ -97,6 +97,7 @@ def open_network(generator: Generator, precision: str, cache: ModelCache) -> Ope
         architecture=generator.spec.name,
         arguments=generator.spec.arguments,
         norm_stats=get_norm_stats(generator),
+        style=getattr(generator, "style_number", None),
         precision=precision,
         openvino=version(),
     )

@@ -27,6 +27,7 @@ from img2img.models import Generator
 from img2img.models.base import set_norm_stats
 from img2img.models.dropout import set_dropout
 from img2img.models.norm import NormStats
+from img2img.models.pix2pixhd import set_style
 from img2img.weights import find_model
 
 
@@ -46,6 +47,7 @@ def load_model(
     strength: float = 1.0,
     fit: Fit | None = None,
     color_fix: ColourFix = "off",
+    style: int | None = None,
 ) -> Translator:
     """Opens a model by its name or its path, whoever made it.
 
@@ -67,6 +69,8 @@ def load_model(
             the multiple that it needs. None takes what the model was trained with.
         color_fix: Whether results get the low frequencies of their inputs, and how: see
             `img2img.image.colour_fix`. For models whose results are like their inputs.
+        style: How the classes of a label map look, among the styles that the model learned (pix2pixhd); None
+            takes the most frequent ones, which have the number 0.
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
             "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
@@ -99,6 +103,7 @@ def load_model(
         strength=strength,
         fit=fit,
         color_fix=color_fix,
+        style=style,
     )
 
 
@@ -137,8 +142,7 @@ class Translator:
         generator: The network; it is moved to `device`.
         info: What its file says.
         device, precision, tile, memory, alpha, size, norm_stats, dropout, backend, scale, strength, fit,
-            color_fix: See
-            `load_model`.
+            color_fix, style: See `load_model`.
 
     Attributes:
         generator: The network, always in fp32; half precision works with a copy.
@@ -173,6 +177,7 @@ class Translator:
         strength: float = 1.0,
         fit: Fit | None = None,
         color_fix: ColourFix = "off",
+        style: int | None = None,
     ) -> None:
         if alpha not in get_args(Alpha):
             raise ConfigError(f"alpha {alpha!r} is not one of {', '.join(get_args(Alpha))}.")
@@ -191,6 +196,8 @@ class Translator:
             set_norm_stats(generator, norm_stats)
         if set_dropout(generator, dropout) == 0 and dropout is not None:
             raise ConfigError(f"the generator {generator.spec.name!r} has no dropout to turn on.")
+        if style is not None:
+            set_style(generator, style)
         self.device = choose_device(device)
         self.alpha = alpha
         self.fingerprint = fingerprint(generator.state_dict())

@@ -31,7 +31,7 @@ class PerceptualLoss:
         criterion: The distance between features, averaged over each layer: "l1", "l2" or "charbonnier".
         before_activation: Compares what the convolutions return (ESRGAN), not what the ReLU after them makes
             of it (SRGAN, with "l2" and a weight of 0.006).
-        weights, allow_download: See `VGGFeatures`; the download is 548 MiB.
+        weights, allow_download, standardised: See `VGGFeatures`; the download is 548 MiB.
 
     Raises:
         ConfigError: A layer or criterion does not exist, or no weights are at hand.
@@ -51,13 +51,14 @@ class PerceptualLoss:
         before_activation: bool = True,
         weights: str | PathLike[str] | None = None,
         allow_download: bool = False,
+        standardised: bool = True,
     ) -> None:
         if not layers:
             raise ConfigError("the perceptual loss looks at no layer; name one or more, for example conv5_4.")
         self.layers = dict(layers)
         self.distance = pixel_losses[criterion]
         self._features = VGGFeatures(
-            VGG19, tuple(layers), value_range, before_activation, weights, allow_download
+            VGG19, tuple(layers), value_range, before_activation, weights, allow_download, standardised
         )
         self.check = self._features.check
 

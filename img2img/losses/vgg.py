@@ -87,6 +87,8 @@ class VGGFeatures:
             prefix "features."; those of the layers up to the deepest are enough. By default torchvision's,
             from where torch keeps downloaded models.
         allow_download: Whether they may be downloaded to there.
+        standardised: Whether it sees values in units of the mean and the deviation of ImageNet's pictures, as
+            it was trained; else as they are in `value_range`, as the authors of pix2pixHD have it.
 
     Raises:
         ConfigError: A layer does not exist, or no weights are at hand.
@@ -102,12 +104,13 @@ class VGGFeatures:
         before_activation: bool = True,
         weights: str | PathLike[str] | None = None,
         allow_download: bool = False,
+        standardised: bool = True,
     ) -> None:
         for name in layers:
             if name not in vgg.layers:
                 raise ConfigError(unknown(f"layer of {vgg.title}", name, vgg.layers))
         self.deepest = max(layers, key=vgg.layers.index)
-        self.value_range = value_range
+        self.value_range, self.standardised = value_range, standardised
         self.network = _VGGNetwork(vgg, tuple(layers), before_activation)
         self.network.fill(_find(vgg, weights, allow_download))
 
@@ -120,10 +123,14 @@ class VGGFeatures:
         self.check(images)
         if self.network.device != images.device:
             self.network.to(images.device)
+        found: dict[str, Tensor]
+        if not self.standardised:
+            found = self.network(images.float().expand(-1, 3, -1, -1))
+            return found
         low, high = self.value_range
         mean, deviation = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
         values = (images.float() - low) / (high - low)
-        found: dict[str, Tensor] = self.network((values - mean) / deviation)  # grey becomes three channels
+        found = self.network((values - mean) / deviation)  # grey becomes three channels
         return found
 
     def check(self, images: Tensor) -> None:

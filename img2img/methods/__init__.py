@@ -14,6 +14,8 @@ from img2img.methods.inpainting import Inpainting as Inpainting
 from img2img.methods.inpainting import InpaintingConfig as InpaintingConfig
 from img2img.methods.pix2pix import Pix2Pix as Pix2Pix
 from img2img.methods.pix2pix import Pix2PixConfig as Pix2PixConfig
+from img2img.methods.pix2pixhd import Pix2PixHDConfig as Pix2PixHDConfig
+from img2img.methods.pix2pixhd import Pix2PixHDMethod as Pix2PixHDMethod
 from img2img.methods.segmentation import Segmentation as Segmentation
 from img2img.methods.segmentation import SegmentationConfig as SegmentationConfig
 from img2img.methods.stargan import StarGAN as StarGAN

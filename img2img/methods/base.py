@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -72,7 +72,8 @@ class MethodConfig(BaseModel):
 
         Args:
             crop: (height, width) of the targets that the method will see, or None for whole pictures.
-            classes: The fields whose numbers say in which folder a picture lies.
+            classes: The fields that hold classes: vectors that say in which folder a picture lies, and label
+                maps with a channel for each.
 
         Raises:
             ValueError: The two contradict each other.
@@ -157,11 +158,11 @@ class Method(nn.Module):
     def begin(self, stage: str) -> None:
         """Told when a part of the run begins, by its name in `training.stages`; "" for a run of one part.
 
+        By default names are for people alone.
+
         Raises:
-            ConfigError: The method knows no such stage.
+            ConfigError: The method knows stages, and not this one.
         """
-        if stage:
-            raise ConfigError(f"the method has no stage {stage!r}; leave training.stages out.")
 
     def check(self, batch: Batch) -> None:
         """Makes sure that the networks can take `batch`, its fields and sizes; called before `step`.
@@ -177,6 +178,14 @@ class Method(nn.Module):
                         f"the generator {export.generator.name} takes the {field.kind} {name!r}, and the "
                         f"method has {', '.join(batch.fields)}; choose another generator."
                     )
+
+    def settle(self, generators: Sequence[Generator], samples: Callable[[int], Iterator[Batch]]) -> None:
+        """Gives networks what they keep of the data beside their weights; called before they are written.
+
+        Args:
+            generators: Those of `generators()`, and their averages, in evaluation mode.
+            samples: `samples(n)` yields up to n samples of the training data one by one, the same each time.
+        """
 
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """Does one iteration on `batch`: forward passes and calls of `optimize`, in the paper's order."""

@@ -54,6 +54,8 @@ class Generator(nn.Module):
         half_precision: Whether it computes well in bf16 and fp16.
         conditions: The further inputs that `forward(x, **conditions)` needs, by name, with their kinds.
             Where the arguments decide (the length of a vector), the constructor sets it.
+        grown_arguments: Names of the arguments that may differ where training starts from the weights of
+            another network: those of equal name and shape are taken, and what is new stays fresh.
         training_arguments: Names of the arguments that say how it learns and leave names and shapes of the
             weights as they are.
         tiny: The smallest sensible arguments, for tests that walk the registry.
@@ -73,6 +75,7 @@ class Generator(nn.Module):
     output_layers: tuple[str, ...] = ()
     half_precision: bool = True
     conditions: Fields = MappingProxyType({})
+    grown_arguments: ClassVar[tuple[str, ...]] = ("scale",)
     training_arguments: ClassVar[tuple[str, ...]] = ()
     tiny: ClassVar[dict[str, Any]] = {}
     name: ClassVar[str]

@@ -116,7 +116,7 @@ class Pix2PixHD(Generator):
         "instance": True,
         "style": 2,
     }
-    grown_arguments = ("enhancers", "local_blocks")
+    grown_arguments: ClassVar[tuple[str, ...]] = ("enhancers", "local_blocks", "clusters")
     styles: Tensor
     style_counts: Tensor
 

@@ -18,6 +18,7 @@ from img2img.errors import ConfigError, PlanError
 from img2img.fields import Ids, Picture, Vector, pictures, scale_of
 from img2img.methods import Method, methods
 from img2img.training.experiment import Experiment, stages
+from img2img.training.frozen import frozen_parameters
 from img2img.training.initial import start_from
 from img2img.training.runtime import Runtime
 from img2img.types import Batch
@@ -108,6 +109,8 @@ def estimate_memory(
             name: sum(p.numel() for p in parameters) for name, parameters in method.parameter_groups().items()
         }
         settings.require_groups(groups)
+        for part in settings.stages:
+            frozen_parameters(method, part.frozen)
         yield from method.notes
         method.begin(stages(settings, 1)[0].name)
         if method.unguided is not None and not settings.initial and not resume:

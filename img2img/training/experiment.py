@@ -18,7 +18,7 @@ from img2img.config import dump_yaml, load_yaml, override, validate
 from img2img.data import SOURCES, DataConfig
 from img2img.data.compatibility import require_fit
 from img2img.data.config import keep_jitter, lay_places
-from img2img.data.places import require_places
+from img2img.data.places import present, require_places
 from img2img.errors import ConfigError, display_path
 from img2img.fields import Fields, pictures, require_names
 from img2img.methods import MethodConfig, fields_in, methods
@@ -58,6 +58,8 @@ class Experiment(_Seed):
         method, data = values.get("method"), values.get("data")
         if isinstance(method, MethodConfig) and isinstance(data, DataConfig):
             classes = {name for name, place in data.fields.items() if place == "classes"}
+            if data.source_labels == "one_hot":
+                classes.add("source")
             return {**values, "method": method.fitted(data.crop_size, classes)}
         return values
 
@@ -74,7 +76,7 @@ class Experiment(_Seed):
     @property
     def fields(self) -> Fields:
         """What a sample holds."""
-        return methods[self.method.name].fields_of(self.method)
+        return present(self.data, methods[self.method.name].fields_of(self.method))
 
     def dump(self) -> str:
         """Returns every key with its value as YAML; see `tree`."""
@@ -286,6 +288,7 @@ class Stage:
         first, last: Its steps, `last` not included.
         learning_rate, learning_rates, schedule: Rates in it; the schedule sees it as a whole run.
         epoch_steps: Steps in a pass over the data, seldom a whole number.
+        frozen: What does not learn in it, see `StageSettings`.
     """
 
     name: str
@@ -295,6 +298,7 @@ class Stage:
     learning_rates: Mapping[str, float]
     schedule: Schedule
     epoch_steps: Fraction
+    frozen: tuple[str, ...] = ()
 
     def rate(self, group: str, step: int) -> float:
         """Returns the learning rate of `group` in `step` of the run."""
@@ -337,9 +341,9 @@ def stages(settings: TrainingSettings, samples: int, world: int = 1) -> list[Sta
         return [Stage("", 0, total, *rates, epoch)]
     result, first = [], 0
     for part in settings.stages:
-        last = first + part.steps
+        last = first + (part.steps or max(1, math.ceil((part.epochs or 0) * epoch)))
         rates = part.learning_rate, part.learning_rates, part.schedule
-        result.append(Stage(part.name, first, last, *rates, epoch))
+        result.append(Stage(part.name, first, last, *rates, epoch, part.frozen))
         first = last
     return result
 

@@ -42,6 +42,7 @@ def load_initial(generator: Generator, path: Path) -> str:
 
     An upscaler may start from one of another scale: what does not depend on the scale is taken, the layers
     that make the output's pixels stay fresh. EDSR's authors start theirs so (arXiv:1707.02921, section 3.3).
+    Likewise pix2pixHD with a local enhancer from one without.
 
     Returns:
         What is not as in the file, as a clause for a sentence; empty where everything is.
@@ -63,7 +64,7 @@ def load_initial(generator: Generator, path: Path) -> str:
         if value != theirs.arguments.get(key) and key not in generator.training_arguments
     }
     left_out: list[str] = []
-    if differing.keys() == {"scale"}:
+    if differing and differing.keys() <= set(generator.grown_arguments):
         names = [*shapes, *(name for name in weights if name not in shapes)]
         taken = {name for name, value in weights.items() if shapes.get(name) == value.shape}
         left_out = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in taken))
@@ -82,7 +83,9 @@ def load_initial(generator: Generator, path: Path) -> str:
         raise ConfigError(f"{display_path(path)}: {error} Or start without its weights.") from None
     if left_out:
         layers = ", ".join(left_out)
-        return f"all but {layers}, for the file is for x{found.scale} and this is x{generator.scale}"
+        if found.scale != generator.scale:
+            return f"all but {layers}, for the file is for x{found.scale} and this is x{generator.scale}"
+        return f"all but {layers}, for the file has {', '.join(differing.values())}"
     return f"which is a {theirs.name} with {', '.join(differing.values())}" if differing else ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from img2img.errors import ConfigError
 from img2img.methods import Method
 from img2img.models import Generator
 from img2img.training.ema import ExponentialAverage
+from img2img.training.frozen import frozen_parameters
 from img2img.training.graphs import graphed
 from img2img.training.optimizers import make_optimizer
 from img2img.training.runtime import Runtime
@@ -35,6 +36,7 @@ class Trainer:
     Attributes:
         step_count: Steps done.
         averages: Running averages of the generators by name; empty without `settings.ema`.
+        frozen: What does not learn, see `freeze`.
         bad_steps: Steps in a row, up to the last one looked at, in which an update was skipped.
     """
 
@@ -52,9 +54,8 @@ class Trainer:
         self._statistics = [
             buffer for name, buffer in method.named_buffers() if name.rpartition(".")[2] in _STATISTICS
         ]
-        self._groups = {name: list(parameters) for name, parameters in method.parameter_groups().items()}
         self._names = {parameter: name for name, parameter in method.named_parameters()}
-        self.reset_optimizers()
+        self.freeze(())
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, Tensor] = {}
         self._bad = torch.zeros((), device=runtime.device)
@@ -62,11 +63,22 @@ class Trainer:
         self._flags: list[tuple[tuple[str, ...], Tensor]] = []
         self.bad_steps = 0
 
-    def reset_optimizers(self) -> None:
-        """Forgets what the optimizers remember, as at the start of a stage."""
+    def freeze(self, names: Sequence[str]) -> None:
+        """Lets all but `names` learn, with optimizers that remember nothing, as at the start of a stage.
+
+        Args:
+            names: See `frozen_parameters`.
+
+        Raises:
+            ConfigError: There is no such group or network.
+        """
+        self.frozen, still = tuple(names), frozen_parameters(self.method, names)
+        groups = self.method.parameter_groups().items()
+        self._groups = {group: [p for p in parameters if p not in still] for group, parameters in groups}
         self._optimizers = {
             group: make_optimizer(self.settings, {self._names[p]: p for p in parameters}, self.runtime.device)
             for group, parameters in self._groups.items()
+            if parameters
         }
         self._forget_graphs()
 
@@ -136,11 +148,15 @@ class Trainer:
             group: A name in `method.parameter_groups()`.
             losses: 0-dim fp32 tensors by name, weighted.
         """
-        parameters, optimizer = self._groups[group], self._optimizers[group]
+        parameters = self._groups[group]
         with self.runtime.full_precision():
             total = torch.stack(
                 [loss.float() if loss.dtype == torch.bfloat16 else loss for loss in losses.values()]
             ).sum()
+            if not parameters:  # frozen as a whole
+                self._count(losses, (~total.detach().isfinite()).float())
+                return
+            optimizer = self._optimizers[group]
             optimizer.zero_grad(set_to_none=True)
             total.backward(inputs=parameters)  # type: ignore[no-untyped-call]
             gradients = [p.grad for p in parameters if p.grad is not None]
@@ -218,6 +234,7 @@ class Trainer:
             "method": self.method.state_dict(),
             "optimizer": self.settings.optimizer,
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
+            "frozen": list(self.frozen),
             "averages": {name: average.state_dict() for name, average in self.averages.items()},
             "random": self.random_state(),
             "sums": self._sums,
@@ -261,6 +278,7 @@ class Trainer:
             except ConfigError as error:
                 raise ConfigError(f"{name} in the state: {error} That cannot change in a run.") from None
         self.step_count, self.bad_steps = state["step"], state["bad_steps"]
+        self.freeze(state.get("frozen", ()))
         if state.get("optimizer", self.settings.optimizer) == self.settings.optimizer:
             for name, optimizer in self._optimizers.items():
                 _restore(optimizer, state["optimizers"][name])

@@ -111,6 +111,7 @@ class Outcome:
         text = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
         self.watch.say(f"Held-out part at step {step}: {text}{', the best so far' if better else ''}.")
         if better:
+            self._settle(self.trainer.evaluated())
             self._export("best", self.trainer.evaluated(), step, samples)
 
     def export_last(self, step: int, samples: int) -> None:
@@ -119,9 +120,17 @@ class Outcome:
         Raises:
             DiskError: There is no room.
         """
+        averages = self.trainer.evaluated() if self.trainer.averages else {}
+        self._settle(self.method.generators(), averages)
         self._export("last", self.method.generators(), step, samples)
         if self.trainer.averages:
             self._export("ema", self.trainer.evaluated(), step, samples)
+
+    def _settle(self, *networks: Mapping[str, Network]) -> None:
+        """Lets the method give networks what they keep of the data."""
+        with _apart(self.method):
+            every = [network for some in networks for network in some.values()]
+            self.method.settle(every, lambda count: self._in_order(self.data.train, count))
 
     def _export(self, kind: str, generators: Mapping[str, Network], step: int, samples: int) -> None:
         data, exports = self.experiment.data, self.method.exports()

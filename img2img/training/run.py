@@ -18,6 +18,7 @@ from img2img.files import sweep_parts
 from img2img.image import write_bytes
 from img2img.methods import Method, methods
 from img2img.training.experiment import Experiment, Stage, changes, read_experiment, stages
+from img2img.training.frozen import frozen_parameters
 from img2img.training.health import Health
 from img2img.training.initial import start_from
 from img2img.training.lock import LOCK, locked
@@ -190,6 +191,8 @@ class _Run:
                 self.method.begin(stage.name)
         self.total = self.stages[-1].last
         self.trainer = Trainer(self.method, self.settings, runtime, self._rate)
+        for stage in self.stages:  # a name that does not exist is said now
+            frozen_parameters(self.method, stage.frozen)
         self._seed_again()
         self.states = States(folder / "states", self.settings.keep_states)
         self.outcome = Outcome(experiment, folder, self.data, self.trainer, self.watch)
@@ -264,7 +267,11 @@ class _Run:
                 f"a step now takes {self.global_batch} samples instead of {state['global_batch']}; the run "
                 f"is counted on from step {self.step}."
             )
-        self.method.begin(self._stage(self.step).name)
+        stage = self._stage(self.step)
+        if self.step != stage.first and self.trainer.frozen != stage.frozen:
+            self.trainer.freeze(stage.frozen)
+            self.watch.warn("what is frozen has changed: the optimizers start without memory.")
+        self.method.begin(stage.name)
 
     def go_on(self, stop: Callable[[], bool]) -> TrainingSummary:
         """Does the steps that are left."""
@@ -442,11 +449,11 @@ class _Run:
         return next((stage for stage in self.stages if step < stage.last), self.stages[-1])
 
     def _enter(self, stage: Stage) -> None:
-        """Begins a part of the run; a later one starts from the averages, with new optimizers."""
+        """Begins a part of the run with new optimizers; a later one starts from the averages."""
         if stage.first > 0:
             self.trainer.adopt_averages()
-            self.trainer.reset_optimizers()
             self.watch.say(f"The stage {stage.name} begins.")
+        self.trainer.freeze(stage.frozen)
         self.method.begin(stage.name)
 
     def _rate(self, step: int, group: str) -> float:

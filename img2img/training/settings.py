@@ -27,8 +27,22 @@ class _Rates(BaseModel):
 class StageSettings(_Rates):
     """One entry of `training.stages`: a part of the run with its own objective, rates and optimizer state."""
 
-    name: str = Field(description="What the method calls the stage, such as psnr or gan.")
-    steps: int = Field(gt=0, description="How long it takes.")
+    name: str = Field(
+        description="What the method calls the stage, such as psnr or gan; any word where it has none."
+    )
+    steps: int | None = Field(None, gt=0, description="How long it takes, in steps; or give epochs.")
+    epochs: int | None = Field(None, gt=0, description="How long it takes, in passes over the data.")
+    frozen: tuple[str, ...] = Field(
+        (),
+        description="What does not learn meanwhile: groups of parameters, or networks and their parts by "
+        "their names in the method, such as generator.base.",
+    )
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> StageSettings:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(f"give the length of the stage {self.name} as steps or as epochs")
+        return self
 
 
 class TrainingSettings(_Rates):

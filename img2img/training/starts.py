@@ -55,7 +55,8 @@ def places(fields: Fields) -> dict[str, Any]:
     else:
         found = {"paired": ["sources", "targets"]} if together else {"unpaired": ["a", "b"]}
     kinds = {"mask": "random", "vector": "attributes.csv"}
-    others = {n: kinds.get(field.kind, n) for n, field in placed(fields).items() if n not in names[:2]}
+    needed = {n: field for n, field in placed(fields).items() if not field.optional}
+    others = {n: kinds.get(field.kind, n) for n, field in needed.items() if n not in names[:2]}
     return found | ({"fields": others} if others else {})
 
 
@@ -91,8 +92,7 @@ class Choice:
         training = experiment.training
         words = [_words(experiment.method.model_dump(mode="json"), experiment.data.crop_size)]
         if self.papers:
-            steps = sum(stage.steps for stage in training.stages) or training.steps
-            words.append(f"{steps} steps" if steps else f"{training.epochs} epochs")
+            words.append(_length(training.model_dump()))
             words += [f"a picture every {training.sample_every} steps"] * bool(training.sample_every)
         return f"Chosen for {self.basis}: {', '.join(words)}."
 
@@ -155,11 +155,17 @@ def choose(
 def _extent(sections: Mapping[str, Any]) -> str:
     """Returns "64 features, 256 pixels, 200 epochs"."""
     training = sections.get("training", {})
-    steps = sum(stage["steps"] for stage in training.get("stages", ())) or training.get("steps")
     features = _network(sections["method"]).get("features", 64)
     extent = f"{features} features, {sections.get('data', {}).get('crop_size', CROPPED[0])} pixels"
-    epochs = training.get("epochs")
-    return extent + (f", {steps} steps" if steps else f", {epochs} epochs" if epochs else "")
+    length = _length(training)
+    return f"{extent}, {length}" if length else extent
+
+
+def _length(training: Mapping[str, Any]) -> str:
+    """Returns "12000 steps", "200 epochs", or both of stages that count in both."""
+    parts = training.get("stages") or (training,)
+    sums = {unit: sum(part.get(unit) or 0 for part in parts) for unit in ("steps", "epochs")}
+    return " and ".join(f"{number} {unit}" for unit, number in sums.items() if number)
 
 
 def _assigned(assignments: Iterable[str], section: str, key: str) -> Any:

@@ -72,7 +72,10 @@ def test_three_mistakes_in_three_sections_are_three_lines() -> None:
         ("schedule.kind=cosin", "training.schedule.kind is 'cosin'; did you mean 'cosine'?"),
         ("training.schedule={}", "training.schedule.kind is missing; it says which one is meant."),
         ("schedule.constant_epoch=4", "schedule.constant_epoch; did you mean 'constant_epochs'?"),
-        ("training.stages=[{name: a}]", "training.stages.0.steps is missing."),
+        (
+            "training.stages=[{name: a}]",
+            "training.stages.0: give the length of the stage a as",
+        ),
         ("betas=[0.5]", "training.betas"),
         ("crop_size=[1, 2, 3]", "data.crop_size is [1, 2, 3]; "),
         ("data.flip=maybe", "data.flip is 'maybe'; "),
@@ -308,7 +311,7 @@ def test_init_writes_every_key_with_its_meaning_and_it_is_right(name: str, tmp_p
         (place,) = [n for n, line in enumerate(lines) if line.strip().startswith(f"{key}:")][:1]
         assert lines[place - 1].strip().startswith("# ")
     assert call("init", name, "-o", path)[0] == 2
-    if "pix2pix" in name:  # networks of the others in full size take seconds each
+    if "pix2pix" in name and name != "pix2pixhd":  # networks of the others in full size take seconds each
         code, _, err = call("validate", path)
         assert code == 0 and err.splitlines()[-1] == f"{path} is right."
 

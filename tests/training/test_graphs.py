@@ -224,7 +224,7 @@ def test_what_is_replaced_is_recorded_anew():
     for number in range(5):
         each.step(batch(number))
     assert found.recorded == 2 and found.eager == 6
-    each.reset_optimizers()
+    each.freeze(())
     each.step(batch(0))
     assert found.eager == 7
 
