@@ -139,8 +139,8 @@ def collect(maps: Iterable[Pixels], key: str = "data.palette") -> Palette:
         if len(colours) > MOST:
             raise ConfigError(
                 f"the label maps have more than {MOST} colours, so these cannot stand for classes (JPEG "
-                f"blurs colours into one another); give the true ones as {key}, or say that these are no label "
-                "maps (data.source_labels)."
+                f"blurs colours into one another); give the true ones as {key}, or say that there are none "
+                "(data.source_labels)."
             )
     return tuple(sorted(colours))
 

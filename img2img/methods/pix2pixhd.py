@@ -314,7 +314,7 @@ def _encoder(config: Pix2PixHDConfig, generator: Pix2PixHD, channels: int) -> Ge
 
 def _uniques(places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the numbers in (P,), for each where it stands first, and how often it is there."""
-    numbers, back, counts = places.unique(return_inverse=True, return_counts=True)
+    numbers, back, counts = torch.unique(places, return_inverse=True, return_counts=True)
     order = torch.arange(len(places), device=places.device)
     first = torch.full_like(numbers, len(places)).scatter_reduce(0, back, order, "amin")
     return numbers, first, counts

@@ -55,7 +55,7 @@ def centres(points: Tensor, count: int) -> Tensor:
         Arthur and Vassilvitskii, k-means++ (2007): the best of several starts, always the same ones.
     """
     points = points.double()
-    count = min(count, len(points.unique(dim=0)))
+    count = min(count, len(torch.unique(points, dim=0)))
     noise = torch.Generator().manual_seed(0)
     best: tuple[float, Tensor, Tensor] | None = None
     for _ in range(_STARTS):

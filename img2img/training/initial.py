@@ -14,6 +14,7 @@ from img2img.models import Generator
 from img2img.weights import find_model
 
 _CHANNELS = {"in_channels": "data.source_channels", "out_channels": "data.target_channels"}
+_NAMED = 4  # layers in a sentence
 _ADVICE = (
     "give method.generator the same arguments, or start without a configuration: then the architecture of "
     "the file is taken."
@@ -68,6 +69,8 @@ def load_initial(generator: Generator, path: Path) -> str:
         names = [*shapes, *(name for name in weights if name not in shapes)]
         taken = {name for name, value in weights.items() if shapes.get(name) == value.shape}
         left_out = list(dict.fromkeys(name.rpartition(".")[0] for name in names if name not in taken))
+        if len(left_out) > _NAMED:
+            left_out = list(dict.fromkeys(".".join(name.split(".")[:2]) for name in left_out))
         weights = {name: weights[name] for name in taken}
     elif _shapes(weights) != shapes:
         found_there = ", ".join(differing.values()) or "other weights"
