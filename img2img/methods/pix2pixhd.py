@@ -30,7 +30,7 @@ from img2img.methods.networks import (
     require_size,
 )
 from img2img.methods.styles import centres, pooled, regions
-from img2img.models import Generator, Pix2PixHD
+from img2img.models import Generator, Pix2PixHD, generators
 from img2img.models.pix2pixhd import boundaries
 from img2img.types import Batch
 
@@ -148,6 +148,11 @@ class Pix2PixHDMethod(Method):
         super().__init__(config, channels)
         assert isinstance(config, Pix2PixHDConfig)
         source, target, instance = channels["source"], channels["target"], "instance" in channels
+        if not issubclass(generators[config.generator.name], Pix2PixHD):
+            raise ConfigError(
+                f"the generator {config.generator.name} has no boundaries and no styles; take the generator "
+                "pix2pixhd, or the method pix2pix."
+            )
         generator = make_generator(
             config.generator,
             config.init,
@@ -156,11 +161,7 @@ class Pix2PixHDMethod(Method):
             labels=bool(config.labels),
             instance=instance,
         )
-        if not isinstance(generator, Pix2PixHD):
-            raise ConfigError(
-                f"the generator {generator.name} has no boundaries and no styles; take the generator "
-                "pix2pixhd, or the method pix2pix."
-            )
+        assert isinstance(generator, Pix2PixHD)
         self.config, self.generator = config, generator
         self.adversary = Adversary(config, source + instance + target, generator.output_range)
         scales = len(getattr(self.adversary.discriminator, "scales", (1,)))  # the loss is their mean

