@@ -1,4 +1,4 @@
-"""pix2pixHD's training: order and weights of its losses, objects and styles, runs from folders to pictures."""
+"""pix2pixHD's training: order and weights of its losses, objects and styles, runs from folders on."""
 
 from __future__ import annotations
 
