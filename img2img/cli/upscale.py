@@ -12,7 +12,7 @@ import click
 from img2img.cli.network import AUTO, NetworkOptions, origin, upscaler_options
 from img2img.cli.options import OUTPUT, BatchOptions, GroupedCommand, batch_options, option
 from img2img.cli.render import say
-from img2img.weights import CLEAN, photo_upscaler, restorer, upscaler
+from img2img.weights import photo_upscaler, restorer, upscaler
 
 if TYPE_CHECKING:
     from img2img.batch import Processor, Result
@@ -113,7 +113,7 @@ def _advice() -> str | None:
     photo = photo_upscaler()
     if photo is not None:
         return f"-m {photo.stem} is made for such pictures; -m {AUTO} takes it for these alone."
-    if restorer(CLEAN) is not None:
+    if restorer() is not None:
         return f"img2img restore makes them better first; -m {AUTO} does both, to these alone."
     return None
 
@@ -138,7 +138,7 @@ def _by_damage(
     from img2img.image.estimates import VISIBLE, damages, estimates
     from img2img.inference.choice import Chooser
 
-    photo, clean = photo_upscaler(), restorer(CLEAN)
+    photo, clean = photo_upscaler(), restorer()
     ways, choices = {plain.stem: [enlarger]}, {plain.stem: [dict(settings)]}
     other = plain.stem
     if photo is not None:

@@ -40,7 +40,7 @@ def photo_upscaler() -> Path | None:
     return available().get(PHOTO)
 
 
-def restorer(task: RestorationTask) -> Path | None:
+def restorer(task: RestorationTask = CLEAN) -> Path | None:
     """Returns the model that restores at the same size: one for just this task, called like it, or `clean`.
 
     None where neither is there.
