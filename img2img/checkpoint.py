@@ -11,7 +11,7 @@ Its metadata holds one entry, `img2img`, with a JSON object:
     colour                       "grey", "RGB" or the number of channels of the output
     conditions                   from format 3 on: what the network takes beside the picture, by name:
                                  {"mask": {"kind": "mask"}, "attributes": {"kind": "vector", "size": 5}}
-    output, size, fit, origin, range, target_range, attributes, exclusive
+    output, size, fit, origin, range, target_range, attributes, exclusive, adversarial
                                  see `ModelInfo`
     labels                       in format 4: the classes that the channels of the output stand for:
                                  {"palette": [[0, 0, 0], ...], "names": ["sky", ...], "ignore": null}
@@ -87,6 +87,7 @@ class ModelInfo:
         exclusive: Those among their names of which one at most holds for a picture, in groups:
             (("Black_Hair", "Blond_Hair"),). Of classes they are one group.
         labels: The classes of the label maps that it makes; None for pictures.
+        adversarial: Whether it was trained with a discriminator, as a GAN is; None where nobody knows.
         origin: Where it comes from, for people: {"layout": "ESRGAN, old", "file": "4x_foo.pth"}.
     """
 
@@ -101,6 +102,7 @@ class ModelInfo:
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exclusive: tuple[tuple[str, ...], ...] = ()
     labels: LabelSet | None = None
+    adversarial: bool | None = None
 
     def __post_init__(self) -> None:
         """Makes one side length a pair."""
@@ -173,6 +175,8 @@ def save_model(
             "names": info.labels.names,
             "ignore": info.labels.ignore,
         }
+    if info.adversarial is not None:
+        header["adversarial"] = info.adversarial
     try:
         text = json.dumps(header, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -227,6 +231,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         attributes={name: tuple(names) for name, names in facts.get("attributes", {}).items()},
         exclusive=tuple(map(tuple, facts.get("exclusive", []))),
         labels=_labels(facts.get("labels")),
+        adversarial=facts.get("adversarial"),
     )
     # the shapes in the header are compared before the weights are read
     _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
@@ -432,6 +437,7 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         and all(isinstance(value, str) for value in facts["origin"].values()),
         "sha256": isinstance(facts.get("sha256"), str),
         "palette": _is_palette(facts.get("palette")),
+        "adversarial": isinstance(facts.get("adversarial"), bool | None),
         "range": _is_range(facts.get("range")),
         "target_range": _is_range(facts.get("target_range")),
         "conditions": isinstance(facts.get("conditions", {}), dict)

@@ -71,6 +71,17 @@ def test_a_size_that_is_none_is_a_damaged_header(path, size):
         open_checkpoint(path)
 
 
+@pytest.mark.parametrize("adversarial", [None, False, True])
+def test_whether_it_is_of_a_gan_is_said_where_it_is_known(path, generator, adversarial):
+    before = path.read_bytes()
+    save_model(path, generator, ModelInfo(origin={"layout": "test"}, adversarial=adversarial))
+    assert open_model(path)[1].adversarial is adversarial
+    assert (path.read_bytes() == before) == (adversarial is None)
+    rewrite(path, adversarial="yes")
+    with pytest.raises(ModelError, match="damaged header: adversarial"):
+        open_model(path)
+
+
 def test_other_programs_open_the_weights(path, generator):
     state = safetensors.torch.load_file(path)
     assert all(torch.equal(value, generator.state_dict()[name]) for name, value in state.items())

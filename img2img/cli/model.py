@@ -155,7 +155,9 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
         origin |= {f"{letter} {name}": value for name, value in info.origin.items()}
         origin[f"{letter} sha256"] = fingerprint(generator.state_dict())
     size = (info_b if alpha > 0.5 else info_a).size
-    info = replace(info_a, size=size, origin=origin)
+    gan = [info.adversarial for share, info in ((1 - alpha, info_a), (alpha, info_b)) if share > 0]
+    adversarial = True if True in gan else None if None in gan else False
+    info = replace(info_a, size=size, origin=origin, adversarial=adversarial)
     written = _save(output, interpolate(a, b, alpha), info, precision)
     say(f"Wrote {display_path(output)}: {origin['blend']} ({written}).")
     return 0
@@ -252,6 +254,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         "input": f"{generator.in_channels} channels in [{_range(generator.input_range)}]",
         "output": f"{generator.out_channels} channels in [{_range(generator.output_range)}]",
         "result": RESULTS[info.output],
+        **({} if info.adversarial is None else {"adversarial": info.adversarial}),
         **({"classes": list(map(info.labels.name, range(len(info.labels))))} if info.labels else {}),
         **{name: _range(value) for name, value in ranges.items() if value is not None},
         **({"conditions": _conditions(generator, info)} if generator.conditions else {}),

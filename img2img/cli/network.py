@@ -154,6 +154,9 @@ class NetworkOptions:
             **more,
             "size": plain_size(translator.size),
         }
+        settings.pop("color_fix", None)
+        if translator.color_fix != "off":  # results without it, of before, stay valid
+            settings["color_fix"] = translator.color_fix
         if translator.size and translator.fit != "squeeze":
             settings["fit"] = translator.fit
         else:

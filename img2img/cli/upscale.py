@@ -45,10 +45,9 @@ DEFAULT_SCALE = 4.0  # of the models that ship
 @option(
     "--color-fix",
     type=click.Choice(["off", "lowfreq", "wavelet"]),
-    default="off",
-    show_default=True,
     group=OUTPUT,
-    help="Give results the colours of their inputs, which GAN models shift: by a Gaussian, or by wavelets.",
+    help="Give results the colours of their inputs, which GAN models shift: by a Gaussian, or by wavelets. "
+    "[default: lowfreq for models known to be of a GAN, else off]",
 )
 @option("-i", "--input", "more", multiple=True, type=click.Path(path_type=Path), hidden=True)
 @upscaler_options
@@ -60,7 +59,7 @@ def upscale(
     more: tuple[Path, ...],
     scale: float | None,
     strength: float,
-    color_fix: str,
+    color_fix: str | None,
     network: NetworkOptions,
     options: BatchOptions,
 ) -> int:
@@ -75,7 +74,6 @@ def upscale(
     if not inputs and not more:
         raise click.UsageError("name at least one file or folder to enlarge.")
 
-    fix = {} if color_fix == "off" else {"color_fix": color_fix}  # results of before stay valid
     done = damaged = 0
 
     def load() -> tuple[Processor, dict[str, Any]]:
@@ -84,7 +82,7 @@ def upscale(
         if own.model is None:
             factor = scale or DEFAULT_SCALE
             model = _choose(factor, strength, quiet=options.quiet)
-        choices: dict[str, Any] = {"scale": factor, "strength": strength, **fix}
+        choices: dict[str, Any] = {"scale": factor, "strength": strength, "color_fix": color_fix}
         translator, settings = own.load(model, **choices)
         settings |= {"scale": float(translator.scale)}
         if model is None or network.model is None:

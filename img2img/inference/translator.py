@@ -46,7 +46,7 @@ def load_model(
     scale: float | None = None,
     strength: float = 1.0,
     fit: Fit | None = None,
-    color_fix: ColourFix = "off",
+    color_fix: ColourFix | None = "off",
     style: int | None = None,
 ) -> Translator:
     """Opens a model by its name or its path, whoever made it.
@@ -68,7 +68,8 @@ def load_model(
             leaves their proportions, with neither side smaller than that; the network gets them padded to
             the multiple that it needs. None takes what the model was trained with.
         color_fix: Whether results get the low frequencies of their inputs, and how: see
-            `img2img.image.colour_fix`. For models whose results are like their inputs.
+            `img2img.image.colour_fix`. For models whose results are like their inputs. None is "lowfreq" for
+            those among them that are known to be trained as a GAN, and "off" for all others.
         style: How the classes of a label map look, among the styles that the model learned (pix2pixhd); None
             takes the most frequent ones, which have the number 0.
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
@@ -152,6 +153,7 @@ class Translator:
         fit: How pictures of other proportions come to it.
         scale: Output pixels per input pixel along one side.
         strength: Share of the model in the result.
+        color_fix: How results get the low frequencies of their inputs; "off" if they do not.
         precision: "fp32", "bf16" or "fp16": what 8-bit pictures are computed in.
         fingerprint: SHA-256 of the weights: tells one model from another.
 
@@ -176,7 +178,7 @@ class Translator:
         scale: float | None = None,
         strength: float = 1.0,
         fit: Fit | None = None,
-        color_fix: ColourFix = "off",
+        color_fix: ColourFix | None = "off",
         style: int | None = None,
     ) -> None:
         if alpha not in get_args(Alpha):
@@ -190,6 +192,7 @@ class Translator:
         self.fit = fit or self.info.fit
         self.scale = generator.scale if scale is None else scale
         self.strength = _share(strength, generator, self.info)
+        self.color_fix = _fix(color_fix, generator, self.info)
         if not 0 < self.scale < float("inf"):
             raise ConfigError(f"scale {scale!r} is no factor; it must be greater than 0.")
         if norm_stats is not None:
@@ -212,7 +215,7 @@ class Translator:
             self.fit,
             self.scale,
             self.strength,
-            _fix(color_fix, generator, self.info),
+            self.color_fix,
         )
         if backend != "auto":
             self.prepare()  # what was asked for and cannot be had is an error before the first picture
@@ -343,8 +346,10 @@ def _sides(
     return sides[0], sides[1]
 
 
-def _fix(color_fix: ColourFix, generator: Generator, info: ModelInfo) -> ColourFix:
+def _fix(color_fix: ColourFix | None, generator: Generator, info: ModelInfo) -> ColourFix:
     """Returns `color_fix` if there is such a way, and results of this model have the colours of inputs."""
+    if color_fix is None:
+        return "lowfreq" if info.adversarial and _comparable(generator, info) else "off"
     if color_fix not in get_args(ColourFix):
         raise ConfigError(f"color_fix {color_fix!r} is not one of {', '.join(get_args(ColourFix))}.")
     if color_fix != "off" and not _comparable(generator, info):

@@ -29,6 +29,8 @@ WRAPPERS = (
     *("params", "state_dict", "model_state_dict", "generator", "g", "netG", "model", "net"),
 )
 GENERATOR = re.compile(r"(?i:(net_?)?(g|gen|generator)(_\w+)?)([AB]2?[AB]?)?|ema_model|model_ema")
+# ESRGAN, 4x_BSRGAN, RealESRGAN_x4plus; realesr-animevideov3; but not RealESRNet, RRDB_PSNR, organ
+_OF_GANS = re.compile(r"(?i:(?:^|sr|[^a-z])gan(?![a-z])|^realesr-(?:animevideo|general))")
 MOST_PREFIXES = 8
 LONGEST_KEY = 200
 _STARTS_OF_PYTORCH = (b"PK\x03\x04", b"\x80")
@@ -71,7 +73,7 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         raise type(error)(error.reason, path) from None
     if other is not None:
         generator, info = other
-        return generator, replace(info, origin={**info.origin, "file": path.name})
+        return generator, _told(info, info.origin, path)
     if found is None:
         raise UnknownModelError(_unknown(state, held.content), path)
     return _ready(found, path)
@@ -79,8 +81,19 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
 
 def _ready(found: Recognised, path: Path) -> tuple[Generator, ModelInfo]:
     generator = restore(found.spec, found.state, path)
-    origin = {"layout": found.layout, **found.info.origin, "file": path.name}
-    return generator, replace(found.info, origin=origin)
+    return generator, _told(found.info, {"layout": found.layout, **found.info.origin}, path)
+
+
+def _told(info: ModelInfo, origin: Mapping[str, str], path: Path) -> ModelInfo:
+    """Returns `info` with where the network comes from, and whether it is known to be one of a GAN.
+
+    All code for translation whose layouts are known here trains with a discriminator. Upscalers of one layout
+    are trained in either way, and only the names that their authors gave the files tell.
+    """
+    adversarial = info.adversarial
+    if adversarial is None and (info.output == "own" or _OF_GANS.search(path.stem)):
+        adversarial = True
+    return replace(info, adversarial=adversarial, origin={**origin, "file": path.name})
 
 
 def _ncnn_graph(path: Path) -> Path | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -81,7 +82,8 @@ def _leftthomas(state: Mapping[str, Tensor]) -> Recognised | None:
     for step in range(steps):
         modules[f"{up}.{step}.conv"] = f"up.{step}.conv"
         modules[f"{up}.{step}.prelu"] = f"up.{step}.activation"
-    return _srresnet(_rename(state, modules), "SRGAN (leftthomas)", "norm" if has_norm else "prelu", "tanh")
+    found = _srresnet(_rename(state, modules), "SRGAN (leftthomas)", "norm" if has_norm else "prelu", "tanh")
+    return found and replace(found, info=replace(found.info, adversarial=True))  # its code trains no other
 
 
 _BLOCK = {"conv1": "conv1", "bn1": "norm1", "prelu": "activation", "conv2": "conv2", "bn2": "norm2"}

@@ -35,6 +35,7 @@ class Trainer:
 
     Attributes:
         step_count: Steps done.
+        learned: The groups of parameters that have taken a step so far, also before the run went on.
         averages: Running averages of the generators by name; empty without `settings.ema`.
         frozen: What does not learn, see `freeze`.
         bad_steps: Steps in a row, up to the last one looked at, in which an update was skipped.
@@ -48,6 +49,7 @@ class Trainer:
         self.method = method.to(runtime.device).train()
         runtime.share_weights(method)
         self.step_count = 0
+        self.learned: set[str] = set()
         self.averages: dict[str, ExponentialAverage] = {}
         self.reset_averages()
         # the running averages of norm layers: a value that overflows in them shows in no loss and no gradient
@@ -148,6 +150,7 @@ class Trainer:
             group: A name in `method.parameter_groups()`.
             losses: 0-dim fp32 tensors by name, weighted.
         """
+        self.learned.add(group)
         parameters = self._groups[group]
         with self.runtime.full_precision():
             total = torch.stack(
@@ -232,6 +235,7 @@ class Trainer:
         return {
             "step": self.step_count,
             "method": self.method.state_dict(),
+            "learned": sorted(self.learned),
             "optimizer": self.settings.optimizer,
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self._optimizers.items()},
             "frozen": list(self.frozen),
@@ -279,6 +283,9 @@ class Trainer:
                 raise ConfigError(f"{name} in the state: {error} That cannot change in a run.") from None
         self.step_count, self.bad_steps = state["step"], state["bad_steps"]
         self.freeze(state.get("frozen", ()))
+        # states of older versions do not say it; then an optimizer remembers something
+        remembering = [name for name, memory in state["optimizers"].items() if memory["state"]]
+        self.learned = set(state.get("learned", remembering))
         if state.get("optimizer", self.settings.optimizer) == self.settings.optimizer:
             for name, optimizer in self._optimizers.items():
                 _restore(optimizer, state["optimizers"][name])

@@ -163,6 +163,7 @@ class Outcome:
                 sides.get(export.makes),
                 data.fit,
                 {name: self.data.names[name] for name in generator.conditions if self.data.names.get(name)},
+                adversarial=any("discriminator" in group for group in self.trainer.learned),
                 labels=self.data.classes if export.output == "labels" else None,
                 exclusive=export.exclusive,
             )

@@ -222,3 +222,40 @@ def test_models_have_names_in_the_weights_folder(folder: Path, tmp_path: Path) -
     assert "tiny" in img2img("model", "list", env=env).stdout
     result = img2img("upscale", folder / "in", "-o", tmp_path, "-n", "tiny", env=env)
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("adversarial", [True, None])
+def test_the_colours_of_a_gan_are_fixed_unless_one_says_no(
+    folder: Path, tmp_path: Path, adversarial: bool | None
+) -> None:
+    generator, _ = open_model(folder / "tiny.safetensors")
+    save_model(tmp_path / "m.safetensors", generator, ModelInfo(adversarial=adversarial))
+    made = {}
+    for fix in ((), ("--color-fix", "lowfreq"), ("--color-fix", "off")):
+        place = tmp_path / "out"
+        again = img2img(
+            "upscale", folder / "in" / "colour.png", "-o", place, "-m", tmp_path / "m.safetensors", *fix
+        )
+        assert again.exit_code == 0, again.output
+        assert "1 done" in again.stderr or "1 skipped" in again.stderr
+        made["".join(fix[1:])] = read_image(place / "colour.png").pixels, "1 done" in again.stderr
+    gan = bool(adversarial)
+    assert np.array_equal(made[""][0], made["lowfreq"][0]) == gan and made["lowfreq"][1] != gan
+    assert np.array_equal(made[""][0], made["off"][0]) != gan
+
+
+def test_a_model_between_two_is_of_a_gan_if_one_of_them_has_a_share(folder: Path, tmp_path: Path) -> None:
+    generator, _ = open_model(folder / "tiny.safetensors")
+    for name, known in (("psnr", False), ("gan", True), ("some", None)):
+        save_model(tmp_path / f"{name}.safetensors", generator, ModelInfo(adversarial=known))
+    for first, second, share, expected in (
+        ("psnr", "gan", "0.1", True),
+        ("psnr", "gan", "0", False),
+        ("some", "gan", "0.5", True),
+        ("psnr", "some", "0.5", None),
+    ):
+        files = tmp_path / f"{first}.safetensors", tmp_path / f"{second}.safetensors"
+        made = tmp_path / "made.safetensors"
+        done = img2img("model", "blend", *files, "--alpha", share, "-o", made, "--overwrite")
+        assert done.exit_code == 0, done.output
+        assert open_model(made)[1].adversarial is expected

@@ -143,6 +143,22 @@ def test_the_colours_of_the_input_come_before_the_blend(rng, way, strength):
     np.testing.assert_array_equal(enlarging(2.5, strength, color_fix=way, tile=16)(pixels), expected)
 
 
+def test_colours_are_those_of_the_input_by_themselves_where_a_gan_made_the_detail(rng):
+    pixels = picture(rng, (40, 56, 3), np.uint8)
+    made = {
+        (gan, fix): Translator(Enlarge(), ModelInfo(adversarial=gan), device="cpu", color_fix=fix)(pixels)
+        for gan in (True, False, None)
+        for fix in (None, "lowfreq", "off")
+    }
+    assert np.array_equal(made[True, None], made[True, "lowfreq"])
+    assert not np.array_equal(made[True, None], made[True, "off"])
+    for gan in (False, None):
+        assert np.array_equal(made[gan, None], made[gan, "off"])
+    tiled = Translator(Enlarge(), ModelInfo(adversarial=True), device="cpu", color_fix=None, tile=16)
+    assert np.array_equal(tiled(pixels), made[True, None])
+    assert Translator(Enlarge(), ModelInfo("own", adversarial=True), "cpu", color_fix=None).color_fix == "off"
+
+
 def test_models_whose_result_is_no_enlargement_have_no_colours_to_fix():
     with pytest.raises(ConfigError, match="no better version"):
         Translator(Enlarge(), ModelInfo("own"), device="cpu", color_fix="lowfreq")

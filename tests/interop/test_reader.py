@@ -279,3 +279,29 @@ def test_a_model_cloned_without_its_content_says_how_to_get_it(tmp_path, name):
     path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(UnknownModelError, match="git lfs pull"):
         open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        *(
+            (name, True)
+            for name in ("RealESRGAN_x4plus", "RealESRGAN_x4plus_anime_6B", "4x_BSRGAN", "ESRGAN-x4")
+        ),
+        *(
+            (name, True)
+            for name in ("realesr-animevideov3", "realesr-general-wdn-x4v3", "my_gan_x2", "srgan")
+        ),
+        *((name, None) for name in ("RealESRNet_x4plus", "RRDB_PSNR_x4", "organ", "elegance_2x", "Ganesha")),
+        *((name, None) for name in ("net_g_latest", "4x-UltraSharp", "megan", "my-realesr-general")),
+    ],
+)
+def test_upscalers_of_a_gan_are_known_by_the_names_that_people_give_them(tmp_path, state, name, known):
+    path = store({"params": state}, tmp_path / f"{name}.pth")
+    generator, info = open_checkpoint(path)
+    assert info.adversarial is known
+    save_model(tmp_path / "x.safetensors", generator, info)
+    assert open_checkpoint(tmp_path / "x.safetensors")[1].adversarial is known
+    save_model(tmp_path / f"{name}.safetensors", generator, ModelInfo())
+    unsaid = open_checkpoint(tmp_path / f"{name}.safetensors")[1].adversarial
+    assert unsaid is None, "model files from before stay as they are, whatever they are called"
