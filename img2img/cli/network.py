@@ -37,6 +37,7 @@ class NetworkOptions:
     backend: str
     memory: int | None
     companions: Mapping[str, str]
+    mark: bool
     alpha: str = "model"
 
     def convert(
@@ -131,6 +132,7 @@ class NetworkOptions:
             memory=self.memory,
             alpha=self.alpha,
             backend=self.backend,
+            mark=self.mark,
             **more,
         )
         needed = {
@@ -154,6 +156,8 @@ class NetworkOptions:
             **more,
             "size": plain_size(translator.size),
         }
+        if translator.source_type is not None:
+            settings["mark"] = translator.source_type
         settings.pop("color_fix", None)
         if translator.color_fix != "off":  # results without it, of before, stay valid
             settings["color_fix"] = translator.color_fix
@@ -275,6 +279,13 @@ _OTHERS = [
         type=FileSize(),
         group=LIMITS,
         help="What the network may use: 4G. [default: a share of what is free]",
+    ),
+    option(
+        "--mark/--no-mark",
+        default=True,
+        show_default=True,
+        group=OUTPUT,
+        help="Whether results of models known to be of a GAN say in XMP that a network made them.",
     ),
 ]
 _ALPHA = option(

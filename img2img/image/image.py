@@ -31,6 +31,7 @@ class Metadata:
         text: Pairs of keyword and text, as PNG has them; what JPEG and GIF call a comment has the keyword
             "Comment".
         geo: The GeoTIFF tags, by number, in Intel's byte order.
+        source_type: What made the picture, where a file is to say that: a term of `img2img.image.xmp`.
     """
 
     xmp: bytes | None = None
@@ -38,6 +39,7 @@ class Metadata:
     resolution: tuple[float, float] | None = None
     text: tuple[tuple[str, str], ...] = ()
     geo: Mapping[int, IfdEntry] = field(default_factory=dict)
+    source_type: str | None = None
 
     def replace(self, **changes: Any) -> Metadata:
         """Returns a copy with some attributes exchanged."""

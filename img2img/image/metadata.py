@@ -77,6 +77,12 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
     if options.strip_gps:
         image = image.replace(metadata=image.metadata.replace(geo={}))
     kept = image.metadata
+    if kept.source_type is not None:
+        if target.max_xmp:
+            kept = kept.replace(xmp=_xmp.with_source_type(kept.xmp, kept.source_type))
+        else:
+            lost.append("the mark of what a network made")
+        kept = kept.replace(source_type=None)
     if options.strip_gps and kept.xmp is not None:
         kept = kept.replace(xmp=_xmp.without_gps(kept.xmp))
     for name, block, most in (

@@ -9,6 +9,7 @@ from fractions import Fraction
 from img2img.image.xmp_walk import (
     CAMERA,
     EXIF,
+    IPTC,
     NOTE,
     OTHER_PICTURES,
     TIFF,
@@ -28,6 +29,19 @@ _HEAD = (
     b'xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="%s"/></rdf:RDF></x:xmpmeta>'
     b'<?xpacket end="w"?>'
 )
+
+
+_NEW = (
+    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""/>'
+    '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+).encode()
+_TERMS = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+GENERATED = f"{_TERMS}trainedAlgorithmicMedia"
+"""IPTC's word for what a generative model created."""
+EDITED = f"{_TERMS}compositeWithTrainedAlgorithmicMedia"
+"""IPTC's word for a picture that a generative model augmented, corrected or enhanced."""
+_SAYS_MORE = {EDITED: (GENERATED, f"{_TERMS}compositeSynthetic")}
 
 
 def orientation(packet: bytes) -> int | None:
@@ -74,6 +88,38 @@ def settled(packet: bytes, width: int, height: int, resolution: tuple[float, flo
         elif item.top and item.name in true:
             edits.append(item.saying(true[item.name], walk.value(item)))
     return walk.with_edits(edits)
+
+
+def with_source_type(packet: bytes | None, term: str) -> bytes:
+    """Returns the packet, or a new one, that says by IPTC's DigitalSourceType where the picture comes from.
+
+    What it says of that already is replaced; but a picture that was created stays one when it is edited.
+
+    Args:
+        packet: What there is.
+        term: `GENERATED` or `EDITED`.
+
+    Raises:
+        BrokenPacketError: It cannot be read.
+    """
+    walk = Walk(packet or _NEW)
+    known = [item for item in walk.items if item.top and item.name == (IPTC, "DigitalSourceType")]
+    said = b"".join(walk.data[item.start : item.stop] for item in known)
+    term = next((more for more in _SAYS_MORE.get(term, ()) if _ends_in(said, more)), term)
+    edits = [item.gone() for item in known[1:]]
+    if known:
+        edits.append(known[0].saying(term, walk.value(known[0])))
+    elif (edit := walk.telling(IPTC, "Iptc4xmpExt", "DigitalSourceType", term)) is not None:
+        edits.append(edit)
+    else:  # it says nothing at all
+        return with_source_type(None, term)
+    return walk.with_edits(edits)
+
+
+def _ends_in(said: bytes, term: str) -> bool:
+    """Returns whether a property says `term`, whichever way it is written."""
+    name = re.escape(term.rpartition("/")[2].encode())
+    return re.search(rb"[/>\"']" + name + rb"\s*[\"'<]", said) is not None
 
 
 def without_gps(packet: bytes) -> bytes:

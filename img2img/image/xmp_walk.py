@@ -20,6 +20,7 @@ EXIF = "http://ns.adobe.com/exif/1.0/"
 XMP = "http://ns.adobe.com/xap/1.0/"
 NOTE = "http://ns.adobe.com/xmp/note/"
 CAMERA = "http://ns.google.com/photos/1.0/camera/"
+IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _PREFIXES = {
     "rdf": _RDF,
     "tiff": TIFF,
@@ -27,6 +28,7 @@ _PREFIXES = {
     "xmp": XMP,
     "xap": XMP,
     "xmpNote": NOTE,
+    "Iptc4xmpExt": IPTC,
     "xmpGImg": "http://ns.adobe.com/xap/1.0/g/img/",
     "xml": "http://www.w3.org/XML/1998/namespace",
 }
@@ -39,7 +41,7 @@ OTHER_PICTURES = frozenset(
         "http://ns.google.com/photos/1.0/container/item/",
     )
 )
-_SPACES = OTHER_PICTURES | {TIFF, EXIF, XMP, NOTE, CAMERA}
+_SPACES = OTHER_PICTURES | {TIFF, EXIF, XMP, NOTE, CAMERA, IPTC}
 _ATTRIBUTE = re.compile(rb"\s+([^\s=/>\"']+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _END = re.compile(rb"\s*/?>")
 _MAX_NODES, _MAX_PREFIXES = 1000, 100
@@ -119,7 +121,7 @@ class Walk:
         self.items: list[Property] = []
         self.last: int | None = None  # where the end tag of the first rdf:RDF starts
         # of each description: its start, where its name stops, its stop, the prefixes that it declares
-        self._nodes: list[tuple[int, int, int, frozenset[str]]] = []
+        self._nodes: list[tuple[int, int, int, Mapping[str, str]]] = []
         self._prefixes: dict[str, str | None] = dict(_PREFIXES)
         self._known: dict[str, tuple[str, str]] = {}  # names as they resolve now
         self._inherited: dict[str, str] = {}  # prefixes declared outside of rdf:RDF and by it
@@ -152,6 +154,22 @@ class Walk:
                 if prefix not in own
             )
             yield self.data[start:named] + inherited.encode() + self.data[named:stop]
+
+    def telling(self, space: str, prefix: str, name: str, text: str) -> tuple[int, int, bytes] | None:
+        """Returns the edit that gives the first description one more attribute; None if there is none.
+
+        Args:
+            space: The namespace of the attribute.
+            prefix: What it is usually called; another one is taken where that has another meaning.
+            name, text: Of the attribute.
+        """
+        if not self._nodes:
+            return None
+        _, named, _, own = self._nodes[0]
+        while own.get(prefix, space) != space:
+            prefix += "_"
+        declared = "" if prefix in own else f" xmlns:{prefix}={quoteattr(space)}"
+        return named, named, f"{declared} {prefix}:{name}={quoteattr(text)}".encode()
 
     def with_edits(self, edits: Iterable[tuple[int, int, bytes]]) -> bytes:
         """Returns the packet with other bytes from `start` to `stop`; edits within a larger one are void."""
@@ -195,7 +213,7 @@ class Walk:
         if kind == "node":
             if len(self._nodes) == _MAX_NODES:
                 raise BrokenPacketError("it has too many descriptions")
-            self._nodes.append((start, named, 0, frozenset(own)))
+            self._nodes.append((start, named, 0, own))
         self._open.append(_Open(raw, kind, start, end.end(), b"/" in end[0], name, before))
 
     def _end(self, _: str) -> None:

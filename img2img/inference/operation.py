@@ -76,6 +76,9 @@ class ModelOperation(Operation):
         float, parameter("Share of the model in the result; the rest is its input, enlarged.", ge=0, le=1)
     ] = 1.0
 
+    mark: Annotated[
+        bool, parameter("Whether results of models known to be of a GAN say in XMP that a network made them.")
+    ] = True
     damaged: Annotated[
         bool, parameter("Only for pictures that are visibly compressed or noisy; others stay as they are.")
     ] = False
@@ -88,7 +91,7 @@ class ModelOperation(Operation):
         if self.optional and not self.model.digest:
             return self
         try:
-            self._translator = load_model(self.model.path, strength=self.strength)
+            self._translator = load_model(self.model.path, strength=self.strength, mark=self.mark)
             require_conditions(self._translator.conditions, ())
         except Img2ImgError as error:
             raise ValueError(f"cannot be opened: {str(error).rstrip('.')}") from None

@@ -20,6 +20,7 @@ from img2img.image.image import Pixels, white_of
 from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
 from img2img.image.palette import LabelSet, foreign, one_hot, require_classes
 from img2img.image.resize import covering, resize, resize_nearest
+from img2img.image.xmp import GENERATED
 from img2img.inference import conditions as companions
 from img2img.inference.enlarge import resized, toward_bicubic
 from img2img.models import Generator
@@ -52,6 +53,7 @@ class ImageProcessing:
     scale: float
     strength: float
     color_fix: ColourFix
+    source_type: str | None
 
     def prepared(self, image: Image) -> Image:
         """Returns `image` in sRGB for a model whose output is its own, and with one channel if it is grey."""
@@ -225,7 +227,9 @@ class ImageProcessing:
         done = self._counted(self._returned(result, used), image)
         if used.channels != image.channels:  # three equal channels, of which one was used
             done = done.replace(pixels=np.repeat(done.pixels, 3, 2))
-        return done
+        if self.source_type is None or done.metadata.source_type == GENERATED:
+            return done
+        return done.replace(metadata=done.metadata.replace(source_type=self.source_type))
 
     def _label_map(self, result: Image, labels: LabelSet, source: Image) -> Image:
         """Returns the likeliest class of each pixel of `source`, in the colour that stands for it.

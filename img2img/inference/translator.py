@@ -17,6 +17,7 @@ from img2img.image import Image
 from img2img.image.channels import ends_in_alpha
 from img2img.image.colour_fix import ColourFix
 from img2img.image.image import DTYPES, Pixels
+from img2img.image.xmp import EDITED, GENERATED
 from img2img.inference import conditions as companions
 from img2img.inference.backends import Backend
 from img2img.inference.precision import choose_device
@@ -48,6 +49,7 @@ def load_model(
     fit: Fit | None = None,
     color_fix: ColourFix | None = "off",
     style: int | None = None,
+    mark: bool = True,
 ) -> Translator:
     """Opens a model by its name or its path, whoever made it.
 
@@ -72,6 +74,8 @@ def load_model(
             those among them that are known to be trained as a GAN, and "off" for all others.
         style: How the classes of a label map look, among the styles that the model learned (pix2pixhd); None
             takes the most frequent ones, which have the number 0.
+        mark: Whether results of a model that is known to be trained as a GAN say so in their files, see
+            `Translator.source_type`.
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
             "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
@@ -105,6 +109,7 @@ def load_model(
         fit=fit,
         color_fix=color_fix,
         style=style,
+        mark=mark,
     )
 
 
@@ -143,7 +148,7 @@ class Translator:
         generator: The network; it is moved to `device`.
         info: What its file says.
         device, precision, tile, memory, alpha, size, norm_stats, dropout, backend, scale, strength, fit,
-            color_fix, style: See `load_model`.
+            color_fix, style, mark: See `load_model`.
 
     Attributes:
         generator: The network, always in fp32; half precision works with a copy.
@@ -154,6 +159,10 @@ class Translator:
         scale: Output pixels per input pixel along one side.
         strength: Share of the model in the result.
         color_fix: How results get the low frequencies of their inputs; "off" if they do not.
+        source_type: What results say of themselves in their files, in XMP, by IPTC's DigitalSourceType:
+            `GENERATED` for a GAN that makes other pictures of its inputs, `EDITED` for one that enlarges or
+            restores them. None for models that are not known to be trained as a GAN, for label maps, for
+            `strength` 0, and without `mark`.
         precision: "fp32", "bf16" or "fp16": what 8-bit pictures are computed in.
         fingerprint: SHA-256 of the weights: tells one model from another.
 
@@ -180,6 +189,7 @@ class Translator:
         fit: Fit | None = None,
         color_fix: ColourFix | None = "off",
         style: int | None = None,
+        mark: bool = True,
     ) -> None:
         if alpha not in get_args(Alpha):
             raise ConfigError(f"alpha {alpha!r} is not one of {', '.join(get_args(Alpha))}.")
@@ -193,6 +203,9 @@ class Translator:
         self.scale = generator.scale if scale is None else scale
         self.strength = _share(strength, generator, self.info)
         self.color_fix = _fix(color_fix, generator, self.info)
+        self.source_type: str | None = None
+        if mark and self.info.adversarial and self.info.output != "labels" and self.strength > 0:
+            self.source_type = GENERATED if self.info.output == "own" else EDITED
         if not 0 < self.scale < float("inf"):
             raise ConfigError(f"scale {scale!r} is no factor; it must be greater than 0.")
         if norm_stats is not None:
@@ -216,6 +229,7 @@ class Translator:
             self.scale,
             self.strength,
             self.color_fix,
+            self.source_type,
         )
         if backend != "auto":
             self.prepare()  # what was asked for and cannot be had is an error before the first picture

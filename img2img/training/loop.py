@@ -35,7 +35,7 @@ class Trainer:
 
     Attributes:
         step_count: Steps done.
-        learned: The groups of parameters that have taken a step so far, also before the run went on.
+        learned: The groups that the method has called `optimize` with, also before the run went on.
         averages: Running averages of the generators by name; empty without `settings.ema`.
         frozen: What does not learn, see `freeze`.
         bad_steps: Steps in a row, up to the last one looked at, in which an update was skipped.

@@ -6,6 +6,7 @@ import io
 import struct
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
@@ -97,6 +98,101 @@ def test_utf_16_is_understood() -> None:
     text = packet(b' tiff:Orientation="6"').decode()
     assert xmp.orientation(text.encode("utf-16")) == 6
     assert b'tiff:Orientation="1"' in xmp.settled(text.encode("utf-16"), 1, 1)
+
+
+# what a network made says so
+
+GENERATED, EDITED = (
+    f"http://cv.iptc.org/newscodes/digitalsourcetype/{term}"
+    for term in ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia")
+)
+EXT = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+CAPTURE = GENERATED.replace("trainedAlgorithmicMedia", "digitalCapture").encode()
+
+
+def source_types(data: bytes) -> list[str]:
+    """Returns what a packet says of it, by a reader of XML that is not ours."""
+    root = ElementTree.fromstring(data.decode("utf-8-sig").partition("?>")[2] if data[:2] == b"<?" else data)
+    name, found = f"{{{EXT}}}DigitalSourceType", []
+    for node in root.iter("{http://www.w3.org/1999/02/22-rdf-syntax-ns#}Description"):
+        found += [node.attrib[name]] if name in node.attrib else []
+        found += [each.text or "" for each in node.findall(name)]
+    return found
+
+
+IPTC = b' xmlns:Iptc4xmpExt="' + EXT.encode() + b'"'
+PACKETS = {
+    "none": None,
+    "something else": packet(b' xmp:Rating="5"', b"<dc:title>A &amp; B</dc:title>"),
+    "an attribute": packet(IPTC + b" Iptc4xmpExt:DigitalSourceType = '" + CAPTURE + b"'"),
+    "an element": packet(
+        IPTC, b"<Iptc4xmpExt:DigitalSourceType>%b</Iptc4xmpExt:DigitalSourceType>" % CAPTURE
+    ),
+    "a resource": packet(IPTC, b'<Iptc4xmpExt:DigitalSourceType rdf:resource="%b"/>' % CAPTURE),
+    "a list": packet(
+        IPTC,
+        b"<Iptc4xmpExt:DigitalSourceType><rdf:Bag><rdf:li>%b</rdf:li></rdf:Bag>"
+        b"</Iptc4xmpExt:DigitalSourceType>" % CAPTURE,
+    ),
+    "another prefix": packet(b' xmlns:e="%b" e:DigitalSourceType="%b"' % (EXT.encode(), CAPTURE)),
+    "the prefix for something else": packet(b' xmlns:Iptc4xmpExt="urn:x" Iptc4xmpExt:DigitalSourceType="7"'),
+    "said twice": packet(IPTC + b' Iptc4xmpExt:DigitalSourceType="%b"' % CAPTURE).replace(
+        b"</rdf:RDF>",
+        b'<rdf:Description%b Iptc4xmpExt:DigitalSourceType="%b"/></rdf:RDF>' % (IPTC, CAPTURE),
+    ),
+    "the other property of a thing in it": packet(
+        IPTC,
+        b"<Iptc4xmpExt:ArtworkOrObject><rdf:Bag><rdf:li><rdf:Description><Iptc4xmpExt:AOTitle>x"
+        b"</Iptc4xmpExt:AOTitle></rdf:Description></rdf:li></rdf:Bag></Iptc4xmpExt:ArtworkOrObject>",
+    ),
+    "no description": b"<x:xmpmeta xmlns:x='adobe:ns:meta/'>" + RDF % b"" + b"</x:xmpmeta>",
+}
+
+
+@pytest.mark.parametrize("before", PACKETS.values(), ids=list(PACKETS))
+@pytest.mark.parametrize("term", [GENERATED, EDITED])
+def test_the_mark_joins_what_is_there(before: bytes | None, term: str) -> None:
+    after = xmp.with_source_type(before, term)
+    assert source_types(after) == [term]
+    assert xmp.with_source_type(after, term) == after
+    assert xmp.with_source_type(xmp.settled(after, 7, 8), term) == xmp.settled(after, 7, 8)
+    for kept in (b'xmp:Rating="5"', b"<dc:title>A &amp; B</dc:title>", b"AOTitle", b'DigitalSourceType="7"'):
+        assert (kept in after) == (kept in (before or b""))
+    utf_16 = (before or b"").decode().encode("utf-16") if before else None
+    assert xmp.with_source_type(utf_16, term) == after
+
+
+@pytest.mark.parametrize(
+    "said", [GENERATED, GENERATED.replace("trained", "composite").replace("AlgorithmicMedia", "Synthetic")]
+)
+def test_what_was_created_stays_so_when_it_is_edited(said: str) -> None:
+    text = said.encode()
+    for before in (
+        packet(IPTC + b' Iptc4xmpExt:DigitalSourceType="%b"' % text),
+        packet(IPTC, b"<Iptc4xmpExt:DigitalSourceType>%b</Iptc4xmpExt:DigitalSourceType>" % text),
+        packet(IPTC, b'<Iptc4xmpExt:DigitalSourceType rdf:resource="%b"/>' % text),
+    ):
+        assert source_types(xmp.with_source_type(before, EDITED)) == [said]
+        assert source_types(xmp.with_source_type(before, GENERATED)) == [GENERATED]
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png", ".webp", ".tif", ".avif", ".bmp", ".ppm"])
+def test_the_mark_is_in_every_file_that_holds_xmp(extension: str) -> None:
+    own = packet(b' xmp:Rating="5"', b"<dc:title>" + b"A" * 70_000 + b"</dc:title>")
+    for before in (None, packet(b' xmp:Rating="5"'), own):
+        image = picture().replace(metadata=Metadata(xmp=before, source_type=GENERATED))
+        ready = prepare(image, extension)
+        found = decode(encode(ready, extension)).metadata.xmp
+        assert encode(ready, extension) == encode(image, extension)
+        if extension in (".bmp", ".ppm"):
+            assert found is None and "the mark of what a network made" in ready.warnings[0]
+            assert len(ready.warnings) == 1
+            continue
+        assert found is not None and source_types(found) == [GENERATED] and not ready.warnings
+        assert before is None or b'xmp:Rating="5"' in found
+        assert before is not own or found.count(b"A" * 70_000) == 1
+        bare = decode(encode(image, extension, EncodeOptions(strip_metadata=True))).metadata.xmp
+        assert bare is None
 
 
 # what is no packet
