@@ -75,7 +75,6 @@ class ModelOperation(Operation):
     strength: Annotated[
         float, parameter("Share of the model in the result; the rest is its input, enlarged.", ge=0, le=1)
     ] = 1.0
-
     mark: Annotated[
         bool, parameter("Whether results of models known to be of a GAN say in XMP that a network made them.")
     ] = True
