@@ -49,7 +49,14 @@ _SHOWN = 12  # names in a message
     help="What batch norm normalises by. [default: image for pix2pix, as its paper tests]",
 )
 @option("--dropout", is_flag=True, group=OUTPUT, help="Leave dropout on, as pix2pix's random input.")
-@option("--seed", type=click.IntRange(0), default=0, show_default=True, group=OUTPUT, help="Of --dropout.")
+@option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    group=OUTPUT,
+    help="Of --dropout, or of the random input of a model that has one: another seed, another result.",
+)
 @option(
     "--set-attribute",
     multiple=True,
@@ -101,6 +108,8 @@ def translate(
     """
     choices: dict[str, Any] = {"size": size, "norm_stats": norm_stats, "dropout": seed if dropout else None}
     choices |= {name: value for name, value in (("fit", fit), ("style", style)) if value is not None}
+    if seed and not dropout:
+        choices["noise"] = seed
 
     def load() -> tuple[Processor, dict[str, Any]]:
         from img2img.inference.attributes import AttributeEditor

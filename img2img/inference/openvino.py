@@ -93,7 +93,7 @@ def open_network(generator: Generator, precision: str, cache: ModelCache) -> Ope
         ConversionError: See there.
     """
     name = key(
-        weights=fingerprint(generator.state_dict()),
+        weights=fingerprint({**generator.state_dict(), **dict(generator.named_buffers())}),
         architecture=generator.spec.name,
         arguments=generator.spec.arguments,
         norm_stats=get_norm_stats(generator),

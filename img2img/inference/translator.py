@@ -27,6 +27,7 @@ from img2img.interop import open_checkpoint
 from img2img.models import Generator
 from img2img.models.base import set_norm_stats
 from img2img.models.dropout import set_dropout
+from img2img.models.noise import set_noise
 from img2img.models.norm import NormStats
 from img2img.models.pix2pixhd import set_style
 from img2img.weights import find_model
@@ -43,6 +44,7 @@ def load_model(
     size: int | tuple[int, int] | Literal["native"] | None = None,
     norm_stats: NormStats | None = None,
     dropout: int | None = None,
+    noise: int | None = None,
     backend: str = "auto",
     scale: float | None = None,
     strength: float = 1.0,
@@ -79,6 +81,8 @@ def load_model(
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
             "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
+        noise: The seed of the random input of models that have one: another seed is another result. None
+            takes 0.
         backend: "eager", "compile" or "openvino"; "auto" takes OpenVINO where it is installed and faster.
         scale: Output pixels per input pixel along one side, greater than 0; 1.5 of 101 pixels gives 152. The
             model's result is brought to it by the exact antialiased bicubic of `img2img.image.resize`. None
@@ -103,6 +107,7 @@ def load_model(
         size=size,
         norm_stats=norm_stats,
         dropout=dropout,
+        noise=noise,
         backend=backend,
         scale=scale,
         strength=strength,
@@ -147,8 +152,8 @@ class Translator:
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
-        device, precision, tile, memory, alpha, size, norm_stats, dropout, backend, scale, strength, fit,
-            color_fix, style, mark: See `load_model`.
+        device, precision, tile, memory, alpha, size, norm_stats, dropout, noise, backend, scale, strength,
+            fit, color_fix, style, mark: See `load_model`.
 
     Attributes:
         generator: The network, always in fp32; half precision works with a copy.
@@ -183,6 +188,7 @@ class Translator:
         size: int | tuple[int, int] | Literal["native"] | None = None,
         norm_stats: NormStats | None = None,
         dropout: int | None = None,
+        noise: int | None = None,
         backend: str = "auto",
         scale: float | None = None,
         strength: float = 1.0,
@@ -214,6 +220,10 @@ class Translator:
             raise ConfigError(f"the generator {generator.spec.name!r} has no dropout to turn on.")
         if style is not None:
             set_style(generator, style)
+        if set_noise(generator, noise or 0) == 0 and noise is not None:
+            raise ConfigError(
+                f"the generator {generator.spec.name!r} has no random input: a picture has one result."
+            )
         self.device = choose_device(device)
         self.alpha = alpha
         self.fingerprint = fingerprint(generator.state_dict())

@@ -12,6 +12,8 @@ from img2img.methods.cyclegan import CycleGAN as CycleGAN
 from img2img.methods.cyclegan import CycleGANConfig as CycleGANConfig
 from img2img.methods.inpainting import Inpainting as Inpainting
 from img2img.methods.inpainting import InpaintingConfig as InpaintingConfig
+from img2img.methods.oasis import OASIS as OASIS
+from img2img.methods.oasis import OASISConfig as OASISConfig
 from img2img.methods.pix2pix import Pix2Pix as Pix2Pix
 from img2img.methods.pix2pix import Pix2PixConfig as Pix2PixConfig
 from img2img.methods.pix2pixhd import Pix2PixHDConfig as Pix2PixHDConfig

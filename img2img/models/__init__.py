@@ -22,6 +22,7 @@ from img2img.models.plksr import PLKSR as PLKSR
 from img2img.models.plksr import RealPLKSR as RealPLKSR
 from img2img.models.resnet import Resnet as Resnet
 from img2img.models.rrdbnet import RRDBNet as RRDBNet
+from img2img.models.spade import SpadeResnet as SpadeResnet
 from img2img.models.span import SPAN as SPAN
 from img2img.models.srresnet import SRResNet as SRResNet
 from img2img.models.stargan import StarGANDiscriminator as StarGANDiscriminator

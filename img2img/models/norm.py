@@ -116,6 +116,7 @@ class BatchNorm(nn.BatchNorm2d):
     Args:
         channels: C.
         stats: What evaluation uses: the "running" averages of the training, or those of each "image".
+        affine: Whether a weight and a bias follow.
 
     Attributes:
         stats: As above; `set_norm_stats` changes it for a whole network. Not part of the weights.
@@ -127,8 +128,8 @@ class BatchNorm(nn.BatchNorm2d):
         Ioffe and Szegedy, Batch Normalization (arXiv:1502.03167); Isola et al. (arXiv:1611.07004), 3.4.
     """
 
-    def __init__(self, channels: int, stats: NormStats = "running") -> None:
-        super().__init__(channels)
+    def __init__(self, channels: int, stats: NormStats = "running", affine: bool = True) -> None:
+        super().__init__(channels, affine=affine)
         self.stats: NormStats = stats
         self.statistics: Statistics | None = None
         self.synchronised = False
@@ -148,7 +149,7 @@ class BatchNorm(nn.BatchNorm2d):
         """Normalises by mean and variance of the batches of all processes, which may differ in size."""
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None and self.momentum is not None
-        values = x.to(self.weight.dtype)
+        values = x.to(self.running_mean.dtype)
         own = torch.cat((values.sum((0, 2, 3)), values.new_tensor([values[:, 0].numel()])))
         sums = _over_processes(own)
         count = sums[-1].detach()
@@ -159,7 +160,10 @@ class BatchNorm(nn.BatchNorm2d):
             self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), self.momentum)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
+        scale = torch.rsqrt(variance + self.eps)
+        if not self.affine:
+            return (centred * scale[:, None, None]).to(x.dtype)
+        scale = self.weight * scale
         return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(x.dtype)
 
 
@@ -205,14 +209,19 @@ def _closed(gradient: Tensor) -> Tensor:
     return gradient.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
 
-def make_norm(kind: NormKind, channels: int, stats: NormStats = "running") -> nn.Module:
+def make_norm(kind: NormKind, channels: int, stats: NormStats = "running", affine: bool = True) -> nn.Module:
     """Returns the layer called `kind` for `channels` channels; "none" is the identity.
+
+    Args:
+        kind: "batch", "instance" or "none".
+        channels: C.
+        stats, affine: See `BatchNorm`; instance norm never has weights.
 
     Raises:
         ConfigError: There is no such kind.
     """
     if kind == "batch":
-        return BatchNorm(channels, stats)
+        return BatchNorm(channels, stats, affine)
     if kind == "instance":
         return InstanceNorm(channels)
     if kind == "none":
