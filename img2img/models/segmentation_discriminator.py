@@ -71,7 +71,7 @@ class SegmentationDiscriminator(nn.Module):
         return output
 
 
-class _Block(nn.Module):
+class _ResizingBlock(nn.Module):
     """What both ways have in common."""
 
     def __init__(self, before: int, after: int, spectral: bool) -> None:
@@ -86,7 +86,7 @@ class _Block(nn.Module):
         self.activation = nn.LeakyReLU(0.2)
 
 
-class _Down(_Block):
+class _Down(_ResizingBlock):
     """Halves the resolution; the first one takes the picture as it is, without an activation."""
 
     def __init__(self, before: int, after: int, spectral: bool, first: bool) -> None:
@@ -100,7 +100,7 @@ class _Down(_Block):
         return output
 
 
-class _Up(_Block):
+class _Up(_ResizingBlock):
     """Doubles the resolution."""
 
     def __init__(self, before: int, after: int, spectral: bool) -> None:

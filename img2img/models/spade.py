@@ -144,7 +144,7 @@ class SpadeResnet(Generator):
         self.live_features = 11 * features + hidden + seen + in_channels + 2 * out_channels
 
         def width(level: int) -> int:
-            return features * min(2**level, _WIDEST)
+            return features * min(1 << level, _WIDEST)
 
         self.noise = Noise(noise)
         self.first = nn.Conv2d(seen, width(downs), 3, padding=1)
