@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -24,7 +25,7 @@ _SMALLEST = 64  # side of a picture that tells of them
 _STEP, _EDGE = 8.0, 32.0  # levels that one place counts at most, and from which on it is an edge
 
 VisibleDamage = Literal["compression", "noise"]
-VISIBLE = {"jpeg_quality": 80, "blocks": 0.5, "noise": 5.0}
+VISIBLE = {"jpeg_quality": 80, "blocks": 0.5, "noise": 4.5}
 """From where on damage counts as visible: below that quality, at or above the other two."""
 _known: WeakKeyDictionary[Image, Mapping[str, Any]] = WeakKeyDictionary()
 
@@ -38,8 +39,12 @@ def estimates(image: Image) -> Mapping[str, Any]:
     """
     found = _known.get(image)
     if found is None:
-        told = {"blocks": blocks(image), "noise": noise(image)}
-        rounded = {name: None if value is None else round(value, 2) for name, value in told.items()}
+        with np.errstate(all="ignore"):  # what is not finite tells nothing
+            told = {"blocks": blocks(image), "noise": noise(image)}
+        rounded = {
+            name: None if value is None or not math.isfinite(value) else round(value, 2)
+            for name, value in told.items()
+        }
         found = _known[image] = {"jpeg_quality": image.jpeg_quality, **rounded}
     return found
 
@@ -76,8 +81,7 @@ def blocks(image: Image) -> float | None:
     band = image.pixels[..., image.channels // 2]  # green, or all there is
     values = band[top : top + _MIDDLE, left : left + _MIDDLE].astype(np.float32)
     values *= np.float32(255 / image.white)
-    with np.errstate(invalid="ignore"):  # what is not finite
-        return max(0.0, min(_excess(values), _excess(values.T)))
+    return max(0.0, min(_excess(values), _excess(values.T)))
 
 
 def _excess(values: Pixels) -> float:

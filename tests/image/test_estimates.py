@@ -135,3 +135,12 @@ def test_a_picture_is_looked_at_once(monkeypatch):
     first = estimates(image)
     monkeypatch.setattr(cv2, "filter2D", None)
     assert estimates(image) == first
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
+def test_values_that_are_no_levels_do_no_harm(value):
+    pixels = scene().astype(np.float32)
+    pixels[40:90, 50:200] = value
+    found = estimates(Image(pixels))
+    assert all(each is None or np.isfinite(each) for each in found.values())
+    damages(found)
