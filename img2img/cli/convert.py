@@ -220,7 +220,7 @@ def _say_result(result: Result, summary: Summary, options: BatchOptions) -> None
             say(f"failed  {source}: {result.reason}", "red")
     elif options.verbose:
         target = "" if result.output is None else f" -> {display_path(result.output)}"
-        say(f"{result.status:7} {source}{target}{result.made_by and f' ({result.made_by})'}")
+        say(f"{result.status:7} {source}{target}{result.made_by and f' ({display_path(result.made_by)})'}")
     if options.verbose:
         for warning in result.warnings:
             say(f"        {warning}", "yellow")

@@ -55,7 +55,7 @@ def damages(found: Mapping[str, Any]) -> frozenset[VisibleDamage]:
     seen: set[VisibleDamage] = set()
     if (quality is not None and quality < VISIBLE["jpeg_quality"]) or (steps or 0) >= VISIBLE["blocks"]:
         seen.add("compression")
-    if (deviation or 0) >= VISIBLE["noise"]:
+    if (deviation or 0) >= VISIBLE["noise"] and steps is not None:  # icons are all detail
         seen.add("noise")
     return frozenset(seen)
 

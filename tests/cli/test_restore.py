@@ -369,3 +369,12 @@ def test_two_hundred_jpegs_in_one_command_with_ctrl_c_between(tmp_path: Path) ->
         if damaged:
             assert_lighter(read_image(source / name), read_image(out / name), tolerance=20)
     assert "0 done, 200 skipped" in programs.run(command).stderr
+
+
+def test_what_nothing_here_has_made_is_made_anew(clean: Path, folder: Path, tmp_path: Path) -> None:
+    command = ("restore", folder / "sharp.png", "-o", tmp_path / "out", "-v")
+    assert "(untouched)" in img2img(*command).stderr
+    manifest = tmp_path / "out" / ".img2img" / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"untouched"', '"\\u001b[2J\\nfailed"'))
+    result = img2img(*command)
+    assert result.exit_code == 0 and "1 done" in result.stderr and "\x1b" not in result.stderr

@@ -123,6 +123,7 @@ def test_without_a_grid_of_eight_pixels_there_is_no_compression():
         ({"jpeg_quality": 30, "blocks": None, "noise": None}, {"compression"}),
         ({"jpeg_quality": 95, "blocks": 0.8, "noise": 0.3}, {"compression"}),  # saved twice
         ({"jpeg_quality": 30, "blocks": 0.8, "noise": 9.0}, {"compression", "noise"}),
+        ({"jpeg_quality": None, "blocks": None, "noise": 14.0}, set()),  # an icon
         ({}, set()),
     ],
 )
