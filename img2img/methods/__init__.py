@@ -20,6 +20,7 @@ from img2img.methods.pix2pixhd import Pix2PixHDConfig as Pix2PixHDConfig
 from img2img.methods.pix2pixhd import Pix2PixHDMethod as Pix2PixHDMethod
 from img2img.methods.segmentation import Segmentation as Segmentation
 from img2img.methods.segmentation import SegmentationConfig as SegmentationConfig
+from img2img.methods.shared_encoder import SharedEncoder as SharedEncoder
 from img2img.methods.stargan import StarGAN as StarGAN
 from img2img.methods.super_resolution import SuperResolution as SuperResolution
 from img2img.methods.super_resolution import SuperResolutionConfig as SuperResolutionConfig
