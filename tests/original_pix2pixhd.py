@@ -1,142 +1,16 @@
-"""The networks of pix2pixHD from stock torch layers, under their authors' key names: a reference."""
+"""The reference of pix2pixHD beside tools/parity.py, for tests of networks, checkpoints and the method."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+import importlib.util
+import sys
+from pathlib import Path
 
-NORMS = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d}
+_PATH = Path(__file__).parent.parent / "tools" / "plain_pix2pixhd.py"
+_SPEC = importlib.util.spec_from_file_location(_PATH.stem, _PATH)
+assert _SPEC is not None and _SPEC.loader is not None
+_PLAIN = sys.modules[_PATH.stem] = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_PLAIN)
 
-
-class Block(nn.Module):
-    def __init__(self, c: int, norm: str) -> None:
-        super().__init__()
-        make = NORMS[norm]
-        self.conv_block = nn.Sequential(
-            *(nn.ReflectionPad2d(1), nn.Conv2d(c, c, 3), make(c), nn.ReLU()),
-            *(nn.ReflectionPad2d(1), nn.Conv2d(c, c, 3), make(c)),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_block(x)
-
-
-def row(inputs: int, outputs: int, f: int, downs: int, blocks: int, norm: str) -> list[nn.Module]:
-    """The layers of the global generator; without blocks those of the encoder."""
-    make = NORMS[norm]
-    layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, f, 7), make(f), nn.ReLU()]
-    for level in range(downs):
-        c = f * 2**level
-        layers += [nn.Conv2d(c, 2 * c, 3, 2, 1), make(2 * c), nn.ReLU()]
-    layers += [Block(f * 2**downs, norm) for _ in range(blocks)]
-    for level in reversed(range(downs)):
-        c = f * 2**level
-        layers += [nn.ConvTranspose2d(2 * c, c, 3, 2, 1, 1), make(c), nn.ReLU()]
-    return [*layers, nn.ReflectionPad2d(3), nn.Conv2d(f, outputs, 7), nn.Tanh()]
-
-
-class Global(nn.Module):
-    """G1; with no blocks the encoder, before its pooling."""
-
-    def __init__(
-        self, inputs: int, outputs: int, f: int, downs: int, blocks: int, norm: str = "instance"
-    ) -> None:
-        super().__init__()
-        self.model = nn.Sequential(*row(inputs, outputs, f, downs, blocks, norm))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model(x)
-
-
-class Local(nn.Module):
-    """G2: `f` are the channels of the outermost enhancer at full resolution."""
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        f: int,
-        downs: int,
-        blocks: int,
-        enhancers: int = 1,
-        local_blocks: int = 3,
-        norm: str = "instance",
-    ) -> None:
-        super().__init__()
-        make, self.enhancers = NORMS[norm], enhancers
-        self.model = nn.Sequential(*row(inputs, outputs, f * 2**enhancers, downs, blocks, norm)[:-3])
-        for n in range(1, enhancers + 1):
-            c = f * 2 ** (enhancers - n)
-            enter = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, c, 7), make(c), nn.ReLU()]
-            enter += [nn.Conv2d(c, 2 * c, 3, 2, 1), make(2 * c), nn.ReLU()]
-            leave: list[nn.Module] = [Block(2 * c, norm) for _ in range(local_blocks)]
-            leave += [nn.ConvTranspose2d(2 * c, c, 3, 2, 1, 1), make(c), nn.ReLU()]
-            if n == enhancers:
-                leave += [nn.ReflectionPad2d(3), nn.Conv2d(c, outputs, 7), nn.Tanh()]
-            self.add_module(f"model{n}_1", nn.Sequential(*enter))
-            self.add_module(f"model{n}_2", nn.Sequential(*leave))
-        self.downsample = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        pyramid = [x]
-        for _ in range(self.enhancers):
-            pyramid.append(self.downsample(pyramid[-1]))
-        y = self.model(pyramid[self.enhancers])
-        for n in range(1, self.enhancers + 1):
-            enter, leave = self.get_submodule(f"model{n}_1"), self.get_submodule(f"model{n}_2")
-            y = leave(enter(pyramid[self.enhancers - n]) + y)
-        return y
-
-
-class Discriminators(nn.Module):
-    """All scales, the finest first in what it returns; keys `scale0_layer0.0` are those of the coarsest."""
-
-    def __init__(self, inputs: int, f: int, layers: int, scales: int) -> None:
-        super().__init__()
-        self.layers, self.scales = layers, scales
-        for scale in range(scales):
-            c = f
-            parts = [[nn.Conv2d(inputs, c, 4, 2, 2), nn.LeakyReLU(0.2)]]
-            for layer in range(1, layers + 1):
-                wide, stride = min(2 * c, 512), 2 if layer < layers else 1
-                parts.append([nn.Conv2d(c, wide, 4, stride, 2), nn.InstanceNorm2d(wide), nn.LeakyReLU(0.2)])
-                c = wide
-            parts.append([nn.Conv2d(c, 1, 4, 1, 2)])
-            for number, part in enumerate(parts):
-                self.add_module(f"scale{scale}_layer{number}", nn.Sequential(*part))
-        self.downsample = nn.AvgPool2d(3, 2, 1, count_include_pad=False)
-
-    def forward(self, x: Tensor) -> list[list[Tensor]]:
-        found = []
-        for place in range(self.scales):
-            x = self.downsample(x) if place else x
-            features, y = [], x
-            for number in range(self.layers + 2):
-                y = self.get_submodule(f"scale{self.scales - 1 - place}_layer{number}")(y)
-                features.append(y)
-            found.append(features)
-        return found
-
-
-def edges(ids: Tensor) -> Tensor:
-    """(N, 1, H, W) to 1 where one of the 4 neighbours is another, pixel by pixel."""
-    found = torch.zeros(ids.shape, dtype=torch.float64)
-    n, _, height, width = ids.shape
-    for image in range(n):
-        for y in range(height):
-            for x in range(width):
-                near = [(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)]
-                inside = [(a, b) for a, b in near if 0 <= a < height and 0 <= b < width]
-                own = ids[image, 0, y, x]
-                found[image, 0, y, x] = float(any(ids[image, 0, a, b] != own for a, b in inside))
-    return found
-
-
-def pooled(features: Tensor, ids: Tensor) -> Tensor:
-    """(N, C, H, W), averaged over all pixels of a number in its image."""
-    found = features.clone()
-    for image in range(len(features)):
-        for number in ids[image, 0].unique():
-            place = ids[image, 0] == number
-            found[image, :, place] = features[image, :, place].mean(1, keepdim=True)
-    return found
+Global, Local, Discriminators = _PLAIN.Global, _PLAIN.Local, _PLAIN.Discriminators
+edges, pooled = _PLAIN.edges, _PLAIN.pooled

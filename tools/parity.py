@@ -1,7 +1,8 @@
 """Compares training steps with those of the originals: `python tools/parity.py FOLDER|CASE`.
 
 A case is the name of a method that is written down once more in plain torch beside this file: stargan, and
-stargan_joint of two data sets, of attributes and of classes. Both do the same steps in fp64.
+stargan_joint of two data sets, of attributes and of classes; pix2pixhd, its global generator with boundaries
+and the encoder. Both do the same steps in fp64.
 
 A folder is of the original pix2pix or CycleGAN. It holds what a run of that code left: `expected.json` with
 the losses of consecutive steps and the L2 norms of all tensors after the last one, the images of the steps in
@@ -193,9 +194,69 @@ def stargan(joint: bool = False, n_critic: int = 2, count: int = 3) -> list[dict
     return deviations
 
 
+def pix2pixhd(count: int = 3) -> list[dict[str, float]]:
+    """Does steps of pix2pixHD here and in plain torch, and returns how far each loss of each is apart."""
+    plain = _beside("plain_pix2pixhd")
+    torch.manual_seed(0)
+    side, classes, style, layers, scales = 32, 5, 3, 2, 2
+    section = {
+        "name": "pix2pixhd",
+        "generator": {"name": "pix2pixhd", "features": 4, "downs": 2, "blocks": 2, "style": style},
+        "discriminator": {
+            "name": "multiscale",
+            "features": 4,
+            "layers": layers,
+            "scales": scales,
+            "padding": 2,
+        },
+        "encoder_features": 4,
+        "encoder_downs": 2,
+        "vgg_weight": 0,
+        "labels": True,
+    }
+    config = methods["pix2pixhd"].Config.model_validate(section)
+    method = methods["pix2pixhd"](config, {"source": classes, "target": 3, "instance": 1}).double()
+    generator = plain.Global(classes + 1 + style, 3, 4, 2, 2).double()
+    encoder = plain.Global(3, style, 4, 2, 0).double()
+    judges = plain.Discriminators(classes + 1 + 3, 4, layers, scales).double()
+    _fill(method.get_submodule("generator"), generator)
+    _fill(method.get_submodule("encoder"), encoder)
+    for number in range(scales):  # there the last sees the full size
+        theirs = nn.ModuleList(
+            judges.get_submodule(f"scale{scales - 1 - number}_layer{layer}") for layer in range(layers + 2)
+        )
+        _fill(method.get_submodule(f"adversary.discriminator.scales.{number}"), theirs)
+    samples = []
+    for _ in range(count):
+        maps = torch.randint(classes, (2, 1, side // 4, side // 4)).repeat_interleave(4, 2)
+        maps = maps.repeat_interleave(4, 3)
+        ids = (1000 * maps + torch.randint(2, maps.shape[:2])[..., None, None]).int()
+        labels = nn.functional.one_hot(maps[:, 0], classes).permute(0, 3, 1, 2).double()
+        target = 2 * torch.rand(2, 3, side, side, dtype=torch.float64) - 1
+        samples.append(plain.Sample(labels, ids, target))
+    expected = list(plain.steps(generator, encoder, judges, samples, RATE))
+    trainer = Trainer(
+        method,
+        TrainingSettings(steps=count, learning_rate=RATE, precision="fp32"),
+        Runtime(device="cpu", precision="fp32"),
+        lambda step, group: RATE,
+    )
+    weights = {"g_features": 10.0, "d_real": 0.5, "d_fake": 0.5}
+    deviations = []
+    for sample, losses in zip(samples, expected, strict=True):
+        trainer.step(Batch({"source": sample.labels, "target": sample.target, "instance": sample.ids}))
+        found = {name: loss for name, loss in trainer.means().items() if not name.startswith("norm_")}
+        assert found.keys() == losses.keys(), (found.keys(), losses.keys())
+        deviations.append(
+            {name: abs(loss / weights.get(name, 1.0) - losses[name]) for name, loss in found.items()}
+        )
+    return deviations
+
+
 CASES: dict[str, Callable[[], list[dict[str, float]]]] = {
     "stargan": stargan,
     "stargan_joint": partial(stargan, joint=True),
+    "pix2pixhd": pix2pixhd,
 }
 
 
@@ -212,7 +273,7 @@ def _beside(name: str) -> ModuleType:
 def _fill(ours: nn.Module, plain: nn.Module) -> None:
     """Gives a plain network our weights; both name them in the order of the layers."""
     names = [name for name, _ in plain.named_parameters()]
-    plain.load_state_dict(dict(zip(names, ours.state_dict().values(), strict=True)), strict=False)
+    plain.load_state_dict(dict(zip(names, ours.parameters(), strict=True)), strict=False)
 
 
 def read(path: Path) -> dict[str, Tensor]:
