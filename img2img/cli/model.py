@@ -241,6 +241,7 @@ def _card_lines(card: Card | None, path: Path) -> list[tuple[str, str]]:
 def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any]:
     """Returns the facts about an opened model that `model info` prints, JSON-able."""
     from img2img.checkpoint import plain_size
+    from img2img.models.pix2pixhd import style_count
 
     origin = dict(info.origin)
     ranges = {"range": info.range, "target_range": info.target_range}
@@ -259,6 +260,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         **{name: _range(value) for name, value in ranges.items() if value is not None},
         **({"conditions": _conditions(generator, info)} if generator.conditions else {}),
         **({"use": _use(path, generator, info)} if generator.conditions else {}),
+        **({"styles": count} if (count := style_count(generator)) else {}),
         "trained_size": plain_size(info.size),
         **({"fit": info.fit} if info.size else {}),
         "multiple_of": generator.multiple_of,

@@ -16,7 +16,7 @@ from img2img.data.range_checks import beyond, no_numbers, ranges
 from img2img.data.ranges import suggested
 from img2img.errors import display_path
 from img2img.fields import Labels, groups
-from img2img.image.palette import MOST
+from img2img.image.palette import MOST, is_numbered
 
 LIKENESS = (
     0.98  # correlation of thumbnails; measured: copies in other sizes and qualities 0.99, others below 0.97
@@ -397,13 +397,17 @@ def _labels(material: Material) -> Iterator[Finding]:
         return
     if config.palette is not None:
         foreign = [s for s in sources if s.stats.foreign > 0]
+        numbered = is_numbered(config.palette)
         if foreign:
             yield Finding(
-                "error" if any(s.stats.foreign > 0.01 for s in foreign) else "warning",
+                "error" if numbered or any(s.stats.foreign > 0.01 for s in foreign) else "warning",
                 "foreign-colours",
                 f"{len(foreign)} of {len(sources)} label maps have colours that the palette lacks.",
-                "Such pixels count as the nearest colour. Store label maps as PNG, never as JPEG, and resize "
-                "them with nearest neighbour.",
+                "They hold numbers of no class, and are left out. Set these to a class, or give data.palette "
+                "all numbers that there are."
+                if numbered
+                else "Such pixels count as the nearest colour. Store label maps as PNG, never as JPEG, and "
+                "resize them with nearest neighbour.",
                 tuple(
                     Case((s.path,), f"{s.stats.foreign:.1%} of the pixels")
                     for s in sorted(foreign, key=lambda s: -s.stats.foreign)

@@ -308,6 +308,8 @@ class _Opening:
         """Yields a sentence about label maps with colours that the palette lacks, if there are."""
         for name in self.one_hot:
             colours = self._colours(name) or ()
+            if colours and palettes.is_numbered(colours):
+                continue  # such files are left out, and named
             found = [
                 (palettes.foreign(pixels, colours), path)
                 for image, path in self.probes.get(name, ())

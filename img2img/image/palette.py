@@ -23,11 +23,16 @@ def indices(count: int) -> Palette:
     return tuple((number,) for number in range(count))
 
 
+def is_numbered(palette: Palette) -> bool:
+    """Returns whether `palette` has the numbers from 0 on, with or without one more that is ignored."""
+    last = len(palette) - 1
+    return palette == indices(last + 1) or (last > 1 and palette[:last] == indices(last))
+
+
 def require_classes(image: Image, pixels: Pixels, palette: Palette) -> None:
     """Makes sure that label maps of numbers hold those of `palette` alone; a near number is another class.
 
-    Of a palette that is not of the numbers from 0 on, with or without one that is ignored, other colours may
-    be blurred ones, and pass.
+    Of a palette that is not numbered other colours may be blurred ones, and pass.
 
     Args:
         image: The label map as it is stored.
@@ -43,8 +48,7 @@ def require_classes(image: Image, pixels: Pixels, palette: Palette) -> None:
             "number of its class"
         )
     last = len(palette) - 1
-    numbered = palette == indices(last + 1) or (last > 1 and palette[:last] == indices(last))
-    if numbered and (beyond := ~np.isin(pixels, palette)).any():
+    if is_numbered(palette) and (beyond := ~np.isin(pixels, palette)).any():
         known = last + (palette[last] == (last,))  # the last may be the one that is ignored
         raise ProcessingError(
             f"the label map holds the class {pixels[beyond].max()}, and there are {known}, 0 to {known - 1} "

@@ -21,6 +21,7 @@ from img2img.losses import (
 )
 from img2img.methods.base import MethodConfig
 from img2img.methods.networks import DiscriminatorConfig, InitConfig, make_discriminator, mixes_images
+from img2img.models.discriminators import logits
 from img2img.types import Logits, ValueRange
 
 
@@ -168,9 +169,34 @@ class Adversary(nn.Module):
         distance = feature_matching(self.discriminator.features(_joined(made, condition)), wanted)
         return {self._features: self.config.feature_matching * distance}
 
+    def matched_loss(self, real: Tensor, fake: Tensor, condition: Tensor | None = None) -> dict[str, Tensor]:
+        """Returns `generator_loss` and `feature_matching`, from one look at each where that is the same.
+
+        Args:
+            real: What `fake` should have been.
+            fake: (N, C, H, W) from the generator.
+            condition: As in `discriminator_loss`.
+        """
+        if not (self.config.feature_matching and self._unchanged and self._together):
+            losses = self.generator_loss(real, fake, condition)
+            return losses | self.feature_matching(fake, real, condition)
+        found = self.discriminator.features(_joined(fake, condition))
+        with torch.no_grad():
+            wanted = self.discriminator.features(_joined(real, condition))
+        gan = self.gan.generator(logits(found), logits(wanted))
+        return {
+            self._gan: self.config.gan_weight * gan,
+            self._features: self.config.feature_matching * feature_matching(found, wanted),
+        }
+
+    @property
+    def _unchanged(self) -> bool:
+        """Whether the discriminator is shown images as they are."""
+        return not self.config.diffaugment
+
     def _seen(self, image: Tensor, condition: Tensor | None) -> Tensor:
         """Returns what the discriminator is shown."""
-        if not self.config.diffaugment:
+        if self._unchanged:
             return _joined(image, condition)
         return self._places(_joined(self._colours(image), condition))
 

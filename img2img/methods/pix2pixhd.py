@@ -222,10 +222,7 @@ class Pix2PixHDMethod(Method):
         """The generator with the encoder, then the discriminator on the same picture."""
         condition, target = self._condition(batch), batch.target
         fake = self.generator(batch.source, **self._further(batch))
-        losses = {
-            **self.adversary.generator_loss(target, fake, condition),
-            **self.adversary.feature_matching(fake, target, condition),
-        }
+        losses = self.adversary.matched_loss(target, fake, condition)
         if self.perceptual is not None:
             losses["g_vgg"] = self.config.vgg_weight * self.perceptual(fake, target)
         optimize("generator", losses)

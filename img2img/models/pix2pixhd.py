@@ -229,6 +229,13 @@ def boundaries(ids: Tensor) -> Tensor:
     return edges
 
 
+def style_count(generator: Generator) -> int:
+    """Returns how many styles `generator` has to choose from."""
+    if not isinstance(generator, Pix2PixHD) or not generator.style:
+        return 0
+    return int(generator.style_counts.max())
+
+
 def set_style(generator: Generator, number: int) -> None:
     """Chooses how the classes look among the styles that `generator` learned.
 
@@ -239,9 +246,7 @@ def set_style(generator: Generator, number: int) -> None:
     Raises:
         ConfigError: It has no styles, or none of that number.
     """
-    count = 0
-    if isinstance(generator, Pix2PixHD) and generator.style:
-        count = int(generator.style_counts.max())
+    count = style_count(generator)
     if not 0 <= number < count:
         raise ConfigError(
             f"there is no style {number}: the model has the styles 0 to {count - 1}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -84,14 +84,16 @@ class Outcome:
         fields = {name: torch.cat([batch[name] for batch in same]) for name in found[0].fields}
         return Batch(fields, tuple(key for batch in same for key in batch.keys))
 
-    def _in_order(self, dataset: Dataset, limit: int | None) -> Iterator[Batch]:
+    def _in_order(
+        self, dataset: Dataset, limit: int | None, report: Callable[[str], None] | None = None
+    ) -> Iterator[Batch]:
         """Returns the first samples one by one: whole pictures differ in size."""
         samples = in_order(
             dataset,
             batch_size=1,
             device=self.runtime.device,
             ranges=value_ranges(self.method, dataset.fields),
-            report=self.watch.warn,
+            report=report or self.watch.warn,
         )
         return islice(samples, limit)
 
@@ -130,7 +132,8 @@ class Outcome:
         """Lets the method give networks what they keep of the data."""
         with _apart(self.method):
             every = [network for some in networks for network in some.values()]
-            self.method.settle(every, lambda count: self._in_order(self.data.train, count))
+            # what cannot be read was told when its turn came
+            self.method.settle(every, lambda count: self._in_order(self.data.train, count, _forget))
 
     def _export(self, kind: str, generators: Mapping[str, Network], step: int, samples: int) -> None:
         data, exports = self.experiment.data, self.method.exports()
@@ -171,6 +174,10 @@ class Outcome:
                 save_model(self.folder / f"{stem}.safetensors", generator.exported(), info)
             except ModelError as error:
                 raise DiskError(str(error)) from error
+
+
+def _forget(sentence: str) -> None:
+    """Takes what need not be said."""
 
 
 def value_ranges(method: Method, fields: Fields) -> dict[str, ValueRange]:
