@@ -232,6 +232,13 @@ FIT = option(
     help="How images of other proportions come to that size: squeezed into it, or in their proportions with "
     "neither side smaller. [default: as it was trained]",
 )
+COLOR_FIX = option(
+    "--color-fix",
+    type=click.Choice(["off", "lowfreq", "wavelet"]),
+    group=OUTPUT,
+    help="Give results the colours of their inputs, which GAN models shift: by a Gaussian, or by wavelets. "
+    "[default: lowfreq for models known to be of a GAN, else off]",
+)
 PRECISION = option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from img2img.cli.network import AUTO, NetworkOptions, origin, restorer_options
+from img2img.cli.network import AUTO, COLOR_FIX, NetworkOptions, origin, restorer_options
 from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
 from img2img.cli.render import say
 from img2img.errors import UnknownModelError, UsageError, display_path
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     group=OUTPUT,
     help="Share of the model in the result; the rest is the picture as it was.",
 )
+@COLOR_FIX
 @restorer_options
 @batch_options
 @click.pass_obj
@@ -46,6 +48,7 @@ def restore(
     inputs: tuple[Path, ...],
     task: str | None,
     strength: float,
+    color_fix: str | None,
     network: NetworkOptions,
     options: BatchOptions,
 ) -> int:
@@ -62,7 +65,7 @@ def restore(
     made: Counter[str] = Counter()
 
     def load() -> tuple[Processor, dict[str, Any]]:
-        return _open(network, task, strength, options.quiet)
+        return _open(network, task, {"strength": strength, "color_fix": color_fix}, options.quiet)
 
     def note(result: Result) -> None:
         if result.status == "done":
@@ -78,9 +81,16 @@ def restore(
 
 
 def _open(
-    network: NetworkOptions, task: str, strength: float, quiet: bool
+    network: NetworkOptions, task: str, more: Mapping[str, Any], quiet: bool
 ) -> tuple[Processor, dict[str, Any]]:
-    """Returns what restores every picture, or with auto what is damaged, and what identifies it."""
+    """Returns what restores every picture, or with auto what is damaged, and what identifies it.
+
+    Args:
+        network: The options.
+        task: Of which the model is, or "auto".
+        more: Arguments of `load_model`.
+        quiet: Whether nothing is said.
+    """
     from img2img.image.estimates import VISIBLE, damages, estimates
     from img2img.image.image import UNTOUCHED
     from img2img.inference.choice import Chooser
@@ -96,21 +106,21 @@ def _open(
     ways: dict[str, list[Translator]] = {}
     choices: dict[str, Any] = {UNTOUCHED: {}}
     for path in dict.fromkeys(files.values()):
-        translator, own = network.load(path, strength=strength)
+        translator, own = network.load(path, **more)
         _require_restorer(translator, path)
         ways[path.stem], choices[path.stem] = [translator], own
     names = {damage: files[each].stem for damage, each in tasks.items()}
 
     def choose(image: Image) -> str:
         found = ", ".join(sorted(damages(estimates(image)))) if task == AUTO else "noise"
-        return names[found] if found and strength > 0 else UNTOUCHED
+        return names[found] if found and more["strength"] > 0 else UNTOUCHED
 
     if not quiet and network.model is None:
         models = ", ".join(f"{path.stem}, {origin(path)}" for path in dict.fromkeys(files.values()))
         rest = "; what shows neither compression nor noise stays as it is" if task == AUTO else ""
         say(f"Restoring with the model {models}{rest}.")
     rule = {"visible": VISIBLE, **names} if task == AUTO else names
-    return Chooser(ways, choose), {"restore": rule, "strength": strength, "choices": choices}
+    return Chooser(ways, choose), {"restore": rule, "strength": more["strength"], "choices": choices}
 
 
 def _file(network: NetworkOptions, task: RestorationTask) -> Path:

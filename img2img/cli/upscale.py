@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from img2img.cli.network import AUTO, NetworkOptions, origin, upscaler_options
+from img2img.cli.network import AUTO, COLOR_FIX, NetworkOptions, origin, upscaler_options
 from img2img.cli.options import OUTPUT, BatchOptions, GroupedCommand, batch_options, option
 from img2img.cli.render import say
 from img2img.weights import photo_upscaler, restorer, upscaler
@@ -42,13 +42,7 @@ DEFAULT_SCALE = 4.0  # of the models that ship
     group=OUTPUT,
     help="Share of the model in the result; the rest is a bicubic enlargement.",
 )
-@option(
-    "--color-fix",
-    type=click.Choice(["off", "lowfreq", "wavelet"]),
-    group=OUTPUT,
-    help="Give results the colours of their inputs, which GAN models shift: by a Gaussian, or by wavelets. "
-    "[default: lowfreq for models known to be of a GAN, else off]",
-)
+@COLOR_FIX
 @option("-i", "--input", "more", multiple=True, type=click.Path(path_type=Path), hidden=True)
 @upscaler_options
 @batch_options

@@ -378,3 +378,13 @@ def test_what_nothing_here_has_made_is_made_anew(clean: Path, folder: Path, tmp_
     manifest.write_text(manifest.read_text().replace('"untouched"', '"\\u001b[2J\\nfailed"'))
     result = img2img(*command)
     assert result.exit_code == 0 and "1 done" in result.stderr and "\x1b" not in result.stderr
+
+
+def test_results_of_a_gan_have_the_colours_of_their_inputs(folder: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "gan.safetensors", lighter(0.1), ModelInfo(adversarial=True))
+    before = read_image(folder / "sharp.png")
+    for share, more in ((0, []), (0.1, ["--color-fix", "off"])):
+        out = tmp_path / f"{share}"
+        command = ("restore", folder / "sharp.png", "-o", out, "-m", tmp_path / "gan.safetensors")
+        assert img2img(*command, *more).exit_code == 0
+        assert_lighter(before, read_image(out / "sharp.png"), share)
