@@ -60,7 +60,7 @@ def made(place: Path, out: Path, command: str, model: str, *options: str) -> dic
 def test_it_is_in_the_files_unless_one_says_no(
     place: Path, tmp_path: Path, command: str, output: str, term: str
 ) -> None:
-    off = ("--color-fix", "off") if command == "upscale" else ()
+    off = () if command == "translate" else ("--color-fix", "off")
     plain = made(place, tmp_path / "plain", command, f"{output}_None")
     assert made(place, tmp_path / "psnr", command, f"{output}_False") == plain
     gan = f"{output}_True"
