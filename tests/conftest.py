@@ -6,6 +6,7 @@ import functools
 import gc
 import importlib.metadata
 import os
+import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ sys.dont_write_bytecode = False
 os.fsync = lambda descriptor: None
 # Each Fabric looks through all that is installed.
 importlib.metadata.entry_points = functools.cache(importlib.metadata.entry_points)
+# What collection imports and makes stays: nothing of it is worth a search for rubbish.
+gc.disable()
 
 CORES = pytest.StashKey[int]()
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,9 +45,30 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves to each test marked `sampled(count)` so many of its cases: the first, the last, some drawn ones.
+
+    The others are slow; which are drawn depends on the name of the test and the number of its cases alone.
+    """
+    grids: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
+            grids.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, cases in grids.items():
+        (count,) = cases[0].get_closest_marker("sampled").args  # type: ignore[union-attr]
+        corners = (cases[0], cases[-1])[:count]
+        inner = cases[1:-1]
+        drawn = random.Random(name).sample(inner, min(max(count - 2, 0), len(inner)))
+        for case in cases:
+            if case not in corners and case not in drawn:
+                case.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Makes the process that programs are forked from and the workers, once all is imported."""
     config = session.config
+    gc.enable()
     if config.option.collectonly or config.option.dist != "no" or session.testsfailed:
         return None
     programs.prepare()

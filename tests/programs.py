@@ -36,6 +36,7 @@ def prepare() -> None:
         return
     if "img2img.training.runtime" in sys.modules:  # it would be imported by each program that trains
         import lightning_fabric  # noqa: F401
+        import torch._dynamo  # noqa: F401  the first optimizer of a process needs its 900 modules
     ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:

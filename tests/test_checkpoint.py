@@ -336,6 +336,7 @@ def test_the_fingerprint_tells_weights_apart(generator):
     assert fingerprint(generator.state_dict()) != first
 
 
+@pytest.mark.slow
 def test_opening_imports_nothing_heavy(path):
     """Filling weights on the meta device would make torch import 900 modules, for 150 MiB."""
     code = (

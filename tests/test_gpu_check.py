@@ -49,6 +49,7 @@ def test_one_that_fails_in_any_way_is_reported_and_the_others_run(tool, capsys):
     assert "| dies | failed |" in page and "| last | passed | speed 2.5 |" in page
 
 
+@pytest.mark.slow
 def test_what_there_is_no_time_for_is_skipped_not_passed(tool):
     report = tool.run(checks(tool, hangs=BAD["hangs"][0], late=GOOD), limit=1.5)
     assert [check["status"] for check in report["checks"]] == ["failed", "skipped"]

@@ -26,6 +26,7 @@ from img2img.types import Batch
 GIB = 2**30
 _PROGRAM = 0.7 * GIB  # what Python, torch and OpenCV take before anything is built
 _SPARE = 1.1  # what the allocator cannot use
+_TINY = 3e8  # weights times pixels; what a step of fewer computes is done sooner than pretended
 
 
 Warn = Callable[[str], None]
@@ -34,7 +35,7 @@ Warn = Callable[[str], None]
 def estimate(
     experiment: Experiment, warn: Warn = lambda sentence: None, *, resume: bool = False
 ) -> Iterator[str]:
-    """Yields sentences on data, length, parameters and memory; nothing is computed, no GPU is needed.
+    """Yields sentences on data, length, parameters and memory; no GPU is needed, and hardly a second.
 
     Args:
         experiment: What will be trained.
@@ -81,7 +82,9 @@ def estimate_memory(
     *,
     resume: bool = False,
 ) -> Iterator[str]:
-    """Yields sentences on parameters and memory; one step of each stage is tried without computing.
+    """Yields sentences on parameters and memory; one step of each stage is tried.
+
+    A large step is not computed: sizes alone go through the networks.
 
     Args:
         experiment: Its data need not be there.
@@ -127,7 +130,16 @@ def estimate_memory(
                 "needs depends on the sizes of the pictures, which are trained on as they are."
             )
             return
-        peak = max(_peak(method, stage.name, batch, runtime) for stage in stages(settings, 1))
+        pixels = max(t.numel() // t.shape[1] for t in batch.fields.values() if t.ndim == 4)
+        tiny = weights * pixels < _TINY
+        if not tiny:
+            peak = max(_peak(method, stage.name, batch, runtime) for stage in stages(settings, 1))
+    if tiny:
+        with torch.random.fork_rng(devices=[]):
+            method = methods[experiment.method.name](experiment.method, channels)
+            batch = usual_batch(experiment, channels)
+            assert batch is not None
+            peak = max(_peak(method, stage.name, batch, runtime) for stage in stages(settings, 1))
     saving = 8 * averages  # a model file is copied once, and once more as bytes
     whole = (fixed + max(peak, saving)) * _SPARE
     on_cpu = settings.device == "cpu" or (settings.device == "auto" and not torch.cuda.is_available())

@@ -293,6 +293,7 @@ def test_without_its_data_the_rest_is_told_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*methods, "smoke_pix2pix", "pix2pix_facades"])
+@pytest.mark.sampled(2)
 def test_init_writes_every_key_with_its_meaning_and_it_is_right(name: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     code, out, err = call("init", name, "-o", path)

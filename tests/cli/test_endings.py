@@ -121,6 +121,7 @@ cli.main(sys.argv[1:])
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.sampled(1)
 def test_a_second_signal_ends_what_hangs_at_once_with_its_processes(
     photos: Path, number: int, code: int
 ) -> None:

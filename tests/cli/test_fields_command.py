@@ -125,6 +125,7 @@ def fields_of(words: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.sampled(4)
 def test_every_form_is_checked(root: Path, form: str) -> None:
     result = img2img("data", "check", *shlex.split(FORMS[form]), *SMALL, "--json", "--sheet", "sheet.png")
     assert result.exit_code == 0, result.output
@@ -133,6 +134,7 @@ def test_every_form_is_checked(root: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.sampled(3)
 def test_every_form_is_looked_at_field_by_field(root: Path, form: str) -> None:
     result = img2img("data", "preview", *shlex.split(FORMS[form]), *SMALL, "-n", 2, "-o", "seen.png")
     assert result.exit_code == 0, result.output
@@ -145,6 +147,7 @@ def test_every_form_is_looked_at_field_by_field(root: Path, form: str) -> None:
 
 @pytest.mark.parametrize("how", ["folders", "links", "lists"])
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.sampled(8)
 def test_what_is_divided_keeps_its_fields_and_opens_with_the_words_that_are_printed(
     root: Path, form: str, how: str
 ) -> None:

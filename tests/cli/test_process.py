@@ -191,6 +191,7 @@ def test_the_report_tells_what_damage_a_source_has(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&- <&-"])
+@pytest.mark.sampled(1)
 def test_streams_that_the_caller_closed_are_not_missed(photos: Path, tmp_path: Path, closed: str) -> None:
     command = [sys.executable, "-m", "img2img", "process", photos, "-o", tmp_path / "out", "--op", "flip"]
     finished = subprocess.run(f"{shlex.join(map(str, command))} {closed}", shell=True, check=False)
@@ -264,6 +265,7 @@ def test_every_operation_is_listed_with_its_parameters() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.sampled(1)
 def test_a_signal_finishes_what_is_in_flight(tmp_path: Path, number: int, code: int) -> None:
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()

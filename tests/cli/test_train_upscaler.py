@@ -32,6 +32,7 @@ def invoke(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize("scale", [3, 8])
+@pytest.mark.sampled(1)
 def test_the_defaults_fit_every_scale(photos: Path, scale: int) -> None:
     text = invoke("--images", str(photos), "--set", f"scale={scale}", "--dry-run")
     found = yaml.safe_load(text)

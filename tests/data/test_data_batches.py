@@ -49,6 +49,7 @@ AUGMENT = {
 
 
 @pytest.mark.parametrize("kind", ["paired", "unpaired", "super_resolution"])
+@pytest.mark.sampled(2)
 def test_pixels_do_not_depend_on_workers_or_on_where_a_run_resumes(tmp_path: Path, kind: str) -> None:
     a, b = pairs(tmp_path, 7, height=20, width=22)
     if kind == "super_resolution":
@@ -96,6 +97,7 @@ def test_ranks_share_a_batch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("value_range", [UNIT, SYMMETRIC])
+@pytest.mark.sampled(4)
 def test_source_and_target_are_cut_and_mirrored_alike(
     tmp_path: Path, dtype: str, channels: int, value_range: ValueRange
 ) -> None:

@@ -47,6 +47,7 @@ def run(tmp_path: Path, workers: int = 0, **config: object) -> list[Batch]:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+@pytest.mark.sampled(1)
 def test_batches_are_the_same_with_and_without(tmp_path: Path, dtype: str) -> None:
     pairs(tmp_path, 6, dtype=dtype)
     plain = run(tmp_path, cache="none")

@@ -129,6 +129,7 @@ def test_an_epoch_takes_as_many_patches_from_each_picture(tmp_path: Path) -> Non
     ("choice", "least", "most", "share"),
     [("area", 0.12, 0.28, "a fifth: 0.25 / (1 + 0.25)"), ("equal", 0.4, 0.6, "half")],
 )
+@pytest.mark.sampled(1)
 def test_how_often_reduced_versions_are_offered(
     tmp_path: Path, choice: str, least: float, most: float, share: str
 ) -> None:

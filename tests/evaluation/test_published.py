@@ -38,6 +38,7 @@ def matlab_table(path: Path, name: str) -> np.ndarray:
     ("name", "scale"),
     [pytest.param(*key, marks=[pytest.mark.slow] * (key[0] == "BSD100")) for key in BICUBIC],
 )
+@pytest.mark.sampled(2)
 def test_bicubic_rows(test_data: Path, name: str, scale: int) -> None:
     found = bicubic(test_data, name, scale)
     assert not found.problems
@@ -64,6 +65,7 @@ def test_low_resolution_files_are_reproduced(test_data: Path, name: str, scale: 
         assert np.array_equal(made, given), path.name
 
 
+@pytest.mark.slow
 def test_the_grey_picture_of_set14_makes_the_two_means_of_the_literature(test_data: Path) -> None:
     folder = test_data / "data" / "sr" / "Set14" / "image_SRF_4"
     through_y = evaluate(folder, model="bicubic", scale=4, grey="rgb")

@@ -32,6 +32,7 @@ def same(a: Image, b: Image) -> bool:
 
 
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.sampled(40)
 def test_a_cut_file_is_an_error_or_the_whole_picture(name: str) -> None:
     data = FILES[name]
     whole = decode(data)
@@ -48,6 +49,7 @@ def test_a_cut_file_is_an_error_or_the_whole_picture(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.sampled(40)
 def test_damaged_bytes_are_an_error_or_a_picture(name: str) -> None:
     dice = random.Random(name)
     for _ in range(25):

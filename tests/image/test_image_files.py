@@ -385,6 +385,7 @@ def test_a_hundred_thousand_files_take_seconds(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 5
 
 
+@pytest.mark.slow
 def test_importing_the_boundary_leaves_torch_alone() -> None:
     code = "import sys, img2img.image; sys.exit('torch' in sys.modules or 'PIL.Image' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -72,8 +72,8 @@ def worker() -> int:
     [
         ("spin 60", "took longer"),
         ("abort", "crashed"),
-        ("segfault", "crashed"),
-        ("exit", "crashed"),
+        pytest.param("segfault", "crashed", marks=pytest.mark.slow),  # as much of an end as the others
+        pytest.param("exit", "crashed", marks=pytest.mark.slow),
         ("cut", "crashed"),
         ("object", "crashed"),
         ("print 1", "premature end of something"),
@@ -199,6 +199,7 @@ def test_without_workers_the_process_decodes_itself(
     assert len(caplog.records) == bool(executable)
 
 
+@pytest.mark.slow
 def test_torch_is_not_loaded() -> None:
     code = "import sys, img2img.image.isolation, img2img.image.formats; print('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -253,6 +254,7 @@ def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Proces
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.sampled(1)
 def test_a_signal_ends_a_run_whose_decoder_hangs(
     stuck: tuple[subprocess.Popen[str], psutil.Process], number: int
 ) -> None:
@@ -266,7 +268,8 @@ def test_a_signal_ends_a_run_whose_decoder_hangs(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGINT), (signal.SIGKILL,)])
+@pytest.mark.parametrize("numbers", [(signal.SIGKILL,), (signal.SIGINT, signal.SIGINT)])
+@pytest.mark.sampled(1)
 def test_no_worker_outlives_its_run(
     stuck: tuple[subprocess.Popen[str], psutil.Process], numbers: tuple[int, ...]
 ) -> None:

@@ -229,6 +229,7 @@ def test_what_is_no_xml_is_dropped_with_a_word(broken: bytes) -> None:
     ],
     ids=["elements", "depth", "orientations", "attributes", "space in a tag", "space"],
 )
+@pytest.mark.sampled(2)
 def test_a_large_packet_takes_linear_time(content: bytes) -> None:
     start = time.process_time()
     try:

@@ -354,6 +354,7 @@ def test_openvino_falls_back_with_a_sentence(rng):
     np.testing.assert_array_equal(result.pixels, translator(generator)(pixels, **values))
 
 
+@pytest.mark.slow
 def test_compiling_falls_back_where_a_length_is_not_known():
     generator = Companions("attributes")
     generator.conditions = {"attributes": Vector()}

@@ -41,6 +41,7 @@ def enlarging(scale=None, strength=1.0, **more):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(5, 7, 3), (5, 7, 1), (5, 7), (5, 7, 4), (1, 1, 3)])
 @pytest.mark.parametrize("scale", [2, 1.5, 3, 0.4])
+@pytest.mark.sampled(20)
 def test_the_final_size_is_an_exact_resize_of_what_the_model_makes(rng, dtype, shape, scale):
     pixels = picture(rng, shape, dtype)
     result = enlarging(scale)(pixels)
@@ -71,6 +72,7 @@ def test_a_map_is_scaled_with_its_picture(rng):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("strength", [0.5, 0.3, 0.9, 1 / 3])
+@pytest.mark.sampled(3)
 def test_every_level_is_the_rounded_mean(rng, dtype, strength):
     source = Image(picture(rng, (40, 41, 3), dtype))
     made = Image(picture(rng, (80, 82, 3), dtype))

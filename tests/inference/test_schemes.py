@@ -67,6 +67,7 @@ def joined(found: Iterator[tuple[int, Tensor]]) -> Tensor:
 
 @pytest.mark.parametrize("kept", ["two maps", "one map", "nothing"])
 @pytest.mark.parametrize(("cls", "arguments"), RESNETS, ids=lambda v: getattr(v, "__name__", str(v)))
+@pytest.mark.sampled(8)
 def test_normalising_networks_equal_whole(
     cls: type[Generator], arguments: dict[str, Any], kept: Kept
 ) -> None:
@@ -113,6 +114,7 @@ def test_rrdbnet_equals_whole(scale: int, unshuffle: int) -> None:
     ("dtype", "height", "width", "rows"),
     [(torch.float32, 40, 32, 16), (torch.bfloat16, 10, 8, 4)],  # bfloat16 is slow where a CPU lacks it
 )
+@pytest.mark.sampled(1)
 def test_the_tail_of_rrdbnet_is_bit_equal_at_its_published_width(
     dtype: torch.dtype, height: int, width: int, rows: int
 ) -> None:
@@ -194,6 +196,7 @@ def memory(generator: Generator, height: int, width: int, scheme: Scheme) -> Mem
     [(Resnet, {}), (Resnet, {"upsample": "resize"}), (CutResnet, {}), (RRDBNet, {}), (RRDBNet, {"scale": 8})],
     ids=lambda v: getattr(v, "__name__", str(v)),
 )
+@pytest.mark.sampled(2)
 def test_memory_is_what_was_promised(cls: type[Generator], arguments: dict[str, Any]) -> None:
     with torch.device("meta"):
         generator = cls(**{"blocks": 1, **arguments}).eval()
@@ -203,6 +206,7 @@ def test_memory_is_what_was_promised(cls: type[Generator], arguments: dict[str, 
 
 
 @pytest.mark.parametrize("kept", ["two maps", "one map", "nothing"])
+@pytest.mark.sampled(1)
 def test_no_map_is_larger_than_the_low_resolution(kept: Kept) -> None:
     """256 channels at a sixteenth of the pixels are 16 values for each; at full resolution it would be 64."""
     with torch.device("meta"):

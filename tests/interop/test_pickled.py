@@ -277,6 +277,7 @@ def test_the_older_format_reserves_no_more_than_the_file_has(path, state, numel)
     ],
     ids=["dictionaries", "copies", "marks"],
 )
+@pytest.mark.sampled(1)
 def test_instructions_without_end(path, pickled):
     store(path, pickled, {}, zipfile.ZIP_DEFLATED)
     with pytest.raises(ModelError, match="more instructions"):

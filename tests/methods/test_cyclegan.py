@@ -100,6 +100,7 @@ def test_networks_that_mix_images_or_draw_are_called_for_each_batch(change: dict
     assert sizes == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_it_learns_to_come_back() -> None:
     learner = trainer(cyclegan())
     batch = next(batches(1))

@@ -224,17 +224,17 @@ def _labels(method: Method, group: str) -> set[str]:
 def test_a_state_gives_everything_back(name: str, fields: Mapping[str, Any]) -> None:
     """What a step depends on is in the state: one that takes it over goes on bit for bit."""
     first = trainer(made(name))
-    samples = [batch(first.method, fields, seed=seed) for seed in range(8)]
-    first.run(samples[:4])
+    samples = [batch(first.method, fields, seed=seed) for seed in range(4)]
+    first.run(samples[:2])
     state = copy(first.state())
     torch.manual_seed(99)
     other = trainer(made(name))
     assert not list(other.load_state(state))
     assert same(copy(other.state()), state)
     random = torch.get_rng_state()
-    other.run(samples[4:])
+    other.run(samples[2:])
     torch.set_rng_state(random)
-    first.run(samples[4:])
+    first.run(samples[2:])
     assert same(other.method.state_dict(), first.method.state_dict())
     assert same(other.means(), first.means())
 
@@ -356,6 +356,7 @@ def losses(run: Path) -> list[dict[str, Any]]:
     return [{key: line.get(key) for key in ("step", "samples", "losses", "validation")} for line in found]
 
 
+@pytest.mark.sampled(3)
 def test_a_run_that_stopped_goes_on_as_if_it_had_not(
     name: str, fields: Mapping[str, Any], runs: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -405,6 +406,7 @@ def test_a_run_leaves_a_grid_and_models_that_open(
                 assert result.shape == (height * scale, width * scale, 3) and result.dtype == np.uint8
 
 
+@pytest.mark.sampled(2)
 def test_a_dry_run_knows_data_length_parameters_and_memory(
     name: str, fields: Mapping[str, Any], runs: Callable[[str], Path]
 ) -> None:

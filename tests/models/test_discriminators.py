@@ -35,6 +35,7 @@ from img2img.models import (
         (PatchGAN, {"norm": "none", "spectral": True}, 2_764_737),
     ],
 )
+@pytest.mark.sampled(4)
 def test_parameters(cls: type[nn.Module], arguments: dict, count: int) -> None:
     assert parameters(cls(**arguments)) == count
 

@@ -145,6 +145,7 @@ def test_model_file_round_trip_is_bit_exact(generator, tmp_path):
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 9), (7, 3), (17, 30)])
+@pytest.mark.sampled(26)
 def test_any_size_goes_through_the_translator(generator, height, width):
     translator = Translator(generator, ModelInfo("own"), device="cpu", precision="fp32")
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, generator.in_channels), np.uint8)

@@ -41,6 +41,7 @@ VARIANTS = [
 
 
 @pytest.mark.parametrize(("cls", "arguments"), VARIANTS)
+@pytest.mark.sampled(3)
 def test_the_receptive_field(cls: type[Resnet], arguments: dict) -> None:
     net = cls(features=2, blocks=1, norm="none", **arguments)
     assert net.receptive_field - 1 <= radius(net, 16 * net.multiple_of) <= net.receptive_field

@@ -24,6 +24,7 @@ GOPRO = {"encoder": "1-1-1-28", "middle": 1, "decoder": "1-1-1-1"}
         ("plksr", {"blocks": 12, "kernel": 13, "attention": False}, 2.4),
     ],
 )
+@pytest.mark.sampled(2)
 def test_parameters_of_the_published_configurations(name: str, arguments: dict[str, object], millions: float):
     with torch.device("meta"):
         network = build(ArchSpec(name, arguments))

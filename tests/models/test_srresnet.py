@@ -26,6 +26,7 @@ def test_the_paper_s_receptive_field(cls: type[Generator], field: int) -> None:
 
 @BOTH
 @SCALES
+@pytest.mark.sampled(3)
 def test_the_receptive_field(cls: type[Generator], scale: int) -> None:
     net = cls(features=2, blocks=2, scale=scale)
     assert radius(net, 36) == net.receptive_field

@@ -25,6 +25,7 @@ from img2img.models import EDSR, ArchSpec, Compact, RRDBNet, build
         ("rrdbnet", {"features": 32, "blocks": 12, "growth": 16}, 2_198_755),
     ],
 )
+@pytest.mark.sampled(3)
 def test_parameters_of_the_published_configurations(name, arguments, parameters):
     with torch.device("meta"):
         generator = build(ArchSpec(name, arguments))
@@ -41,6 +42,7 @@ def test_parameters_of_the_published_configurations(name, arguments, parameters)
         ("rrdbnet", {"scale": 2, "unshuffle": 2}, 698),
     ],
 )
+@pytest.mark.sampled(2)
 def test_published_receptive_radii(name, arguments, radius):
     with torch.device("meta"):
         assert build(ArchSpec(name, arguments)).receptive_field == radius
@@ -105,6 +107,7 @@ def test_rrdbnet_refuses_nonsense(arguments):
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("unshuffle", [1, 2, 4])
+@pytest.mark.sampled(5)
 def test_rrdbnet_at_every_scale_in_strips_equals_whole(scale, unshuffle):
     torch.manual_seed(0)
     generator = RRDBNet(scale=scale, unshuffle=unshuffle, features=8, blocks=1, growth=4).double()

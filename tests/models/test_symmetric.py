@@ -33,6 +33,7 @@ def symmetric(scale: int = 4, **arguments: int) -> EDSR:
 
 @pytest.mark.parametrize(("scale", "unshuffle"), [(1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (2, 2), (1, 4)])
 @pytest.mark.parametrize("position", range(POSITIONS))
+@pytest.mark.sampled(16)
 def test_output_turns_with_the_input(scale: int, unshuffle: int, position: int) -> None:
     network, side = symmetric(scale, unshuffle=unshuffle), 8 if unshuffle > 1 else 9
     x = torch.rand(2, 3, side, 12).double()

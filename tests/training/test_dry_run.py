@@ -90,6 +90,7 @@ def test_a_discriminator_alone_is_warned_of(
     assert any("instead of those of VGG19" in each for each in said) == ("objective=psnr" not in sets)
 
 
+@pytest.mark.slow
 def test_the_run_warns_likewise_and_not_where_a_first_stage_guides(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import programs
 import pytest
 import torch
 from drawings import draw_pairs, draw_photos
@@ -132,6 +132,7 @@ def test_its_model_file_needs_nothing_beside_it(straight: Path, tmp_path: Path) 
         (["crop_size=null", "load_size=null", "data.validation_fraction=0"], None),
     ],
 )
+@pytest.mark.sampled(2)
 def test_a_model_knows_the_height_and_width_that_it_was_trained_at(tmp_path: Path, sets, size) -> None:
     draw_pairs(tmp_path / "pairs", 2, side=32)
     go(tmp_path / "pairs", tmp_path / "run", "steps=1", *sets)
@@ -291,9 +292,7 @@ def test_two_runs_do_not_share_a_folder(pairs: Path, tmp_path: Path) -> None:
         "from img2img.training.lock import locked\n"
         "with locked(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    ) as other:
+    with programs.start(["-c", code, tmp_path], stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == "in\n"
         with pytest.raises(ConfigError, match=rf"another run is at work in .*process {other.pid}"):
             go(pairs, tmp_path)

@@ -112,7 +112,20 @@ def test_pairs_get_a_unet_that_fits_machine_and_size(pictures, name, sets, crop,
     one = chosen(pictures[name], *sets)
     found = {"features": 64, "downs": 8} | one.method.generator.arguments
     assert (one.data.crop_size, found["features"], found["downs"]) == (crop, features, downs)
-    assert list(estimate_memory(one)), "a step on such pictures is possible"
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["crop_size=[64, 96]", "generator.features=8"],
+        [],
+        ["crop_size=96", "generator.downs=4"],
+        ["crop_size=64"],
+    ],
+)
+def test_a_step_of_what_is_chosen_is_possible(pictures, sets) -> None:
+    assert list(estimate_memory(chosen(pictures["large"], "device=cpu", *sets)))
 
 
 def test_a_cpu_shows_a_picture_soon_and_normalises_by_the_instance(pictures) -> None:
@@ -173,6 +186,7 @@ def test_train_says_what_it_chose_and_how_to_get_the_papers(
         assert words in said and "img2img train pix2pix --aligned ..." in said
 
 
+@pytest.mark.slow
 def test_the_papers_are_had_for_fields_by_their_option(pictures) -> None:
     a, b = pictures["unpaired"]["unpaired"]
     for method, fields in (("cyclegan", "--field NAME=PLACE ..."), (None, "--field NAME=PLACE ...")):
@@ -209,6 +223,7 @@ def test_nothing_is_said_of_a_choice_for_what_cannot_be_trained(pictures, words:
 
 
 @pytest.mark.parametrize("name", ["inpainting", "pix2pix"])
+@pytest.mark.sampled(1)
 def test_a_jitter_matters_where_use_has_one_size(pictures, name: str) -> None:
     """A network for any size sees pictures as they are; one for a size sees them larger than it learned."""
     a, _ = pictures["unpaired"]["unpaired"]
