@@ -13,6 +13,7 @@ from img2img.data.findings import Case as Case
 from img2img.data.findings import Checked, Finding, Located, Material
 from img2img.data.folders import HELD_OUT
 from img2img.data.inspection import inspect_files
+from img2img.data.labels import require_labels
 from img2img.data.places import present
 from img2img.data.record import Record, Records
 from img2img.data.records import find_records
@@ -43,6 +44,8 @@ def check(
         fields = present(config, fields)
         require_room(config, fields)
         samples, found = _samples(config, fields)
+        for one in found:
+            require_labels(fields, one)
     except PlanError as error:
         return Checked((Finding("error", "layout", str(error)),))
     paths = list(dict.fromkeys(path for _, record in samples for path in record.paths))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from img2img import load_model
 from img2img.data import DataConfig, open_data
+from img2img.data.check import check
 from img2img.errors import ConfigError, PlanError
 from img2img.fields import Vector, placed
 from img2img.image import Image, write_image
@@ -143,6 +145,10 @@ def test_labels_that_are_none_name_their_picture(
         return
     with pytest.raises(PlanError, match=words):
         opened(labels, tmp_path, tmp_path / "t.csv")
+    section = methods["stargan"].Config.model_validate({"name": "stargan", "labels": labels})
+    config = DataConfig(images=(tmp_path / "faces",), fields={"attributes": tmp_path / "t.csv"}, **DATA)
+    (finding,) = check(config, fields=methods["stargan"].fields_of(section)).findings
+    assert finding.level == "error" and re.search(words, finding.text)
 
 
 def run(root: Path, source: dict[str, Any], *sets: str) -> Any:
