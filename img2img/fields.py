@@ -51,10 +51,13 @@ class Picture(Field):
     Attributes:
         scale: How many times as high and wide it is as the field that it is like. Both are then patches of
             pictures at their own size, as in super-resolution; None resizes whole pictures to one size.
+        channels: Of a further picture, how many it has: 0 as many as its files, None as many as the first
+            picture, as which it is then seen.
     """
 
     kind = "picture"
     scale: int | None = None
+    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -191,6 +194,7 @@ def describe(fields: Fields) -> dict[str, dict[str, Any]]:
     return {
         name: {"kind": field.kind}
         | ({"size": field.size} if isinstance(field, Vector) and field.size else {})
+        | ({"channels": field.channels} if isinstance(field, Picture) and field.channels else {})
         for name, field in fields.items()
     }
 
@@ -206,6 +210,6 @@ def read_fields(described: Mapping[str, Mapping[str, Any]]) -> dict[str, Field]:
         cls = KINDS.get(str(facts.get("kind")))
         if cls is None:
             raise ConfigError(f"the field {name!r} is of a kind that is not known: {facts.get('kind')!r}.")
-        size = {"size": facts["size"]} if cls is Vector and facts.get("size") else {}
-        found[name] = cls(**size)
+        key = {Vector: "size", Picture: "channels"}.get(cls, "")
+        found[name] = cls(**({key: facts[key]} if facts.get(key) else {}))
     return found

@@ -175,24 +175,34 @@ def _write_offenders(checked: Checked, path: Path) -> None:
 @click.option(
     "--recipe", metavar="FILE|NAME", help="A YAML list of operations; they come before those of --op."
 )
+@click.option(
+    "--also",
+    multiple=True,
+    metavar="FIELD:NAME[=VALUE,...]",
+    help="A further picture of each, made by another operation, for a training with several conditions: "
+    "hint:blur=12; repeatable, in order where FIELD is the same.",
+)
 @click.option("--aligned", is_flag=True, help="Write both side by side into one file, source left.")
 @batch_options
 def pair(
     inputs: tuple[Path, ...],
     operations: tuple[str, ...],
     recipe: str | None,
+    also: tuple[str, ...],
     aligned: bool,
     options: BatchOptions,
 ) -> int:
     """Make pairs from single pictures: what the operations make of a picture becomes the source.
 
-    Writes DIR/A with the results and DIR/B with exact copies of the pictures, in the same tree; or, with
-    --aligned, one file a pair in DIR. The same command again does only what is missing.
+    Writes DIR/A with the results and DIR/B with exact copies of the pictures, in the same tree, and DIR/FIELD
+    for each --also; or, with --aligned, one file a pair in DIR. The same command again does only what is
+    missing.
 
     \b
       img2img data pair photos -o pairs --op edges       edges to photographs
       img2img data pair photos -o pairs --op grayscale   grey to colour
       img2img data pair photos -o pairs --op blur=3      blurred to sharp
+      img2img data pair photos -o pairs --op edges --also hint:blur=12
     """
     from img2img.cli.convert import convert
     from img2img.cli.render import say, say_error
@@ -206,6 +216,9 @@ def pair(
         raise click.UsageError("pairs need a folder: -o DIR.")
     first = open_recipe(recipe).operations if recipe else ()
     chain = Chain((*first, *parse_operations(operations).operations))
+    further = {name: parse_operations(some) for name, some in _further(also).items()}
+    if further and aligned:
+        raise click.UsageError("--also needs folders of its own; leave --aligned out.")
     folder = Path(options.output)
     if aligned:
         maker = SideBySide(chain)
@@ -229,9 +242,34 @@ def pair(
             say_error(failure)
         code = code or int(bool(failures))
         words = f"--paired {display_path(folder / 'A')} {display_path(folder / 'B')}"
+        for name, own in further.items():
+            quiet = replace(options, output=str(folder / name), report=None, as_json=False)
+            more = convert(inputs, quiet, lambda own=own: (own, {"operations": own.settings()}))
+            code = max(code, more) if code in (0, 1) else code
+            words += f" --field {name}={display_path(folder / name)}"
     if code in (0, 1) and not options.dry_run and not options.quiet:
         say(f"Next: img2img data check {words}")
     return code
+
+
+def _further(also: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Returns the operations for each further field, in order."""
+    from img2img.errors import ConfigError
+    from img2img.fields import require_names
+
+    found: dict[str, tuple[str, ...]] = {}
+    for each in also:
+        name, colon, operation = each.partition(":")
+        if not colon or not operation:
+            raise click.UsageError(f"--also {each}: say FIELD:NAME, such as hint:blur=12.")
+        try:
+            require_names({name: None})  # type: ignore[dict-item]
+        except ConfigError as error:
+            raise click.UsageError(f"--also {each}: {error}") from None
+        if name in ("source", "target"):
+            raise click.UsageError(f"--also {each}: {name} is what --op and the picture itself are for.")
+        found[name] = (*found.get(name, ()), operation)
+    return found
 
 
 def _adapt(command: click.Command) -> None:

@@ -217,6 +217,7 @@ def _choose(
     from img2img.data.places import declared, require_places
     from img2img.errors import ConfigError, PlanError, display_path
     from img2img.methods import methods
+    from img2img.training.experiment import with_conditions
     from img2img.training.starts import METHODS, choose, form_of
 
     set_here = {assignment.partition("=")[0].removeprefix("data.") for assignment in assignments}
@@ -252,7 +253,7 @@ def _choose(
     seed = tree.get("seed", 0)
     chosen = Chosen(
         config,
-        _fields(tree.get("method"), config),
+        _fields(with_conditions({**tree, "data": whole["data"]}).get("method"), config),
         seed if isinstance(seed, int) and seed >= 0 else 0,
         _any_size(tree.get("method")),
     )
@@ -284,7 +285,7 @@ def _without_method(
     """
     from img2img.methods import methods
 
-    more = [name for name in fields if name not in methods[usual].fields]
+    more = [name for name in fields if name not in chosen.fields]
     lacking = [] if given.get("list") else [name for name in methods[usual].fields if name not in fields]
     if not more and not lacking:
         return replace(chosen, fields=fields)

@@ -138,6 +138,9 @@ class _Opening:
         first = wanted[self.source] or bands[self.source]  # in use, further pictures are seen as the source
         self.bands = dict.fromkeys(self.pictures, first)
         self.bands[self.target] = wanted[self.target] or bands[self.target]
+        for name in self.pictures:
+            if (own := getattr(fields[name], "channels", None)) is not None and name in bands:
+                self.bands[name] = own or bands[name]
         self.one_hot = {
             name: config.palette or self._collect_palette(name)
             for name in self.labels

@@ -166,7 +166,8 @@ def typical(generator: Generator, x: Tensor) -> dict[str, Tensor]:
                 raise ConfigError(f"the length of its vector {name!r} is not known.")
             found[name] = torch.ones(count, field.size, device=x.device)
         elif isinstance(field, Picture):
-            found[name] = x.flip(3)
+            other = x.flip(3)
+            found[name] = other[:, :1].expand(-1, field.channels, -1, -1) if field.channels else other
         else:
             places = torch.arange(height * width, device=x.device).view(1, 1, height, width) // 7 % 2
             kind = torch.int32 if isinstance(field, Ids) else torch.float32

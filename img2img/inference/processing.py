@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -87,7 +88,8 @@ class ImageProcessing:
         planes: dict[str, Pixels] = {}
         notes: list[str] = []
         for name, kind in self.conditions.items():
-            plane = companions.plane(name, kind, given[name], self._further, notes)
+            bands = getattr(kind, "channels", None) or self.bands
+            plane = companions.plane(name, kind, given[name], partial(self._further, bands), notes)
             if kind.spatial:
                 companions.require_size(name, plane, image)
                 if (extent := self.extent(*plane.shape[:2])) != plane.shape[:2]:
@@ -95,13 +97,13 @@ class ImageProcessing:
             planes[name] = plane
         return planes, notes
 
-    def _further(self, image: Image) -> Pixels:
+    def _further(self, bands: int, image: Image) -> Pixels:
         """Returns a picture that is a condition as the network sees it, as it sees the first one."""
         if self.info.range is not None:
             image = to_unit(image, self.info.range)
         if self.info.output != "like_input":
             image = converted(image)
-        pixels = with_channels(image, self.bands)
+        pixels = with_channels(image, bands)
         require_sound(pixels, self.info.range)
         return pixels if self.info.range is None else np.clip(pixels, 0, 1)
 

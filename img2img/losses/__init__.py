@@ -5,6 +5,10 @@ from img2img.losses.diffaugment import DiffAugment as DiffAugment
 from img2img.losses.gan import GanKind as GanKind
 from img2img.losses.gan import GanLoss as GanLoss
 from img2img.losses.gan import feature_matching as feature_matching
+from img2img.losses.parts import crop_loss as crop_loss
+from img2img.losses.parts import multiscale_loss as multiscale_loss
+from img2img.losses.parts import symmetry_loss as symmetry_loss
+from img2img.losses.parts import total_variation_loss as total_variation_loss
 from img2img.losses.penalties import gradient_penalty as gradient_penalty
 from img2img.losses.penalties import r1_penalty as r1_penalty
 from img2img.losses.perceptual import PerceptualLoss as PerceptualLoss

@@ -12,17 +12,26 @@ from types import MappingProxyType
 from pydantic import Field
 from torch import nn
 
-from img2img.fields import PAIRED
+from img2img.fields import PAIRED, Fields
 from img2img.losses import PixelKind, pixel_losses
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.base import Column, Export, Method, MethodConfig, Optimize, methods
-from img2img.methods.networks import GeneratorConfig, make_generator
+from img2img.methods.conditioned import (
+    ConditionsConfig,
+    condition_columns,
+    conditioned_generator,
+    conditions_of,
+    given,
+    judged,
+    judged_channels,
+)
+from img2img.methods.networks import GeneratorConfig
 from img2img.methods.terms import Terms, TermsConfig
 from img2img.models import Generator
 from img2img.types import Batch
 
 
-class Pix2PixConfig(AdversarialConfig, TermsConfig):
+class Pix2PixConfig(AdversarialConfig, TermsConfig, ConditionsConfig):
     """The section `method:` with the name pix2pix."""
 
     name: str = Field("pix2pix", description="pix2pix.")
@@ -36,6 +45,8 @@ class Pix2PixConfig(AdversarialConfig, TermsConfig):
 @methods.register("pix2pix")
 class Pix2Pix(Method):
     """Learns from pairs to make the target of a source; the discriminator sees both.
+
+    Further conditions (`method.conditions`) become channels beside the source, for both networks.
 
     References:
         arXiv:1611.07004, section 3. As in the authors' PyTorch code the discriminator learns first, from the
@@ -69,14 +80,18 @@ class Pix2Pix(Method):
     def __init__(self, config: MethodConfig, channels: Mapping[str, int]) -> None:
         super().__init__(config, channels)
         assert isinstance(config, Pix2PixConfig)
-        source_channels, target_channels = channels["source"], channels["target"]
-        self.generator = make_generator(
-            config.generator, config.init, in_channels=source_channels, out_channels=target_channels, scale=1
-        )
-        self.adversary = Adversary(config, source_channels + target_channels, self.generator.output_range)
+        self.conditions = conditions_of(config)
+        self.generator = conditioned_generator(config.generator, config.init, self.conditions, channels)
+        judged_ = judged_channels(self.generator, channels["source"]) + channels["target"]
+        self.adversary = Adversary(config, judged_, self.generator.output_range)
         self.pixel_name, self.pixel_weight = f"g_{config.pixel_loss}", config.pixel_weight
         self.pixel_loss = pixel_losses[config.pixel_loss]
         self.terms = Terms(config, self.generator.output_range)
+
+    @classmethod
+    def fields_of(cls, config: MethodConfig) -> Fields:
+        """Pairs, with the conditions that the configuration names."""
+        return {**PAIRED, **conditions_of(config)}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Both players."""
@@ -97,21 +112,24 @@ class Pix2Pix(Method):
 
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """The discriminator, then the generator."""
-        fake = self.generator(batch.source)
-        optimize("discriminator", self.adversary.discriminator_loss(batch.target, fake, batch.source))
+        condition = judged(batch, self.generator)
+        fake = self.generator(batch.source, **given(batch, self.conditions))
+        optimize("discriminator", self.adversary.discriminator_loss(batch.target, fake, condition))
         losses = {
-            **self.adversary.generator_loss(batch.target, fake, batch.source),
+            **self.adversary.generator_loss(batch.target, fake, condition),
             self.pixel_name: self.pixel_weight * self.pixel_loss(fake, batch.target),
-            **self.adversary.feature_matching(fake, batch.target, batch.source),
+            **self.adversary.feature_matching(fake, batch.target, condition),
             **self.terms(fake, batch.target),
         }
         optimize("generator", losses)
 
     def columns(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Column]:
-        """Source, output, target."""
+        """Source, conditions, output, target."""
         output_range = self.generator.output_range
+        made = generators["generator"](batch.source, **given(batch, self.conditions))
         return {
             "source": Column(batch.source, self.generator.input_range, "input"),
-            "output": Column(generators["generator"](batch.source), output_range, "output"),
+            **condition_columns(batch, self.generator),
+            "output": Column(made, output_range, "output"),
             "target": Column(batch.target, output_range, "target"),
         }

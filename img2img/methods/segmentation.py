@@ -15,15 +15,24 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
-from img2img.fields import Labels, Picture
+from img2img.fields import Fields, Labels, Picture
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.base import Column, Export, Method, MethodConfig, Optimize, methods
-from img2img.methods.networks import GeneratorConfig, make_generator
+from img2img.methods.conditioned import (
+    ConditionsConfig,
+    condition_columns,
+    conditioned_generator,
+    conditions_of,
+    given,
+    judged,
+    judged_channels,
+)
+from img2img.methods.networks import GeneratorConfig
 from img2img.models import Generator
 from img2img.types import UNIT, Batch, ValueRange
 
 
-class SegmentationConfig(AdversarialConfig):
+class SegmentationConfig(AdversarialConfig, ConditionsConfig):
     """The section `method:` with the name segmentation."""
 
     name: str = Field("segmentation", description="segmentation.")
@@ -81,21 +90,26 @@ class Segmentation(Method):
     def __init__(self, config: MethodConfig, channels: Mapping[str, int]) -> None:
         super().__init__(config, channels)
         assert isinstance(config, SegmentationConfig)
-        source, classes = channels["source"], channels["target"]
+        classes = channels["target"]
         if classes < 2:
             raise ConfigError(
                 "segmentation tells classes apart, and the label maps have one colour only; see data.palette."
             )
         self.config = config
-        self.generator = make_generator(
-            config.generator, config.init, in_channels=source, out_channels=classes, scale=1
-        )
-        self.adversary = Adversary(config, source + classes, UNIT) if config.gan_weight else None
+        self.conditions = conditions_of(config)
+        self.generator = conditioned_generator(config.generator, config.init, self.conditions, channels)
+        judged_ = judged_channels(self.generator, channels["source"]) + classes
+        self.adversary = Adversary(config, judged_, UNIT) if config.gan_weight else None
         if config.feature_matching and self.adversary is None:
             raise ConfigError(
                 "method.feature_matching compares what a discriminator sees, and at gan_weight 0 there is "
                 "none."
             )
+
+    @classmethod
+    def fields_of(cls, config: MethodConfig) -> Fields:
+        """Pictures and label maps, with the conditions that the configuration names."""
+        return {**cls.fields, **conditions_of(config)}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The generator, and the discriminator if there is one."""
@@ -126,27 +140,29 @@ class Segmentation(Method):
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """The discriminator if there is one, then the generator."""
         config, adversary = self.config, self.adversary
-        logits = self.logits(self.generator(batch.source).float())
+        logits = self.logits(self.generator(batch.source, **given(batch, self.conditions)).float())
         losses: dict[str, Tensor] = {}
         if adversary is not None:
-            fake = logits.softmax(1)
-            optimize("discriminator", adversary.discriminator_loss(batch.target, fake, batch.source))
-            losses |= adversary.generator_loss(batch.target, fake, batch.source)
-            losses |= adversary.feature_matching(fake, batch.target, batch.source)
+            fake, condition = logits.softmax(1), judged(batch, self.generator)
+            optimize("discriminator", adversary.discriminator_loss(batch.target, fake, condition))
+            losses |= adversary.generator_loss(batch.target, fake, condition)
+            losses |= adversary.feature_matching(fake, batch.target, condition)
         losses["g_cross_entropy"] = config.cross_entropy_weight * F.cross_entropy(logits, batch.target)
         optimize("generator", losses)
 
     def columns(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Column]:
-        """Source, the likeliest classes, the true ones."""
-        output = generators["generator"](batch.source)
+        """Source, conditions, the likeliest classes, the true ones."""
+        output = generators["generator"](batch.source, **given(batch, self.conditions))
         likeliest = F.one_hot(output.argmax(1), output.shape[1]).permute(0, 3, 1, 2).to(batch.target)
         return {
             "source": Column(batch.source, self.generator.input_range, "input"),
+            **condition_columns(batch, self.generator),
             "output": Column(likeliest, UNIT, "output"),
             "target": Column(batch.target, UNIT, "target"),
         }
 
     def compare(self, batch: Batch, generators: Mapping[str, Generator]) -> tuple[Column, Column]:
         """The likelihood of each class, of which the mean squared error is Brier's score, and the truth."""
-        likelihoods = self.logits(generators["generator"](batch.source).float()).softmax(1)
+        output = generators["generator"](batch.source, **given(batch, self.conditions))
+        likelihoods = self.logits(output.float()).softmax(1)
         return Column(likelihoods, UNIT, "output"), Column(batch.target, UNIT, "target")

@@ -11,6 +11,7 @@ from img2img.errors import ConfigError
 from img2img.losses import PixelKind, ssim_loss
 from img2img.losses.perceptual import DEFAULT_LAYERS, PerceptualLoss
 from img2img.methods.base import MethodConfig
+from img2img.methods.extra import ExtraTerm
 from img2img.metrics.ssim import WINDOW
 from img2img.types import ValueRange
 
@@ -43,6 +44,12 @@ class TermsConfig(MethodConfig):
         None, description="Distance in the features of VGG19, for example {weight: 10, layers: {conv5_4: 1}}."
     )
     ssim_weight: float = Field(0.0, ge=0, description="Weight of 1 - SSIM.")
+    extra_terms: tuple[ExtraTerm, ...] = Field(
+        (),
+        description="Further terms between output and target, each with its weight: [{kind: symmetry, "
+        "weight: 0.3}, {kind: multiscale_l1, weight: 10}, {kind: crops, weight: 3, boxes: {mouth: [0.65, "
+        "0.3, 0.9, 0.7]}}, {kind: tv, weight: 0.001}].",
+    )
 
 
 class Terms:
@@ -51,7 +58,7 @@ class Terms:
     Args:
         config: The keys of the method.
         value_range: Black and white of the images.
-        name: What the losses are called; {} stands for "perceptual" or "ssim".
+        name: What the losses are called; {} stands for "perceptual", "ssim" or the kind of a further term.
 
     Raises:
         ConfigError: There is no such layer, or the weights of VGG19 are not at hand.
@@ -60,6 +67,7 @@ class Terms:
     def __init__(self, config: TermsConfig, value_range: ValueRange, name: str = "g_{}") -> None:
         self._range, self._name = value_range, name
         self._ssim_weight = config.ssim_weight
+        self._extra = config.extra_terms
         self._perceptual, self._perceptual_weight = None, 0.0
         if (wanted := config.perceptual) is not None:
             self._perceptual_weight = wanted.weight
@@ -80,6 +88,8 @@ class Terms:
         """
         if self._perceptual is not None:
             self._perceptual.check(images)
+        for term in self._extra:
+            term.require(*images.shape[-2:])
         if self._ssim_weight and min(images.shape[-2:]) < WINDOW:
             height, width = images.shape[-2:]
             raise ConfigError(
@@ -98,4 +108,7 @@ class Terms:
             losses["perceptual"] = self._perceptual_weight * self._perceptual(made, truth)
         if self._ssim_weight:
             losses["ssim"] = self._ssim_weight * ssim_loss(made, truth, self._range)
+        for number, term in enumerate(self._extra):
+            again = sum(other.kind == term.kind for other in self._extra[:number])
+            losses[term.kind + (f"_{again + 1}" if again else "")] = term.weight * term.measure(made, truth)
         return {self._name.format(name): loss for name, loss in losses.items()}

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.fields import Ids
 from img2img.models.base import Generator, generators
+from img2img.models.joining import boundaries as boundaries
 from img2img.models.norm import NormKind, make_norm
 from img2img.models.resnet import ResidualBlock, Resnet
 from img2img.models.stage import reflect_conv, stage, upsampling
@@ -210,23 +210,6 @@ class Pix2PixHD(Generator):
         number = self.style_number % self.style_counts.clamp(min=1)
         centres = self.styles[torch.arange(len(number), device=number.device), number]
         return centres[self.classes(x)].permute(0, 3, 1, 2)
-
-
-def boundaries(ids: Tensor) -> Tensor:
-    """Returns where a number is another one than that of a neighbour to the left, right, above or below.
-
-    Args:
-        ids: (N, 1, H, W).
-
-    Returns:
-        (N, 1, H, W), boolean; both pixels of a border are true.
-    """
-    across, down = ids[..., 1:] != ids[..., :-1], ids[..., 1:, :] != ids[..., :-1, :]
-    sides = ((across, (1, 0)), (across, (0, 1)), (down, (0, 0, 1, 0)), (down, (0, 0, 0, 1)))
-    edges = torch.zeros_like(ids, dtype=torch.bool)
-    for differs, padding in sides:
-        edges = edges | F.pad(differs, padding)
-    return edges
 
 
 def style_count(generator: Generator) -> int:

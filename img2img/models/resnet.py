@@ -16,6 +16,7 @@ from img2img.errors import ConfigError
 from img2img.models.attention import SelfAttention, attention_place
 from img2img.models.base import Generator, generators
 from img2img.models.dropout import Dropout
+from img2img.models.joining import channels_of, join, read_further
 from img2img.models.norm import NormKind, make_norm
 from img2img.models.stage import Upsampling, reflect_conv, stage, upsampling
 from img2img.models.strips import (
@@ -76,7 +77,7 @@ class Resnet(Generator):
     `activation` each, so that large images can go through them in strips.
 
     Args:
-        in_channels, out_channels: Any.
+        in_channels, out_channels: Any; those of the picture, without `further`.
         features: Channels at full resolution; they double with every halving of it.
         blocks: Residual blocks, 9 for images of 256 and more, 6 for 128.
         downs: Halvings of the resolution: 2 in CycleGAN, 4 in the global generator of pix2pixHD
@@ -87,6 +88,8 @@ class Resnet(Generator):
             a convolution, which leaves no checkerboard.
         attention: After which residual block self-attention stands (arXiv:1805.08318); true is the middle
             one. Every place then sees all others: the network takes no tiles.
+        further: Conditions that become channels beside the picture, "hint:picture:3 label:vector:5"; see
+            `img2img.models.joining`.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -106,6 +109,7 @@ class Resnet(Generator):
         dropout: bool = False,
         upsample: Upsampling = "deconv",
         attention: bool | int = False,
+        further: str = "",
     ) -> None:
         super().__init__()
         if blocks < 0 or downs < 1:
@@ -113,18 +117,20 @@ class Resnet(Generator):
                 f"a residual generator needs blocks >= 0 and downs >= 1; they are {blocks} and {downs}."
             )
         self.in_channels, self.out_channels = in_channels, out_channels
+        self.conditions = read_further(further)
+        planes = in_channels + channels_of(self.conditions)
         self.input_range = self.output_range = SYMMETRIC
         self.multiple_of = 2**downs
         self.minimum_size = 2 ** (downs + 1)  # a reflected border needs two pixels at the lowest resolution
         self.tiling = "local" if norm == "none" else "global_statistics"
         self.receptive_field = self._radius(blocks, downs, upsample)
-        self.live_features = (6 if upsample == "resize" else 3) * features + in_channels + out_channels
+        self.live_features = (6 if upsample == "resize" else 3) * features + planes + out_channels
 
         widths = [features * 2**level for level in range(downs + 1)]
         self.low_features = widths[-1]
         self.head = nn.Sequential(
             stage(
-                conv=reflect_conv(in_channels, features, 7, norm == "instance"),
+                conv=reflect_conv(planes, features, 7, norm == "instance"),
                 norm=make_norm(norm, features, "image"),
                 activation=nn.ReLU(inplace=True),
             ),
@@ -140,8 +146,10 @@ class Resnet(Generator):
         )
         self.last = stage(conv=reflect_conv(features, out_channels, 7), output=nn.Tanh())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) in [-1, 1] to (N, out_channels, H, W) in [-1, 1]."""
+    def forward(self, x: Tensor, **conditions: Tensor) -> Tensor:
+        """(N, in_channels, H, W) and what `further` names to (N, out_channels, H, W), all in [-1, 1]."""
+        if self.conditions:
+            x = join(x, self.conditions, conditions, self.input_range)
         output: Tensor = self.last(self.tail(self.blocks(self.head(x))))
         return output
 

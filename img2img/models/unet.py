@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
 from img2img.models.dropout import Dropout
+from img2img.models.joining import channels_of, join, read_further
 from img2img.models.norm import NormKind, make_norm
 from img2img.models.stage import Upsampling, stage, upsampling
 from img2img.types import SYMMETRIC
@@ -30,13 +31,15 @@ class UNet(Generator):
     `features` channels, as in the authors' PyTorch code, whose weights this loads; it is off in evaluation.
 
     Args:
-        in_channels, out_channels: Any.
+        in_channels, out_channels: Any; those of the picture, without `further`.
         features: Channels of the outermost level; they double up to 8 times as many.
         downs: Levels, at least 2. H and W must be multiples of 2**downs.
         norm: "batch", "instance" or "none".
         dropout: Whether levels 5 to `downs` - 1 have dropout of one half.
         upsample: "deconv" is the paper's transposed convolution, "resize" a nearest-neighbour enlargement and
             a 3x3 convolution, which leaves no checkerboard.
+        further: Conditions that become channels beside the picture, "hint:picture:3 label:vector:5"; see
+            `img2img.models.joining`.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -54,17 +57,20 @@ class UNet(Generator):
         norm: NormKind = "batch",
         dropout: bool = True,
         upsample: Upsampling = "deconv",
+        further: str = "",
     ) -> None:
         super().__init__()
         if downs < 2:
             raise ConfigError(f"a U-Net needs at least 2 levels; downs is {downs}.")
         self.in_channels, self.out_channels = in_channels, out_channels
+        self.conditions = read_further(further)
+        planes = in_channels + channels_of(self.conditions)
         self.input_range = self.output_range = SYMMETRIC
         self.multiple_of = 2**downs
         self.receptive_field = 2 ** (downs + 1) - 1
         self.tiling = "none"
         self.live_features = (
-            (5 * features if upsample == "resize" else features * 3 // 2) + in_channels + out_channels
+            (5 * features if upsample == "resize" else features * 3 // 2) + planes + out_channels
         )
 
         bias = (
@@ -72,7 +78,7 @@ class UNet(Generator):
         )  # batch norm would subtract it again; "none" has none in the original either
         widths = [features * min(2**level, 8) for level in range(downs)]
         innermost = downs - 1
-        self.down = nn.ModuleList([stage(conv=nn.Conv2d(in_channels, features, 4, 2, 1, bias=bias))])
+        self.down = nn.ModuleList([stage(conv=nn.Conv2d(planes, features, 4, 2, 1, bias=bias))])
         for level in range(1, downs):
             self.down.append(
                 stage(
@@ -99,8 +105,10 @@ class UNet(Generator):
             output=nn.Tanh(),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) in [-1, 1] to (N, out_channels, H, W) in [-1, 1]."""
+    def forward(self, x: Tensor, **conditions: Tensor) -> Tensor:
+        """(N, in_channels, H, W) and what `further` names to (N, out_channels, H, W), all in [-1, 1]."""
+        if self.conditions:
+            x = join(x, self.conditions, conditions, self.input_range)
         skips: list[Tensor] = []
         for down in self.down:
             x = down(x)

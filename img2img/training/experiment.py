@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validat
 from img2img.config import dump_yaml, load_yaml, override, validate
 from img2img.data import SOURCES, DataConfig
 from img2img.data.compatibility import require_fit
-from img2img.data.config import keep_jitter, lay_places
+from img2img.data.config import guessed, keep_jitter, lay_places
 from img2img.data.places import present, require_places
 from img2img.errors import ConfigError, display_path
 from img2img.fields import Fields, pictures, require_names
@@ -235,9 +235,29 @@ def _checked(tree: dict[str, Any]) -> tuple[Experiment | None, list[str]]:
     return (None if problems else experiment), problems + more
 
 
+def with_conditions(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a configuration whose method takes the fields that the data place, where it may take any.
+
+    What kind they are is told by their names and places; what the section method says of them counts.
+    """
+    section, data = tree.get("method"), tree.get("data")
+    fields = data.get("fields") if isinstance(data, dict) else None
+    if not isinstance(section, dict) or not isinstance(fields, dict):
+        return dict(tree)
+    named = section.get("conditions", {})
+    if "conditions" not in method_config(tree).model_fields or not isinstance(named, dict):
+        return dict(tree)
+    more = {}
+    for name, place in fields.items():
+        if name not in named and name not in fields_in(section):
+            where = place if place in ("random", "classes") else Path(str(place))
+            more[str(name)] = guessed(str(name), where, None).kind
+    return {**tree, "method": {**section, "conditions": {**named, **more}}} if more else dict(tree)
+
+
 def _completed(tree: dict[str, Any]) -> dict[str, Any]:
     """Returns `tree` with the default below each network or schedule that it names no kind of."""
-    tree = dict(tree)
+    tree = with_conditions(tree)
     sections: dict[str, type[BaseModel]] = {"method": method_config(tree), "training": TrainingSettings}
     for key, model in sections.items():
         section = tree.get(key)

@@ -16,7 +16,7 @@ from img2img.errors import Img2ImgError
 from img2img.fields import Fields, groups, pictures, placed, scale_of
 from img2img.image import read_image
 from img2img.methods import fields_in, methods
-from img2img.training.experiment import Experiment
+from img2img.training.experiment import Experiment, with_conditions
 
 METHODS = {
     "paired": "pix2pix",
@@ -131,7 +131,8 @@ def choose(
         sections = sections if tuned else _levelled(sections, crop or 256)
         return Choice(sections, "" if paper or tuned else "a GPU, as in the paper")
     method_section = {"name": name, **small.get("method", {})}
-    fields = fields_in(method_section)
+    placed = with_conditions({"method": method_section, "data": dict(source)})
+    fields = fields_in(placed["method"])
     together = len(groups(fields)) == 1
     samples, size = _look(lay_places(small.get("data", {}), source), fields)
     side = 128 if size is None or min(size) >= _SMALLEST else 64

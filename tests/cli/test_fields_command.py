@@ -241,7 +241,7 @@ def test_the_examples_of_the_documentation_run(root: Path) -> None:
     ("words", "said"),
     [
         ("--images photos --field mask=random", "source and mask are for inpainting: train with --method"),
-        ("--paired photos styles --field mask=masks", "one of pix2pix, which does not know mask"),
+        ("--paired photos styles --field mask=masks", None),
         ("--list list.csv", "one of pix2pix, which leaves out mask and score"),
         ("--list list.csv --method pix2pix", "no field takes: mask, score, note"),
         ("--field source=photos", "one of pix2pix, which needs target, too"),
