@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,10 @@ from img2img.cli.render import ProgressStyle
 from img2img.cli.sources import CONFIG, PATH, Chosen, SourcesCommand, count, progress_option, sources
 
 if TYPE_CHECKING:
-    from img2img.batch import Result
+    from img2img.batch import Processor, Result
     from img2img.cli.render import ProgressBar
     from img2img.data.findings import Checked, Finding
+    from img2img.processors import Chain
 
 _SHOWN = 5  # files of each finding; --json lists all
 
@@ -30,7 +32,7 @@ class _InOrderOfWork(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Returns the names."""
-        return ["download", "pair", "split", "check", "preview"]
+        return ["download", "pair", "split", "check", "preview", "expand"]
 
 
 @click.group(cls=_InOrderOfWork, epilog="Every command has examples: img2img data COMMAND --help")
@@ -244,12 +246,16 @@ def pair(
         words = f"--paired {display_path(folder / 'A')} {display_path(folder / 'B')}"
         for name, own in further.items():
             quiet = replace(options, output=str(folder / name), report=None, as_json=False)
-            more = convert(inputs, quiet, lambda own=own: (own, {"operations": own.settings()}))
+            more = convert(inputs, quiet, partial(_loaded, own))
             code = max(code, more) if code in (0, 1) else code
             words += f" --field {name}={display_path(folder / name)}"
     if code in (0, 1) and not options.dry_run and not options.quiet:
         say(f"Next: img2img data check {words}")
     return code
+
+
+def _loaded(chain: Chain) -> tuple[Processor, dict[str, Any]]:
+    return chain, {"operations": chain.settings()}
 
 
 def _further(also: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

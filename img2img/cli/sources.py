@@ -291,7 +291,8 @@ def _without_method(
         return replace(chosen, fields=fields)
     kinds = {name: field.kind for name, field in fields.items()}
     fitting = [name for name in methods if {n: f.kind for n, f in methods[name].fields.items()} == kinds]
-    if fitting:
+    takes_more = "conditions" in methods[usual].Config.model_fields and not lacking
+    if fitting and not takes_more:
         own = _choose(None, given, assignments, fitting[0])
         return replace(own, notes=(f"{_and(kinds)} are for {fitting[0]}: train with --method {fitting[0]}.",))
     if more:

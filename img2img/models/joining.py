@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from img2img.errors import ConfigError
-from img2img.fields import KINDS, Field, Fields, Ids, Mask, Vector, require_names
+from img2img.fields import KINDS, Field, Fields, Ids, Mask, Picture, Vector, require_names
 from img2img.types import ValueRange
 
 _MOST = 2**16  # channels of one condition
@@ -40,8 +40,10 @@ def read_further(text: str) -> dict[str, Field]:
                 f"further is {text!r}, and is to be NAME:KIND:CHANNELS for each condition, such as "
                 f"'hint:picture:3 attributes:vector:5'; kinds are {', '.join(KINDS)}."
             )
-        more = {"picture": {"channels": int(size)}, "vector": {"size": int(size)}}.get(kind, {})
-        found[name] = KINDS[kind](**more)
+        if kind == "picture":
+            found[name] = Picture(channels=int(size))
+        else:
+            found[name] = Vector(size=int(size)) if kind == "vector" else KINDS[kind]()
     require_names(found)
     return found
 
