@@ -11,7 +11,7 @@ Its metadata holds one entry, `img2img`, with a JSON object:
     colour                       "grey", "RGB" or the number of channels of the output
     conditions                   from format 3 on: what the network takes beside the picture, by name:
                                  {"mask": {"kind": "mask"}, "attributes": {"kind": "vector", "size": 5}}
-    output, size, fit, origin, range, target_range, attributes, exclusive, adversarial
+    output, size, fit, origin, range, target_range, attributes, exclusive, adversarial, synthetic
                                  see `ModelInfo`
     labels                       in format 4: the classes that the channels of the output stand for:
                                  {"palette": [[0, 0, 0], ...], "names": ["sky", ...], "ignore": null}
@@ -88,6 +88,8 @@ class ModelInfo:
             (("Black_Hair", "Blond_Hair"),). Of classes they are one group.
         labels: The classes of the label maps that it makes; None for pictures.
         adversarial: Whether it was trained with a discriminator, as a GAN is; None where nobody knows.
+        synthetic: Whether its results say in their files that a network made them: they are other pictures
+            than its inputs, or hold detail that a GAN made up.
         origin: Where it comes from, for people: {"layout": "ESRGAN, old", "file": "4x_foo.pth"}.
     """
 
@@ -103,6 +105,7 @@ class ModelInfo:
     exclusive: tuple[tuple[str, ...], ...] = ()
     labels: LabelSet | None = None
     adversarial: bool | None = None
+    synthetic: bool = False
 
     def __post_init__(self) -> None:
         """Makes one side length a pair."""
@@ -177,6 +180,8 @@ def save_model(
         }
     if info.adversarial is not None:
         header["adversarial"] = info.adversarial
+    if info.synthetic:
+        header["synthetic"] = True
     try:
         text = json.dumps(header, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -232,6 +237,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         exclusive=tuple(map(tuple, facts.get("exclusive", []))),
         labels=_labels(facts.get("labels")),
         adversarial=facts.get("adversarial"),
+        synthetic=facts.get("synthetic", False),
     )
     # the shapes in the header are compared before the weights are read
     _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
@@ -438,6 +444,7 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         "sha256": isinstance(facts.get("sha256"), str),
         "palette": _is_palette(facts.get("palette")),
         "adversarial": isinstance(facts.get("adversarial"), bool | None),
+        "synthetic": isinstance(facts.get("synthetic", False), bool),
         "range": _is_range(facts.get("range")),
         "target_range": _is_range(facts.get("target_range")),
         "conditions": isinstance(facts.get("conditions", {}), dict)

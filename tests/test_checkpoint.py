@@ -77,8 +77,8 @@ def test_whether_it_is_of_a_gan_is_said_where_it_is_known(path, generator, adver
     save_model(path, generator, ModelInfo(origin={"layout": "test"}, adversarial=adversarial))
     assert open_model(path)[1].adversarial is adversarial
     assert (path.read_bytes() == before) == (adversarial is None)
-    rewrite(path, adversarial="yes")
-    with pytest.raises(ModelError, match="damaged header: adversarial"):
+    rewrite(path, adversarial="yes", synthetic=1)
+    with pytest.raises(ModelError, match="damaged header: adversarial, synthetic"):
         open_model(path)
 
 

@@ -157,7 +157,8 @@ def blend(first: str, second: str, alpha: float, output: Path, precision: str, o
     size = (info_b if alpha > 0.5 else info_a).size
     gan = [info.adversarial for share, info in ((1 - alpha, info_a), (alpha, info_b)) if share > 0]
     adversarial = True if True in gan else None if None in gan else False
-    info = replace(info_a, size=size, origin=origin, adversarial=adversarial)
+    synthetic = info_a.synthetic or info_b.synthetic
+    info = replace(info_a, size=size, origin=origin, adversarial=adversarial, synthetic=synthetic)
     written = _save(output, interpolate(a, b, alpha), info, precision)
     say(f"Wrote {display_path(output)}: {origin['blend']} ({written}).")
     return 0
@@ -256,6 +257,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         "output": f"{generator.out_channels} channels in [{_range(generator.output_range)}]",
         "result": RESULTS[info.output],
         **({} if info.adversarial is None else {"adversarial": info.adversarial}),
+        **({"synthetic": True} if info.synthetic else {}),
         **({"classes": list(map(info.labels.name, range(len(info.labels))))} if info.labels else {}),
         **{name: _range(value) for name, value in ranges.items() if value is not None},
         **({"conditions": _conditions(generator, info)} if generator.conditions else {}),

@@ -292,7 +292,7 @@ _OTHERS = [
         default=True,
         show_default=True,
         group=OUTPUT,
-        help="Whether results of models known to be of a GAN say in XMP that a network made them.",
+        help="Whether results of translation and GAN models say in XMP that a network made them.",
     ),
 ]
 _ALPHA = option(

@@ -76,7 +76,7 @@ class ModelOperation(Operation):
         float, parameter("Share of the model in the result; the rest is its input, enlarged.", ge=0, le=1)
     ] = 1.0
     mark: Annotated[
-        bool, parameter("Whether results of models known to be of a GAN say in XMP that a network made them.")
+        bool, parameter("Whether results of translation and GAN models say in XMP that a network made them.")
     ] = True
     damaged: Annotated[
         bool, parameter("Only for pictures that are visibly compressed or noisy; others stay as they are.")

@@ -76,8 +76,8 @@ def load_model(
             those among them that are known to be trained as a GAN, and "off" for all others.
         style: How the classes of a label map look, among the styles that the model learned (pix2pixhd); None
             takes the most frequent ones, which have the number 0.
-        mark: Whether results of a model that is known to be trained as a GAN say so in their files, see
-            `Translator.source_type`.
+        mark: Whether results of a model whose file says that they are synthetic say so in their files, too,
+            see `Translator.source_type`.
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
             "image". None takes what the architecture does by default, for pix2pix "image" as in the paper.
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
@@ -165,9 +165,9 @@ class Translator:
         strength: Share of the model in the result.
         color_fix: How results get the low frequencies of their inputs; "off" if they do not.
         source_type: What results say of themselves in their files, in XMP, by IPTC's DigitalSourceType:
-            `GENERATED` for a GAN that makes other pictures of its inputs, `EDITED` for one that enlarges or
-            restores them. None for models that are not known to be trained as a GAN, for label maps, for
-            `strength` 0, and without `mark`.
+            `GENERATED` for a model that makes other pictures of its inputs, `EDITED` for a GAN that enlarges
+            or restores them. None for models whose file does not say that it is synthetic, for label maps,
+            for `strength` 0, and without `mark`.
         precision: "fp32", "bf16" or "fp16": what 8-bit pictures are computed in.
         fingerprint: SHA-256 of the weights: tells one model from another.
 
@@ -210,7 +210,7 @@ class Translator:
         self.strength = _share(strength, generator, self.info)
         self.color_fix = _fix(color_fix, generator, self.info)
         self.source_type: str | None = None
-        if mark and self.info.adversarial and self.info.output != "labels" and self.strength > 0:
+        if mark and self.info.synthetic and self.info.output != "labels" and self.strength > 0:
             self.source_type = GENERATED if self.info.output == "own" else EDITED
         if not 0 < self.scale < float("inf"):
             raise ConfigError(f"scale {scale!r} is no factor; it must be greater than 0.")

@@ -93,7 +93,8 @@ def _told(info: ModelInfo, origin: Mapping[str, str], path: Path) -> ModelInfo:
     adversarial = info.adversarial
     if adversarial is None and (info.output == "own" or _OF_GANS.search(path.stem)):
         adversarial = True
-    return replace(info, adversarial=adversarial, origin={**origin, "file": path.name})
+    synthetic = info.output == "own" or (adversarial is True and info.output == "like_input")
+    return replace(info, adversarial=adversarial, synthetic=synthetic, origin={**origin, "file": path.name})
 
 
 def _ncnn_graph(path: Path) -> Path | None:

@@ -143,6 +143,7 @@ class Outcome:
             "samples": str(samples),
         }
         first = next(iter(exports.values()))
+        adversarial = any("discriminator" in group for group in self.trainer.learned)
         read, made = data.numbers
         sides = {first.makes: None if first.output == "labels" else made, first.reads: read}
         for name, generator in generators.items():
@@ -166,7 +167,8 @@ class Outcome:
                 sides.get(export.makes),
                 data.fit,
                 {name: self.data.names[name] for name in generator.conditions if self.data.names.get(name)},
-                adversarial=any("discriminator" in group for group in self.trainer.learned),
+                adversarial=adversarial,
+                synthetic=export.output == "own" or (adversarial and export.output == "like_input"),
                 labels=self.data.classes if export.output == "labels" else None,
                 exclusive=export.exclusive,
             )

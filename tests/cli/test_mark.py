@@ -1,4 +1,4 @@
-"""Results of a GAN say in XMP that a network made them; others are byte for byte as before."""
+"""Results that a network made up say so in XMP; others are byte for byte as before."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     network = Compact(features=4, convs=1, scale=1)
     for output in ("own", "like_input"):
         for gan in (True, False, None):
-            save_model(place / f"{output}_{gan}.safetensors", network, ModelInfo(output, adversarial=gan))
+            save_model(
+                place / f"{output}_{gan}.safetensors",
+                network,
+                ModelInfo(output, adversarial=gan, synthetic=bool(gan)),
+            )
     (place / "in").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
     write_image(Image(pixels), place / "in" / "a.png")
@@ -96,8 +100,8 @@ def test_a_model_among_operations_marks_too(place: Path, tmp_path: Path) -> None
 
 def test_what_is_enlarged_after_it_was_made_stays_made() -> None:
     network, picture = Compact(features=4, convs=1, scale=1), Image(np.zeros((4, 4, 3), np.uint8))
-    translator = Translator(network, ModelInfo("own", adversarial=True), "cpu")
-    enlarger = Translator(network, ModelInfo("like_input", adversarial=True), "cpu")
+    translator = Translator(network, ModelInfo("own", synthetic=True), "cpu")
+    enlarger = Translator(network, ModelInfo("like_input", synthetic=True), "cpu")
     for chain, term in (
         ([translator, enlarger], GENERATED),
         ([enlarger, translator], GENERATED),
@@ -111,7 +115,7 @@ def test_what_is_enlarged_after_it_was_made_stays_made() -> None:
 
 def test_nothing_of_a_network_in_it_and_label_maps_have_none() -> None:
     network = Compact(features=4, convs=1, scale=1)
-    assert Translator(network, ModelInfo(adversarial=True), "cpu", strength=0.0).source_type is None
+    assert Translator(network, ModelInfo(synthetic=True), "cpu", strength=0.0).source_type is None
     classes = LabelSet(((0, 0, 0), (255, 0, 0), (0, 255, 0)))
-    labels = Translator(network, ModelInfo("labels", adversarial=True, labels=classes), "cpu")
+    labels = Translator(network, ModelInfo("labels", synthetic=True, labels=classes), "cpu")
     assert labels.source_type is None

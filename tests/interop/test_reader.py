@@ -299,9 +299,11 @@ def test_a_model_cloned_without_its_content_says_how_to_get_it(tmp_path, name):
 def test_upscalers_of_a_gan_are_known_by_the_names_that_people_give_them(tmp_path, state, name, known):
     path = store({"params": state}, tmp_path / f"{name}.pth")
     generator, info = open_checkpoint(path)
-    assert info.adversarial is known
+    assert (info.adversarial, info.synthetic) == (known, known is True)
     save_model(tmp_path / "x.safetensors", generator, info)
     assert open_checkpoint(tmp_path / "x.safetensors")[1].adversarial is known
     save_model(tmp_path / f"{name}.safetensors", generator, ModelInfo())
-    unsaid = open_checkpoint(tmp_path / f"{name}.safetensors")[1].adversarial
-    assert unsaid is None, "model files from before stay as they are, whatever they are called"
+    unsaid = open_checkpoint(tmp_path / f"{name}.safetensors")[1]
+    assert unsaid.adversarial is None and not unsaid.synthetic, (
+        "model files from before stay as they are, whatever they are called"
+    )

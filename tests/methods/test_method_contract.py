@@ -386,6 +386,7 @@ def test_a_run_leaves_a_grid_and_models_that_open(
     grid = read_image(run / "samples" / "step_00000004.png")
     assert grid.height > SIDE // 2 and grid.width > SIDE
     exports = method.exports()
+    gan = any("discriminator" in group for group in method.parameter_groups())
     stems = [""] if len(exports) == 1 else [f"{each}_" for each in exports]
     for stem, export in zip(stems, exports.values(), strict=True):
         for kind in ("last", "ema"):
@@ -398,6 +399,8 @@ def test_a_run_leaves_a_grid_and_models_that_open(
                 if kind.kind == "vector"
             }
             assert (translator.size is None) == method.any_size
+            made_up = export.output == "own" or (gan and export.output == "like_input")
+            assert (translator.info.adversarial, translator.info.synthetic) == (gan, made_up)
             for height, width in ((1, 9), (17, 30)):
                 pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
                 more = companions(translator.conditions, height, width)

@@ -117,7 +117,8 @@ def test_its_model_file_needs_nothing_beside_it(straight: Path, tmp_path: Path) 
     alone.write_bytes((straight / "last.safetensors").read_bytes())
     result = load_model(alone, device="cpu")(np.full((40, 52, 3), 90, np.uint8))
     assert result.shape == (40, 52, 3) and result.dtype == np.uint8
-    assert load_model(alone, device="cpu").info.adversarial is True
+    info = load_model(alone, device="cpu").info
+    assert info.adversarial is True and info.synthetic is True
     ours = load_model(alone, device="cpu").generator.state_dict()
     trained = newest(straight)["trainer"]["method"]
     assert all(torch.equal(value, trained[f"generator.{name}"]) for name, value in ours.items())
@@ -223,14 +224,16 @@ def test_stages_resume_at_their_boundary(tmp_path: Path) -> None:
 
     run("straight")
     run("again", stop_at=3)
-    assert open_model(tmp_path / "again" / "last.safetensors")[1].adversarial is False
+    info = open_model(tmp_path / "again" / "last.safetensors")[1]
+    assert info.adversarial is False and not info.synthetic
     first = torch.load(tmp_path / "again" / "states" / "state_00000003.pt", weights_only=True)
     run("again", resume=True)
     assert same(newest(tmp_path / "again"), newest(tmp_path / "straight"))
     assert lines(tmp_path / "again") == lines(tmp_path / "straight")
     assert {"g_gan", "d_real"} <= set(lines(tmp_path / "again")[-1]["losses"])
     # the judge slept in the first stage, and optimizers of the second know nothing of it
-    assert open_model(tmp_path / "again" / "last.safetensors")[1].adversarial is True
+    info = open_model(tmp_path / "again" / "last.safetensors")[1]
+    assert info.adversarial is True and info.synthetic is True
     last = newest(tmp_path / "straight")["trainer"]
     start = [value for name, value in first["trainer"]["method"].items() if "discriminator" in name]
     end = [value for name, value in last["method"].items() if "discriminator" in name]
