@@ -143,11 +143,13 @@ def restore(name: str, chosen: str, include: str | None, damages: tuple[str, ...
 
 def _commands(name: str, title: str, include: str | None, damage: str, words: str, scale: int) -> list[str]:
     """Returns what does the same by hand."""
-    inputs = re.sub(r"\W+", "-", damage).lower() if words else title
+    if not words:
+        return [f"img2img evaluate --scale {scale} -m {name} --target {title} --rgb"]
+    inputs = re.sub(r"\W+", "-", damage).lower()
     only = f"--include '{include}' " if include else ""
     spoil = f"img2img process {title} -o {inputs} {only}--ext png --op degrade={words}"
     measuring = f"img2img evaluate --scale {scale} -m {name} --input {inputs} --target {title} --rgb"
-    return [spoil, measuring] if words else [measuring]
+    return [spoil, measuring]
 
 
 @model_card.command()
