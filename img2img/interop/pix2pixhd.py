@@ -29,7 +29,7 @@ from img2img.interop.translation import takes_labels
 from img2img.models import ArchSpec
 from img2img.models.norm import NormKind
 
-_STYLE = 3  # channels of the encoder
+_STYLE, _CLUSTERS = 3, 10  # channels of the encoder, and centres of a class
 _CLASSES = 35  # of Cityscapes: what the authors' options say
 _NONE = torch.empty(0)
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -98,11 +98,11 @@ def pix2pixhd(state: Mapping[str, Tensor]) -> Recognised | None:
         "labels": meaning.labels,
         "instance": meaning.instance,
         "style": meaning.style,
-        "clusters": 1,
+        "clusters": _CLUSTERS,
     }
     ours = _renamed(state, modules, norm)
     if meaning.style:
-        ours["styles"] = torch.zeros(meaning.channels if meaning.labels else 1, 1, meaning.style)
+        ours["styles"] = torch.zeros(meaning.channels if meaning.labels else 1, _CLUSTERS, meaning.style)
         ours["style_counts"] = torch.zeros(len(ours["styles"]), dtype=torch.int64)
     palette = indices(meaning.channels) if meaning.labels else None
     text = f"pix2pixHD {'local enhancer' if enhancers else 'global generator'}, {_in_words(meaning)}"

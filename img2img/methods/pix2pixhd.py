@@ -153,6 +153,11 @@ class Pix2PixHDMethod(Method):
                 f"the generator {config.generator.name} has no boundaries and no styles; take the generator "
                 "pix2pixhd, or the method pix2pix."
             )
+        if config.generator.arguments.get("instance") and not instance:
+            raise ConfigError(
+                "the generator takes numbers of objects for their boundaries, and the data have none: name "
+                "their place as data.fields.instance, or set method.generator.instance to false."
+            )
         generator = make_generator(
             config.generator,
             config.init,

@@ -74,7 +74,8 @@ def load_initial(generator: Generator, path: Path) -> str:
         weights = {name: weights[name] for name in taken}
     elif _shapes(weights) != shapes:
         found_there = ", ".join(differing.values()) or "other weights"
-        given = [f"{_CHANNELS[key]}={theirs.arguments[key]}" for key in _CHANNELS if key in differing]
+        places = _CHANNELS | ({"in_channels": "data.palette"} if theirs.arguments.get("labels") else {})
+        given = [f"{places[key]}={theirs.arguments[key]}" for key in places if key in differing]
         advice = _ADVICE
         if given:
             advice = f"the pictures decide on channels: set {' and '.join(given)}, which fits the file."

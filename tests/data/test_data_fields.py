@@ -32,6 +32,11 @@ EVERYTHING: Fields = {
     "instance": Ids(like="source"),
     "attributes": Vector(),
 }
+OPTIONAL: Fields = {
+    "source": Picture(),
+    "target": Picture(like="source"),
+    "instance": Ids(like="source", optional=True),
+}
 HOLES: Fields = {"source": Picture(), "mask": Mask(like="source")}
 FACES: Fields = {"source": Picture(), "attributes": Vector()}
 DOMAINS: Fields = {"source": Picture(), "target": Picture(), "mask": Mask(like="target")}
@@ -864,3 +869,23 @@ def test_a_part_that_no_training_takes_may_lack_a_field(tmp_path: Path) -> None:
     found_kinds = kinds({"images": tmp_path / "source", "fields": places(tmp_path, "mask")}, HOLES)
     assert "layout" not in found_kinds
     assert "no mask" in found_kinds["passed-over"].text
+
+
+@pytest.mark.parametrize("form", ["folders", "list"])
+@pytest.mark.parametrize("given", [True, False])
+def test_an_optional_field_is_there_where_the_data_have_it(tmp_path: Path, form: str, given: bool) -> None:
+    root = world(tmp_path)
+    names = ["source", "target", *(["instance"] if given else [])]
+    if form == "list":
+        rows = [",".join(f"{name}/{i}.png" for name in names) for i in range(4)]
+        (root / "pairs.csv").write_text("\n".join([",".join(names), *rows]) + "\n")
+        config = DataConfig(list=root / "pairs.csv", workers=0)
+    else:
+        config = DataConfig(
+            paired=(root / "source", root / "target"),
+            fields={"instance": root / "instance"} if given else {},
+            workers=0,
+        )
+    data = open_data(config, OPTIONAL)
+    assert list(data.channels) == names and list(data.train.sample(0, 0).fields) == names
+    assert not [finding for finding in check(config, fields=OPTIONAL).findings if finding.level == "error"]

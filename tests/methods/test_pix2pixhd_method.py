@@ -110,6 +110,12 @@ def test_another_generator_is_refused() -> None:
         made({"source": 3, "target": 3}, generator={"name": "resnet", "features": 4}, labels=False)
 
 
+def test_weights_for_boundaries_need_numbers_of_objects() -> None:
+    generator = {**Pix2PixHDMethod.tiny["generator"], "instance": True}
+    with pytest.raises(ConfigError, match=r"the data have none: name their place as data\.fields\.instance"):
+        made({"source": 4, "target": 3}, generator=generator)
+
+
 # --- objects and styles
 
 

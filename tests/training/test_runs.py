@@ -241,6 +241,33 @@ def test_stages_resume_at_their_boundary(tmp_path: Path) -> None:
     assert next(iter(last["optimizers"]["generator"]["state"].values()))["step"] == 3
 
 
+def test_a_stage_of_any_method_leaves_a_group_or_a_part_as_it_is(pairs: Path, tmp_path: Path) -> None:
+    stages = "[{name: a, steps: 1, frozen: [discriminator, generator.down]}, {name: b, epochs: 1}]"
+    sets = [f"training={{stages: {stages}}}", "save_every=1", "keep_states=9", "log_every=1"]
+    experiment = read_experiment(
+        None,
+        [*SPARSE, *SMALL, *sets],
+        source={"aligned": str(pairs)},
+        defaults={
+            "method": {"name": "pix2pix", "generator": {"name": "unet", "features": 4, "norm": "instance"}},
+            "data": {"crop_size": 32, "workers": 0},
+        },
+    )
+    train(experiment, tmp_path / "run")
+    first, second = (
+        torch.load(tmp_path / "run" / "states" / f"state_{step:08}.pt", weights_only=True)["trainer"]
+        for step in (1, 2)
+    )
+    assert sorted(first["optimizers"]) == ["generator"] and sorted(second["optimizers"]) == [
+        "discriminator",
+        "generator",
+    ]
+    moved = {n for n, v in first["method"].items() if not torch.equal(v, second["method"][n])}
+    assert any(name.startswith("adversary.") for name in moved) and any("generator.down" in n for n in moved)
+    # losses of what is frozen are still told
+    assert {"d_real", "d_fake"} <= set(lines(tmp_path / "run")[0]["losses"])
+
+
 def test_a_run_that_died_before_its_first_state_starts_again(
     pairs: Path, straight: Path, tmp_path: Path
 ) -> None:

@@ -74,3 +74,16 @@ def test_each_stage_has_its_own_clock() -> None:
     assert [(part.first, part.last) for part in parts] == [(0, 100), (100, 150)]
     assert parts[0].rate("g", 0) == 1e-3 and parts[1].rate("d", 100) == 5e-4
     assert parts[1].rate("g", 124) == 2e-4 and parts[1].rate("g", 125) == 1e-4
+
+
+def test_stages_may_count_in_passes_over_the_data() -> None:
+    """Those of pix2pixHD: an enhancer for 10 epochs, then all for 40 at the full rate and 50 to zero."""
+    schedule = {"kind": "linear", "constant_epochs": 41, "decay_epochs": 49}
+    all_of_it = {"name": "all", "epochs": 90, "schedule": schedule}
+    alone = {"name": "local", "epochs": 10, "frozen": ["generator.base"]}
+    local, both = stages(TrainingSettings(stages=[alone, all_of_it]), samples=3)
+    assert (local.first, local.last, both.first, both.last) == (0, 30, 30, 300)
+    assert (local.frozen, both.frozen) == (("generator.base",), ())
+    for epoch in range(90):  # as the authors count: the first decrease comes after the epoch 51 of all 100
+        expected = 1 - max(0, epoch + 10 - 50) / 50
+        assert both.rate("generator", 30 + 3 * epoch) == pytest.approx(2e-4 * expected)
