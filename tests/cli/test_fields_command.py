@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,34 +21,37 @@ from img2img.image import Image, read_image, write_image
 SMALL = ("--set", "load_size=40", "--set", "crop_size=32")
 
 
-@pytest.fixture(autouse=True)
-def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda number: None)
-
-
 def img2img(*arguments: Any) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Photographs in two classes with masks, ids, a second picture and attributes."""
+    folder = tmp_path_factory.mktemp("pictures")
     random = np.random.default_rng(0)
     lines = []
     for i in range(20):
         name = f"{('cat', 'dog')[i % 2]}/{i}.png"
         for field in ("photos", "styles", "masks", "ids", "pairs"):
-            (tmp_path / field / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / field / name).parent.mkdir(parents=True, exist_ok=True)
         photo, style = (random.integers(0, 256, (40, 40, 3), np.uint8) for _ in "ab")
-        write_image(Image(photo), tmp_path / "photos" / name)
-        write_image(Image(style), tmp_path / "styles" / name)
-        write_image(Image(np.concatenate((photo, style), 1)), tmp_path / "pairs" / name)
+        write_image(Image(photo), folder / "photos" / name)
+        write_image(Image(style), folder / "styles" / name)
+        write_image(Image(np.concatenate((photo, style), 1)), folder / "pairs" / name)
         mask = random.integers(0, 2, (5, 5, 1), np.uint8).repeat(8, 0).repeat(8, 1) * 255
-        write_image(Image(mask), tmp_path / "masks" / name)
+        write_image(Image(mask), folder / "masks" / name)
         ids = random.integers(0, 65536, (5, 5, 1), np.uint16).repeat(8, 0).repeat(8, 1)
-        write_image(Image(ids), tmp_path / "ids" / name)
+        write_image(Image(ids), folder / "ids" / name)
         lines.append(f"{name} {(-1, 1)[i % 2]} {(1, -1)[i % 3 > 0]}")
-    (tmp_path / "attr.txt").write_text("20\nSmiling Male\n" + "\n".join(lines) + "\n")
+    (folder / "attr.txt").write_text("20\nSmiling Male\n" + "\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def root(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the pictures, which is where one stands."""
+    shutil.copytree(pictures, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
