@@ -1,5 +1,7 @@
 """Losses: functions on tensors, one family a file. Each reduces in fp32 whatever precision it is given."""
 
+from img2img.losses.ada import AdaptiveAugment as AdaptiveAugment
+from img2img.losses.ada import AdaptiveAugmentation as AdaptiveAugmentation
 from img2img.losses.diffaugment import Augmentation as Augmentation
 from img2img.losses.diffaugment import DiffAugment as DiffAugment
 from img2img.losses.gan import GanKind as GanKind

@@ -99,6 +99,16 @@ class GanLoss:
         pairs = zip(_scales(real), _scales(fake), strict=True)
         return _mean([_relativistic(r.detach(), f, 0.0, 1.0) for r, f in pairs])
 
+    def certainty(self, real: Logits, fake: Logits) -> Tensor:
+        """Returns the mean sign of the logits of real images, 0-dim, -1 to 1: 1 if all are taken for real.
+
+        The sign is that of the distance from what is neither real nor made: the middle of the labels for
+        "lsgan", the mean logit of the made images for "ragan", 0 otherwise. Arguments as in `discriminator`.
+        """
+        middle = (self.real_label + self.fake_label) / 2 if self.kind == "lsgan" else 0.0
+        pairs = zip(_scales(real), _scales(fake), strict=True)
+        return _mean([(r - (f.mean() if self.kind == "ragan" else middle)).sign().mean() for r, f in pairs])
+
     def _discriminator(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         match self.kind:
             case "vanilla":

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from functools import partial
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from img2img.errors import ConfigError
 from img2img.losses import (
+    AdaptiveAugment,
+    AdaptiveAugmentation,
     Augmentation,
     DiffAugment,
     GanKind,
@@ -19,10 +22,38 @@ from img2img.losses import (
     gradient_penalty,
     r1_penalty,
 )
+from img2img.losses.warp import SMALLEST
 from img2img.methods.base import MethodConfig
 from img2img.methods.networks import DiscriminatorConfig, InitConfig, make_discriminator, mixes_images
 from img2img.models.discriminators import logits
 from img2img.types import Logits, ValueRange
+
+
+class AdaConfig(BaseModel):
+    """The key `ada:`, augmentation as strong as the overfitting of the discriminator asks for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: tuple[AdaptiveAugmentation, ...] = Field(
+        ("blit", "geometry", "color"),
+        min_length=1,
+        description="What may be done; noise and cutout are further ones, which the paper leaves out.",
+    )
+    target: float | None = Field(
+        0.6,
+        gt=-1,
+        lt=1,
+        description="The mean sign of the logits of real images, 1 where all are known by heart, that the "
+        "probability is steered towards; null leaves it as it is.",
+    )
+    kimg: float = Field(
+        500.0,
+        gt=0,
+        description="Thousands of real images that it takes the probability from 0 to 1; 100 where a run "
+        "starts from trained weights.",
+    )
+    interval: int = Field(4, ge=1, description="Steps between two corrections.")
+    p: float = Field(0.0, ge=0, le=1, description="The probability at the start.")
 
 
 class AdversarialConfig(MethodConfig):
@@ -47,6 +78,11 @@ class AdversarialConfig(MethodConfig):
     diffaugment: tuple[Augmentation, ...] = Field(
         (), description="What is changed in all that the discriminator sees, for small data sets."
     )
+    ada: AdaConfig | None = Field(
+        None,
+        description="Change all that the discriminator sees, as much as it overfits, for small data sets: {} "
+        "is the paper's. The condition moves with the picture.",
+    )
     gradient_penalty: float = Field(
         0.0,
         ge=0,
@@ -60,6 +96,15 @@ class AdversarialConfig(MethodConfig):
         "logit. With a PatchGAN that is the mean of many patches, and gamma must be far larger.",
     )
     init: InitConfig = Field(InitConfig(), description="How all weights begin.")
+
+    @model_validator(mode="after")
+    def _measurable(self) -> Self:
+        if self.gan == "wgan" and self.ada is not None and self.ada.target is not None:
+            raise ValueError(
+                "the logits of the loss wgan have no sign that says real, so ada has nothing to go by; set "
+                "ada.target to null and ada.p to a probability, or take another loss"
+            )
+        return self
 
 
 class Adversary(nn.Module):
@@ -93,6 +138,9 @@ class Adversary(nn.Module):
         policy = config.diffaugment
         self._colours = DiffAugment([name for name in policy if name == "color"], value_range)
         self._places = DiffAugment([name for name in policy if name != "color"], value_range)
+        self.ada: AdaptiveAugment | None = None
+        if config.ada is not None:
+            self.ada = AdaptiveAugment(value_range=value_range, **config.ada.model_dump())
         self._together = not mixes_images(self.discriminator)
 
     def check(self, images: Tensor) -> None:
@@ -120,6 +168,11 @@ class Adversary(nn.Module):
                 f"are {width}x{height}; set data.crop_size to such a size, or give the discriminator fewer "
                 "layers or scales."
             )
+        if self.ada is not None and min(height, width) < SMALLEST:
+            raise ConfigError(
+                f"method.ada moves images of {SMALLEST} pixels and more along each side, these are "
+                f"{width}x{height}; leave it out."
+            )
 
     def discriminator_loss(
         self, real: Tensor, fake: Tensor, condition: Tensor | None = None
@@ -129,11 +182,19 @@ class Adversary(nn.Module):
         Args:
             real, fake: (N, C, H, W).
             condition: (N, C', H, W) that both belong to, or None.
+
+        Returns:
+            The losses; with `ada` also the mean sign of the real logits and the probability, which are
+            constants and change no gradient.
         """
         fake, real = fake.detach(), real.detach()
         fake_logits, real_logits = self._both(self._seen(fake, condition), self._seen(real, condition))
         losses = self.gan.discriminator(real_logits, fake_logits)
         losses = {name: self.config.discriminator_weight * loss for name, loss in losses.items()}
+        if self.ada is not None:
+            sign = self.gan.certainty(real_logits, fake_logits).detach()
+            self.ada.observe(sign, len(real))
+            losses |= {"d_ada_sign": sign, "d_ada_p": self.ada.p.to(sign, copy=True)}
         if self.config.gradient_penalty:
             penalty = gradient_penalty(partial(self._logits, condition), real, fake)
             losses["d_penalty"] = self.config.gradient_penalty * penalty
@@ -192,11 +253,13 @@ class Adversary(nn.Module):
     @property
     def _unchanged(self) -> bool:
         """Whether the discriminator is shown images as they are."""
-        return not self.config.diffaugment
+        return self.ada is None and not self.config.diffaugment
 
     def _seen(self, image: Tensor, condition: Tensor | None) -> Tensor:
         """Returns what the discriminator is shown."""
-        if self._unchanged:
+        if self.ada is not None:
+            image, condition = self.ada(image, condition)
+        if not self.config.diffaugment:
             return _joined(image, condition)
         return self._places(_joined(self._colours(image), condition))
 

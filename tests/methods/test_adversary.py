@@ -1,17 +1,24 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import torch
+from samples import batch, configured, made
 from torch import Tensor
 
 from img2img.errors import ConfigError
 from img2img.losses import feature_matching, ssim_loss
+from img2img.methods import methods
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.pix2pix import Pix2Pix, Pix2PixConfig
 from img2img.methods.terms import Terms, TermsConfig
+from img2img.training import Runtime, Trainer
+from img2img.training.settings import TrainingSettings
 from img2img.types import SYMMETRIC, UNIT, Batch
+
+ADA = {"p": 0.5, "interval": 2, "kimg": 0.1}
 
 
 def adversary(channels: int = 3, **keys: Any) -> Adversary:
@@ -186,3 +193,38 @@ def test_pix2pix_takes_every_part(tmp_path: Any) -> None:
     method.step(batch, lambda group, losses: seen.update({group: list(losses)}))
     assert list(seen) == ["discriminator", "generator"]
     assert seen["generator"] == ["g_gan", "g_l1", "g_features", "g_perceptual", "g_ssim"]
+
+
+# --- adaptive augmentation in every method that has an adversary
+
+ADAPTIVE = [name for name in methods if "ada" in methods[name].Config.model_fields]
+
+
+@pytest.mark.parametrize(
+    "name", [name if name == "pix2pix" else pytest.param(name, marks=pytest.mark.slow) for name in ADAPTIVE]
+)
+def test_a_run_with_adaptive_augmentation_goes_on_bit_by_bit_between_two_corrections(name: str) -> None:
+    def trainer(seed: int) -> Trainer:
+        torch.manual_seed(seed)
+        method = made(
+            name, **({"gan": "hinge"} if "gan" in methods[name].Config.model_fields else {}), ada=ADA
+        )
+        settings = TrainingSettings.model_validate({"steps": 9})
+        return Trainer(method, settings, Runtime("cpu", precision="fp32"), lambda step, group: 1e-3)
+
+    first, fields = trainer(0), methods[name].fields_of(configured(name))
+    samples = [batch(first.method, fields, seed=seed) for seed in range(6)]
+    first.run(samples[:3])  # a correction comes after each second step
+    state = deepcopy(first.state())
+    other = trainer(1)
+    assert not list(other.load_state(state))
+    means = []
+    for one in (first, other):
+        torch.set_rng_state(state["random"]["cpu"])
+        one.run(samples[3:])
+        means.append(one.means())
+    assert means[0] == means[1]
+    shown = {key: value for key, value in means[0].items() if key.endswith("_ada_p")}
+    assert shown and all(value != 0.5 for value in shown.values()), "it is logged, and moves"
+    for key, value in first.method.state_dict().items():
+        assert torch.equal(value.nan_to_num(7.0), other.method.state_dict()[key].nan_to_num(7.0)), key
