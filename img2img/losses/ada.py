@@ -75,7 +75,7 @@ class AdaptiveAugment(nn.Module):
             if name not in get_args(AdaptiveAugmentation):
                 raise ConfigError(unknown("augmentation", name, get_args(AdaptiveAugmentation)))
         self.policy, self.target, self.kimg, self.interval = frozenset(policy), target, kimg, interval
-        self.grey, self.half = sum(value_range) / 2, (value_range.high - value_range.low) / 2
+        self.grey, self.amplitude = sum(value_range) / 2, (value_range.high - value_range.low) / 2
         self.warp = Warp()
         self.register_buffer("p", torch.tensor(float(p)))
         self.register_buffer("seen", torch.zeros(2))  # since the last correction: signs added up, images
@@ -114,12 +114,12 @@ class AdaptiveAugment(nn.Module):
                 gets the nearest pixel.
         """
         with torch.autocast(images.device.type, enabled=False):
-            x = (full(images) - self.grey) / self.half
+            x = (full(images) - self.grey) / self.amplitude
             x, moved, places = self._moved(x, None if condition is None else full(condition))
             x, coloured = self._coloured(x)
             x, corrupted = self._corrupted(x)
             changed = (places | coloured | corrupted).view(-1, 1, 1, 1)
-            shown = torch.where(changed, (x * self.half + self.grey).to(images.dtype), images)
+            shown = torch.where(changed, (x * self.amplitude + self.grey).to(images.dtype), images)
             if condition is None or moved is None:
                 return shown, condition
             return shown, torch.where(places.view(-1, 1, 1, 1), moved.to(condition.dtype), condition)
