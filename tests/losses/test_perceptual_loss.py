@@ -102,6 +102,21 @@ def test_the_default_is_the_layer_of_esrgan(full: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)
 
 
+def test_values_may_be_seen_as_they_are(shallow: Path) -> None:
+    """As pix2pixHD has it: what the first ReLU of a block returns, of values from -1 to 1."""
+    output, target = (2 * x - 1 for x in images())
+    layers = {"conv1_1": 1 / 32, "conv2_1": 1 / 16}
+    loss = PerceptualLoss(
+        layers, value_range=SYMMETRIC, before_activation=False, standardised=False, weights=shallow
+    )
+    expected = sum(
+        weight
+        * (reference()[: PLACES[name] + 2](output) - reference()[: PLACES[name] + 2](target)).abs().mean()
+        for name, weight in layers.items()
+    )
+    torch.testing.assert_close(loss(output, target), expected, rtol=1e-4, atol=0)
+
+
 def test_the_range_is_taken_out(shallow: Path) -> None:
     output, target = images()
     unit = PerceptualLoss({"conv2_2": 1.0}, value_range=UNIT, weights=shallow)(output, target)

@@ -60,6 +60,18 @@ def test_real_and_fake_in_one_call_are_the_same_as_in_two(name: str) -> None:
         torch.testing.assert_close(value, expected[key], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("keys", [{"gan": "lsgan"}, {"gan": "ragan"}, {"diffaugment": ["color"]}])
+def test_one_look_for_both_losses_of_the_generator_is_the_same_as_two(keys: dict[str, Any]) -> None:
+    player = adversary(4, feature_matching=10, **keys)
+    torch.manual_seed(0)
+    expected = player.generator_loss(REAL, FAKE, CONDITION) | player.feature_matching(FAKE, REAL, CONDITION)
+    torch.manual_seed(0)
+    found = player.matched_loss(REAL, FAKE, CONDITION)
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name])
+
+
 @pytest.mark.parametrize("change", [{"norm": "batch"}, {"norm": "none", "spectral": True}])
 def test_discriminators_that_mix_images_see_them_apart(change: dict[str, Any]) -> None:
     player = adversary(discriminator={"name": "patchgan", "features": 4, "layers": 1, **change})
