@@ -35,7 +35,6 @@ from img2img.types import ValueRange
 from img2img.weights.finder import user_cache
 
 _NAMED = 3  # pairs in one message
-_FOREIGN = 0.01  # of the pixels of a label map: what a lossy format blurs is more
 _PROBED = 12  # pictures that are opened to learn about all
 Probes = list[tuple[Image, Path]]
 
@@ -313,18 +312,14 @@ class _Opening:
             colours = self._colours(name) or ()
             if colours and palettes.is_numbered(colours):
                 continue  # such files are left out, and named
-            found = [
-                (palettes.foreign(pixels, colours), path)
-                for image, path in self.probes.get(name, ())
-                if (pixels := _as_labels(image, colours, path)) is not None
-            ]
-            share, path = max(found, default=(0.0, Path()))
-            if share > _FOREIGN:
-                yield (
-                    f"{display_path(path)}: {share:.1%} of the pixels have colours that data.palette "
-                    "lacks, and count as the nearest. Store label maps as PNG, or correct data.palette; "
-                    "`img2img data check` names all files."
-                )
+            for image, path in self.probes.get(name, ()):
+                pixels = _as_labels(image, colours, path)
+                if pixels is not None and (strange := palettes.stranger(pixels, colours)):
+                    yield (
+                        f"{display_path(path)}: {strange} (data.palette), and they count as the nearest. Add "
+                        "it, or name it as data.ignore_label; `img2img data check` names all files."
+                    )
+                    break
 
     def _shapes(self) -> Iterator[str]:
         """Yields a sentence about partners that are squeezed until they fit each other, if there are."""

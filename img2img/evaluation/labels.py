@@ -158,13 +158,10 @@ class LabelsProtocol(EvaluationProtocol):
         notes = []
         numbers = []
         for image, role in ((truth, "target"), (prediction, "prediction")):
-            found, share = self.labels.numbers(image)
+            found, strange = self.labels.numbers(image)
             numbers.append(found)
-            if share:
-                notes.append(
-                    f"{share:.1%} of the pixels of the {role} have colours that the palette lacks; they "
-                    "count as the nearest"
-                )
+            if strange:
+                notes.append(f"{role}: {strange}; they count as the nearest")
         real, made = numbers
         classes = len(self.labels)
         known = (real >= 0) & ~np.isin(real, list(self.ignore))

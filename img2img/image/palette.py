@@ -15,6 +15,7 @@ from img2img.registry import unknown
 
 Palette = tuple[tuple[int, ...], ...]
 MOST = 256  # classes: an index is one byte
+_SEEN = 0.01  # of the pixels: a class, and no blur
 _AT_ONCE = 4096  # colours that are compared with the palette in one array
 
 
@@ -103,8 +104,8 @@ class LabelSet:
         colours = np.asarray(self.palette, np.uint16 if deep else np.uint8)
         return Image(colours[numbers], lossless=True, palette=self.palette)
 
-    def numbers(self, image: Image) -> tuple[NDArray[np.int16], float]:
-        """Returns the number of the class of each pixel (H, W), and the share of pixels of foreign colours.
+    def numbers(self, image: Image) -> tuple[NDArray[np.int16], str]:
+        """Returns the number of the class of each pixel (H, W), and what `stranger` says.
 
         What is ignored is -1. Foreign colours count as the nearest one. Where classes have colours and the
         picture has levels of grey that are none of these, its levels are the numbers of the classes.
@@ -118,12 +119,16 @@ class LabelSet:
         colours = self.palette if self.ignore is None else (*self.palette, self.ignore)
         pixels = with_channels(image, width, unmixed=True)
         require_classes(image, pixels, colours)
-        share = foreign(pixels, colours)
-        if share and width == 3 and image.channels == 1 and int(image.pixels.max()) < len(self):
-            return image.pixels[..., 0].astype(np.int16), 0.0
+        if (
+            width == 3
+            and image.channels == 1
+            and int(image.pixels.max()) < len(self)
+            and foreign(pixels, colours)
+        ):
+            return image.pixels[..., 0].astype(np.int16), ""
         found = classes(pixels, colours)[..., 0].astype(np.int16)
         found[found == len(self)] = -1
-        return found, share
+        return found, stranger(pixels, colours)
 
 
 def collect(maps: Iterable[Pixels], key: str = "data.palette") -> Palette:
@@ -170,6 +175,31 @@ def foreign(pixels: Pixels, palette: Palette) -> float:
     """Returns the share of the pixels (H, W, C) whose colour is not in `palette`, 0 to 1."""
     known = np.asarray(palette, pixels.dtype)[classes(pixels, palette)[..., 0]]
     return float((known != pixels).any(2).mean())
+
+
+def stranger(pixels: Pixels, palette: Palette) -> str:
+    """Returns a clause about a colour that stands for a class which `palette` lacks; "" for none.
+
+    JPEG blurs colours into many others, few of each: what is nearer to a colour of the palette than another
+    one of these could be does not count, and nor does what less than a hundredth of the pixels have.
+
+    Args:
+        pixels: (H, W, C) of integers.
+        palette: As of `classes`.
+    """
+    known = np.asarray(palette, np.float64)
+    apart = ((known[:, None] - known) ** 2).sum(2)
+    reach = apart[apart > 0].min(initial=np.inf) / 4 if len(palette) > 1 else 0.0
+    off = ((known[classes(pixels, palette)[..., 0]] - pixels) ** 2).sum(2)
+    far = pixels[off > reach]
+    if not len(far):
+        return ""
+    colours, counts = np.unique(far, axis=0, return_counts=True)
+    share = counts.max() / off.size
+    if share <= _SEEN:
+        return ""
+    colour = " ".join(map(str, colours[counts.argmax()]))
+    return f"{share:.1%} of the pixels have the colour {colour}, which is none of the palette"
 
 
 def classes(pixels: Pixels, palette: Palette) -> NDArray[np.uint8]:

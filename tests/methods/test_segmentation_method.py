@@ -110,9 +110,11 @@ def test_colours_become_channels_and_the_ignored_one_becomes_nothing(tmp_path: P
 
 def test_colours_that_the_palette_lacks_are_told_before_training(tmp_path: Path) -> None:
     world(tmp_path)
-    (sentence,) = [text for text in opened(tmp_path, palette=PALETTE[:2]).warnings if "palette lacks" in text]
+    (sentence,) = [
+        text for text in opened(tmp_path, palette=PALETTE[:2]).warnings if "none of the palette" in text
+    ]
     assert "labels" in sentence and "%" in sentence
-    assert not [text for text in opened(tmp_path, palette=PALETTE).warnings if "palette lacks" in text]
+    assert not [text for text in opened(tmp_path, palette=PALETTE).warnings if "none of the palette" in text]
     output = CliRunner().invoke(
         cli,
         ["data", "check", "--method", "segmentation", "--paired", str(tmp_path / "photos"),
