@@ -106,6 +106,12 @@ def expand(
         raise click.UsageError("copies are called after their models; leave --suffix out.")
     data = survey(source, masks, options.hidden)
     require_new(data, output)
+    if data.unmatched:
+        names = ", ".join(map(display_path, data.unmatched[:_SHOWN]))
+        say_warning(
+            f"{count(len(data.unmatched), 'annotation')} with the name of no picture: {names}"
+            f"{', ...' * (len(data.unmatched) > _SHOWN)}. Copies of pictures get none of them."
+        )
     makers, settings = _makers(network, models, copies, dropout, seed)
     process = Makers(makers)
     if copies > len(makers):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,7 @@ NOTES = {
     "labels", "label", "annotations", "annotation", "ann", "anns", "masks", "segmentation", "segmentations",
     "segmentationclass", "segmentationobject", "segmentationclassraw", "xml", "xmls", "json", "gt", "gtfine",
 }  # fmt: skip
+_WITHIN = {"images", "masks", "labels", "annotations"}  # also as a word of a longer name: train_masks
 _ENDS = tuple(f"{dash}{word}" for dash in "_-." for word in ("mask", "masks", "gt", "label", "labels", "seg"))
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _LISTS = (*_TABLES, ".txt")
@@ -35,6 +37,7 @@ class AnnotatedSet:
         own: The files that belong to one picture alone: its labels, its mask.
         shared: All other files: lists, tables, COCO's JSON, names of classes.
         listed: The list that named the pictures, if one did.
+        unmatched: Those of `shared` that seem to say something about one picture, and have the name of none.
     """
 
     root: Path
@@ -42,6 +45,7 @@ class AnnotatedSet:
     own: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     listed: str | None = None
+    unmatched: tuple[str, ...] = ()
 
     @property
     def files(self) -> Iterator[str]:
@@ -152,6 +156,7 @@ def survey(source: Path, masks: Sequence[str] = (), hidden: bool = False) -> Ann
     known = set(pictures)
     rest = [(path, owner(path)) for path in files if path not in known]
     of_masks = {PurePosixPath(path).parent for path, one in rest if one is not None and path in readable}
+    arranged = any(part.lower() in PICTURES for path in pictures for part in PurePosixPath(path).parts[:-1])
     own: dict[str, list[str]] = defaultdict(list)
     others = []
     for path, one in rest:
@@ -159,7 +164,9 @@ def survey(source: Path, masks: Sequence[str] = (), hidden: bool = False) -> Ann
             own[one].append(path)
         elif listed is not None:
             others += [path] if path == listed or path in beside else []
-        elif path in readable and PurePosixPath(path).parent not in of_masks and not _is_among(path, held):
+        elif path in readable and not (
+            arranged or PurePosixPath(path).parent in of_masks or _is_among(path, held)
+        ):
             pictures.append(path)  # a class may be called labels
         else:
             others.append(path)
@@ -171,6 +178,7 @@ def survey(source: Path, masks: Sequence[str] = (), hidden: bool = False) -> Ann
         {path: tuple(found) for path, found in own.items()},
         tuple(others),
         listed,
+        tuple(path for path in others if path not in beside and (path in readable or path.endswith(".xml"))),
     )
 
 
@@ -228,14 +236,24 @@ def _about(folders: set[Path]) -> Iterator[Path]:
                         yield whole
 
 
-def _key(path: str, words: Iterable[str]) -> tuple[str, ...]:
+def _key(path: str, words: Collection[str]) -> tuple[str, ...]:
     """Returns what a picture and the files about it have in common."""
     place = PurePosixPath(path)
-    return (*(part for part in place.parent.parts if part.lower() not in words), place.stem)
+    folders = (_without(part, words) for part in place.parent.parts)
+    return (*(part for part in folders if part), place.stem)
+
+
+def _without(folder: str, words: Collection[str]) -> str:
+    """Returns the name of a folder without what it is called after: "" of images, train of train_masks."""
+    if folder.lower() in words:
+        return ""
+    first, *rest = re.split("[_-]", folder)
+    kept = [word for word in (first, *rest) if word.lower() not in _WITHIN or word.lower() not in words]
+    return "_".join(kept) if rest and len(kept) <= len(rest) else folder
 
 
 def _in_notes(path: str) -> bool:
-    return any(part.lower() in NOTES for part in PurePosixPath(path).parent.parts)
+    return any(_without(part, NOTES) != part for part in PurePosixPath(path).parent.parts)
 
 
 def _is_among(path: str, folders: Iterable[str]) -> bool:

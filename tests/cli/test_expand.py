@@ -370,3 +370,25 @@ def test_pictures_that_are_stored_turned_are_named(models: Path, tmp_path: Path)
     assert (
         result.exit_code == 0 and "1 picture is stored turned (EXIF orientation)" in said and "b.jpg" in said
     )
+
+
+LAYOUTS_OF_FILES = {
+    "parts above": (["a/images/1.jpg", "a/labels/1.txt", "b/images/1.jpg", "b/labels/1.txt"], "2 2 0"),
+    "one name in two folders": (["imgs/a.jpg", "masks/a_mask.png", "masks/a.xml"], "1 2 0"),
+    "words in names of folders": (["train_images/a.jpg", "train_masks/a_mask.gif"], "1 1 0"),
+    "classes called like notes": (["train/labels/1.jpg", "train/no-mask/1.jpg", "train/mask/1.jpg"], "3 0 0"),
+    "names that nobody knows": (["leftImg8bit/a_leftImg8bit.png", "gtFine/a_gtFine_labelIds.png"], "1 0 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS_OF_FILES)
+def test_files_find_their_pictures_by_their_places(name: str, tmp_path: Path) -> None:
+    from img2img.data.annotated import survey
+
+    files, expected = LAYOUTS_OF_FILES[name]
+    for file in files:
+        text(tmp_path / file, "x")
+    found = survey(tmp_path)
+    assert sorted(found.files) == sorted(files)
+    own = sum(map(len, found.own.values()))
+    assert f"{len(found.pictures)} {own} {len(found.unmatched)}" == expected
