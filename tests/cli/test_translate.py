@@ -128,6 +128,29 @@ def test_dropout_is_off_by_default_and_repeatable_with_a_seed(folder: Path, tmp_
     assert not np.array_equal(pixels["off"], pixels["one"])
 
 
+def test_a_random_input_has_a_seed_and_a_folder_made_with_another_is_made_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    net = build(ArchSpec("spade_resnet", {"features": 2, "downs": 1, "noise": 4, "hidden": 4}))
+    palette = ((0, 0, 0), (255, 0, 0), (0, 255, 0))
+    model, out = tmp_path / "oasis.safetensors", tmp_path / "out"
+    save_model(model, net, ModelInfo("own", palette=palette))
+    (tmp_path / "maps").mkdir()
+    for number, side in enumerate((8, 9)):
+        classes = np.random.default_rng(number).integers(0, 3, (side, side))
+        write_image(Image(np.asarray(palette, np.uint8)[classes]), tmp_path / "maps" / f"{number}.png")
+
+    def made(*choice: object) -> list[np.ndarray]:
+        result = img2img("translate", tmp_path / "maps", "-o", out, "-m", model, *choice)
+        assert result.exit_code == 0, result.output
+        return [read_image(out / f"{number}.png").pixels for number in range(2)]
+
+    first, other, again = made(), made("--seed", 1), made("--seed", 0)
+    for a, b, c in zip(first, other, again, strict=True):
+        assert np.array_equal(a, c) and not np.array_equal(a, b)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -136,6 +159,7 @@ def test_dropout_is_off_by_default_and_repeatable_with_a_seed(folder: Path, tmp_
         (["--norm-stats", "batch"], "norm-stats"),
         (["--backend", "abacus"], "abacus"),
         (["--dropout", "-m", "colourise.safetensors"], "no dropout"),
+        (["--seed", "3", "-m", "colourise.safetensors"], "no random input"),
     ],
 )
 def test_refusals(
