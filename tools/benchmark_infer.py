@@ -31,6 +31,7 @@ from img2img.inference.precision import DTYPES, choose_device
 from img2img.models import ArchSpec, Generator, build
 
 NETWORKS = {  # every architecture at its usual arguments, with the usual side of its inputs
+    "autoencoder": (ArchSpec("autoencoder"), 64),
     "compact": (ArchSpec("compact"), 128),
     "cut_resnet": (ArchSpec("cut_resnet"), 256),
     "edsr": (ArchSpec("edsr"), 128),
@@ -41,6 +42,7 @@ NETWORKS = {  # every architecture at its usual arguments, with the usual side o
     "realplksr": (ArchSpec("realplksr"), 128),
     "resnet9": (ArchSpec("resnet"), 256),
     "rrdbnet": (ArchSpec("rrdbnet"), 128),
+    "spade_resnet": (ArchSpec("spade_resnet"), 256),
     "span": (ArchSpec("span", {"skip": True}), 128),
     "srresnet": (ArchSpec("srresnet"), 128),
     "unet256": (ArchSpec("unet"), 256),

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from img2img.losses.pixel import PixelLoss, full
 
-Side = Literal["both", "left", "right"]
+Halves = Literal["both", "left", "right"]
 Box = tuple[float, float, float, float]
 """Top, left, bottom and right as shares of the height and the width, 0 to 1."""
 
 
-def symmetry_loss(images: Tensor, side: Side = "both") -> Tensor:
+def symmetry_loss(images: Tensor, side: Halves = "both") -> Tensor:
     """Returns the mean absolute difference between the halves of pictures, one of them mirrored.
 
     A column in the middle of an odd width is nobody's mirror image and does not count.

@@ -12,7 +12,7 @@ from img2img.errors import ConfigError
 from img2img.losses import PixelKind, pixel_losses
 from img2img.losses.parts import (
     Box,
-    Side,
+    Halves,
     crop_loss,
     multiscale_loss,
     symmetry_loss,
@@ -43,7 +43,7 @@ class SymmetryTerm(_Term):
     """The two halves of what is made should mirror each other: for faces and other things seen from front."""
 
     kind: Literal["symmetry"] = Field(description="symmetry.")
-    side: Side = Field("both", description="Which half learns: both, left or right.")
+    side: Halves = Field("both", description="Which half learns: both, left or right.")
 
     def measure(self, made: Tensor, truth: Tensor) -> Tensor:
         """See `symmetry_loss`."""
