@@ -132,4 +132,6 @@ class AttributeEditor:
         cells = [(image, "source"), *made]
         rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
         found = sheet(rows, cell_width=min(max(image.width, _NARROWEST), _WIDEST))
+        mark = found.metadata.replace(source_type=made[0][0].metadata.source_type)
+        found = found.replace(metadata=mark)
         return found.warn(*dict.fromkeys(note for result, _ in made for note in result.warnings))

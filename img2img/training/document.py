@@ -22,7 +22,7 @@ from img2img.training.experiment import Experiment
 from img2img.training.settings import TrainingSettings
 
 _WIDTH = 100
-_GIVEN = ("in_channels", "out_channels", "scale", "input_size")  # arguments that the data decide
+_GIVEN = ("in_channels", "out_channels", "scale", "input_size", "others", "second")  # what the data decide
 
 
 def documented(experiment: Experiment) -> str:

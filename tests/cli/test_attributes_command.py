@@ -65,7 +65,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "none": ({}, ()),
     }
     for stem, (attributes, exclusive) in models.items():
-        info = ModelInfo("own", attributes=attributes, exclusive=exclusive)
+        info = ModelInfo("own", attributes=attributes, exclusive=exclusive, synthetic=True)
         save_model(tmp_path / f"{stem}.safetensors", Painter(), info)
     (tmp_path / "in").mkdir()
     for name in "ab":
@@ -181,6 +181,13 @@ def test_sheets_of_many_attributes_have_rows(tmp_path: Path) -> None:
     assert translate("--all-attributes", model="many.safetensors").exit_code == 0
     made = read_image(Path("out/a.png"))
     assert made.width == 8 * 134 + 6 and made.height > 3 * 100
+
+
+@pytest.mark.parametrize("how", ["--all-attributes", "--set-attribute=Male"])
+def test_results_and_sheets_say_that_a_network_made_them(how: str) -> None:
+    assert translate(how).exit_code == 0 and translate(how, "--no-mark", out="plain").exit_code == 0
+    assert b"trainedAlgorithmicMedia" in Path("out/a.png").read_bytes()
+    assert b"AlgorithmicMedia" not in Path("plain/a.png").read_bytes()
 
 
 def test_one_result_to_stdout() -> None:

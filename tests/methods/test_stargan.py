@@ -23,11 +23,14 @@ from img2img.image import Image, write_image
 from img2img.losses.identity import IdentityLoss, feature_networks
 from img2img.methods import methods
 from img2img.training import Runtime, Trainer, read_experiment, train
+from img2img.training.document import documented
+from img2img.training.estimate import estimate_memory
 from img2img.training.graphs import graphed
 from img2img.training.settings import TrainingSettings
 from img2img.types import SYMMETRIC
 
 DATA = {"load_size": None, "crop_size": 16, "fit": "keep", "workers": 0, "cache": "none"}
+JOINT = ["data.images=null", "data.unpaired=[a, b]", "data.fields.second_attributes=classes"]
 NETWORKS = {
     "generator": {"name": "stargan", "features": 4, "blocks": 0},
     "discriminator": {"name": "stargan", "features": 4, "layers": 2},
@@ -101,6 +104,18 @@ def test_what_takes_no_labels_is_refused() -> None:
     cls = methods["stargan"].Config
     with pytest.raises(ValueError, match="squares of one size"):
         cls.model_validate({"name": "stargan"}).fitted((128, 157))
+
+
+def test_what_the_data_decide_is_in_no_file_that_config_init_writes() -> None:
+    text = documented(read_experiment("smoke_stargan", ["method.joint=true", *JOINT]))
+    assert not re.search(r"^ *(others|second|attributes): ([0-9]|true|false)", text, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("_networks")
+def test_a_dry_run_counts_a_step_in_which_the_generator_learns() -> None:
+    one = read_experiment("smoke_stargan", ["method.identity={network: mean}"])
+    parameters, memory = estimate_memory(one)
+    assert "generator 0.0" in parameters and "Memory of a process: about" in memory
 
 
 # --- labels
