@@ -201,6 +201,21 @@ def test_weights_begin_as_those_of_the_authors() -> None:
     assert convs and not any(conv.bias.any() for conv in convs)
 
 
+def test_a_colour_that_stands_for_no_class_is_seen_and_teaches_nothing() -> None:
+    torch.manual_seed(0)
+    method, batch = made(unknown=1, label_mix=0).double(), samples(0)
+    assert batch.source[:, 1].any() and not method._labels(batch.source)[:, 1].any()
+    losses: dict[str, Tensor] = {}
+    method.step(batch, lambda group, found: losses.update(found))
+    known = batch.source.clone()
+    known[:, 1] = 0
+    logits = method.eval().discriminator(batch.target)
+    torch.testing.assert_close(losses["d_real"], is_class_loss(logits, known), rtol=1e-2, atol=0)
+    assert batch.source[:, 1].any(), "the batch is left as it is"
+    with pytest.raises(ConfigError, match="the places of the 4 classes are 0 to 3"):
+        made(unknown=4)
+
+
 def test_sizes_that_do_not_fit_are_a_sentence() -> None:
     method = made(discriminator={"features": 2, "downs": 3})
     batch = Batch({"source": torch.zeros(1, 4, 12, 16), "target": torch.zeros(1, 3, 12, 16)})
