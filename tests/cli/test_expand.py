@@ -300,6 +300,26 @@ def test_dropout_makes_several_copies_by_seed(tmp_path: Path) -> None:
     assert not np.array_equal(one, other)
 
 
+def test_what_a_model_takes_beside_pictures_is_in_the_table(tmp_path: Path) -> None:
+    for number in range(3):
+        photo(tmp_path / "set" / f"{number}.png", number)
+        photo(tmp_path / "hints" / f"{number}.png", number + 5)
+    arguments = {"features": 4, "downs": 2, "norm": "instance", "further": "hint:picture:3 mood:vector:2"}
+    save_model(tmp_path / "moody.safetensors", build(ArchSpec("unet", arguments)), ModelInfo("own"))
+    (tmp_path / "hints" / "2.png").unlink()
+    command = [tmp_path / "set", "-o", tmp_path / "out", "-m", tmp_path / "moody.safetensors"]
+    given = ["--with", f"hint={tmp_path / 'hints'}", "--with", "mood=1,0"]
+    result = call(*command, *given)
+    assert result.exit_code == 1 and "there is no hint for it" in " ".join(result.stderr.split())
+    rows = provenance(tmp_path / "out")
+    assert [row["original"] for row in rows] == ["0.png", "1.png"]
+    assert rows[0]["conditions"] == f"hint={tmp_path / 'hints'} mood=1,0"
+    alone = call(*command)
+    assert alone.exit_code == 2 and "Give --with hint=DIR --with mood=NUMBERS" in " ".join(
+        alone.stderr.split()
+    )
+
+
 def test_models_that_change_geometry_or_make_labels_are_refused(models: Path, tmp_path: Path) -> None:
     photo(tmp_path / "set" / "a.png", 0)
     result = call(tmp_path / "set", "-o", tmp_path / "out", "-m", "x2")

@@ -151,7 +151,7 @@ def test_killed_and_continued_it_is_the_run_that_never_stopped(
         "augment": json.dumps(augment),
     }
     if method_of(name) == "segmentation":
-        values["palette"] = [0, 85, 170, 255]
+        values["palette"] = [[0, 0, 0], [255, 255, 255]]
     if "stages" in (ROOT / "configs" / f"{name}.yaml").read_text():
         del values["steps"]
         values |= {"stages.0.steps": 30, "stages.1.steps": 30}
