@@ -53,6 +53,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return {
         "paired": ["--aligned", str(folder / "pairs")],
         "labels": ["--paired", str(folder / "maps"), str(folder / "fronts")],
+        "fronts": ["--paired", str(folder / "fronts"), str(folder / "maps")],
         "unpaired": ["--unpaired", str(folder / "a"), str(folder / "b")],
         "super_resolution": ["--images", str(folder / "photos")],
     }
@@ -64,7 +65,13 @@ def method_of(name: str) -> str:
 
 def source_of(name: str, sources: dict[str, list[str]]) -> list[str]:
     method = method_of(name)
-    kinds = {"pix2pix": "paired", "oasis": "labels", "cyclegan": "unpaired", "cut": "unpaired"}
+    kinds = {
+        "pix2pix": "paired",
+        "segmentation": "fronts",
+        "oasis": "labels",
+        "cyclegan": "unpaired",
+        "cut": "unpaired",
+    }
     return sources[kinds.get(method, "super_resolution")]
 
 
@@ -150,8 +157,6 @@ def test_killed_and_continued_it_is_the_run_that_never_stopped(
         "workers": workers,
         "augment": json.dumps(augment),
     }
-    if method_of(name) == "segmentation":
-        values["palette"] = [[0, 0, 0], [255, 255, 255]]
     if "stages" in (ROOT / "configs" / f"{name}.yaml").read_text():
         del values["steps"]
         values |= {"stages.0.steps": 30, "stages.1.steps": 30}
