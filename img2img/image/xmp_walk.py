@@ -45,6 +45,17 @@ _SPACES = OTHER_PICTURES | {TIFF, EXIF, XMP, NOTE, CAMERA, IPTC}
 _ATTRIBUTE = re.compile(rb"\s+([^\s=/>\"']+)\s*=\s*(\"[^\"]*\"|'[^']*')")
 _END = re.compile(rb"\s*/?>")
 _MAX_NODES, _MAX_PREFIXES = 1000, 100
+# How a packet begins that is not in UTF-8: with a byte order mark or, as XMP has it, with "<" at once.
+_ENCODINGS = (
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"<\0\0\0", "utf-32-le"),
+    (b"\0\0\0<", "utf-32-be"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"<\0", "utf-16-le"),
+    (b"\0<\0", "utf-16-be"),
+)
 
 
 class BrokenPacketError(ValueError):
@@ -57,14 +68,22 @@ def is_gps(name: str) -> bool:
 
 
 def utf8(packet: bytes) -> bytes:
-    """Returns the packet in UTF-8, without what may stand around it."""
-    for mark, encoding in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if packet.startswith(mark):
-            try:
-                return packet.decode(encoding).strip("\0 \r\n\t\ufeff").encode()
-            except UnicodeDecodeError as error:
-                raise BrokenPacketError("it is no text") from error
-    return packet.lstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
+    """Returns the packet in UTF-8, without what may stand around it.
+
+    Raises:
+        BrokenPacketError: It is no text. What holds zeros is none, and expat would take it for UTF-16.
+    """
+    encoding = next((name for mark, name in _ENCODINGS if packet.startswith(mark)), None)
+    if encoding is None:
+        text = packet.lstrip(b"\0 \r\n\t").removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
+    else:
+        try:
+            text = packet.decode(encoding).strip("\0 \r\n\t\ufeff").encode()
+        except UnicodeDecodeError as error:
+            raise BrokenPacketError("it is no text") from error
+    if b"\0" in text:
+        raise BrokenPacketError("it is no text")
+    return text
 
 
 @dataclass(frozen=True)
@@ -166,7 +185,7 @@ class Walk:
         if not self._nodes:
             return None
         _, named, _, own = self._nodes[0]
-        while own.get(prefix, space) != space:
+        while {**self._inherited, **own}.get(prefix, space) != space:
             prefix += "_"
         declared = "" if prefix in own else f" xmlns:{prefix}={quoteattr(space)}"
         return named, named, f"{declared} {prefix}:{name}={quoteattr(text)}".encode()

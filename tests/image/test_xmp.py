@@ -94,10 +94,24 @@ def test_the_place_goes_whoever_wrote_it() -> None:
         assert kept is not None and b"52,31" in kept
 
 
-def test_utf_16_is_understood() -> None:
-    text = packet(b' tiff:Orientation="6"').decode()
-    assert xmp.orientation(text.encode("utf-16")) == 6
-    assert b'tiff:Orientation="1"' in xmp.settled(text.encode("utf-16"), 1, 1)
+@pytest.mark.parametrize("bits", ["16", "32"])
+@pytest.mark.parametrize("order", ["", "-le", "-be"])
+def test_other_encodings_are_understood_with_and_without_a_byte_order_mark(bits: str, order: str) -> None:
+    text = packet(b' tiff:Orientation="6"').decode().encode(f"utf-{bits}{order}")
+    assert xmp.orientation(text) == 6
+    assert b'tiff:Orientation="1"' in xmp.settled(text, 1, 1)
+
+
+@pytest.mark.parametrize("before", [b"", b" ", b"\n\0", b"\0", b"\0\0\xff\xfe", b"<\0\0", b"\xff\xfe<"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-be"])
+def test_zeros_in_a_packet_are_read_or_refused(before: bytes, encoding: str) -> None:
+    data = before + packet(b' tiff:Orientation="6"').decode().encode(encoding)
+    assert xmp.orientation(data) in (6, None)
+    try:
+        after = xmp.settled(data, 1, 1)
+    except xmp.BrokenPacketError:
+        return
+    assert b"\0" not in after
 
 
 # what a network made says so
@@ -136,6 +150,9 @@ PACKETS = {
     ),
     "another prefix": packet(b' xmlns:e="%b" e:DigitalSourceType="%b"' % (EXT.encode(), CAPTURE)),
     "the prefix for something else": packet(b' xmlns:Iptc4xmpExt="urn:x" Iptc4xmpExt:DigitalSourceType="7"'),
+    "the prefix for something else, from outside": packet(b' Iptc4xmpExt:DigitalSourceType="7"').replace(
+        b"<rdf:RDF", b'<rdf:RDF xmlns:Iptc4xmpExt="urn:x"'
+    ),
     "said twice": packet(IPTC + b' Iptc4xmpExt:DigitalSourceType="%b"' % CAPTURE).replace(
         b"</rdf:RDF>",
         b'<rdf:Description%b Iptc4xmpExt:DigitalSourceType="%b"/></rdf:RDF>' % (IPTC, CAPTURE),
