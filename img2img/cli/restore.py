@@ -103,13 +103,15 @@ def _open(
     if task != AUTO:
         tasks = dict.fromkeys(tasks, task)  # type: ignore[arg-type]
     files = {each: _file(network, each) for each in dict.fromkeys(tasks.values())}
+    # a model of that name is none that leaves pictures alone
+    called = {path: path.name if path.stem == UNTOUCHED else path.stem for path in files.values()}
     ways: dict[str, list[Translator]] = {}
     choices: dict[str, Any] = {UNTOUCHED: {}}
-    for path in dict.fromkeys(files.values()):
+    for path, name in called.items():
         translator, own = network.load(path, **more)
         _require_restorer(translator, path)
-        ways[path.stem], choices[path.stem] = [translator], own
-    names = {damage: files[each].stem for damage, each in tasks.items()}
+        ways[name], choices[name] = [translator], own
+    names = {damage: called[files[each]] for damage, each in tasks.items()}
 
     def choose(image: Image) -> str:
         found = ", ".join(sorted(damages(estimates(image)))) if task == AUTO else "noise"

@@ -22,9 +22,14 @@ class Chooser:
         ways: What may be done, by name: models that follow each other. The first of them gets what is taken
             beside the picture.
         choose: Returns the name of one of `ways`, or UNTOUCHED; always the same for the same picture.
+
+    Raises:
+        ValueError: One of `ways` is called UNTOUCHED, whose results would pass for copies.
     """
 
     def __init__(self, ways: Mapping[str, Sequence[Translator]], choose: Choose) -> None:
+        if UNTOUCHED in ways:
+            raise ValueError(f"{UNTOUCHED!r} is what pictures are called that are left alone, and no way")
         self._ways: dict[str, Sequence[Translator]] = {**ways, UNTOUCHED: ()}
         self._choose = choose
 

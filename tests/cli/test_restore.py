@@ -89,6 +89,17 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("stem", ["untouched", "clean", "new\nline"])
+def test_whatever_a_model_is_called_it_is_run(models: Path, folder: Path, tmp_path: Path, stem: str) -> None:
+    save_model(models / f"{stem}.safetensors", lighter(0.1), ModelInfo())
+    out, report = tmp_path / "out", tmp_path / "report.jsonl"
+    result = img2img("restore", folder / "night.png", "-o", out, "-m", stem, "--report", report)
+    assert result.exit_code == 0, result.output
+    before, after = (read_image(place / "night.png").pixels.astype(int) for place in (folder, out))
+    assert np.abs(after - before - 25.5).max() <= 1
+    assert json.loads(report.read_text())["made_by"] != "untouched"
+
+
 def made(result: Result, report: Path) -> dict[str, str]:
     assert result.exit_code == 0, (result.output, result.exception)
     lines = [json.loads(line) for line in report.read_text().splitlines()]

@@ -71,3 +71,8 @@ def test_companions_go_with_their_pictures_to_the_first_model_that_takes_them():
 def test_what_a_model_refuses_is_told():
     with pytest.raises(ProcessingError, match="too much"):
         Chooser({"both": [Adding(10)], "one": []}, parity)([image(99)])
+
+
+def test_no_way_may_pass_for_a_copy():
+    with pytest.raises(ValueError, match=UNTOUCHED):
+        Chooser({UNTOUCHED: [Adding(10)]}, parity)
