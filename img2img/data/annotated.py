@@ -18,10 +18,11 @@ from img2img.tables import listed_files
 # what folders are called that hold one part of a data set, beside that of another part
 PICTURES = {"images", "image", "imgs", "img", "jpegimages", "photos", "pictures", "rgb", "leftimg8bit"}
 NOTES = {
-    "labels", "label", "annotations", "annotation", "ann", "anns", "masks", "segmentation", "segmentations",
-    "segmentationclass", "segmentationobject", "segmentationclassraw", "xml", "xmls", "json", "gt", "gtfine",
+    "labels", "label", "annotations", "annotation", "annot", "ann", "anns", "mask", "masks", "segmentation",
+    "segmentations", "segmentationclass", "segmentationobject", "segmentationclassraw", "panoptic",
+    "semantic", "instance", "instances", "trimaps", "stuffthingmaps", "xml", "xmls", "json", "gt", "gtfine",
+    "gtcoarse",
 }  # fmt: skip
-_WITHIN = {"images", "masks", "labels", "annotations"}  # also as a word of a longer name: train_masks
 _ENDS = tuple(f"{dash}{word}" for dash in "_-." for word in ("mask", "masks", "gt", "label", "labels", "seg"))
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _LISTS = (*_TABLES, ".txt")
@@ -51,8 +52,7 @@ class AnnotatedSet:
     def files(self) -> Iterator[str]:
         """Every file."""
         yield from self.pictures
-        for files in self.own.values():
-            yield from files
+        yield from dict.fromkeys(file for files in self.own.values() for file in files)
         yield from self.shared
 
     def picture(self, name: str, place: str) -> str | None:
@@ -74,7 +74,7 @@ class AnnotatedSet:
             path = path.replace(os.sep, "/")
             if path in self._paths:
                 return self._paths[path]
-        found = self._by_name.get(PurePosixPath(name).name, [])
+        found = self._by_name.get(PurePosixPath(name).name.lower(), [])  # 1.JPG is 1.jpg on Windows
         tail = os.path.normpath(name).replace(os.sep, "/").lstrip("./")
         found = [one for one in found if _ends_with(one, tail)] or found
         if len(found) > 1:
@@ -97,7 +97,7 @@ class AnnotatedSet:
     def _by_name(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = defaultdict(list)
         for path in self.pictures:
-            for name in {PurePosixPath(path).name, PurePosixPath(path).stem}:
+            for name in {PurePosixPath(path).name.lower(), PurePosixPath(path).stem.lower()}:
                 found[name].append(path)
         return found
 
@@ -133,42 +133,53 @@ def survey(source: Path, masks: Sequence[str] = (), hidden: bool = False) -> Ann
     if strange := [place for place in held if not (root / place).is_dir()]:
         raise PlanError(f"there is no folder {display_path(strange[0])} in {display_path(root)} with masks.")
     readable = {path for path in files if PurePosixPath(path).suffix.lower() in READABLE}
+    found = [path for path in files if path in readable and leads(path) and not _is_among(path, held)]
+    noted = {path for path in found if _in_notes(path)}
     by_key: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for path in files:
-        if path in readable and not _is_among(path, held) and not _in_notes(path) and leads(path):
+    above: set[PurePosixPath] = set()  # what holds a folder that is called images
+    for path in found:
+        if path not in noted:
             by_key[_key(path, PICTURES)].append(path)
+            above |= _above(path, PICTURES)
     marked = {path for paths in by_key.values() for path in paths if _marked(path, by_key)}
-    pictures = [path for paths in by_key.values() for path in paths if path not in marked]
+    by_place: dict[PurePosixPath, list[str]] = defaultdict(list)
     by_stem: dict[str, list[str]] = defaultdict(list)
-    for path in pictures:
-        by_stem[PurePosixPath(path).stem].append(path)
 
-    def owner(path: str) -> str | None:
-        """Returns the one picture that a file belongs to."""
+    def add(picture: str) -> None:
+        by_place[PurePosixPath(picture).with_suffix("")].append(picture)
+        by_stem[PurePosixPath(picture).stem].append(picture)
+
+    def owners(path: str) -> list[str]:
+        """Returns the one picture that a file belongs to, or two of one name and place: 1.jpg and 1.png."""
         if path in beside or PurePosixPath(path).suffix.lower() in _TABLES:
-            return None
-        found = by_key.get(_marked(path, by_key) or _key(path, NOTES), ())
+            return []
+        place = PurePosixPath(path).with_suffix("")
+        found = by_place.get(place, []) if path not in readable else []
+        found = found or by_key.get(_marked(path, by_key) or _key(path, NOTES), [])
         found = [one for one in found if one not in marked]
-        if not found and _is_among(path, held):
-            found = by_stem[PurePosixPath(path).stem]
-        return found[0] if len(found) == 1 else None
+        if not found and (_is_among(path, held) or _above(path, NOTES) & above):
+            found = by_stem[place.name]
+        return found if len({PurePosixPath(one).with_suffix("") for one in found}) == 1 else []
 
+    pictures = [path for paths in by_key.values() for path in paths if path not in marked]
+    for picture in pictures:
+        add(picture)
+    of_masks = {PurePosixPath(path).parent for path in readable.difference(pictures) if owners(path)}
+    for path in found:  # a class may be called labels
+        is_mask = PurePosixPath(path).parent in of_masks or bool(_above(path, NOTES) & above)
+        if path in noted and not is_mask:
+            pictures.append(path)
+            add(path)
     known = set(pictures)
-    rest = [(path, owner(path)) for path in files if path not in known]
-    of_masks = {PurePosixPath(path).parent for path, one in rest if one is not None and path in readable}
-    arranged = any(part.lower() in PICTURES for path in pictures for part in PurePosixPath(path).parts[:-1])
     own: dict[str, list[str]] = defaultdict(list)
     others = []
-    for path, one in rest:
-        if one is not None:
+    for path in files:
+        if path in known:
+            continue
+        belongs = owners(path)
+        for one in belongs:
             own[one].append(path)
-        elif listed is not None:
-            others += [path] if path == listed or path in beside else []
-        elif path in readable and not (
-            arranged or PurePosixPath(path).parent in of_masks or _is_among(path, held)
-        ):
-            pictures.append(path)  # a class may be called labels
-        else:
+        if not belongs and (listed is None or path == listed or path in beside):
             others.append(path)
     if not pictures:
         raise PlanError(f"{display_path(source)} holds no picture to make copies of.")
@@ -237,23 +248,35 @@ def _about(folders: set[Path]) -> Iterator[Path]:
 
 
 def _key(path: str, words: Collection[str]) -> tuple[str, ...]:
-    """Returns what a picture and the files about it have in common."""
+    """Returns what a picture and the files about it have in common: images/1.jpg, train_labels/1.png."""
     place = PurePosixPath(path)
-    folders = (_without(part, words) for part in place.parent.parts)
-    return (*(part for part in folders if part), place.stem)
+    rest = ("_".join(w for w in _words(part) if w.lower() not in words) for part in place.parent.parts)
+    return (*filter(None, rest), place.stem)
 
 
-def _without(folder: str, words: Collection[str]) -> str:
-    """Returns the name of a folder without what it is called after: "" of images, train of train_masks."""
-    if folder.lower() in words:
-        return ""
-    first, *rest = re.split("[_-]", folder)
-    kept = [word for word in (first, *rest) if word.lower() not in _WITHIN or word.lower() not in words]
-    return "_".join(kept) if rest and len(kept) <= len(rest) else folder
+def _words(folder: str) -> list[str]:
+    """Returns "image" and "2" of image_2; of a name that is known as a whole, that."""
+    return (
+        [folder] if folder.lower() in PICTURES | NOTES else re.split(r"[ _.-]+|(?<=[a-z])(?=annot$)", folder)
+    )
+
+
+def _is_called(folder: str, words: Collection[str]) -> bool:
+    return any(word.lower() in words for word in _words(folder))
 
 
 def _in_notes(path: str) -> bool:
-    return any(_without(part, NOTES) != part for part in PurePosixPath(path).parent.parts)
+    """Returns whether a file lies in a folder of annotations; segmentation_set/images is one of pictures."""
+    parts = PurePosixPath(path).parent.parts
+    if any(part.lower() in NOTES for part in parts):
+        return True
+    last = next((part for part in reversed(parts) if _is_called(part, PICTURES | NOTES)), "")
+    return _is_called(last, NOTES)
+
+
+def _above(path: str, words: Collection[str]) -> set[PurePosixPath]:
+    """Returns what folders of a file that are called after `words` lie in."""
+    return {folder.parent for folder in PurePosixPath(path).parents if _is_called(folder.name, words)}
 
 
 def _is_among(path: str, folders: Iterable[str]) -> bool:
@@ -263,7 +286,7 @@ def _is_among(path: str, folders: Iterable[str]) -> bool:
 def _marked(path: str, by_key: Mapping[tuple[str, ...], Sequence[str]]) -> tuple[str, ...] | None:
     """Returns the key of the picture that 1_mask.png is the mask of; None for other files."""
     *folder, stem = _key(path, NOTES)
-    for end in _ENDS:
+    for end in (*_ENDS, "_l") if _in_notes(path) else _ENDS:  # of CamVid
         key = (*folder, stem[: -len(end)])
         if stem.lower().endswith(end) and by_key.get(key):
             return key

@@ -84,7 +84,7 @@ def place_originals(
         fail: Called with a sentence about each file that could not be copied.
         advance: Called after each file.
     """
-    for path in (*data.pictures, *(file for files in data.own.values() for file in files)):
+    for path in (*data.pictures, *dict.fromkeys(file for files in data.own.values() for file in files)):
         try:
             place_original(data.root / path, output / path)
         except (ProcessingError, ImageWriteError, OSError) as error:

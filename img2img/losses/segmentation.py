@@ -24,7 +24,8 @@ def class_weights(labels: Tensor) -> Tensor:
         pixel has no class.
     """
     count = labels.sum((0, 2, 3))
-    share = labels[:, 0].numel() / (count * (count > 0).sum())
+    # a class of no pixel would have infinitely much, and pixels of no class ask for that of the first
+    share = labels[:, 0].numel() / (count * (count > 0).sum()).clamp(min=1)
     return share[labels.argmax(1)] * _known(labels)
 
 

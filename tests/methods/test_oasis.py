@@ -81,13 +81,17 @@ def test_the_losses_of_the_classes_are_the_formulas() -> None:
     np.testing.assert_allclose([float(loss) for loss in found], terms.mean((1, 2, 3)))
 
 
-def test_what_has_no_class_teaches_none() -> None:
+@pytest.mark.parametrize("missing", [None, 0, 2])
+def test_what_has_no_class_teaches_none(missing: int | None) -> None:
     labels = one_hot(1, 8, 1)
+    if missing is not None:  # a class that is nowhere in the batch
+        labels = F.one_hot(torch.full((1, 8, 8), 2 - missing), 4).permute(0, 3, 1, 2).double()
     labels[..., :4] = 0
     logits = torch.randn(1, 5, 8, 8, dtype=torch.double, requires_grad=True)
     for balanced in (True, False):
         (gradient,) = torch.autograd.grad(is_class_loss(logits, labels, balanced), logits)
         assert not gradient[..., :4].any() and gradient[..., 4:].all()
+        assert float(is_class_loss(logits, torch.zeros_like(labels), balanced)) == 0
 
 
 def test_a_mixing_mask_draws_whole_classes() -> None:
