@@ -93,7 +93,10 @@ def parity(folder: Path, loss_tolerance: float, norm_tolerance: float) -> None:
         images = [torch.from_numpy(np.load(folder / f"{side}.npy")) for side in "AB"]
         name = next(name for name, networks in NETWORKS.items() if networks.keys() == states.keys())
     except (OSError, ValueError, StopIteration) as error:
-        raise click.ClickException(f"{folder} is no folder of training steps. {error}") from error
+        cases = ", ".join(CASES)
+        raise click.ClickException(
+            f"{folder} is no folder of training steps ({error}), and no case: {cases}."
+        ) from error
     try:
         method, tensors = prepare(name, states, [side.shape[1] for side in images])
     except Img2ImgError as error:

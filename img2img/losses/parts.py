@@ -78,10 +78,15 @@ def crop_loss(output: Tensor, target: Tensor, boxes: Mapping[str, Box], distance
     height, width = output.shape[-2:]
     total = output.new_zeros((), dtype=full(output).dtype)
     for top, left, bottom, right in boxes.values():
-        rows = slice(round(top * height), max(round(bottom * height), round(top * height) + 1))
-        columns = slice(round(left * width), max(round(right * width), round(left * width) + 1))
+        rows, columns = _pixels(top, bottom, height), _pixels(left, right, width)
         total = total + distance(output[..., rows, columns], target[..., rows, columns])
     return total / len(boxes)
+
+
+def _pixels(start: float, end: float, size: int) -> slice:
+    """Returns the pixels of a side between two shares of it, one at least."""
+    first = min(round(start * size), size - 1)
+    return slice(first, max(round(end * size), first + 1))
 
 
 def total_variation_loss(images: Tensor) -> Tensor:

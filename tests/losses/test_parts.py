@@ -49,6 +49,12 @@ def test_every_crop_counts_alike() -> None:
     torch.testing.assert_close(crop_loss(a, b, boxes, L1), expected)
 
 
+def test_a_crop_at_the_edge_has_a_pixel() -> None:
+    a, b = noise(4, 10, 20), noise(5, 10, 20)
+    expected = (a[..., 9, 19] - b[..., 9, 19]).abs().mean()
+    torch.testing.assert_close(crop_loss(a, b, {"corner": (0.99, 0.99, 1.0, 1.0)}, L1), expected)
+
+
 def test_total_variation_is_the_difference_of_neighbours() -> None:
     x = noise(6).numpy()
     expected = np.abs(np.diff(x, axis=2)).mean() + np.abs(np.diff(x, axis=3)).mean()
