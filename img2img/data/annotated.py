@@ -256,9 +256,8 @@ def _key(path: str, words: Collection[str]) -> tuple[str, ...]:
 
 def _words(folder: str) -> list[str]:
     """Returns "image" and "2" of image_2; of a name that is known as a whole, that."""
-    return (
-        [folder] if folder.lower() in PICTURES | NOTES else re.split(r"[ _.-]+|(?<=[a-z])(?=annot$)", folder)
-    )
+    whole = folder.lower() in PICTURES | NOTES
+    return [folder] if whole else re.split(r"[ _.-]+|(?<=[a-z])(?=annot$)", folder)
 
 
 def _is_called(folder: str, words: Collection[str]) -> bool:
