@@ -75,6 +75,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     gc.enable()
     if config.option.collectonly or config.option.dist != "no" or session.testsfailed:
         return None
+    if len(session.items) > 1000:  # what many of them, and of the programs that they start, would import
+        import albumentations  # noqa: F401
     programs.prepare()
     cores = config.stash.get(CORES, 1)
     if cores == 1:

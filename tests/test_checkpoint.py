@@ -254,6 +254,7 @@ def test_a_file_without_conditions_is_as_it_was(path, generator, tmp_path):
         ({"exclusive": [["a", "b"]], "attributes": {}}, "exclusive missing or wrong"),
     ],
 )
+@pytest.mark.sampled(10)
 def test_a_header_that_lies_about_conditions(conditional, changes, match):
     rewrite(conditional, **changes)
     with pytest.raises(ModelError, match=match) as caught:
@@ -417,6 +418,7 @@ def test_tensors_that_share_their_bytes(path):
     ],
 )
 @pytest.mark.parametrize("large", [False, True])
+@pytest.mark.sampled(10)
 def test_arguments_that_the_weights_cannot_fill(path, monkeypatch, architecture, arguments, large):
     """Neither a long tensor nor an empty one of a long shape makes room for more layers."""
     made = []

@@ -161,6 +161,7 @@ def laughs(entry: str, first: str = "lol", levels: int = 12) -> bytes:
     ],
     ids=["list", "map", "map of maps", "recipe", "merge", "itself", "map itself", "flat"],
 )
+@pytest.mark.sampled(6)
 def test_aliases_cost_what_they_stand_for(tmp_path, data):
     (tmp_path / "c.yaml").write_bytes(data)
     with pytest.raises(ConfigError, match=r"aliases stand for more|stands inside of|more than 10,000 values"):

@@ -382,6 +382,7 @@ def test_redirections_are_followed(server: Server, path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["drips", "drips_headers"])
+@pytest.mark.sampled(1)
 def test_a_server_that_only_drips_counts_as_silent(
     server: Server, path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -30,7 +30,7 @@ class _Spectral(nn.Module):
         super().__init__()
         self.register_buffer("u", torch.randn(weight.shape[0], dtype=weight.dtype, device=weight.device))
         with torch.no_grad():
-            for _ in range(_FIRST):
+            for _ in range(0 if weight.is_meta else _FIRST):  # on the meta device there are no values
                 self.u.copy_(self._improved(weight.flatten(1))[1])
 
     def forward(self, weight: Tensor) -> Tensor:

@@ -407,6 +407,7 @@ def test_a_documented_run_is_the_same_run(tmp_path: Path) -> None:
         ("compact_x4/model.pth", "images", {"name": "compact", "scale": 4}),
     ],
 )
+@pytest.mark.sampled(2)
 def test_the_architecture_comes_with_the_weights(
     test_data: Path, file: str, kind: str, expected: dict[str, object]
 ) -> None:

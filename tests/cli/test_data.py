@@ -244,7 +244,8 @@ def test_check_and_preview_judge_by_the_sizes_that_train_takes(
 ) -> None:
     """Small pictures get small sizes there, so nothing is too small for these."""
     command = [*words[: words[:1] == ("pix2pix",)], "--paired", *pairs, *words[words[:1] == ("pix2pix",) :]]
-    trained = img2img("train", *command, "--dry-run", "--set", "device=cpu").stderr
+    tiny = ("--set", "device=cpu", "--set", "generator.features=4")
+    trained = img2img("train", *command, "--dry-run", *tiny).stderr
     (loaded,) = re.findall(r"loaded at \S+ x \S+, cut to \d+ x \d+", trained)
     (held_out,) = re.findall(r"split off by file name \([^)]+\)", trained)
     said = img2img("data", "check", *command).stderr
@@ -254,6 +255,7 @@ def test_check_and_preview_judge_by_the_sizes_that_train_takes(
 
 
 @pytest.mark.parametrize("command", ["check --sheet", "preview -o"])
+@pytest.mark.sampled(1)
 def test_nothing_is_written_among_the_pictures(
     pairs: tuple[Path, Path], tmp_path: Path, command: str
 ) -> None:

@@ -204,6 +204,7 @@ def test_a_list_with_numbers_is_divided_into_folders_with_a_table(root: Path) ->
         ("--field mask=masks", "no picture"),
     ],
 )
+@pytest.mark.sampled(6)
 def test_what_is_amiss_is_said_before_anything_is_opened(
     root: Path, filler: str, words: str, said: str
 ) -> None:
@@ -253,6 +254,7 @@ def test_the_examples_of_the_documentation_run(root: Path) -> None:
         ("--paired photos styles", None),
     ],
 )
+@pytest.mark.sampled(4)
 def test_what_a_training_without_a_method_would_not_take_is_said(
     root: Path, words: str, said: str | None
 ) -> None:

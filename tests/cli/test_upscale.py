@@ -159,6 +159,7 @@ def test_without_any_model_a_sentence_says_why(
         (["--strength", "0.25"], (80, 120), "at strength 0.25"),
     ],
 )
+@pytest.mark.sampled(3)
 def test_without_m_the_model_that_fits_the_factor_is_taken(
     shipped: Path,
     folder: Path,

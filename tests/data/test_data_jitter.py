@@ -29,7 +29,7 @@ def test_it_is_said_where_sizes_differ_by_more_than_jitter(
     command: str, sets: list[str], pairs: Path, tmp_path: Path
 ) -> None:
     words = {
-        "train": ["train", "--dry-run", "--set", "generator.downs=5"],
+        "train": ["train", "--dry-run", "--set", "generator.downs=5", "--set", "generator.features=4"],
         "preview": ["data", "preview", "-o", str(tmp_path / "seen.png")],
         "check": ["data", "check"],
     }[command]

@@ -71,7 +71,7 @@ def cost(data: bytes) -> tuple[float, int]:
     return seconds, peak
 
 
-@pytest.mark.parametrize(("parts", "count"), [(9000, 1), (90, 100), (1, 9000), (65_000, 1)])
+@pytest.mark.parametrize(("parts", "count"), [(9000, 1), (65_000, 1), (90, 100), (1, 9000)])
 @pytest.mark.sampled(2)
 def test_parts_that_share_bytes_do_not_add_up(parts: int, count: int) -> None:
     """572 KB of AVIF took 8.7 GiB: an EXIF block in 9000 extents of 500 KB each."""
@@ -135,6 +135,7 @@ def test_the_bomb_itself() -> None:
 @pytest.mark.parametrize(("primaries", "transfer"), [(12, 13), (9, 16), (1, 1)])
 @pytest.mark.parametrize("kind", [(1, False), (1, True), (3, False), (3, True)])
 @pytest.mark.parametrize("lossless", [False, True])
+@pytest.mark.sampled(10)
 def test_colours_told_by_numbers_come_back(
     primaries: int, transfer: int, kind: tuple[int, bool], lossless: bool
 ) -> None:

@@ -45,6 +45,7 @@ def test_upright_is_what_pillow_does() -> None:
 @pytest.mark.parametrize(
     "kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "TIFF jpeg", "TIFF group4", "PNG 16"]
 )
+@pytest.mark.sampled(24)
 def test_every_orientation_in_every_format(kind: str, turn: int) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = turn
@@ -114,6 +115,7 @@ def test_orientation_from_xmp_when_exif_has_none() -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.sampled(30)
 def test_icc_and_exif_survive(extension: str, dtype: str, alpha: bool, order: str) -> None:
     image = picture(3, dtype, alpha).replace(icc=profile(), exif=exif_block(6, order))
     if fit_reason(image, extension):

@@ -183,6 +183,7 @@ SIZES = [(1, 1), (1, 50), (33, 47), (64, 64), (90, 41)]
     ("tile", "size"),
     [(tile, size) for tile in (16, 40) for size in SIZES] + [(1, size) for size in [*SIZES[:2], (11, 13)]],
 )
+@pytest.mark.sampled(5)
 def test_compact_tiled_equals_whole(rng, size, tile):
     generator = compact()
     pixels = picture(rng, (*size, 3))

@@ -66,6 +66,7 @@ def test_translation_sees_a_transparent_picture_on_white(dtype, channels, size):
 @pytest.mark.parametrize("taken", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", [None, (16, 12)])
 @pytest.mark.parametrize("kind", ["grey", "grey and alpha", "colour", "colour and alpha"])
+@pytest.mark.sampled(10)
 def test_use_feeds_what_training_fed(taken, size, kind):
     image = sprite(channels=1 if kind.startswith("grey") else 3)
     if not kind.endswith("alpha"):

@@ -99,6 +99,7 @@ EXTRAS = {
 
 @pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}])
 @pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.sampled(16)
 def test_what_lies_beside_the_weights_is_skipped(path, state, extra, options):
     torch.save({"hyper": EXTRAS[extra], "state_dict": state, "more": [EXTRAS[extra]]}, path, **options)
     assert opens(path, state)

@@ -49,6 +49,7 @@ def difference(generator: Generator, net: nn.Module, x: Tensor) -> float:
 
 @pytest.mark.parametrize("ups", [1, 2, 3])
 @pytest.mark.parametrize("trunk_norm", [False, True])
+@pytest.mark.sampled(2)
 def test_leftthomas(ups: int, trunk_norm: bool, tmp_path: Path) -> None:
     net = original.randomise(original.Leftthomas(4, ups, trunk_norm))
     generator = opened(net, tmp_path)
@@ -67,6 +68,7 @@ def test_leftthomas(ups: int, trunk_norm: bool, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stem", ["conv", "conv_block"])
 @pytest.mark.parametrize(("scale", "steps"), [(2, (2,)), (3, (3,)), (4, (2, 2)), (8, (2, 2, 2))])
+@pytest.mark.sampled(2)
 def test_lornatang(stem: str, scale: int, steps: tuple[int, ...], tmp_path: Path) -> None:
     net = original.randomise(original.Lornatang(1, 6, 3, steps, stem))
     generator = opened(net, tmp_path)

@@ -61,6 +61,7 @@ def check_outputs(generator: Generator, net: nn.Module, x: Tensor) -> None:
 @pytest.mark.parametrize(
     ("inputs", "outputs", "features", "downs"), [(3, 3, 4, 5), (1, 3, 6, 5), (4, 1, 2, 7), (7, 5, 2, 6)]
 )
+@pytest.mark.sampled(5)
 def test_unets(norm: str, inputs: int, outputs: int, features: int, downs: int, tmp_path: Path) -> None:
     net = original.randomise(original.UNet(inputs, outputs, downs, features, norm))
     generator = opened(net, tmp_path)
@@ -83,6 +84,7 @@ def test_unets(norm: str, inputs: int, outputs: int, features: int, downs: int, 
 @pytest.mark.parametrize(
     ("inputs", "outputs", "features", "blocks", "downs"), [(3, 3, 4, 6, 2), (1, 4, 5, 1, 2), (2, 3, 2, 3, 4)]
 )
+@pytest.mark.sampled(6)
 def test_resnets(
     norm: str,
     dropout: bool,
@@ -113,6 +115,7 @@ def test_resnets(
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize(("blur_down", "blur_up"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.sampled(4)
 def test_cut(norm: str, blur_down: bool, blur_up: bool, dropout: bool, tmp_path: Path) -> None:
     net = original.ResNet(3, 1, 4, 4, norm, dropout, blur_down=blur_down, blur_up=blur_up)
     generator = opened(original.randomise(net), tmp_path)

@@ -105,7 +105,7 @@ def experiment(name: str, places: Mapping[str, Path], *sets: str) -> Experiment:
         "threads": 1,
         "device": "cpu",
         "log_every": 1,
-        "sample_every": 2,
+        "sample_every": 4,
         "validate_every": 2,
         "save_every": 2,
         "grid_samples": 2,

@@ -124,6 +124,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.sampled(4)
 def test_a_broken_package_is_a_sentence_for_who_names_it_and_nothing_for_others(
     site: Path, places: list[str], tmp_path: Path, kind: str
 ) -> None:

@@ -261,6 +261,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("side", [64, 96])
+@pytest.mark.sampled(20)
 def test_live_features_is_not_below_the_measured_peak(generator, side):
     x = noise(generator, side)
     x = x.contiguous(memory_format=torch.channels_last)

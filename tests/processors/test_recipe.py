@@ -217,6 +217,7 @@ def test_defaults_can_be_said(reference_file):
         assert settings(f"{each.name}={','.join(words)}" if words else each.name) == settings(short)
 
 
+@pytest.mark.slow
 def test_no_heavy_import():
     code = (
         "import sys, img2img.processors; print([m for m in ('torch', 'click', 'rich') if m in sys.modules])"

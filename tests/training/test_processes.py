@@ -227,6 +227,7 @@ def test_all_give_up_at_the_same_step_and_one_says_so(together: Path) -> None:
     assert (second["error"], second["text"], second["warned"]) == ("SystemExit", "1", [])
 
 
+@pytest.mark.slow
 def test_one_process_resumes_exactly_with_a_full_pool(together: Path, tmp_path: Path) -> None:
     small = ["steps=8", "log_every=2", "sample_every=0", "save_every=8", "precision=fp32", "threads=1"]
     train(source(together, *small), tmp_path / "straight")

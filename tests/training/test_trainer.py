@@ -111,6 +111,7 @@ OPTIMIZERS = ["adam", "adamw", "muon"]
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("factor", [math.nan, math.inf])
+@pytest.mark.sampled(3)
 def test_a_bad_batch_leaves_no_trace(optimizer: str, factor: float) -> None:
     """Weights, what optimizers remember, running averages, spectral norm and EMA stay bit for bit."""
     one = trainer(optimizer=optimizer, ema=0.9, weight_decay=0.1)
