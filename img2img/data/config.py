@@ -297,8 +297,10 @@ class DataConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _plain_palette(cls, values: Any) -> Any:
-        if isinstance(values, dict) and type(count := values.get("palette")) is int and 0 < count <= MOST:
-            return {**values, "palette": indices(count)}
+        if isinstance(values, dict) and type(count := values.get("palette")) is int:
+            if not 0 < count <= MOST:
+                raise ValueError(f"palette is a number of classes from 1 to {MOST}, or their colours")
+            values = {**values, "palette": indices(count)}
         if isinstance(values, dict) and isinstance(values.get("palette"), list | tuple):
             colours = [(c,) if isinstance(c, int) else c for c in values["palette"]]
             values = {**values, "palette": colours}
@@ -326,6 +328,8 @@ class DataConfig(BaseModel):
                     "the colours of palette need one length: [r, g, b] each, or one level each; and so does "
                     "ignore_label"
                 )
+            if len(set(self.palette)) < len(self.palette):
+                raise ValueError("the colours of palette differ, or one class would never be seen")
             if self.ignore_label in self.palette:
                 raise ValueError("ignore_label stands for no class; take it out of palette")
         if self.class_names is not None:

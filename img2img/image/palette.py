@@ -16,6 +16,7 @@ from img2img.registry import unknown
 Palette = tuple[tuple[int, ...], ...]
 MOST = 256  # classes: an index is one byte
 _SEEN = 0.01  # of the pixels: a class, and no blur
+_VOID = 255  # in maps of numbers, what is of no class
 _AT_ONCE = 4096  # colours that are compared with the palette in one array
 
 
@@ -108,7 +109,8 @@ class LabelSet:
         """Returns the number of the class of each pixel (H, W), and what `stranger` says.
 
         What is ignored is -1. Foreign colours count as the nearest one. Where classes have colours and the
-        picture has levels of grey that are none of these, its levels are the numbers of the classes.
+        picture has levels of grey that are none of these, its levels are the numbers of the classes, and 255
+        is what is ignored, if anything is.
 
         Raises:
             ProcessingError: The picture is no label map.
@@ -119,13 +121,11 @@ class LabelSet:
         colours = self.palette if self.ignore is None else (*self.palette, self.ignore)
         pixels = with_channels(image, width, unmixed=True)
         require_classes(image, pixels, colours)
-        if (
-            width == 3
-            and image.channels == 1
-            and int(image.pixels.max()) < len(self)
-            and foreign(pixels, colours)
-        ):
-            return image.pixels[..., 0].astype(np.int16), ""
+        if width == 3 and image.channels == 1:
+            levels = image.pixels[..., 0]
+            void = (levels == _VOID) & (self.ignore is not None)
+            if (void | (levels < len(self))).all() and foreign(pixels, colours):
+                return np.where(void, -1, levels.astype(np.int16)), ""
         found = classes(pixels, colours)[..., 0].astype(np.int16)
         found[found == len(self)] = -1
         return found, stranger(pixels, colours)

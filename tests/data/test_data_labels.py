@@ -13,7 +13,8 @@ from worlds import noise, write
 from img2img.data import Data, DataConfig, batches, open_data
 from img2img.errors import ConfigError
 from img2img.fields import PAIRED
-from img2img.image.palette import classes, collect
+from img2img.image import Image
+from img2img.image.palette import LabelSet, classes, collect, indices
 from img2img.types import SYMMETRIC, UNIT, Batch
 
 COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [255, 255, 0]], np.uint8)
@@ -109,3 +110,27 @@ def test_labels_have_no_values_to_change(tmp_path: Path) -> None:
     maps(tmp_path)
     with pytest.raises(ConfigError, match="one_hot labels have none"):
         opened(tmp_path, source_labels="one_hot", augment={"photometric": [{"RandomGamma": None}]})
+
+
+@pytest.mark.parametrize(
+    ("palette", "words"),
+    [(300, "from 1 to 256"), (0, "from 1 to 256"), ([0, 1, 0], "differ"), ([[0, 0, 0]] * 2, "differ")],
+)
+def test_palettes_that_are_none_are_a_sentence(palette: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        DataConfig.model_validate({"images": "x", "source_labels": "one_hot", "palette": palette})
+
+
+def test_numbers_with_255_for_no_class_are_those_of_coloured_classes() -> None:
+    coloured = ((0, 0, 0), (255, 0, 0), (0, 255, 0))
+    image = Image(np.array([[0, 1], [2, 255]], np.uint8)[..., None])
+    for ignore in ((255, 255, 255), (9, 9, 9)):
+        assert LabelSet(coloured, ignore=ignore).numbers(image)[0].tolist() == [[0, 1], [2, -1]]
+    assert LabelSet(coloured).numbers(image)[0].max() <= 2, "without such a class 255 is a colour"
+
+
+def test_a_number_of_classes_may_stand_beside_the_one_that_is_ignored() -> None:
+    found = DataConfig.model_validate(
+        {"images": "x", "source_labels": "one_hot", "palette": 19, "ignore_label": 255}
+    )
+    assert found.known_colours == (*indices(19), (255,))
