@@ -19,6 +19,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from xml.sax.saxutils import escape
 
+from img2img.image import READABLE
 from img2img.tables import file_column
 
 Copies = Callable[[str], list[str]]
@@ -68,10 +69,8 @@ def with_copies(data: bytes, place: str, copies: Copies) -> bytes | None:
     extension = PurePosixPath(place).suffix.lower()
     if extension == ".json":
         return _coco(data, copies)
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return None
+    # in whatever encoding: what is no UTF-8 is written as it was read
+    text = data.decode("utf-8-sig", "surrogateescape")
     if extension == ".txt":
         return _list(data, text, place, copies)
     if extension in (".csv", ".tsv"):
@@ -119,18 +118,19 @@ def _coco(data: bytes, copies: Copies) -> bytes | None:
 
 
 class _FreshIds:
-    """Ids that are not given yet: numbers beyond the largest, or words where ids are words."""
+    """Ids that are not given yet: numbers beyond the largest, 12 or "0012", or words where ids are words."""
 
     def __init__(self, entries: Iterable[Any]) -> None:
         known = [entry.get("id") for entry in entries if isinstance(entry, dict)]
-        self._words = any(isinstance(one, str) for one in known)
-        self._taken = set(map(str, known))
-        self._next = max((one for one in known if isinstance(one, int)), default=0) + 1
+        self._taken = {str(one) for one in known if one is not None}
+        self._numbers = all(one.isdecimal() for one in self._taken)
+        self._digits = max((len(one) for one in known if isinstance(one, str)), default=0)
+        self._next = max((int(one) for one in self._taken if one.isdecimal()), default=0) + 1
 
     def __call__(self, name: str) -> int | str:
-        if not self._words:
-            self._next += 1
-            return self._next - 1
+        if self._numbers or not self._digits:
+            last, self._next = self._next, self._next + 1
+            return f"{last:0{self._digits}}" if self._digits else last
         number, word = 1, name
         while word in self._taken:
             number, word = number + 1, f"{name}#{number}"
@@ -142,19 +142,20 @@ def _list(data: bytes, text: str, place: str, copies: Copies) -> bytes | None:
     """A path on each line, as of YOLO; or a name and more on each line, as of ImageSets."""
     lines = [line for line in text.splitlines() if line.strip()]
     more = []
-    found = 0
+    found, files = 0, 0
     for line in lines:
         whole = line.strip()
         first = whole.split()[0]
         named = [(whole, made) for made in copies(whole)] or [(first, made) for made in copies(first)]
         found += bool(named)
+        files += any(PurePosixPath(name).suffix.lower() in READABLE for name in (whole, first))
         more += [line.replace(name, made, 1) for name, made in named]
     path = PurePosixPath(place)
     words = {
         word for part in (*path.parent.parts, path.stem) for word in part.lower().replace("-", "_").split("_")
     }
     meant = bool(words & {*_PARTS, "imagesets"})
-    return _appended(data, more) if more and (meant or found == len(lines)) else None
+    return _appended(data, more) if more and (meant or len(lines) in (found, files)) else None
 
 
 def _table(data: bytes, text: str, copies: Copies) -> bytes | None:
@@ -173,7 +174,7 @@ def _table(data: bytes, text: str, copies: Copies) -> bytes | None:
         if len(row) > column:
             for made in copies(row[column].strip()):
                 writer.writerow([*row[:column], made, *row[column + 1 :]])
-    more = stream.getvalue().splitlines()
+    more = stream.getvalue().split("\n")[:-1]
     return _appended(data, more) if more else None
 
 
