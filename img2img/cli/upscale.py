@@ -139,7 +139,7 @@ def _by_damage(
         ways[other], choices[other] = [translator], [own]
     elif clean is not None:
         other, told = f"{clean.stem}+{plain.stem}", f"restored by {clean.stem}, {origin(clean)}, first"
-        translator, own = network.load(clean, strength=more["strength"])
+        translator, own = network.load(clean, strength=more["strength"], color_fix=more["color_fix"])
         ways[other], choices[other] = [translator, enlarger], [own, dict(settings)]
     else:
         told = "enlarged like the rest: no model for such pictures is in this installation"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import PlainSerializer, PlainValidator, PrivateAttr, ValidationInfo, model_validator
 from typing_extensions import Self
@@ -75,6 +75,13 @@ class ModelOperation(Operation):
     strength: Annotated[
         float, parameter("Share of the model in the result; the rest is its input, enlarged.", ge=0, le=1)
     ] = 1.0
+    color_fix: Annotated[
+        Literal["auto", "off", "lowfreq", "wavelet"],
+        parameter(
+            "Give results the colours of their inputs, which GAN models shift: by a Gaussian, or by "
+            "wavelets. auto is lowfreq for models known to be of a GAN, else off."
+        ),
+    ] = "auto"
     mark: Annotated[
         bool, parameter("Whether results of translation and GAN models say in XMP that a network made them.")
     ] = True
@@ -90,7 +97,12 @@ class ModelOperation(Operation):
         if self.optional and not self.model.digest:
             return self
         try:
-            self._translator = load_model(self.model.path, strength=self.strength, mark=self.mark)
+            self._translator = load_model(
+                self.model.path,
+                strength=self.strength,
+                color_fix=None if self.color_fix == "auto" else self.color_fix,
+                mark=self.mark,
+            )
             require_conditions(self._translator.conditions, ())
         except Img2ImgError as error:
             raise ValueError(f"cannot be opened: {str(error).rstrip('.')}") from None

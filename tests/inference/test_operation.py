@@ -43,6 +43,23 @@ def test_it_makes_what_the_model_makes(model, dtype, shape, strength):
     np.testing.assert_array_equal(result.alpha, expected.alpha)
 
 
+@pytest.mark.parametrize("gan", [True, False, None])
+@pytest.mark.parametrize("fix", ["auto", "off", "lowfreq", "wavelet"])
+def test_it_has_the_colours_that_upscale_gives(tmp_path, gan, fix):
+    torch.manual_seed(0)
+    path = tmp_path / "twice.safetensors"
+    save_model(path, Compact(scale=2, features=4, convs=1), ModelInfo(adversarial=gan))
+    image = Image(np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8))
+    words = "" if fix == "auto" else f",color_fix:{fix}"
+    chain = parse_operations([f"model={path}{words}"])
+    (expected,) = load_model(path, color_fix=None if fix == "auto" else fix)([image])
+    (without,) = load_model(path, color_fix="off")([image])
+    result = chain.apply(image)
+    np.testing.assert_array_equal(result.pixels, expected.pixels)
+    corrected = fix in ("lowfreq", "wavelet") or (fix == "auto" and bool(gan))
+    assert np.array_equal(result.pixels, without.pixels) != corrected
+
+
 def test_operations_before_and_after_it_see_that_picture(model):
     image = Image(np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8))
     before, after = parse_operations(["resize=50%"]), parse_operations(["flip"])
