@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,13 @@ DEFAULT_LIMITS = Limits()
 DEFAULT_OPTIONS = EncodeOptions()
 
 _LOSSY = ("AVIF", "JPEG")  # whatever is chosen
+_CONCERN_ALL = {"strip_metadata", "strip_gps"}
+_CONCERN = {  # which options change files of which formats
+    "AVIF": {"quality", "lossless"},
+    "JPEG": {"quality", "jpeg_sampling"},
+    "PNG": {"png_level"},
+    "WebP": {"quality", "lossless"},
+}
 _ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that exchange width and height
 _BROKEN_HEADER = (ValueError, IndexError, KeyError, OverflowError, struct.error)
 
@@ -170,10 +178,14 @@ def is_copy(data: bytes, image: Image, extension: str, options: EncodeOptions = 
         data: The file.
         image: What it was decoded to, unchanged.
         extension: Of the format that is wanted.
-        options: Any that are not the usual ones ask for a new file.
+        options: Any that concern this format and are not the usual ones ask for a new file.
     """
-    same = extension.lower() in recognise(data).writes
-    return same and options == DEFAULT_OPTIONS and not image.warnings  # of further pages, for example
+    source = recognise(data)
+    asked = {each.name for each in fields(options) if getattr(options, each.name) != each.default}
+    if options.lossless is False:  # a quality was chosen, and may be the usual one
+        asked.add("quality")
+    as_it_is = asked.isdisjoint(_CONCERN_ALL | _CONCERN.get(source.name, set()))
+    return extension.lower() in source.writes and as_it_is and not image.warnings  # of pages, for example
 
 
 def _target(extension: str) -> Format:

@@ -145,6 +145,32 @@ def test_what_is_untouched_is_stored_anew_where_that_was_asked_for(
     assert result.stdout_bytes == (folder / "camera.jpg").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("extension", "option", "same"),
+    [
+        (".jpg", "--png-level=9", True),
+        (".jpg", "--lossless", True),
+        (".jpg", "--quality=95", False),
+        (".jpg", "--jpeg-sampling=4:4:4", False),
+        (".webp", "--png-level=9", True),
+        (".webp", "--jpeg-sampling=4:4:4", True),
+        (".webp", "--lossless", False),
+        (".png", "--quality=80", True),
+        (".png", "--png-level=9", False),
+        (".tif", "--quality=80", True),
+        (".tif", "--strip-metadata", False),
+    ],
+)
+def test_options_of_other_formats_spoil_no_copy(
+    clean: Path, tmp_path: Path, extension: str, option: str, same: bool
+) -> None:
+    source = tmp_path / f"a{extension}"
+    PIL.Image.fromarray(levels(scene())).save(source, quality=97, dpi=(99, 99))
+    result = img2img("restore", source, "-o", tmp_path / "out", option, "--report", tmp_path / "report.jsonl")
+    assert made(result, tmp_path / "report.jsonl") == {source.name: "untouched"}
+    assert ((tmp_path / "out" / source.name).read_bytes() == source.read_bytes()) == same
+
+
 def test_what_only_looks_untouched_is_stored_anew(clean: Path, tmp_path: Path) -> None:
     """A file of several pages, of which one is read, and one whose name says another format."""
     pages = [PIL.Image.fromarray(levels(scene())) for _ in range(2)]
