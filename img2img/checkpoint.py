@@ -297,13 +297,8 @@ def restore(
     generator = _fit(spec, {name: tuple(value.shape) for name, value in state.items()}, path)
     expected = generator.state_dict()
     for name, value in state.items():
-        if (expected[name].is_floating_point() and not value.is_floating_point()) or value.is_complex():
-            kind = str(value.dtype).removeprefix("torch.")
-            raise ModelError(
-                f"holds {kind} numbers where weights belong, for example in {_short(name)}; weights are "
-                "fp32, fp64, bf16, fp16 or fp8. Of a quantized model take the one that was quantized.",
-                path,
-            )
+        if expected[name].is_floating_point() or value.is_complex():
+            require_weight(name, value, path)
     ready = {name: value.to(expected[name].dtype, copy=True) for name, value in state.items()}
     for name, value in ready.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
@@ -314,6 +309,21 @@ def restore(
             generator = build(spec)
         generator.load_state_dict(ready)
     return generator.eval()
+
+
+def require_weight(name: str, value: Tensor, path: str | PathLike[str] | None = None) -> None:
+    """Makes sure that a tensor holds weights, which are no whole numbers.
+
+    Raises:
+        ModelError: It holds something else.
+    """
+    if not value.is_floating_point():
+        kind = str(value.dtype).removeprefix("torch.")
+        raise ModelError(
+            f"holds {kind} numbers where weights belong, for example in {_short(name)}; weights are "
+            "fp32, fp64, bf16, fp16 or fp8. Of a quantized model take the one that was quantized.",
+            path,
+        )
 
 
 def read_header(path: str | PathLike[str]) -> dict[str, Any]:

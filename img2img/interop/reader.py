@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from img2img.checkpoint import KEY, ModelInfo, open_model, read_header, read_tensors, restore
+from img2img.checkpoint import KEY, ModelInfo, open_model, read_header, read_tensors, require_weight, restore
 from img2img.errors import ModelError, UnknownModelError, UnsafeCheckpointError, display_path
 from img2img.files import LFS_POINTER, open_regular
 from img2img.interop.community import ADVICE, is_installed, known_elsewhere, open_community
@@ -76,6 +76,9 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
         return generator, _told(info, info.origin, path)
     if found is None:
         raise UnknownModelError(_unknown(state, held.content), path)
+    for name, value in state.items():  # as they are in the file: layouts may calculate with them
+        if name.endswith((".weight", ".bias")):
+            require_weight(name, value, path)
     return _ready(found, path)
 
 

@@ -164,3 +164,13 @@ def test_it_has_as_many_parameters_as_the_published_ones(arguments: dict[str, in
     with torch.device("meta"):
         made = build(ArchSpec("edsr_paper", arguments))
     assert sum(parameter.numel() for parameter in made.parameters()) == parameters
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int32, torch.bool])
+def test_whole_numbers_are_no_weights_wherever_they_stand(tmp_path: Path, layout: str, dtype: torch.dtype):
+    weights = state(network(2, 4, 1), layout)
+    for key in weights:
+        torch.save({"params": {**weights, key: weights[key].to(dtype)}}, tmp_path / "x.pth")
+        with pytest.raises(ModelError, match=r"numbers where weights belong|sub_mean|add_mean|takes .* off"):
+            open_checkpoint(tmp_path / "x.pth")
