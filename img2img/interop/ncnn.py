@@ -141,10 +141,9 @@ def _equations(layer: Layer, sources: list[Value]) -> Iterator[Key]:
     """
     match layer.kind, sources:
         case "Convolution", [x]:
-            side, stride, dilation = layer.number(1), layer.number(3, 1), layer.number(2, 1)
-            square = layer.number(11, side) == side and layer.number(14, layer.number(4)) == side // 2
+            side = layer.number(1)
             activation = int(layer.number(9))
-            if not square or (stride, dilation, layer.number(4)) != (1, 1, side // 2) or not side % 2:
+            if not side % 2 or layer.number(4) != side // 2 or not _is_plain(layer, int(side)):
                 return
             if activation not in (0, 1, 2):
                 return
@@ -170,7 +169,7 @@ def _equations(layer: Layer, sources: list[Value]) -> Iterator[Key]:
                     yield "plus", x, round(-number, 4)
                 case 2:
                     yield "times", x, round(number, 4)
-        case "BinaryOp", [x, y]:
+        case "BinaryOp", [x, y] if not layer.number(1):
             name = {0: "add", 1: "subtract", 2: "mul"}.get(int(layer.number(0)))
             if name:
                 yield name, x, y
@@ -189,9 +188,29 @@ def _equations(layer: Layer, sources: list[Value]) -> Iterator[Key]:
                 yield "add", x, y
         case "Concat", [_, _, *_] if layer.number(0) == 0:
             yield "concat", *sources
-        case "Interp", [x] if layer.number(0) == 1 and layer.number(1) == layer.number(2):
+        case "Interp", [x] if (
+            layer.number(0) == 1
+            and layer.number(1) == layer.number(2)
+            and not (layer.number(3) or layer.number(4))
+        ):
             yield "nearest", x, int(layer.number(1))
         case "PixelShuffle", [x] if layer.number(1) == 0:
             yield "shuffle", x, int(layer.number(0))
         case "Reorg", [x] if layer.number(1) == 0:
             yield "unshuffle", x, int(layer.number(0))
+
+
+def _is_plain(layer: Layer, side: int) -> bool:
+    """Returns whether a convolution by a square kernel of `side` is one that keeps the size, over zeros.
+
+    Of each pair of settings the second, for the other direction, is the first where it is not given.
+    """
+    pairs = ((1, 11, side), (2, 12, 1), (3, 13, 1), (4, 14, side // 2), (15, 16, side // 2))
+    return (
+        all(
+            layer.number(a, usual) == layer.number(b, layer.number(a, usual)) == usual
+            for a, b, usual in pairs
+        )
+        and not layer.number(18)  # what lies around the picture
+        and not layer.number(19)  # weights that another layer makes
+    )
