@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_STARTS, _ROUNDS = 10, 300  # of the search for centres
+# Of the search for centres: what the authors' code leaves at the defaults of its library. The last is how far
+# they may move in all at the end, squared, as a share of the variance.
+_STARTS, _ROUNDS, _STILL = 10, 300, 1e-4
 
 
 def regions(classes: Tensor, ids: Tensor | None) -> Tensor:
@@ -79,13 +81,13 @@ def _seeds(points: Tensor, count: int, noise: torch.Generator) -> Tensor:
 
 
 def _lloyd(points: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns centres that are the means of the points nearest to them, and which is nearest to each."""
-    nearest = torch.cdist(points, found).argmin(1)
+    """Returns centres that are about the means of the points nearest them, and which is nearest to each."""
+    nearest, still = torch.cdist(points, found).argmin(1), _STILL * points.var(0, correction=0).mean()
     for _ in range(_ROUNDS):
         sizes = torch.bincount(nearest, minlength=len(found))[:, None]
         sums = torch.zeros_like(found).index_add(0, nearest, points)
-        found = torch.where(sizes > 0, sums / sizes.clamp(min=1), found)
+        old, found = found, torch.where(sizes > 0, sums / sizes.clamp(min=1), found)
         before, nearest = nearest, torch.cdist(points, found).argmin(1)
-        if torch.equal(before, nearest):
+        if torch.equal(before, nearest) or (found - old).square().sum() <= still:
             break
     return found, nearest
