@@ -113,4 +113,4 @@ class ModelOperation(Operation):
         if self._translator is None or (self.damaged and not damages(estimates(image))):
             return image
         (result,) = self._translator([image])
-        return result
+        return result.replace(jpeg_quality=None)  # of the file: it tells nothing of what a network made

@@ -68,6 +68,14 @@ def test_operations_before_and_after_it_see_that_picture(model):
     np.testing.assert_array_equal(chain.apply(image).pixels, after.apply(made).pixels)
 
 
+def test_the_quality_of_a_file_is_not_that_of_what_was_made_of_it(model):
+    image = Image(np.random.default_rng(0).integers(0, 256, (12, 10, 3), np.uint8), jpeg_quality=10)
+    once = parse_operations([f"model={model},damaged:yes"]).apply(image)
+    twice = parse_operations([f"model={model},damaged:yes"] * 2).apply(image)
+    assert once.width == twice.width == 20
+    np.testing.assert_array_equal(twice.pixels, once.pixels)
+
+
 def test_the_next_run_knows_the_model_by_its_content(model, tmp_path):
     first = parse_operations([f"model={model}"]).settings()
     (tmp_path / "copy.safetensors").write_bytes(model.read_bytes())
