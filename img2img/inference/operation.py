@@ -63,7 +63,11 @@ class ModelOperation(Operation):
     """
 
     bare: ClassVar[tuple[str, ...]] = ("model",)
-    examples: ClassVar[tuple[str, ...]] = ("model=x2", "model=x4,strength:0.7")
+    examples: ClassVar[tuple[str, ...]] = (
+        "model=x2",
+        "model=x4,strength:0.7",
+        "model=clean,damaged,optional",
+    )
 
     model: Annotated[
         ModelFile,
