@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from img2img.image.sheet import SheetRow
 
 SCALE = 4
+PORTRAIT = "kitten-on-lawn.jpg"  # is spoiled and restored
+DAMAGE = "degrade=mixed,blurred:0,noisy:1,sigma:15,compressed:1,quality:30"
 CROP = 120, 160  # height and width of what the picture shows of each photograph: single pixels are visible
 
 
@@ -31,7 +33,7 @@ CROP = 120, 160  # height and width of what the picture shows of each photograph
     help="Folder for the results.",
 )
 def demo(output: Path) -> int:
-    """See it work: enlarge and enhance three photographs that ship with the package, and compare."""
+    """See it work: enlarge, restore and enhance photographs that ship with the package, and compare."""
     from img2img.cli.render import say, say_error
     from img2img.image import write_image
     from img2img.image.sheet import sheet
@@ -40,6 +42,7 @@ def demo(output: Path) -> int:
         photos = sorted(samples.glob("*.jpg"))
         try:
             rows = _enlarge(photos, output)
+            rows += _restore(samples / PORTRAIT, output)
             rows += _enhance(photos, output)
         except _FailedError as error:
             say_error(str(error))
@@ -105,6 +108,42 @@ def _row(name: str, truth: Image, small: Path, big: Path, model: str) -> SheetRo
     return [(source.replace(pixels=pixels), c) for pixels, c in zip([part, *large], captions, strict=True)]
 
 
+def _restore(photo: Path, output: Path) -> list[SheetRow]:
+    """Spoils a photograph, restores it with the model that ships, and measures how near that comes."""
+    from img2img.cli.render import say
+    from img2img.image import read_image
+    from img2img.image.sheet import hardest
+    from img2img.inference import load_model
+    from img2img.processors import parse_operations
+    from img2img.weights import restorer, ships
+
+    path = restorer()
+    if path is None:
+        return []
+    damaged, restored = output / "damaged", output / "restored"
+    operations = parse_operations([DAMAGE])
+    say("One of them with noise, compressed as JPEG, and restored:")
+    say(f"  img2img process {photo.name} -o {display_path(damaged)} --ext png --op {DAMAGE}")
+    _convert(photo, damaged, operations, {"operations": operations.settings()}, "png")
+    say(f"  img2img restore {display_path(damaged)} -o {display_path(restored)} --task {path.stem}")
+    model = load_model(path)
+    _convert(damaged, restored, model, {"model": model.fingerprint, "precision": model.precision})
+    truth = read_image(photo)
+    before, after = (read_image(folder / f"{photo.stem}.png") for folder in (damaged, restored))
+    plain, better = (_psnr(image, truth) for image in (before, after))
+    say(f"  {photo.stem:16}  damaged {plain:.2f} dB, {path.stem} {better:.2f} dB")
+    if ships(path):
+        say(f"{path.stem} has learned from this photograph, too.")
+    top, left = hardest(truth, before, *CROP)
+    captions = f"{photo.stem}: damaged, {plain:.2f} dB", f"{path.stem}, {better:.2f} dB", "photograph"
+    return [
+        [
+            (image.replace(pixels=image.pixels[top:, left:][: CROP[0], : CROP[1]]), caption)
+            for image, caption in zip((before, after, truth), captions, strict=True)
+        ]
+    ]
+
+
 def _psnr(image: Image, truth: Image) -> float:
     """Returns PSNR as papers on super-resolution print it: on Y in whole levels, without the border."""
     from img2img.image.tensor import to_tensor
@@ -123,7 +162,7 @@ def _enhance(photos: Sequence[Path], output: Path) -> list[SheetRow]:
     from img2img.processors import open_recipe
 
     recipe = open_recipe("enhance")
-    say("Classic OpenCV operations, no network:")
+    say("Classic OpenCV operations:")
     say(f"  img2img process PHOTOS -o {display_path(output / 'enhanced')} --recipe enhance")
     _convert(photos[0].parent, output / "enhanced", recipe, {"operations": recipe.settings()})
     pairs = [
@@ -133,11 +172,13 @@ def _enhance(photos: Sequence[Path], output: Path) -> list[SheetRow]:
     return [list(chain(*pairs[start : start + 2])) for start in range(0, len(pairs), 2)]
 
 
-def _convert(source: Path, output: Path, processor: Processor, settings: dict[str, Any]) -> None:
-    from img2img.batch import convert_folder
+def _convert(
+    source: Path, output: Path, processor: Processor, settings: dict[str, Any], extension: str | None = None
+) -> None:
+    from img2img.batch import Rules, convert_folder
     from img2img.cli.render import say
 
-    summary = convert_folder(source, output, processor, settings=settings)
+    summary = convert_folder(source, output, processor, rules=Rules(extension=extension), settings=settings)
     say(f"{summary.to_text()}.")
     for path, reason in summary.failures:
         raise _FailedError(f"{display_path(path)}: {reason}")

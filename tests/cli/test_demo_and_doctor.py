@@ -47,11 +47,12 @@ def test_demo_without_models_shows_operations_and_can_be_repeated(
 def test_demo_with_a_model_measures_it_against_bicubic(
     tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model is nearest neighbour, whose PSNR is known to be below that of bicubic."""
-    generator = EDSR(features=1, blocks=0, scale=4)
-    torch.nn.init.zeros_(generator.last.weight)
+    """The model is nearest neighbour, whose PSNR is known to be below that of bicubic; clean does nothing."""
     (tmp_path / "models").mkdir()
-    save_model(tmp_path / "models" / "x4.safetensors", generator, ModelInfo())
+    for name, scale in (("x4", 4), ("clean", 1)):
+        generator = EDSR(features=1, blocks=0, scale=scale)
+        torch.nn.init.zeros_(generator.last.weight)
+        save_model(tmp_path / "models" / f"{name}.safetensors", generator, ModelInfo())
     monkeypatch.setattr(finder, "folders", lambda: [tmp_path / "models"])
     text = run_demo(tmp_path / "demo")
     assert "has learned" not in text  # only what ships has
@@ -67,7 +68,13 @@ def test_demo_with_a_model_measures_it_against_bicubic(
         plain = resize(small.pixels, truth.height, truth.width)
         for pixels, said in ((plain, bicubic), (made, nearest)):
             assert said == f"{protocol.measure(Image(pixels), truth)['psnr_y']:.2f}"
-    assert read_image(tmp_path / "demo" / "compare.png").height > 1500
+    assert read_image(tmp_path / "demo" / "compare.png").height > 1900
+    (said,) = re.findall(r"^  kitten-on-lawn +damaged ([\d.]+) dB, clean ([\d.]+) dB$", text, re.MULTILINE)
+    assert said[0] == said[1] and 25 < float(said[0]) < 35
+    before, after = (
+        read_image(tmp_path / "demo" / f / "kitten-on-lawn.png") for f in ("damaged", "restored")
+    )
+    assert np.array_equal(before.pixels, after.pixels)
 
 
 def test_the_part_that_is_shown_is_the_worst() -> None:
