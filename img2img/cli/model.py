@@ -312,8 +312,12 @@ def _text(value: Any) -> str:
         return "; ".join(f"{key} ({_condition(item)})" for key, item in value.items())
     if isinstance(value, dict):
         return ", ".join(f"{key}={item}" for key, item in value.items())
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value)
     if isinstance(value, list):
         return f"{value[1]} x {value[0]}"
     return "any" if value is None else str(value)
