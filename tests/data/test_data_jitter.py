@@ -11,6 +11,11 @@ from click.testing import CliRunner
 from img2img.cli.main import cli
 from img2img.image import Image, write_image
 
+TINY = [
+    word
+    for each in ("generator.downs=5", "generator.features=4", "discriminator.features=4")
+    for word in ("--set", each)
+]
 WARNING = "training sees cut-outs of 32 x 32 from pictures of 64 x 64"
 
 
@@ -29,7 +34,7 @@ def test_it_is_said_where_sizes_differ_by_more_than_jitter(
     command: str, sets: list[str], pairs: Path, tmp_path: Path
 ) -> None:
     words = {
-        "train": ["train", "--dry-run", "--set", "generator.downs=5", "--set", "generator.features=4"],
+        "train": ["train", "--dry-run", *TINY],
         "preview": ["data", "preview", "-o", str(tmp_path / "seen.png")],
         "check": ["data", "check"],
     }[command]
