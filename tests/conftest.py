@@ -73,6 +73,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Makes the process that programs are forked from and the workers, once all is imported."""
     config = session.config
     gc.enable()
+    gc.set_threshold(20_000, 50, 50)  # little of what tests make is in circles
     if config.option.collectonly or config.option.dist != "no" or session.testsfailed:
         return None
     if len(session.items) > 1000:  # what many of them, and of the programs that they start, would import

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import subprocess
 import sys
@@ -39,6 +40,14 @@ ONLY_IN = {
     "lightning": (),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_search_for_rubbish() -> Iterator[None]:
+    """The trees of all files are millions of objects that stay."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @cache

@@ -30,7 +30,9 @@ def test_half_precision_is_reduced_in_fp32() -> None:
 def test_the_gradient_reaches_the_made_image_only(name: str) -> None:
     torch.manual_seed(0)
     side = 64 if name == "multiscale" else 32
-    arguments = {"input_size": 32} if name in ("srgan", "vgg") else {}
+    arguments = {"input_size": 32} if name in ("srgan", "vgg", "stargan") else {}
+    if name == "stargan":
+        arguments["layers"] = 3
     net = discriminators[name](features=4, **arguments)
     real, fake = (torch.rand(2, 3, side, side, requires_grad=True) for _ in range(2))
     of_fake, of_real = net.features(fake), net.features(real)

@@ -389,7 +389,7 @@ def test_a_run_leaves_a_grid_and_models_that_open(
     gan = any("discriminator" in group for group in method.parameter_groups())
     stems = [""] if len(exports) == 1 else [f"{each}_" for each in exports]
     for stem, export in zip(stems, exports.values(), strict=True):
-        for kind in ("last", "ema"):
+        for kind, (height, width) in (("last", (1, 9)), ("ema", (17, 30))):
             translator = load_model(run / f"{stem}{kind}.safetensors", device="cpu")
             kinds = {each: field.kind for each, field in export.generator.conditions.items()}
             assert {each: field.kind for each, field in translator.conditions.items()} == kinds
@@ -401,12 +401,11 @@ def test_a_run_leaves_a_grid_and_models_that_open(
             assert (translator.size is None) == method.any_size
             made_up = export.output == "own" or (gan and export.output == "like_input")
             assert (translator.info.adversarial, translator.info.synthetic) == (gan, made_up)
-            for height, width in ((1, 9), (17, 30)):
-                pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-                more = companions(translator.conditions, height, width)
-                result = translator(pixels, **more)
-                scale = export.generator.scale
-                assert result.shape == (height * scale, width * scale, 3) and result.dtype == np.uint8
+            pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+            more = companions(translator.conditions, height, width)
+            result = translator(pixels, **more)
+            scale = export.generator.scale
+            assert result.shape == (height * scale, width * scale, 3) and result.dtype == np.uint8
 
 
 @pytest.mark.sampled(2)

@@ -58,6 +58,7 @@ def test_weights_to_start_from_are_tried(
     monkeypatch.chdir(world)
     network = "generator={name: unet, features: 8, downs: 5, norm: instance}"
     command = ["train", "smoke_pix2pix", "--aligned", "pairs", "--dry-run", "--init", value, "--set", network]
+    command += ["--set", "discriminator.features=4"]
     result = CliRunner().invoke(cli, command)
     said = " ".join(result.stderr.split())
     assert (result.exit_code == 0) == (sentence is None), said
