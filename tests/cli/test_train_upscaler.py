@@ -43,7 +43,7 @@ def test_the_defaults_fit_every_scale(photos: Path, scale: int) -> None:
 def test_folders_of_sharp_pictures_add_up(photos: Path, tmp_path: Path) -> None:
     more = tmp_path / "more"
     shutil.copytree(photos, more)
-    tiny = ("--set", "generator.blocks=1", "--set", "generator.features=4")
+    tiny = ("--set", "generator.blocks=1", "--set", "generator.features=8")
     found = yaml.safe_load(invoke("--images", str(photos), "--images", str(more), *tiny, "--dry-run"))
     assert found["data"]["images"] == [str(photos), str(more)]
 
