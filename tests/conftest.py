@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import importlib.metadata
+import logging
 import os
 import random
 import shutil
@@ -79,6 +80,9 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if len(session.items) > 1000:  # what many of them, and of the programs that they start, would import
         import albumentations  # noqa: F401
     programs.prepare()
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("torch") and isinstance(logger, logging.Logger):
+            logger.propagate = True  # pytest visits each of the sixty that does not, three times a test
     cores = config.stash.get(CORES, 1)
     if cores == 1:
         gc.freeze()  # what is imported stays

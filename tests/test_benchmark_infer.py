@@ -50,6 +50,7 @@ def test_operations_are_counted_without_memory_also_where_borders_are_reflected(
     assert tool.flops_of(spec, 64) >= 3.9 * tool.flops_of(spec, 32) > 1e8
 
 
+@pytest.mark.slow
 def test_neighbours_calculate_and_go_with_what_they_stand_beside(tool):
     neighbours = importlib.import_module("benchmark_machine").neighbours
     before = psutil.Process().children()

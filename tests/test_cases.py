@@ -275,7 +275,7 @@ def test_a_model_sees_what_training_showed_it(case: Case, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("scale", [2, 4])
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_grey_in_three_channels_stays_grey(case: Case, tmp_path: Path, scale: int) -> None:
     folder = case("07")
     files = [folder / name for name in ("text.png", "photo.png", "textL.png")]

@@ -18,6 +18,7 @@ def parser(request, monkeypatch):
         monkeypatch.setattr(document, "_loaders", document._loaders[-1:])
 
 
+@pytest.mark.sampled(1)
 def test_reading_and_writing_in_c_agree_with_python():
     if not yaml.__with_libyaml__:
         pytest.skip("PyYAML comes without libyaml")

@@ -198,5 +198,6 @@ def test_help_and_import_load_nothing_heavy(code: str) -> None:
 
 
 @pytest.mark.parametrize("module", ["img2img.batch", "img2img.image", "img2img.processors"])
+@pytest.mark.sampled(1)
 def test_folders_and_operations_do_without_torch(module: str) -> None:
     assert not loaded_after(f"import {module}") & {"torch", "click", "rich"}

@@ -46,6 +46,7 @@ def test_the_wheel_holds_configs_and_recipes_inside_the_package(checkout: Path, 
     assert set(sources) <= set(names), "a package is missing in setup.cfg"
 
 
+@pytest.mark.slow
 def test_an_editable_install_finds_them_too(checkout: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(build(checkout, "build_editable", tmp_path / "wheel")).extractall(site)

@@ -238,7 +238,7 @@ def test_check_needs_one_source(arguments: tuple[str, ...], words: str) -> None:
 
 
 @pytest.mark.parametrize("words", [(), ("--method", "pix2pix"), ("pix2pix",), ("--set", "crop_size=32")])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_check_and_preview_judge_by_the_sizes_that_train_takes(
     pairs: tuple[Path, Path], tmp_path: Path, words: tuple[str, ...]
 ) -> None:

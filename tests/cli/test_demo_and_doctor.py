@@ -44,6 +44,7 @@ def test_demo_without_models_shows_operations_and_can_be_repeated(
     assert not (tmp_path / "big").exists()
 
 
+@pytest.mark.slow
 def test_demo_with_a_model_measures_it_against_bicubic(
     tmp_path: Path, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

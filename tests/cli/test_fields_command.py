@@ -151,7 +151,7 @@ def test_every_form_is_looked_at_field_by_field(root: Path, form: str) -> None:
 
 @pytest.mark.parametrize("how", ["folders", "links", "lists"])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 def test_what_is_divided_keeps_its_fields_and_opens_with_the_words_that_are_printed(
     root: Path, form: str, how: str
 ) -> None:

@@ -49,7 +49,7 @@ AUGMENT = {
 
 
 @pytest.mark.parametrize("kind", ["paired", "unpaired", "super_resolution"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_pixels_do_not_depend_on_workers_or_on_where_a_run_resumes(tmp_path: Path, kind: str) -> None:
     a, b = pairs(tmp_path, 7, height=20, width=22)
     if kind == "super_resolution":

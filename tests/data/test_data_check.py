@@ -391,6 +391,7 @@ def test_the_thumbnail_is_the_mean_over_a_grid(tmp_path: Path) -> None:
     np.testing.assert_allclose(stats.thumbnail, (means / np.linalg.norm(means)).reshape(-1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_real_broken_file_is_found(test_data: Path) -> None:
     cats = test_data / "data" / "cat2dog"
     finding = check(DataConfig(unpaired=(cats / "trainB", cats / "trainB"))).findings[0]

@@ -39,7 +39,7 @@ def levels(tensor: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.parametrize("scale", [1, 2, 4])
 @pytest.mark.parametrize("name", ["mixed", "second_order"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_patches_do_not_depend_on_workers_cache_or_resuming(tmp_path: Path, scale: int, name: str) -> None:
     fill(tmp_path, ["1.png", "2.png"], height=70, width=60)
     data = opened(scale, images=tmp_path, degradation=name)

@@ -106,7 +106,7 @@ def test_the_names_of_label_maps_are_no_brightness(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e10, 1e30, -3.4e38])
 @pytest.mark.parametrize("layout", ["paired", "aligned", "unpaired", "images"])
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(4)
 def test_one_picture_with_a_value_that_means_nothing_is_named_and_passed_over(
     tmp_path: Path, layout: str, value: float
 ) -> None:

@@ -38,7 +38,7 @@ def matlab_table(path: Path, name: str) -> np.ndarray:
     ("name", "scale"),
     [pytest.param(*key, marks=[pytest.mark.slow] * (key[0] == "BSD100")) for key in BICUBIC],
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_bicubic_rows(test_data: Path, name: str, scale: int) -> None:
     found = bicubic(test_data, name, scale)
     assert not found.problems

@@ -22,7 +22,7 @@ EXACT = {".png", ".tif", ".tiff", ".bmp", ".dib", ".jp2", ".pgm", ".ppm", ".pnm"
 
 @pytest.mark.parametrize("extension", sorted(WRITABLE))
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.sampled(204)
+@pytest.mark.sampled(100)
 def test_what_fits_comes_back_and_what_does_not_is_refused(extension: str, kind: str) -> None:
     channels, dtype, alpha = KINDS[kind]
     image = picture(channels, dtype, alpha)

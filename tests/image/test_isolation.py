@@ -74,9 +74,9 @@ def worker() -> int:
         ("abort", "crashed"),
         pytest.param("segfault", "crashed", marks=pytest.mark.slow),  # as much of an end as the others
         pytest.param("exit", "crashed", marks=pytest.mark.slow),
-        ("cut", "crashed"),
+        pytest.param("cut", "crashed", marks=pytest.mark.slow),
         ("object", "crashed"),
-        ("print 1", "premature end of something"),
+        pytest.param("print 1", "premature end of something", marks=pytest.mark.slow),
         ("print 2", "premature end of something"),
         ("raise", "what the library says"),
     ],

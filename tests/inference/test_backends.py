@@ -64,7 +64,7 @@ class Timed:
 
 @pytest.mark.parametrize("name", list(generators))
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-6), ("bf16", 0.04)])
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(4)
 def test_eager_computes_what_the_network_does(name, precision, tolerance):
     generator = network(name)
     backend = choose_backend(generator, precision, "eager")

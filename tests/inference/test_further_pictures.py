@@ -107,6 +107,7 @@ def both(root: Path, source: Image, guide: str, **config: Any) -> tuple[Tensor, 
 
 @pytest.mark.parametrize("guide", GUIDES)
 @pytest.mark.parametrize("source", [RGB, GREY, RGB.replace(alpha=GREY.pixels[..., 0])])
+@pytest.mark.sampled(8)
 def test_channels_colours_and_depths_are_the_same(tmp_path: Path, source: Image, guide: str) -> None:
     channels = source.channels + (source.alpha is not None)
     trained, used = both(tmp_path, source, guide, source_channels=channels, target_channels=3)

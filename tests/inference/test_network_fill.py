@@ -63,6 +63,7 @@ def hole_in(height: int, width: int, top: int, left: int, bottom: int, right: in
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 2), (7, 3), (17, 30), (40, 33)])
+@pytest.mark.sampled(8)
 def test_any_size_and_depth_keeps_what_is_known(dtype, channels, size):
     torch.manual_seed(0)
     random = np.random.default_rng(0)

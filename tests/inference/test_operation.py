@@ -45,6 +45,7 @@ def test_it_makes_what_the_model_makes(model, dtype, shape, strength):
 
 @pytest.mark.parametrize("gan", [True, False, None])
 @pytest.mark.parametrize("fix", ["auto", "off", "lowfreq", "wavelet"])
+@pytest.mark.sampled(4)
 def test_it_has_the_colours_that_upscale_gives(tmp_path, gan, fix):
     torch.manual_seed(0)
     path = tmp_path / "twice.safetensors"

@@ -196,7 +196,7 @@ def memory(generator: Generator, height: int, width: int, scheme: Scheme) -> Mem
     [(Resnet, {}), (Resnet, {"upsample": "resize"}), (CutResnet, {}), (RRDBNet, {}), (RRDBNet, {"scale": 8})],
     ids=lambda v: getattr(v, "__name__", str(v)),
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_memory_is_what_was_promised(cls: type[Generator], arguments: dict[str, Any]) -> None:
     with torch.device("meta"):
         generator = cls(**{"blocks": 1, **arguments}).eval()

@@ -14,6 +14,7 @@ CASES = list(itertools.product((1, 7, 64, 65, 100, 333), (1, 16, 50, 90), (0, 3,
 
 
 @pytest.mark.parametrize(("length", "window", "margin", "ramp", "unit"), CASES)
+@pytest.mark.sampled(72)
 def test_spans_cover_with_their_margins(length, window, margin, ramp, unit):
     length = -(-length // unit) * unit
     row, size = spans(length, window, margin, ramp, unit)

@@ -96,7 +96,7 @@ def test_bands_that_are_not_alpha_pass_as_they_are():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("info", [OWN, LIKE], ids=["own", "like input"])
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 3), (4, 3), (3, 4), (4, 4), (1, 1), (2, 2), (2, 1)])
-@pytest.mark.sampled(14)
+@pytest.mark.sampled(6)
 def test_what_is_hidden_reaches_no_result(dtype, info, inputs, outputs):
     white = white_of(np.dtype(dtype))
     hidden = (0, white, np.nan if dtype == np.float32 else white // 2)

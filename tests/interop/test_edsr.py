@@ -87,6 +87,7 @@ def agrees(generator, x: Tensor, expected: Tensor) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("scale", STEPS)
+@pytest.mark.sampled(5)
 def test_it_computes_what_the_original_does(layout: str, scale: int, tmp_path: Path):
     found, x = network(scale, 6, 2), torch.rand(1, 3, 7, 9)
     generator, info = opened(tmp_path, {"params": state(found, layout)})
@@ -100,6 +101,7 @@ def test_it_computes_what_the_original_does(layout: str, scale: int, tmp_path: P
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.sampled(1)
 def test_the_large_network_adds_a_tenth_of_what_its_blocks_make(layout: str, tmp_path: Path):
     found, x = network(2, 256, 1), torch.rand(1, 3, 5, 6)
     expected = enlarged(found, x, 2, 1 if layout == "mmagic" else 255, 0.1)

@@ -54,6 +54,7 @@ IDS = np.random.default_rng(1).integers(0, 30_000, (4, 6), np.uint16).repeat(8, 
         ("global", 38, 35, False, 3),
     ],
 )
+@pytest.mark.sampled(2)
 def test_classes_with_and_without_boundaries(
     kind: str, inputs: int, classes: int, instance: bool, style: int, tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ def agrees(generator, x: Tensor, y: Tensor) -> None:
 
 
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+@pytest.mark.sampled(5)
 def test_it_computes_what_the_original_does(path: Path, tmp_path: Path):
     state, x, y = fixture(path)
     generator, info = opened(tmp_path, {"params": state})
@@ -55,6 +56,7 @@ def test_it_computes_what_the_original_does(path: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("wrapping", WRAPPED)
+@pytest.mark.sampled(2)
 def test_wrappings_fall_away(wrapping: str, tmp_path: Path):
     state, x, y = fixture("span_x4")
     agrees(opened(tmp_path, WRAPPED[wrapping](state))[0], x, y)

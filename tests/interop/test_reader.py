@@ -71,6 +71,7 @@ def store(content, path, **options):
         ),
     ],
 )
+@pytest.mark.sampled(8)
 def test_wrappings_fall_away(tmp_path, generator, state, wrap):
     opened, info = open_checkpoint(store(wrap(state), tmp_path / "m.pth"))
     assert same(opened, generator)
@@ -296,6 +297,7 @@ def test_a_model_cloned_without_its_content_says_how_to_get_it(tmp_path, name):
         *((name, None) for name in ("net_g_latest", "4x-UltraSharp", "megan", "my-realesr-general")),
     ],
 )
+@pytest.mark.sampled(5)
 def test_upscalers_of_a_gan_are_known_by_the_names_that_people_give_them(tmp_path, state, name, known):
     path = store({"params": state}, tmp_path / f"{name}.pth")
     generator, info = open_checkpoint(path)

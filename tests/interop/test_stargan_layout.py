@@ -45,6 +45,7 @@ def trained(attributes: int, f: int = 4, blocks: int = 2) -> torch.nn.Module:
     return net
 
 
+@pytest.mark.slow
 def test_they_are_as_large_as_the_originals() -> None:
     with torch.device("meta"):
         for labels in (5, 8):

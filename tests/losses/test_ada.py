@@ -289,6 +289,7 @@ def played(player: Adversary, real: Tensor, fake: Tensor, steps: int) -> list[di
     return found
 
 
+@pytest.mark.slow
 def test_a_discriminator_that_knows_the_real_ones_makes_it_stronger_and_one_that_does_not_weaker() -> None:
     real, fake = torch.full((4, 3, 16, 16), 0.8), torch.full((4, 3, 16, 16), -0.8)
     known = played(adversary(policy=["blit"]), real, fake, 24)

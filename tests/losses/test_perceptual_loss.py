@@ -78,7 +78,7 @@ def test_the_layers_are_those_of_torchvision() -> None:
 @pytest.mark.parametrize(
     ("channels", "criterion", "distance"), [(1, "l1", torch.abs), (3, "l2", torch.square)]
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_against_torchvision(full: Path, activated: bool, channels: int, criterion: str, distance) -> None:
     output, target = images(channels, side=16)
     layers = {"conv1_2": 0.1, "conv5_4": 1.0, "conv3_4": 2.0}

@@ -64,6 +64,7 @@ def test_equal_images_have_no_loss_and_negatives_much() -> None:
     assert ssim_loss(flat, flat, UNIT).item() == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_descending_it_restores_the_image() -> None:
     torch.manual_seed(0)
     target = torch.rand(1, 1, 16, 16)

@@ -250,6 +250,7 @@ def test_gradients_of_a_batch_are_the_mean_of_those_of_its_images() -> None:
         torch.testing.assert_close((one[group] + other[group]) / 2, whole, rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_it_learns_to_keep_contents() -> None:
     learner = trainer(cut(init={"kind": "xavier", "gain": 1.0}), rate=4e-3)
     learner.step(BATCH)

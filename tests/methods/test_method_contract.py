@@ -239,6 +239,7 @@ def test_a_state_gives_everything_back(name: str, fields: Mapping[str, Any]) -> 
     assert same(other.means(), first.means())
 
 
+@pytest.mark.sampled(4)
 def test_the_gradient_of_a_batch_is_the_mean_of_those_of_its_parts(
     name: str, fields: Mapping[str, Any]
 ) -> None:
@@ -379,6 +380,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(
         assert (folder / "run" / model).read_bytes() == (tmp_path / "run" / model).read_bytes()
 
 
+@pytest.mark.sampled(5)
 def test_a_run_leaves_a_grid_and_models_that_open(
     name: str, fields: Mapping[str, Any], runs: Callable[[str], Path]
 ) -> None:

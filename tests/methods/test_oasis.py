@@ -169,6 +169,7 @@ def transcription(method: OASIS, label_mix: float, balance: bool, steps: int) ->
 
 
 @pytest.mark.parametrize(("label_mix", "balance"), [(10.0, True), (0.0, False)])
+@pytest.mark.sampled(1)
 def test_three_steps_are_those_of_a_transcription(label_mix: float, balance: bool) -> None:
     torch.manual_seed(0)
     method = made(label_mix=label_mix, balance=balance).double().train()

@@ -230,6 +230,7 @@ def test_the_enhancer_learns_first_and_then_all(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 2], ids=["inside", "border"])
+@pytest.mark.sampled(1)
 def test_a_run_goes_on_exactly_within_stages_and_between_them(
     trained: Path, stop: int, tmp_path: Path
 ) -> None:

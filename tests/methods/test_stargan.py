@@ -55,6 +55,7 @@ def copied(state: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.sampled(1)
 def test_a_run_goes_on_exactly_from_within_a_turn(joint: bool) -> None:
     """The generator learns in every third step, also of a run that stopped in between."""
     more = {"n_critic": 3, "gradient_penalty": 10, "joint": joint}

@@ -122,6 +122,7 @@ def test_gradient_reaches_every_parameter_and_the_input(generator):
     assert moved >= 0.6 * len(list(generator.parameters()))
 
 
+@pytest.mark.sampled(6)
 def test_spec_rebuilds_it(generator):
     again = build(generator.spec)
     assert again.spec == generator.spec
@@ -154,6 +155,7 @@ def test_any_size_goes_through_the_translator(generator, height, width):
     assert result.dtype == np.uint8
 
 
+@pytest.mark.sampled(9)
 def test_in_half_precision_it_computes_the_same_and_ends_in_full(generator):
     x = noise(generator, 24)
     more = conditions(generator, x)

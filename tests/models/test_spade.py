@@ -29,6 +29,7 @@ from img2img.models.spectral import spectral_norm
         ({"in_channels": 151, "middle": 1, "noise": 0}, 96_492_483),  # SPADE on ADE20K, in the paper 96 M
     ],
 )
+@pytest.mark.sampled(1)
 def test_parameters_of_the_papers(arguments: dict, count: int) -> None:
     with torch.device("meta"):
         assert parameters(SpadeResnet(**arguments)) == count

@@ -76,6 +76,7 @@ def test_every_parameter_learns(arguments: dict[str, bool]):
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("turn", [lambda x: x.flip(-1), lambda x: x.rot90(1, (-2, -1))])
+@pytest.mark.sampled(3)
 def test_symmetric_weights_turn_the_output_with_the_input(scale: int, turn):
     network, x = random(scale=scale, symmetric=True), torch.rand(1, 3, 7, 9, dtype=torch.float64)
     with torch.no_grad():

@@ -25,7 +25,7 @@ from img2img.models import EDSR, ArchSpec, Compact, RRDBNet, build
         ("rrdbnet", {"features": 32, "blocks": 12, "growth": 16}, 2_198_755),
     ],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 def test_parameters_of_the_published_configurations(name, arguments, parameters):
     with torch.device("meta"):
         generator = build(ArchSpec(name, arguments))
@@ -42,7 +42,7 @@ def test_parameters_of_the_published_configurations(name, arguments, parameters)
         ("rrdbnet", {"scale": 2, "unshuffle": 2}, 698),
     ],
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_published_receptive_radii(name, arguments, radius):
     with torch.device("meta"):
         assert build(ArchSpec(name, arguments)).receptive_field == radius
@@ -119,6 +119,7 @@ def test_rrdbnet_at_every_scale_in_strips_equals_whole(scale, unshuffle):
     torch.testing.assert_close(strips, whole, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_tail_in_strips_takes_far_less_memory():
     """At x4 the last enlarged map of 64 features and its convolution alone are 2048 values a pixel."""
     with torch.device("meta"):

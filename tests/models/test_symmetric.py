@@ -152,6 +152,7 @@ def test_exported_is_the_plain_network_that_equals_it() -> None:
     assert plain.exported() is plain
 
 
+@pytest.mark.slow
 def test_it_can_be_planned_without_values() -> None:
     """As `img2img train --dry-run` does, and what it leaves behind is right for the next network."""
     _fibre_places.cache_clear()

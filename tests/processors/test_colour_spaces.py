@@ -43,6 +43,7 @@ def seen(image: Image) -> np.ndarray:
 
 @pytest.mark.parametrize("name", MEANINGS)
 @pytest.mark.parametrize("depth", ["uint8", "uint16", "float32"])
+@pytest.mark.sampled(4)
 def test_a_reference_that_looks_the_same_changes_nothing(
     scene: Image, scene_file: Path, name: str, depth: str
 ) -> None:

@@ -158,6 +158,7 @@ def test_what_cannot_be_seen_does_not_reach_what_can(text, size, dtype, build):
 
 @pytest.mark.parametrize("text", ALL)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -3e38])
+@pytest.mark.sampled(60)
 def test_values_that_one_cannot_compute_with_are_moved_or_refused(text, value, build):
     """No data in pictures of floats: never a warning of NumPy, never more such values than there were."""
     operation = build(text)

@@ -72,6 +72,7 @@ def test_without_a_compiler_nothing_changes(monkeypatch, caplog):
     assert each.step_count == 1
 
 
+@pytest.mark.slow
 def test_what_is_differentiated_twice_is_not_compiled(monkeypatch):
     monkeypatch.setattr(compiling, "_obstacle", lambda device: None)
     for penalty in ({"gradient_penalty": 10.0}, {"r1": 1.0}):

@@ -157,7 +157,7 @@ def compare(one: Trainer, other: Trainer) -> None:
 
 @pytest.mark.parametrize("recorder", [Repeating, Tracing])
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 def test_recorded_steps_equal_eager_ones(name, recorder):
     method = make(name)
     one, other = trainer(copy.deepcopy(method)), trainer(method)

@@ -49,7 +49,7 @@ def draw(folder: Path, *shapes: tuple[int, int], count: int = 2) -> None:
     ],
     ids=["wide", "tall", "whole", "kept", "native"],
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_validation_and_evaluate_measure_the_same(tmp_path: Path, shapes, sets) -> None:
     """With held-out pictures that have the size of the training already, so that none is resized back."""
     draw(tmp_path / "train", *([(32, 32)] if "load_size=null" in sets else shapes))

@@ -124,6 +124,7 @@ def test_pairs_get_a_unet_that_fits_machine_and_size(pictures, name, sets, crop,
         ["crop_size=64"],
     ],
 )
+@pytest.mark.slow
 def test_a_step_of_what_is_chosen_is_possible(pictures, sets) -> None:
     assert list(estimate_memory(chosen(pictures["large"], "device=cpu", *sets)))
 
