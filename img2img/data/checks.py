@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from img2img.data.findings import Case, Finding, Material, Side
-from img2img.data.findings import half as _half
-from img2img.data.findings import plural as _plural
-from img2img.data.inspection import FLAT, ImageStats, near_duplicates
-from img2img.data.map_checks import maps, vectors
-from img2img.data.pictures import one_view
+from img2img.data.findings import Case, Finding, Material, Side, half, plural, size
+from img2img.data.inspection import FLAT, near_duplicates
+from img2img.data.map_checks import labels, maps, vectors
+from img2img.data.partner_checks import partner_sizes, partners, same_twice, spare
 from img2img.data.range_checks import beyond, no_numbers, ranges
 from img2img.data.ranges import suggested
-from img2img.errors import display_path
 from img2img.fields import Labels, groups
-from img2img.image.palette import MOST, is_numbered
 
-LIKENESS = (
-    0.98  # correlation of thumbnails; measured: copies in other sizes and qualities 0.99, others below 0.97
-)
+# of thumbnails; measured: copies of other sizes and qualities correlate by 0.99, others below 0.97
+LIKENESS = 0.98
 FEW = 20
 _DISTORTED = 1.5  # a photograph of 3:2 may become a square
 _MANY_FLAT = 0.05
@@ -33,7 +28,7 @@ def _unusable(material: Material) -> Iterator[Finding]:
         yield Finding(
             "error",
             "unreadable",
-            f"{_count(broken)} cannot be read.",
+            f"{plural(len(broken), 'file')} cannot be read.",
             "Remove them, or get them again; a training passes over them and takes other samples instead.",
             tuple(broken),
         )
@@ -41,7 +36,7 @@ def _unusable(material: Material) -> Iterator[Finding]:
         yield Finding(
             "error",
             "odd-width",
-            f"{_count(odd)} cannot be cut into two halves of one size.",
+            f"{plural(len(odd), 'file')} cannot be cut into two halves of one size.",
             "Side-by-side files need an even width.",
             tuple(odd),
         )
@@ -65,101 +60,6 @@ def _not_taken(material: Material) -> Iterator[Finding]:
         yield Finding("warning", "passed-over", note)
 
 
-def _partners(material: Material) -> Iterator[Finding]:
-    config = material.config
-    alone = {path: records.lacks.get(path, "partner") for records in material.found for path in records.alone}
-    if alone:
-        skipped = config.unmatched == "skip"
-        yield Finding(
-            "warning" if skipped else "error",
-            "no-partner",
-            f"{_count(alone)} without {_lacking(alone)}.",
-            "They are left out."
-            if skipped
-            else "Add what is missing, or leave them out with unmatched: skip.",
-            tuple(Case((path,), f"has no {alone[path]}") for path in alone),
-        )
-
-
-def _lacking(alone: Mapping[Path, str]) -> str:
-    """Returns what files have not that are alone."""
-    partner = {"partner": "a partner of the same name"}
-    return " or ".join(dict.fromkeys(partner.get(what, f"a {what}") for what in alone.values()))
-
-
-def _spare(material: Material) -> Iterator[Finding]:
-    """Files and rows of further fields that no part of the data takes."""
-    for place in dict.fromkeys(place for records in material.found for place in records.spare):
-        taken = [set(records.spare[place]) for records in material.found if place in records.spare]
-        names = [name for name in min(taken, key=len) if all(name in other for other in taken)]
-        names = [name for name in material.found[0].spare.get(place, ()) if name in names] or sorted(names)
-        if names:
-            what = _plural(len(names), "row" if place.is_file() else "file")
-            yield Finding(
-                "warning",
-                "no-sample",
-                f"{what} of {display_path(place)} for which there is no sample.",
-                "Is a picture missing, or its name another one?",
-                tuple(
-                    Case((place,), f"{name} has no file") if place.is_file() else Case((Path(name),))
-                    for name in names
-                ),
-            )
-
-
-def _partner_sizes(material: Material) -> Iterator[Finding]:
-    if material.scale is not None:
-        yield from _scaled_partners(material, material.scale)
-        return
-    wrong: list[Case] = []
-    resized = material.config.load_size is not None  # both, so that proportions are all that matters
-    for a, b in material.pairs():
-        one, other = ((stats.height, stats.width) for stats in (a.stats, b.stats))
-        if one != other and not (resized and one_view(one, other)):
-            wrong.append(Case((a.path, b.path), f"{_size(a.stats)} and {_size(b.stats)}"))
-    if wrong:
-        yield Finding(
-            "warning" if resized else "error",
-            "partner-size",
-            f"{_count(wrong, 'pair')} of different "
-            + ("proportions, which are squeezed until they fit." if resized else "sizes."),
-            "Pixels of a pair must lie at the same place in both; cut or resize them alike"
-            + ("." if resized else ", or set load_size."),
-            tuple(wrong),
-        )
-
-
-def _scaled_partners(material: Material, scale: int) -> Iterator[Finding]:
-    wrong = []
-    for a, b in material.pairs():
-        low, high = (a, b) if material.source == "A" else (b, a)
-        if (low.stats.height * scale, low.stats.width * scale) != (
-            high.stats.height,
-            high.stats.width,
-        ):
-            wrong.append(Case((low.path, high.path), f"{_size(low.stats)} and {_size(high.stats)}"))
-    if wrong:
-        yield Finding(
-            "error",
-            "partner-size",
-            f"{_count(wrong, 'pair')} with a target not {scale} times as large as its source.",
-            "Cut targets to multiples of the scale before they are made small, or set method.scale.",
-            tuple(wrong),
-        )
-
-
-def _same_twice(material: Material) -> Iterator[Finding]:
-    same = [Case((a.path, b.path)) for a, b in material.pairs() if a.stats.digest == b.stats.digest]
-    if same:
-        yield Finding(
-            "error",
-            "same-picture",
-            f"{_count(same, 'pair')} with the same picture as source and as target.",
-            "There is nothing to learn from them; are the folders the right ones?",
-            tuple(same),
-        )
-
-
 def _flat(material: Material) -> Iterator[Finding]:
     flat = []
     for s in material.sides:
@@ -176,13 +76,13 @@ def _flat(material: Material) -> Iterator[Finding]:
             s.stats.alpha and _wanted(material, s.role) in (2, 4)
         ):
             detail = f"standard deviation {contrast * 255:.2f} of 255"
-            flat.append(Case((s.path,), f"{_half(material, s)}{detail}"))
+            flat.append(Case((s.path,), f"{half(material, s)}{detail}"))
     if flat:
         many = len(flat) > _MANY_FLAT * len(material.sides)
         yield Finding(
             "error" if many else "warning",
             "constant",
-            f"{len(flat)} of {_count(material.sides, 'picture')} with (almost) one colour only.",
+            f"{len(flat)} of {plural(len(material.sides), 'picture')} with (almost) one colour only.",
             "Remove them; a network learns from them to paint nothing.",
             tuple(flat),
         )
@@ -205,7 +105,7 @@ def _channels(material: Material) -> Iterator[Finding]:
                 "channels",
                 f"{len(lost)} pictures of {role} cannot be brought to {goal} channels.",
                 "Grey becomes any number of channels and colour becomes grey; nothing else is converted.",
-                tuple(Case((s.path,), _plural(s.stats.channels, "channel")) for s in lost),
+                tuple(Case((s.path,), plural(s.stats.channels, "channel")) for s in lost),
             )
         rare = [s for s in sides if s.stats.channels != counts.most_common(1)[0][0] and s not in lost]
         if rare:
@@ -215,7 +115,7 @@ def _channels(material: Material) -> Iterator[Finding]:
                 "channels",
                 f"the pictures of {role} differ in their channels: {mixed}.",
                 f"All are brought to {goal}.",
-                tuple(Case((s.path,), _plural(s.stats.channels, "channel")) for s in rare),
+                tuple(Case((s.path,), plural(s.stats.channels, "channel")) for s in rare),
             )
         depths = Counter(side.stats.depth for side in sides)
         if len(depths) > 1:
@@ -249,9 +149,9 @@ def _spaces(material: Material) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "colour-space",
-            f"{len(other)} of {_count(material.sides, 'picture')} with colours that are not in sRGB.",
+            f"{len(other)} of {plural(len(material.sides), 'picture')} with colours that are not in sRGB.",
             "They are converted to it for training, as they are for the model that it makes.",
-            tuple(Case((s.path,), f"{_half(material, s)}{s.stats.space}") for s in other),
+            tuple(Case((s.path,), f"{half(material, s)}{s.stats.space}") for s in other),
         )
 
 
@@ -293,7 +193,7 @@ def _sizes(material: Material) -> Iterator[Finding]:
         for side in material.sides:
             factor = (side.stats.width / side.stats.height) / (width / height)
             if not keep and not 1 / _DISTORTED <= factor <= _DISTORTED:
-                bent.append(Case((side.path,), f"{_half(material, side)}{_size(side.stats)}"))
+                bent.append(Case((side.path,), f"{half(material, side)}{size(side.stats)}"))
         if bent:
             yield Finding(
                 "warning",
@@ -310,7 +210,7 @@ def _sizes(material: Material) -> Iterator[Finding]:
             "small",
             f"{len(small)} of {len(material.sides)} pictures are {text} ({goal[1]} x {goal[0]}).",
             "They are enlarged, and the network learns their blur.",
-            tuple(Case((s.path,), f"{_half(material, s)}{_size(s.stats)}") for s in small),
+            tuple(Case((s.path,), f"{half(material, s)}{size(s.stats)}") for s in small),
         )
 
 
@@ -328,7 +228,7 @@ def _patches(material: Material, scale: int) -> Iterator[Finding]:
             f"{len(small)} of {len(sides)} pictures are smaller than the patches of {crop[1]} x {crop[0]} "
             "that are cut from them.",
             "Remove them or set a smaller crop_size.",
-            tuple(Case((s.path,), _size(s.stats)) for s in small),
+            tuple(Case((s.path,), size(s.stats)) for s in small),
         )
     if any(side % scale for side in crop):
         yield Finding(
@@ -355,7 +255,7 @@ def _duplicates(material: Material) -> Iterator[Finding]:
         yield Finding(
             "error",
             "leak",
-            f"{_count(leaks, 'sample')} found both in the training set and in the held-out part.",
+            f"{plural(len(leaks), 'sample')} found both in the training set and in the held-out part.",
             "What is measured on them means nothing; remove one of the two.",
             tuple(Case(tuple(group), "the same picture") for group in leaks),
         )
@@ -363,7 +263,7 @@ def _duplicates(material: Material) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "duplicate",
-            f"{_count(within, 'picture')} found more than once.",
+            f"{plural(len(within), 'picture')} found more than once.",
             "They count as often as they are there; remove the copies.",
             tuple(Case(tuple(group), "the same picture") for group in within),
         )
@@ -380,55 +280,13 @@ def _duplicates(material: Material) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "near-duplicate",
-            f"{_count(found, 'picture')} of the held-out part can hardly be told from training pictures.",
+            f"{plural(len(found), 'picture')} of the held-out part can hardly be told from training "
+            "pictures.",
             "Copies in another size, crop or quality make measurements too good; look at them on a sheet.",
             tuple(
                 Case((held_out, twin), f"correlation {value:.3f}")
                 for held_out, (value, twin) in sorted(found.items(), key=lambda item: -item[1][0])
             ),
-        )
-
-
-def _labels(material: Material) -> Iterator[Finding]:
-    config = material.config
-    labels = config.labels(material.fields)
-    sources = [side for side in material.sides if side.field in labels]
-    if not sources:
-        return
-    if config.palette is not None:
-        foreign = [s for s in sources if s.stats.foreign > 0]
-        numbered = is_numbered(config.palette)
-        if foreign:
-            yield Finding(
-                "error" if numbered or any(s.stats.foreign > 0.01 for s in foreign) else "warning",
-                "foreign-colours",
-                f"{len(foreign)} of {len(sources)} label maps have colours that the palette lacks.",
-                "They hold numbers of no class, and are left out. Set these to a class, or give data.palette "
-                "all numbers that there are."
-                if numbered
-                else "Such pixels count as the nearest colour. Store label maps as PNG, never as JPEG, and "
-                "resize them with nearest neighbour.",
-                tuple(
-                    Case((s.path,), f"{s.stats.foreign:.1%} of the pixels")
-                    for s in sorted(foreign, key=lambda s: -s.stats.foreign)
-                ),
-            )
-        return
-    one_hot = config.source_labels != "nearest"
-    many = [s for s in sources if len(s.stats.colours) > MOST]
-    together: set[int] = set()
-    for side in sources if one_hot else ():
-        together.update(side.stats.colours.tolist())
-    if many or len(together) > MOST:
-        worst = many or sorted(sources, key=lambda s: -len(s.stats.colours))
-        which = f"{len(many)} of {len(sources)} label maps" if many else "the label maps together"
-        yield Finding(
-            "error" if one_hot else "warning",
-            "many-colours",
-            f"{which} have more than {MOST} colours.",
-            "They were probably stored as JPEG, which blurs colours into one another; give the true ones as "
-            f"data.palette{' with source_labels: one_hot' * (config.source_labels != 'none')}.",
-            tuple(Case((s.path,), f"{_half(material, s)}{_colours(s.stats)}") for s in worst),
         )
 
 
@@ -442,7 +300,7 @@ def _few(material: Material) -> Iterator[Finding]:
             yield Finding(
                 "warning" if count else "error",
                 "few",
-                f"the training set has {_plural(count, 'usable sample')}{of_role}.",
+                f"the training set has {plural(count, 'usable sample')}{of_role}.",
                 "That is enough to try things out; for a model that others use take hundreds."
                 if count
                 else "Repair what is named above, or give other pictures.",
@@ -455,10 +313,10 @@ def _few(material: Material) -> Iterator[Finding]:
 CHECKS: tuple[Callable[[Material], Iterable[Finding]], ...] = (
     _unusable,
     _not_taken,
-    _partners,
-    _spare,
-    _partner_sizes,
-    _same_twice,
+    partners,
+    spare,
+    partner_sizes,
+    same_twice,
     no_numbers,
     ranges,
     beyond,
@@ -466,21 +324,9 @@ CHECKS: tuple[Callable[[Material], Iterable[Finding]], ...] = (
     _channels,
     _spaces,
     _sizes,
-    _labels,
+    labels,
     maps,
     vectors,
     _duplicates,
     _few,
 )
-
-
-def _colours(stats: ImageStats) -> str:
-    return f"more than {MOST} colours" if len(stats.colours) > MOST else _plural(len(stats.colours), "colour")
-
-
-def _size(stats: ImageStats) -> str:
-    return f"{stats.width} x {stats.height}"
-
-
-def _count(cases: Sized, noun: str = "file") -> str:
-    return _plural(len(cases), noun)

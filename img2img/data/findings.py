@@ -178,3 +178,8 @@ def half(material: Material, side: Side) -> str:
 def plural(count: int, noun: str) -> str:
     """Returns "1 file" or "2 files"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def size(stats: ImageStats) -> str:
+    """Returns width and height as people write them."""
+    return f"{stats.width} x {stats.height}"

@@ -1,16 +1,61 @@
-"""What can be wrong with masks, maps of ids and vectors."""
+"""What can be wrong with label maps, masks, maps of ids and vectors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from img2img.data.findings import Case, Finding, Material, Side, plural
+from img2img.data.findings import Case, Finding, Material, Side, half, plural, size
+from img2img.data.inspection import ImageStats
 from img2img.data.pictures import one_view
-from img2img.image.palette import MOST
+from img2img.image.palette import MOST, is_numbered
 
 _GREY = 0.01  # of a mask: what edges and lossy formats make grey
 _LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".heic", ".heif", ".avif")
+
+
+def labels(material: Material) -> Iterator[Finding]:
+    """Label maps with colours that their palette lacks, or with too many for one to be made of them."""
+    config = material.config
+    names = config.labels(material.fields)
+    sources = [side for side in material.sides if side.field in names]
+    if not sources:
+        return
+    if config.palette is not None:
+        foreign = [s for s in sources if s.stats.foreign > 0]
+        numbered = is_numbered(config.palette)
+        if foreign:
+            yield Finding(
+                "error" if numbered or any(s.stats.foreign > 0.01 for s in foreign) else "warning",
+                "foreign-colours",
+                f"{len(foreign)} of {len(sources)} label maps have colours that the palette lacks.",
+                "They hold numbers of no class, and are left out. Set these to a class, or give data.palette "
+                "all numbers that there are."
+                if numbered
+                else "Such pixels count as the nearest colour. Store label maps as PNG, never as JPEG, and "
+                "resize them with nearest neighbour.",
+                tuple(
+                    Case((s.path,), f"{s.stats.foreign:.1%} of the pixels")
+                    for s in sorted(foreign, key=lambda s: -s.stats.foreign)
+                ),
+            )
+        return
+    one_hot = config.source_labels != "nearest"
+    many = [s for s in sources if len(s.stats.colours) > MOST]
+    together: set[int] = set()
+    for side in sources if one_hot else ():
+        together.update(side.stats.colours.tolist())
+    if many or len(together) > MOST:
+        worst = many or sorted(sources, key=lambda s: -len(s.stats.colours))
+        which = f"{len(many)} of {len(sources)} label maps" if many else "the label maps together"
+        yield Finding(
+            "error" if one_hot else "warning",
+            "many-colours",
+            f"{which} have more than {MOST} colours.",
+            "They were probably stored as JPEG, which blurs colours into one another; give the true ones as "
+            f"data.palette{' with source_labels: one_hot' * (config.source_labels != 'none')}.",
+            tuple(Case((s.path,), f"{half(material, s)}{_colours(s.stats)}") for s in worst),
+        )
 
 
 def maps(material: Material) -> Iterator[Finding]:
@@ -68,7 +113,7 @@ def maps(material: Material) -> Iterator[Finding]:
             f"{plural(len(bent), 'map')} of another size than the picture that it belongs to.",
             "A mask or a map of ids has a value for each pixel of its picture; make it anew for that.",
             tuple(
-                Case((side.path, partner.path), f"{_size(side)} and {_size(partner)}")
+                Case((side.path, partner.path), f"{size(side.stats)} and {size(partner.stats)}")
                 for side, partner in bent
             ),
         )
@@ -98,10 +143,6 @@ def _fits(material: Material, side: Side, partner: Side) -> bool:
     return one == other or (material.config.load_size is not None and one_view(one, other))
 
 
-def _size(side: Side) -> str:
-    return f"{side.stats.width} x {side.stats.height}"
-
-
 def _found(
     level: Literal["error", "warning"],
     kind: str,
@@ -113,3 +154,7 @@ def _found(
     if sides:
         what = plural(len(sides), "map" if "ids" in kind else "mask")
         yield Finding(level, kind, f"{what} {text}", hint, tuple(Case((s.path,), detail(s)) for s in sides))
+
+
+def _colours(stats: ImageStats) -> str:
+    return f"more than {MOST} colours" if len(stats.colours) > MOST else plural(len(stats.colours), "colour")

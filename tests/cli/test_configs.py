@@ -265,6 +265,14 @@ def test_every_configuration_that_ships_takes_a_step(name: str) -> None:
     assert sentences[0].startswith("Parameters: ") and "Memory" in sentences[1]
 
 
+def test_the_parts_of_a_building_have_one_order_and_one_name_each() -> None:
+    """A class is the number of its colour, in all models and measurements of these data."""
+    names = [name for name in shipped_configs() if "facades" in name]
+    found = [data for data in (read_experiment(name).data for name in names) if data.palette]
+    assert len(found) == 3
+    assert len({(data.palette, data.class_names) for data in found}) == 1 and found[0].class_names
+
+
 def test_parameters_and_memory_of_the_paper() -> None:
     sentences = list(estimate_memory(read_experiment("pix2pix_facades", ["precision=fp32", "device=cpu"])))
     assert sentences[0] == "Parameters: discriminator 2.77 M, generator 54.41 M."
