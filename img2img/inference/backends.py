@@ -169,6 +169,9 @@ def choose_backend(
     """
     if backend not in get_args(BackendChoice):
         raise ConfigError(unknown("backend", backend, get_args(BackendChoice)))
+    if backend == "compile" and generator.steps is not None:
+        note = "torch.compile is left out: the model goes to its result in steps, whose number may change."
+        return Eager(generator, precision, note)
     if backend == "compile":
         return _compiled(generator, precision)
     if backend == "openvino" and generator.conditions:

@@ -73,6 +73,8 @@ def obstacle(generator: Generator, precision: str) -> str | None:
         return f"it is used with {' or '.join(HINTS)}, not {precision}."
     if generator.conditions:
         return f"the model needs more than a picture ({', '.join(generator.conditions)})."
+    if generator.steps is not None:
+        return "it goes to its result in steps, from noise that depends on the size of the picture."
     for layer in generator.modules():
         if isinstance(layer, Dropout) and layer.seed is not None:
             return "dropout is on, and its mask depends on the size of the picture."

@@ -60,6 +60,11 @@ class Runner:
         self._networks: dict[str, Generator] = {}  # by precision, for pictures in strips
         self._shrunk: int | None = None  # pixels in one call, after the device ran out of memory
 
+    def forget(self) -> None:
+        """Drops what was made of the network, which has changed."""
+        self._backends.clear()
+        self._networks.clear()
+
     def batch_pixels(self, dtype: np.dtype[Any]) -> int:
         """Returns how many input pixels of pictures of `dtype` are worth computing in one call."""
         return self._batch_pixels(dtype, budget(self.device, self.memory).usual)
@@ -257,7 +262,10 @@ class Runner:
                 if planes
                 else []
             )
-            outputs = self._forward(windows, given, notes)
+            placed = [
+                generator.placed(row.start, column.start, grid.height, grid.width) for _, row, column in batch
+            ]
+            outputs = self._forward(windows, given, placed, notes)
             for (index, row, column), output in zip(batch, torch.split(outputs, 1), strict=True):
                 part = output.mean(1, keepdim=True) if to_grey[index] else output
                 top, left, part = blenders[index].add(row, column, part)
@@ -267,10 +275,18 @@ class Runner:
                     results[index][top : top + done.shape[0], left : left + done.shape[1]] = done
         return results
 
-    def _forward(self, windows: list[Pixels], planes: list[Planes], notes: list[str]) -> Tensor:
+    def _forward(
+        self,
+        windows: list[Pixels],
+        planes: list[Planes],
+        placed: list[dict[str, Tensor]],
+        notes: list[str],
+    ) -> Tensor:
         x = to_tensor(windows, self.generator.input_range, device=self.device)
         x = x.contiguous(memory_format=torch.channels_last)
         conditions = stacked(self.generator, planes, self.device)
+        for name in placed[0]:
+            conditions[name] = torch.stack([each[name] for each in placed]).to(self.device)
         backend = self.backend(windows[0].dtype)
         if backend.note:
             notes.append(backend.note)

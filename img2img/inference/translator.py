@@ -45,6 +45,7 @@ def load_model(
     norm_stats: NormStats | None = None,
     dropout: int | None = None,
     noise: int | None = None,
+    steps: int | None = None,
     backend: str = "auto",
     scale: float | None = None,
     strength: float = 1.0,
@@ -83,6 +84,8 @@ def load_model(
         dropout: A seed turns the model's dropout layers on, reproducibly; None leaves them off.
         noise: The seed of the random input of models that have one: another seed is another result. None
             takes 0.
+        steps: After how many evaluations of the network a result is made, for models that go to it in steps;
+            None takes what the model was saved with.
         backend: "eager", "compile" or "openvino"; "auto" takes OpenVINO where it is installed and faster.
         scale: Output pixels per input pixel along one side, greater than 0; 1.5 of 101 pixels gives 152. The
             model's result is brought to it by the exact antialiased bicubic of `img2img.image.resize`. None
@@ -108,6 +111,7 @@ def load_model(
         norm_stats=norm_stats,
         dropout=dropout,
         noise=noise,
+        steps=steps,
         backend=backend,
         scale=scale,
         strength=strength,
@@ -152,8 +156,8 @@ class Translator:
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
-        device, precision, tile, memory, alpha, size, norm_stats, dropout, noise, backend, scale, strength,
-            fit, color_fix, style, mark: See `load_model`.
+        device, precision, tile, memory, alpha, size, norm_stats, dropout, noise, steps, backend, scale,
+            strength, fit, color_fix, style, mark: See `load_model`.
 
     Attributes:
         generator: The network, always in fp32; half precision works with a copy.
@@ -189,6 +193,7 @@ class Translator:
         norm_stats: NormStats | None = None,
         dropout: int | None = None,
         noise: int | None = None,
+        steps: int | None = None,
         backend: str = "auto",
         scale: float | None = None,
         strength: float = 1.0,
@@ -218,12 +223,15 @@ class Translator:
             set_norm_stats(generator, norm_stats)
         if set_dropout(generator, dropout) == 0 and dropout is not None:
             raise ConfigError(f"the generator {generator.spec.name!r} has no dropout to turn on.")
+        self._dropout = dropout
         if style is not None:
             set_style(generator, style)
         if set_noise(generator, noise or 0) == 0 and noise is not None:
             raise ConfigError(
                 f"the generator {generator.spec.name!r} has no random input: a picture has one result."
             )
+        if steps is not None:
+            generator.set_steps(steps)
         self.device = choose_device(device)
         self.alpha = alpha
         self.fingerprint = fingerprint(generator.state_dict())
@@ -248,6 +256,21 @@ class Translator:
     def conditions(self) -> Fields:
         """What the model takes beside a picture, by name; most models take nothing."""
         return self._processing.conditions
+
+    def reseed(self, seed: int) -> None:
+        """Gives the random input another seed: that of its dropout where it is on, else that of its noise.
+
+        Raises:
+            ConfigError: The model has neither, so a picture has one result.
+        """
+        reseed = set_dropout if self._dropout is not None else set_noise
+        if not reseed(self.generator, seed):
+            more = "" if set_dropout(self.generator, None) == 0 else " It has dropout to turn on."
+            raise ConfigError(
+                f"the generator {self.generator.spec.name!r} has no random input: a picture has one "
+                f"result.{more}"
+            )
+        self._runner.forget()
 
     def prepare(self) -> Backend:
         """Makes ready what computes 8-bit pictures, which otherwise happens with the first of them.

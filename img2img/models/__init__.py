@@ -11,6 +11,7 @@ from img2img.models.discriminators import Discriminator as Discriminator
 from img2img.models.discriminators import discriminators as discriminators
 from img2img.models.edsr import EDSR as EDSR
 from img2img.models.edsr import PaperEDSR as PaperEDSR
+from img2img.models.flow_unet import FlowUNet as FlowUNet
 from img2img.models.msrresnet import MSRResNet as MSRResNet
 from img2img.models.multiscale import MultiScalePatchGAN as MultiScalePatchGAN
 from img2img.models.nafnet import NAFNet as NAFNet

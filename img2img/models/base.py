@@ -52,6 +52,7 @@ class Generator(nn.Module):
             output included, at 64x64 and larger; with the element size it gives the memory of a tile.
         output_layers: Names of the submodules that make the output, in half precision kept in fp32.
         half_precision: Whether it computes well in bf16 and fp16.
+        steps: After how many evaluations of the network a result is made, where they can be chosen.
         conditions: The further inputs that `forward(x, **conditions)` needs, by name, with their kinds.
             Where the arguments decide (the length of a vector), the constructor sets it.
         grown_arguments: Names of the arguments that may differ where training starts from the weights of
@@ -74,6 +75,7 @@ class Generator(nn.Module):
     live_features: int
     output_layers: tuple[str, ...] = ()
     half_precision: bool = True
+    steps: int | None = None
     conditions: Fields = MappingProxyType({})
     grown_arguments: ClassVar[tuple[str, ...]] = ("scale",)
     training_arguments: ClassVar[tuple[str, ...]] = ()
@@ -93,6 +95,25 @@ class Generator(nn.Module):
         """
         result: Tensor = self(x, **conditions)
         return result
+
+    def set_steps(self, steps: int) -> None:
+        """Chooses after how many evaluations of the network a result is made.
+
+        Raises:
+            ConfigError: It takes one alone, or not so many.
+        """
+        raise ConfigError(f"the generator {self.name!r} makes a result in one step; leave steps out.")
+
+    def placed(self, top: int, left: int, height: int, width: int) -> dict[str, Tensor]:
+        """Returns what `infer` takes of a window beside picture and conditions because of where it lies.
+
+        Args:
+            top, left, height, width: Of the window in its picture.
+
+        Returns:
+            (C, height, width) each, by name; for most networks nothing.
+        """
+        return {}
 
     def exported(self) -> Generator:
         """Returns what a training writes into its model files: this network, or a simpler equal of it."""
