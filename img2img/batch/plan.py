@@ -19,6 +19,7 @@ from img2img.image import READABLE, WRITABLE, Passed
 _LONGEST_NAME = 255  # bytes, of nearly every file system
 _ALONE: Mapping[str, Companion] = MappingProxyType({})
 _NOT_KNOWN: Fields = MappingProxyType({})
+_ONCE: Mapping[str, Mapping[str, Companion]] = MappingProxyType({"": {}})
 _FORMATS = ", ".join(sorted(WRITABLE))
 
 
@@ -125,6 +126,7 @@ def plan(
     rules: Rules = Rules(),
     companions: Mapping[str, Place] = _ALONE,
     fields: Fields = _NOT_KNOWN,
+    variants: Mapping[str, Mapping[str, Companion]] = _ONCE,
 ) -> Plan:
     """Lists the work and refuses what cannot end well. Reads folders, opens no file, writes nothing.
 
@@ -143,6 +145,8 @@ def plan(
             itself, unless several files lack it and no other one is there.
         fields: What the companions are, where that is known (see `fields_of`): then what is of another kind
             is refused here, and the numbers of tables are taken by their names.
+        variants: What is made of each file, by what the name of its output ends in: what else it is processed
+            with. All files come in the first variant before any comes in the next.
 
     Raises:
         PlanError: An input or a place of companions does not exist, companions are of another kind or those
@@ -153,7 +157,7 @@ def plan(
     output = Path(output)
     folders = [path for path in inputs if path.is_dir()]
     if len(inputs) == 1 and not folders and _is_named_like_image(output) and not output.is_dir():
-        return _plan_single(inputs[0], output, rules, companions, fields)
+        return _plan_single(inputs[0], output, rules, companions, fields, variants)
     _check_output_folder(output)
     company = Companions(companions, rules.follow_symlinks, rules.hidden, fields)
     places = OutputFolder(output, [*folders, *company.folders])
@@ -178,9 +182,10 @@ def plan(
             folder, _, name = source.relative.rpartition("/")
             if folder not in targets:
                 targets[folder] = output / folder
-            stored = output_name(name, rules.suffix, rules.extension)
-            if len(stored) * 4 > _LONGEST_NAME and len(os.fsencode(stored)) > _LONGEST_NAME:
-                reason = f"the name of its result is too long: {display_path(stored)}"
+            names = [output_name(name, rules.suffix + end, rules.extension) for end in variants]
+            longest = max(names, key=len)
+            if len(longest) * 4 > _LONGEST_NAME and len(os.fsencode(longest)) > _LONGEST_NAME:
+                reason = f"the name of its result is too long: {display_path(longest)}"
                 unreadable.append((source.relative, Unreadable(source.path, reason)))
                 continue
             try:
@@ -192,12 +197,15 @@ def plan(
                     alone.append(source.relative)
                     unreadable.append((source.relative, Unreadable(source.path, str(error))))
                 continue
-            items.append(Item(source.path, targets[folder] / stored, source.relative, own))
+            for stored, more in zip(names, variants.values(), strict=True):
+                everything = {**own, **more} if more else own
+                items.append(Item(source.path, targets[folder] / stored, source.relative, everything))
             if source.link:
                 links.append(source.path)
 
     if len(alone) > 1 and not items:
         company.require_met(alone)
+    items = [item for start in range(len(variants)) for item in items[start :: len(variants)]]
     if len(inputs) > 1:  # a file may be named and lie in a folder that is named as well
         items = list({(item.source.absolute(), item.output): item for item in items}.values())
     if rules.follow_symlinks:
@@ -219,7 +227,7 @@ def plan(
         shard=shard,
         taken=taken,
         notes=tuple(notes),
-        conditions=tuple(companions),
+        conditions=(*companions, *dict.fromkeys(name for more in variants.values() for name in more)),
         shared=frozenset(company.files),
     )
 
@@ -282,7 +290,12 @@ def plan_files(
 
 
 def _plan_single(
-    source: Path, output: Path, rules: Rules, companions: Mapping[str, Place], fields: Fields
+    source: Path,
+    output: Path,
+    rules: Rules,
+    companions: Mapping[str, Place],
+    fields: Fields,
+    variants: Mapping[str, Mapping[str, Companion]],
 ) -> Plan:
     """One file to one file."""
     extension = output.suffix.lower()
@@ -303,11 +316,15 @@ def _plan_single(
         own = company.of(source, source.name)
     except PlanError as error:
         problem = problem or str(error)
-    item = Item(source, output, source.name, own)
+    files = [
+        Item(source, output.with_stem(output.stem + end), source.name, {**own, **more})
+        for end, more in variants.items()
+    ]
     matches = taker(rules.include, rules.exclude)(source.name, False)
-    items = [item] if matches and problem is None else []
+    items = files if matches and problem is None else []
     unreadable = (Unreadable(source, problem),) if matches and problem is not None else ()
-    taken = check_outputs([(source, output)], places, [source], [*company.files, *company.tables])
+    pairs = [(source, item.output) for item in files]
+    taken = check_outputs(pairs, places, [source], [*company.files, *company.tables])
     return Plan(
         items=tuple(item for item in items if rules.shard is None or rules.shard.holds(item.relative)),
         root=None,
@@ -317,7 +334,7 @@ def _plan_single(
         shard=rules.shard,
         taken=taken,
         notes=tuple(company.notes),
-        conditions=tuple(companions),
+        conditions=(*companions, *dict.fromkeys(name for more in variants.values() for name in more)),
         shared=frozenset(company.files),
     )
 

@@ -30,12 +30,13 @@ from img2img.cli.signals import stop_on_signal
 from img2img.errors import ImageReadError, PlanError, ProcessingError, UsageError, display_path
 
 if TYPE_CHECKING:
-    from img2img.batch import Place, Plan, Processor, Result, Summary
+    from img2img.batch import Companion, Place, Plan, Processor, Result, Summary
     from img2img.fields import Fields
     from img2img.image import Image
 
 MAX_SHOWN = 20  # of failures and warnings at the end; the report has them all
 NO_COMPANIONS: Mapping[str, Any] = MappingProxyType({})
+ONCE: Mapping[str, Mapping[str, Any]] = MappingProxyType({"": {}})
 Load = Callable[[], "tuple[Processor, dict[str, Any]]"]
 
 
@@ -47,6 +48,7 @@ def convert(
     companions: Mapping[str, Place] = NO_COMPANIONS,
     estimate: bool = False,
     planned: Plan | None = None,
+    variants: Mapping[str, Mapping[str, Companion]] = ONCE,
 ) -> int:
     """Runs a processor over `inputs` and tells the user about it.
 
@@ -57,6 +59,7 @@ def convert(
         on_result: Called with each result as it comes.
         companions: What each file is processed with beside itself, by name.
         planned: What is done, where that is more than what `inputs`, `options` and `companions` say.
+        variants: What is made of each file, see `img2img.batch.plan`.
         estimate: Whether results hold what `img2img.image.estimates` finds; with a report they always do.
 
     Returns:
@@ -72,10 +75,12 @@ def convert(
         fields_of(load()[0]) if companions and planned is None else {}
     )  # the model knows what these have to be
     if options.output == "-":
+        if variants is not ONCE:
+            raise UsageError("-o - writes one picture; several of one need a folder for the results.")
         return _to_stdout(inputs, options, load, companions, fields)
     if options.report is not None:
         check_report(options.report)
-    work = planned or plan(inputs, Path(options.output), options.rules(), companions, fields)
+    work = planned or plan(inputs, Path(options.output), options.rules(), companions, fields, variants)
     for path in work.shared:  # would be the failure of every single file
         _require_picture(path, options)
     if work.reason:

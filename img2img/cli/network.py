@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from img2img.cli.convert import Load, convert
+from img2img.cli.convert import ONCE, Load, convert
 from img2img.cli.options import LIMITS, OUTPUT, SPEED, WITH, BatchOptions, FileSize, option, packed
 from img2img.cli.render import say, say_error
 from img2img.errors import ConfigError, display_path
@@ -48,6 +48,7 @@ class NetworkOptions:
         arguments: Sequence[str],
         on_result: Callable[[Result], None] = lambda result: None,
         estimate: bool = False,
+        variants: Mapping[str, Mapping[str, Any]] = ONCE,
     ) -> int:
         """Runs the model that `load` opens over `inputs`, on one device or on several.
 
@@ -56,14 +57,14 @@ class NetworkOptions:
             options: The shared options.
             load: Returns the processor and its settings.
             arguments: What the user typed after the program's name; each device gets it with its shard.
-            on_result, estimate: See `img2img.cli.convert.convert`.
+            on_result, estimate, variants: See `img2img.cli.convert.convert`.
 
         Returns:
             The exit code; of several devices the worst.
         """
         devices = self.device.split(",")
         if len(devices) == 1 or options.dry_run:
-            return convert(inputs, options, load, on_result, self.companions, estimate)
+            return convert(inputs, options, load, on_result, self.companions, estimate, variants=variants)
         if options.output == "-":
             raise click.UsageError("-o - writes one picture; it takes one device.")
         from img2img.batch import check_report

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from img2img.cli.convert import ONCE
 from img2img.cli.network import FIT, SIZE, NetworkOptions, network_options
 from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
 from img2img.cli.render import say
@@ -58,6 +59,20 @@ _SHOWN = 12  # names in a message
     help="Of --dropout, or of the random input of a model that has one: another seed, another result.",
 )
 @option(
+    "--samples",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    group=OUTPUT,
+    help="Make N results of each image, of the seeds from --seed on, called after them: a_seed0.png.",
+)
+@option(
+    "--steps",
+    type=click.IntRange(1),
+    metavar="N",
+    group=OUTPUT,
+    help="Steps that a flow model takes from noise to a result. [default: as the model says]",
+)
+@option(
     "--set-attribute",
     multiple=True,
     metavar="NAME=1|0",
@@ -90,13 +105,15 @@ def translate(
     norm_stats: Literal["image", "running"] | None,
     dropout: bool,
     seed: int,
+    samples: int | None,
+    steps: int | None,
     set_attribute: dict[str, float],
     all_attributes: bool,
     style: int | None,
     network: NetworkOptions,
     options: BatchOptions,
 ) -> int:
-    """Turn images into others with a pix2pix, CycleGAN, CUT or StarGAN model, or into label maps.
+    """Turn images into others with a pix2pix, CycleGAN, CUT, StarGAN or flow model, or into label maps.
 
     INPUT is any mix of files and folders; folders keep their tree under DIR. The results have the size of
     their inputs; label maps are PNG files with the palette that the model was trained with.
@@ -104,12 +121,19 @@ def translate(
 
     Example: img2img translate horses/ -o zebras/ -m latest_net_G_A.pth
 
+    Example: img2img translate edges/ -o shoes/ -m flow.safetensors --samples 4
+
     Example: img2img translate faces/ -o blond/ -m 200000-G.ckpt --set-attribute Blond_Hair=1
     """
     choices: dict[str, Any] = {"size": size, "norm_stats": norm_stats, "dropout": seed if dropout else None}
-    choices |= {name: value for name, value in (("fit", fit), ("style", style)) if value is not None}
-    if seed and not dropout:
+    choices |= {
+        name: value for name, value in (("fit", fit), ("style", style), ("steps", steps)) if value is not None
+    }
+    if seed and not dropout and samples is None:
         choices["noise"] = seed
+    seeds = [] if samples is None else range(seed, seed + samples)
+    if seeds and (set_attribute or all_attributes):
+        raise click.UsageError("--samples is for models with a random input, not for those with attributes.")
 
     def load() -> tuple[Processor, dict[str, Any]]:
         from img2img.inference.attributes import AttributeEditor
@@ -121,6 +145,13 @@ def translate(
             say(
                 "The model fills holes, and changes what is known, too; img2img inpaint keeps that.", "yellow"
             )
+        if seeds:
+            from img2img.inference.samples import Samples, named
+
+            translator.reseed(seed)
+            random = "dropout" if dropout else "noise"
+            several = {"choices": {named(one): {**settings, random: one} for one in seeds}}
+            return Samples(translator, translator.reseed), several
         if not edits:
             return translator, settings
         known = any(not translator.conditions[name].spatial for name in network.companions)
@@ -135,4 +166,5 @@ def translate(
 
     if options.ext is None and network.makes_labels():
         options = replace(options, ext=".png")  # the formats of photographs mix colours
-    return network.convert(inputs, options, load, arguments)
+    variants = {f"_seed{one}": {"seed": (one,)} for one in seeds} or ONCE
+    return network.convert(inputs, options, load, arguments, variants=variants)

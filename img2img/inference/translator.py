@@ -265,7 +265,7 @@ class Translator:
         """
         reseed = set_dropout if self._dropout is not None else set_noise
         if not reseed(self.generator, seed):
-            more = "" if set_dropout(self.generator, None) == 0 else " It has dropout to turn on."
+            more = "" if set_dropout(self.generator, None) == 0 else " It has `dropout` to turn on."
             raise ConfigError(
                 f"the generator {self.generator.spec.name!r} has no random input: a picture has one "
                 f"result.{more}"

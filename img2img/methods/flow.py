@@ -160,9 +160,9 @@ class Flow(Method):
 
     def times(self, count: int, like: Tensor) -> Tensor:
         """Returns times from 0 (noise) to 1 (picture), (count,) like a tensor."""
-        config, where = self.config, {"device": like.device, "dtype": like.dtype}
-        time = torch.sigmoid(config.time_mean + config.time_std * torch.randn(count, **where))
-        uniform = torch.rand(2, count, **where)
+        config, normal = self.config, torch.randn(count, device=like.device, dtype=like.dtype)
+        time = torch.sigmoid(config.time_mean + config.time_std * normal)
+        uniform = torch.rand(2, count, device=like.device, dtype=like.dtype)
         return torch.where(uniform[0] < config.time_uniform, uniform[1], time)
 
     def columns(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Column]:

@@ -102,7 +102,7 @@ class Generator(nn.Module):
         Raises:
             ConfigError: It takes one alone, or not so many.
         """
-        raise ConfigError(f"the generator {self.name!r} makes a result in one step; leave steps out.")
+        raise ConfigError(f"the generator {self.name!r} makes a result in one step; leave `steps` out.")
 
     def placed(self, top: int, left: int, height: int, width: int) -> dict[str, Tensor]:
         """Returns what `infer` takes of a window beside picture and conditions because of where it lies.

@@ -160,7 +160,7 @@ class FlowUNet(Generator):
     def set_steps(self, steps: int) -> None:
         """See `Generator.set_steps`."""
         if not 1 <= steps <= _MOST_STEPS:
-            raise ConfigError(f"steps is {steps}; a flow takes 1 to {_MOST_STEPS}.")
+            raise ConfigError(f"`steps` is {steps}; a flow takes 1 to {_MOST_STEPS}.")
         self.steps, begin, end = steps, 0, self.multiple_of
         for _ in range(steps):
             begin, end = self._before(begin, end)

@@ -151,6 +151,93 @@ def test_a_random_input_has_a_seed_and_a_folder_made_with_another_is_made_again(
         assert np.array_equal(a, c) and not np.array_equal(a, b)
 
 
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A flow that takes pictures of 16 pixels."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("flow") / "flow.safetensors"
+    arguments = {"features": 4, "downs": 1, "growth": 1, "steps": 2}
+    save_model(path, build(ArchSpec("flow_unet", arguments)), ModelInfo("own", 16))
+    return path
+
+
+def test_samples_have_their_seeds_in_name_and_manifest_and_more_are_added(flow: Path, tmp_path: Path) -> None:
+    """Also of a picture that is called like a sample of another one: no name is taken twice."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "a_seed0.png", "sub/a.png")):
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 13, 3), np.uint8)
+        write_image(Image(pixels), tmp_path / "in" / name)
+    command = ("translate", tmp_path / "in", "-o", tmp_path / "out", "-m", flow)
+    assert "6 done" in img2img(*command, "--samples", 2).output
+    manifest = (tmp_path / "out" / ".img2img" / "manifest.jsonl").read_text().splitlines()
+    made_by = {line["begin"]: line["made_by"] for line in map(json.loads, manifest) if "begin" in line}
+    names = ("a", "a_seed0", "sub/a")
+    assert made_by == {f"{name}_seed{seed}.png": f"seed {seed}" for name in names for seed in range(2)}
+    found = {name: read_image(tmp_path / "out" / name).pixels for name in made_by}
+    assert len({pixels.tobytes() for pixels in found.values()}) == 6
+    assert "3 done, 6 skipped" in img2img(*command, "--samples", 3).output
+    alone = ("translate", tmp_path / "in" / "a.png", "-o", tmp_path / "one.png", "-m", flow, "--seed", 1)
+    assert img2img(*alone).exit_code == 0
+    assert np.array_equal(read_image(tmp_path / "one.png").pixels, found["a_seed1.png"])
+    assert img2img(*alone, "--samples", 2).exit_code == 0
+    assert np.array_equal(read_image(tmp_path / "one_seed1.png").pixels, found["a_seed1.png"])
+    assert "9 done" in img2img(*command, "--samples", 3, "--steps", 5).output
+
+
+@pytest.mark.parametrize("kind", ["deep", "alpha", "grey"])
+def test_samples_of_any_kind_of_picture(flow: Path, tmp_path: Path, kind: str) -> None:
+    random = np.random.default_rng(0)
+    if kind == "deep":
+        image = Image(random.integers(0, 65536, (7, 21, 3), np.uint16))
+    elif kind == "alpha":
+        image = Image(
+            random.integers(0, 256, (7, 21, 3), np.uint8), random.integers(0, 256, (7, 21), np.uint8)
+        )
+    else:
+        image = Image(random.integers(0, 256, (7, 21, 1), np.uint8))
+    write_image(image, tmp_path / "x.png")
+    result = img2img("translate", tmp_path / "x.png", "-o", tmp_path, "-m", flow, "--samples", 1, "--seed", 7)
+    assert result.exit_code == 0, result.output
+    made = read_image(tmp_path / "x_seed7.png")
+    assert made.pixels.shape == (7, 21, 3) and made.pixels.dtype == image.pixels.dtype
+    assert (made.alpha is None) == (image.alpha is None)
+
+
+def test_samples_of_dropout(folder: Path, tmp_path: Path) -> None:
+    command = ("translate", folder / "in" / "32x32.png", "-m", folder / "unet.safetensors", "--dropout")
+    assert img2img(*command, "-o", tmp_path / "x.png", "--seed", 4).exit_code == 0
+    assert img2img(*command, "-o", tmp_path / "out", "--seed", 3, "--samples", 2).exit_code == 0
+    one, two = (read_image(tmp_path / "out" / f"32x32_seed{seed}.png").pixels for seed in (3, 4))
+    assert not np.array_equal(one, two) and np.array_equal(two, read_image(tmp_path / "x.png").pixels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--samples", "2", "-o", "-"], "writes one picture"),
+        (["--samples", "2", "--set-attribute", "a"], "attributes"),
+        (["--steps", "65"], "1 to 64"),
+        (["--steps", "0"], "steps"),
+        (["--samples", "0"], "samples"),
+        (["--dropout"], "no dropout"),
+        (["--backend", "openvino"], "OpenVINO cannot run this model"),
+    ],
+)
+def test_refusals_of_a_flow(
+    folder: Path,
+    flow: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(folder)
+    result = img2img("translate", "in/5x3.png", "-o", tmp_path / "out", "-m", flow, *arguments)
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -160,6 +247,9 @@ def test_a_random_input_has_a_seed_and_a_folder_made_with_another_is_made_again(
         (["--backend", "abacus"], "abacus"),
         (["--dropout", "-m", "colourise.safetensors"], "no dropout"),
         (["--seed", "3", "-m", "colourise.safetensors"], "no random input"),
+        (["--samples", "3", "-m", "colourise.safetensors"], "no random input"),
+        (["--samples", "3"], "--dropout"),
+        (["--steps", "3"], "leave --steps out"),
     ],
 )
 def test_refusals(
