@@ -10,8 +10,8 @@ from img2img.methods.base import methods as methods
 from img2img.methods.cut import CUT as CUT
 from img2img.methods.cyclegan import CycleGAN as CycleGAN
 from img2img.methods.cyclegan import CycleGANConfig as CycleGANConfig
-from img2img.methods.flow import Flow as Flow
-from img2img.methods.flow import FlowConfig as FlowConfig
+from img2img.methods.flow import FlowMatching as FlowMatching
+from img2img.methods.flow import FlowMatchingConfig as FlowMatchingConfig
 from img2img.methods.inpainting import Inpainting as Inpainting
 from img2img.methods.inpainting import InpaintingConfig as InpaintingConfig
 from img2img.methods.oasis import OASIS as OASIS

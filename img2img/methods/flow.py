@@ -33,7 +33,7 @@ from img2img.types import Batch
 HOLES: Fields = {"source": Picture(), "mask": Mask(like="source")}
 
 
-class FlowConfig(ConditionsConfig):
+class FlowMatchingConfig(ConditionsConfig):
     """The section `method:` with the name flow."""
 
     name: str = Field("flow", description="flow.")
@@ -65,7 +65,7 @@ class FlowConfig(ConditionsConfig):
 
 
 @methods.register("flow")
-class Flow(Method):
+class FlowMatching(Method):
     """Learns to make the target of a source out of noise, by what it takes for the target on the way there.
 
     At a random time t the network sees z = t * target + (1 - t) * noise and the source, and predicts the
@@ -78,7 +78,7 @@ class Flow(Method):
     """
 
     fields = PAIRED
-    Config = FlowConfig
+    Config = FlowMatchingConfig
     defaults = MappingProxyType(
         {
             "training": {
@@ -114,7 +114,7 @@ class Flow(Method):
 
     def __init__(self, config: MethodConfig, channels: Mapping[str, int]) -> None:
         super().__init__(config, channels)
-        assert isinstance(config, FlowConfig)
+        assert isinstance(config, FlowMatchingConfig)
         self.config = config
         holes = config.task == "inpaint"
         self.made = "source" if holes else "target"
@@ -130,7 +130,7 @@ class Flow(Method):
     @classmethod
     def fields_of(cls, config: MethodConfig) -> Fields:
         """Pairs, of one size where they are to restore; or pictures and holes; with further conditions."""
-        assert isinstance(config, FlowConfig)
+        assert isinstance(config, FlowMatchingConfig)
         fields = {"translate": PAIRED, "restore": enlarging(1), "inpaint": HOLES}[config.task]
         return {**fields, **conditions_of(config)}
 

@@ -26,7 +26,7 @@ _MOST_STEPS = 64  # more than a model file may ask for; the paper takes 50
 _FREQUENCIES = 32  # that tell times apart
 
 
-class _Block(nn.Module):
+class _TimedBlock(nn.Module):
     """Two convolutions beside a shortcut, steered by the time.
 
     Args:
@@ -50,13 +50,13 @@ class _Block(nn.Module):
         return output
 
 
-class _Level(nn.Module):
+class _TimedLevel(nn.Module):
     """Some blocks in a row."""
 
     def __init__(self, before: int, after: int, embedding: int, blocks: int) -> None:
         super().__init__()
         widths = [before, *[after] * blocks]
-        self.blocks = nn.ModuleList(_Block(a, b, embedding) for a, b in pairwise(widths))
+        self.blocks = nn.ModuleList(_TimedBlock(a, b, embedding) for a, b in pairwise(widths))
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         for block in self.blocks:
@@ -147,10 +147,10 @@ class FlowUNet(Generator):
         self.first = nn.Conv2d((planes + out_channels) * patch**2, features, 3, padding=1)
         self.down, self.halve, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
-            self.down.append(_Level(width, width, embedding, blocks))
+            self.down.append(_TimedLevel(width, width, embedding, blocks))
             if level < downs:
                 self.halve.append(nn.Conv2d(width, widths[level + 1], 2, stride=2))
-                self.up.append(_Level(width + widths[level + 1], width, embedding, blocks))
+                self.up.append(_TimedLevel(width + widths[level + 1], width, embedding, blocks))
         self.last = stage(
             norm=LayerNorm(features),
             activation=nn.SiLU(),

@@ -15,7 +15,7 @@ from img2img import load_model
 from img2img.errors import ConfigError
 from img2img.fields import PAIRED
 from img2img.image import Image, write_image
-from img2img.methods import Flow, FlowConfig
+from img2img.methods import FlowMatching, FlowMatchingConfig
 from img2img.models import FlowUNet
 from img2img.models.noise import set_noise
 from img2img.training import train
@@ -30,9 +30,9 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-def made(**keys: Any) -> Flow:
-    config = FlowConfig.model_validate({"generator": TINY, **keys})
-    return Flow(config, {"source": 3, "target": 3, "mask": 1}).double()
+def made(**keys: Any) -> FlowMatching:
+    config = FlowMatchingConfig.model_validate({"generator": TINY, **keys})
+    return FlowMatching(config, {"source": 3, "target": 3, "mask": 1}).double()
 
 
 def batch(**more: torch.Tensor) -> Batch:
@@ -40,7 +40,7 @@ def batch(**more: torch.Tensor) -> Batch:
     return Batch({**pictures, **more}, ("a", "b", "c"))
 
 
-def loss_of(method: Flow, samples: Batch) -> torch.Tensor:
+def loss_of(method: FlowMatching, samples: Batch) -> torch.Tensor:
     found: list[torch.Tensor] = []
     torch.manual_seed(1)
     method.train().step(samples, lambda group, losses: found.append(losses["flow"]))
@@ -59,7 +59,7 @@ def test_the_loss_is_the_distance_of_velocities(monkeypatch: pytest.MonkeyPatch)
     samples = batch()
     loss = loss_of(method, samples)
     z, time, guess = seen[0]
-    assert len(set(time.tolist())) == 3 and 0 <= time.min() and time.max() <= 1
+    assert len(set(time.tolist())) == 3 and time.min() >= 0 and time.max() <= 1
     left = (1 - time)[:, None, None, None].clamp(min=0.05)
     distance = (guess - z) / left - (samples.target - z) / left
     torch.testing.assert_close(loss, distance.square().mean())
@@ -143,8 +143,8 @@ def test_arguments_that_make_no_sense_are_a_sentence(arguments: dict[str, Any], 
 
 def test_only_its_own_network_makes_a_flow() -> None:
     with pytest.raises(ConfigError, match="flow_unet"):
-        Flow(
-            FlowConfig.model_validate({"generator": {"name": "unet", "features": 4, "downs": 4}}),
+        FlowMatching(
+            FlowMatchingConfig.model_validate({"generator": {"name": "unet", "features": 4, "downs": 4}}),
             {"source": 3, "target": 3},
         )
 
