@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import multiprocessing
+import os
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -70,27 +73,50 @@ class Runner:
     peak: int = 0
     rounds: list[float] = field(default_factory=list)
 
-    def __call__(self, source: Path, output: Path) -> None:
-        """Makes a picture in `output` for each in `source`."""
+    def __call__(self, source: Path, output: Path) -> int:
+        """Makes a picture in `output` for each in `source`; returns the peak of the process in bytes."""
         raise NotImplementedError
 
 
 class Baseline(Runner):
-    """What a plain script does: fp32, contiguous, eager, one picture after the other, all in one thread."""
+    """A plain script in a process of its own, which sets neither how threads wait nor what malloc keeps."""
 
-    def __init__(self, generator: Generator, device: torch.device) -> None:
+    def __init__(self, spec: ArchSpec, device: torch.device) -> None:
         super().__init__("baseline")
-        self.generator = generator.to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        self.device = device
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        arguments = (theirs, spec, str(device), torch.get_num_threads())
+        ours = os.environ.pop("OMP_WAIT_POLICY", None)  # as `wait_passively` has it
+        context.Process(target=_plain_script, args=arguments, daemon=True).start()
+        if ours:
+            os.environ["OMP_WAIT_POLICY"] = ours
+        theirs.close()
+        self.connection.recv()
 
-    @torch.no_grad()
-    def __call__(self, source: Path, output: Path) -> None:
+    def __call__(self, source: Path, output: Path) -> int:
         """See `Runner`."""
-        for path in sorted(source.iterdir()):
-            pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-            x = to_tensor(np.ascontiguousarray(pixels), self.generator.input_range, device=self.device)
-            (made,) = to_pixels(self.generator(x), self.generator.output_range)
-            cv2.imencode(".png", made[..., ::-1])[1].tofile(output / path.name)
+        self.connection.send((source, output))
+        return int(self.connection.recv())
+
+
+def _plain_script(connection: Connection, spec: ArchSpec, device: str, threads: int) -> None:
+    """Does what a plain script does: fp32, contiguous, eager, one picture after the other, all in one thread.
+
+    Answers each pair of folders with the peak of its memory in bytes.
+    """
+    torch.set_num_threads(threads)
+    generator = fresh(spec).to(device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    connection.send(0)
+    with contextlib.suppress(EOFError), torch.no_grad():
+        while True:
+            source, output = connection.recv()
+            _reset_peak()
+            for path in sorted(source.iterdir()):
+                pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+                x = to_tensor(np.ascontiguousarray(pixels), generator.input_range, device=device)
+                (made,) = to_pixels(generator(x), generator.output_range)
+                cv2.imencode(".png", made[..., ::-1])[1].tofile(output / path.name)
+            connection.send(_peak())
 
 
 class Toolkit(Runner):
@@ -109,13 +135,15 @@ class Toolkit(Runner):
         if ready.note:
             click.echo(ready.note, err=True)
 
-    def __call__(self, source: Path, output: Path) -> None:
+    def __call__(self, source: Path, output: Path) -> int:
         """See `Runner`."""
+        _reset_peak()
         summary = Summary()
         for result in run(plan([source], output), self.translator, batch_size=BATCH):
             summary.add(result)
         if summary.failures:
             raise click.ClickException(str(summary.failures[0]))
+        return _peak()
 
 
 @click.command()
@@ -181,7 +209,7 @@ def infer(
     """Compare a folder through img2img with a plain loop: same network, random weights.
 
     The baseline is what scripts do: fp32, contiguous, eager, one picture at a time, decoding and encoding
-    in line. All take turns in one process. Compiling and converting is excluded and printed apart.
+    in line, in a process of its own. All take turns. Compiling and converting is excluded and printed apart.
     """
     if threads:
         torch.set_num_threads(threads)
@@ -241,23 +269,24 @@ def compare(
 
 
 def _runners(spec: ArchSpec, device: torch.device, ways: Sequence[tuple[str, str]]) -> list[Runner]:
-    def fresh() -> Generator:
-        torch.manual_seed(0)
-        return build(spec).eval()
+    baseline = Baseline(spec, device)  # it starts before malloc is told anything here
+    return [baseline, *(Toolkit(fresh(spec), device, backend, precision) for backend, precision in ways)]
 
-    toolkit = [Toolkit(fresh(), device, backend, precision) for backend, precision in ways]
-    return [Baseline(fresh(), device), *toolkit]
+
+def fresh(spec: ArchSpec) -> Generator:
+    """Returns the network with the same random weights in every process."""
+    torch.manual_seed(0)
+    return build(spec).eval()
 
 
 def _measure(runner: Runner, source: Path, output: Path, counted: bool) -> None:
-    _reset_peak()
     started = time.perf_counter()
-    runner(source, output)
+    peak = runner(source, output)
     seconds = time.perf_counter() - started
     if counted:
         runner.rounds.append(seconds)
         runner.seconds += seconds
-        runner.peak = max(runner.peak, _peak())
+        runner.peak = max(runner.peak, peak)
     else:
         runner.prepared += seconds if "compile" in runner.label else 0.0  # graphs for these shapes
 

@@ -28,7 +28,7 @@ import benchmark_train
 import click
 import numpy as np
 import torch
-from benchmark_infer import NETWORKS, Baseline, fitting
+from benchmark_infer import NETWORKS, fitting
 
 import img2img
 from img2img.checkpoint import ModelInfo, save_model
@@ -165,7 +165,7 @@ def inference(place: Place, network: str) -> dict[str, Any]:
     scale = float(expected.std())
     if not scale > 0:
         raise FailedError("the reference is constant, so nothing can be compared with it", {})
-    baseline = Baseline(fresh(spec), place.device)
+    baseline = fresh(spec).to(place.device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     translators = {
         name: Translator(fresh(spec), ModelInfo(), str(place.device), name, size="native", backend="eager")
         for name in FARTHEST
@@ -179,7 +179,11 @@ def inference(place: Place, network: str) -> dict[str, Any]:
         if not error <= FARTHEST[name]:
             wrong.append(f"{name} is {error:.3g} from the CPU's fp32, of {FARTHEST[name]} allowed")
     speeds = paced(
-        [lambda: plain_loop(baseline, many), *(lambda t=t: t(many) for t in translators.values())], place
+        [
+            lambda: plain_loop(baseline, place.device, many),
+            *(lambda t=t: t(many) for t in translators.values()),
+        ],
+        place,
     )
     figures["baseline_images_per_second"] = round(count / speeds[0], 2)
     for name, seconds in zip(translators, speeds[1:], strict=True):
@@ -504,12 +508,11 @@ def refusing(network: Generator, limit: int) -> list[int]:
     return refused
 
 
-def plain_loop(baseline: Baseline, images: Sequence[Image]) -> None:
+def plain_loop(generator: Generator, device: torch.device, images: Sequence[Image]) -> None:
     """Does what a plain script does with pictures in memory."""
-    generator = baseline.generator
     with torch.no_grad():
         for image in images:
-            x = to_tensor([image.pixels], generator.input_range, device=baseline.device)
+            x = to_tensor([image.pixels], generator.input_range, device=device)
             to_pixels(generator(x), generator.output_range)
 
 

@@ -6,8 +6,10 @@ machine's, each control group's above the process (versions 1 and 2), and the pr
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,8 @@ import psutil
 import torch
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
+# Of mallopt() in the GNU C library: the numbers of two parameters, and the most that each takes.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = (-1, 2**31 - 1), (-3, 2**30)
 CPU_CAP = 512 * 2**20  # more makes nothing faster: the cache prefers small tiles
 
 
@@ -50,6 +54,19 @@ def free_memory() -> int:
     """Returns how many bytes this process can still take before something stops it."""
     limits = [psutil.virtual_memory().available, *_cgroups(), *_process()]
     return max(0, min(limits))
+
+
+def keep_freed_memory() -> None:
+    """Lets the GNU C library keep for the next call of a network what one frees; elsewhere nothing happens.
+
+    Large blocks go back to the system otherwise and come again page by page, zeroed: a quarter of the time of
+    pix2pix' U-Net on two cores, and 35,000 page faults in each training step of the compact network. The
+    peak is the same, since every call needs as much.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(*_M_MMAP_THRESHOLD)
+        mallopt(*_M_TRIM_THRESHOLD)
 
 
 def _process() -> Iterator[int]:

@@ -16,7 +16,7 @@ from img2img.image.image import Pixels
 from img2img.image.tensor import to_pixels, to_tensor
 from img2img.inference.backends import Backend, Eager, choose_backend
 from img2img.inference.conditions import Planes, stacked
-from img2img.inference.memory import budget, free_memory
+from img2img.inference.memory import budget, free_memory, keep_freed_memory
 from img2img.inference.precision import DTYPES, choose_precision
 from img2img.inference.schemes import Scheme, choose_scheme, in_strips, no_tiles
 from img2img.inference.tiling import Blender, TileGrid, layout
@@ -50,6 +50,8 @@ class Runner:
         memory: int | None = None,
         backend: str = "auto",
     ) -> None:
+        if device.type == "cpu":
+            keep_freed_memory()
         self.generator = generator.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device, self.tile, self.memory = device, tile, memory
         safe = precision if generator.half_precision or precision != "auto" else "fp32"

@@ -65,7 +65,9 @@ class Outcome:
             with self.runtime.autocast():
                 columns = self.method.columns(batch, of_any_size(self.trainer.evaluated()))
         try:
-            grid = write_grid(self.folder / "samples" / f"step_{step:08}.png", columns, batch.keys)
+            path = self.folder / "samples" / f"step_{step:08}.png"
+            palette = self.data.classes.palette if self.data.classes else self.data.palette
+            grid = write_grid(path, columns, batch.keys, palette)
             if metrics is not None:
                 metrics.show(step, grid)
         except ImageWriteError as error:

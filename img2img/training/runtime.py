@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import time
 import warnings
@@ -16,6 +15,7 @@ from torch import Tensor, distributed, nn
 
 from img2img.errors import ConfigError, Img2ImgError
 from img2img.inference.ceiling import cpu_bf16
+from img2img.inference.memory import keep_freed_memory
 from img2img.training.processes import Children, LostProcessError, Places, end_with_parent
 
 TrainingPrecision = Literal["auto", "fp32", "bf16"]
@@ -25,8 +25,6 @@ _logger = logging.getLogger(__name__)
 # the connection closes.
 _PATIENCE = timedelta(minutes=60)
 _GOODBYE = "img2img/the first process has told why it ends"
-# Of mallopt() in the GNU C library: the numbers of two parameters, and the most that each takes.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = (-1, 2**31 - 1), (-3, 2**30)
 
 
 class Runtime:
@@ -70,7 +68,7 @@ class Runtime:
             precision = "bf16" if _has_bf16(device) else "fp32"
         self.precision: str = precision
         if device == "cpu":
-            _keep_freed_memory()
+            keep_freed_memory()
         self._children: Children | None = None
         self._control: Any = None  # the group for decisions: they never wait for a GPU
         self._store: Any = None
@@ -309,18 +307,6 @@ class Runtime:
         except RuntimeError as error:
             _logger.debug("a process does not answer", exc_info=True)
             raise LostProcessError(str(error).splitlines()[0]) from error
-
-
-def _keep_freed_memory() -> None:
-    """Lets the GNU C library keep what one training step frees for the next one; elsewhere nothing happens.
-
-    Large blocks go back to the system otherwise and come again page by page, zeroed: 35,000 page faults and
-    7 % of a step of the compact network on one core. The peak is the same, since every step needs as much.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(*_M_MMAP_THRESHOLD)
-        mallopt(*_M_TRIM_THRESHOLD)
 
 
 def _has_bf16(device: str) -> bool:
