@@ -48,7 +48,7 @@ def write_grid(
 
 
 def _shown(pixels: Pixels, palette: Palette | None) -> Image:
-    """Returns pixels of any number of channels as a picture; one-hot labels get their colours or grey levels."""
+    """Returns pixels of any number of channels as a picture; one-hot labels in their colours or in grey."""
     channels = pixels.shape[2]
     ones = (pixels == 255).sum(2) + channels * ((pixels > 0) & (pixels < 255)).any(2)
     of_classes = channels != 1 and bool((ones == 1).all())
