@@ -21,7 +21,7 @@ from img2img.image.image import Pixels
 from img2img.image.numbers import from_unit, require_sound, to_unit, words
 from img2img.image.resize import resize
 from img2img.image.tensor import to_tensor
-from img2img.metrics import luma, metrics
+from img2img.metrics import luma, metric_of
 from img2img.types import ValueRange
 
 Rounding = Literal["rounded", "float"]
@@ -30,6 +30,7 @@ ColourKind = Literal["colour", "grey", "grey in colour"]
 
 LEVELS = ValueRange(0.0, 255.0)
 _NAMED = 3  # files in one sentence
+_BEYOND = 1e-3  # of the range: more is worth a word
 
 
 class EvaluationProtocol(ABC):
@@ -69,10 +70,15 @@ class EvaluationProtocol(ABC):
         Raises:
             ProcessingError: Its depth does not hold `numbers`, or a value is no finite number or none at all.
         """
-        if self.numbers is None:
+        if self.numbers is not None:
+            image = to_unit(image, self.numbers)
+        if image.pixels.dtype != np.float32 or self.names:
             return image
-        image = to_unit(image, self.numbers)
         require_sound(image.pixels, self.numbers)
+        low, high = float(image.pixels.min()), float(image.pixels.max())
+        if self.numbers is None and (low < -_BEYOND or high > 1 + _BEYOND):
+            said = f"values from {low:.3g} to {high:.3g} were taken for black and white where they are beyond"
+            image = image.replace(warnings=(*image.warnings, said))
         return image.replace(pixels=np.clip(image.pixels, 0, 1))  # as black or white, like in training
 
     def truth(self, target: Image) -> Image:
@@ -81,11 +87,11 @@ class EvaluationProtocol(ABC):
 
     def decimals(self, column: str) -> int:
         """Returns how many decimals of a number are worth printing."""
-        return metrics[column.partition("_")[0]].decimals
+        return metric_of(column).decimals
 
     def higher_is_better(self, column: str) -> bool:
         """Returns which way is up."""
-        return metrics[column.partition("_")[0]].higher_is_better
+        return metric_of(column).higher_is_better
 
     def describe_grey(self, names: Sequence[str], kind: ColourKind) -> str | None:
         """Returns how the grey pictures `names` were compared, in a sentence, where that is a choice."""
@@ -276,6 +282,6 @@ def _number(column: str, a: Tensor, b: Tensor, *, border: int = 0) -> float:
     """Returns the metric that `column` begins with, for two batches of one picture."""
     try:
         with torch.inference_mode():
-            return float(metrics[column.partition("_")[0]].measure(a, b, LEVELS, border))
+            return float(metric_of(column).measure(a, b, LEVELS, border))
     except ValueError as error:  # too small for the border or the window
         raise ProcessingError(str(error)) from error

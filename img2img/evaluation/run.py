@@ -179,7 +179,7 @@ def measure(
             None if other is None else other.path,
             values,
             kind_of(truth),
-            tuple(dict.fromkeys((*picture.warnings, *source.warnings, *notes))),
+            tuple(dict.fromkeys((*truth.warnings, *source.warnings, *notes))),
             (prediction, truth),
             not (_opaque(picture) and _opaque(made)),
             recoloured,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from img2img.image.colour import BT601
@@ -24,13 +26,13 @@ def l1(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> Tensor
         (N,) float64, from 0 (equal) to 1.
 
     Raises:
-        ValueError: The shapes differ, or the border leaves nothing.
+        ValueError: The shapes differ, the border leaves nothing, or values are not in the range.
     """
     a, b = unit(a, b, value_range, border)
     return (a - b).abs().mean(dim=(1, 2, 3))
 
 
-metrics.register("l1")(Metric(l1, higher_is_better=False, decimals=4, title="L1"))
+metrics.register("l1")(Metric(l1, higher_is_better=False, decimals=4, title="L1", perfect=0.0))
 
 
 @one_thread()
@@ -48,13 +50,13 @@ def psnr(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> Tens
         (N,) float64; infinite where the images are equal.
 
     Raises:
-        ValueError: The shapes differ, or the border leaves nothing.
+        ValueError: The shapes differ, the border leaves nothing, or values are not in the range.
     """
     a, b = unit(a, b, value_range, border)
     return -10 * (a - b).square_().mean(dim=(1, 2, 3)).log10()
 
 
-metrics.register("psnr")(Metric(psnr, higher_is_better=True, decimals=3, title="PSNR dB"))
+metrics.register("psnr")(Metric(psnr, higher_is_better=True, decimals=3, title="PSNR dB", perfect=math.inf))
 
 
 @one_thread()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from img2img.metrics.base import Metric, metrics, one_thread, unit
+from img2img.metrics.base import Metric, metrics, one_thread, require_size, unit
 from img2img.types import ValueRange
 
 WINDOW, _SIGMA = 11, 1.5
@@ -29,32 +29,44 @@ def ssim(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> Tens
         (N,) float64, 1 where the images are equal.
 
     Raises:
-        ValueError: The shapes differ, or less than a window is left of the images.
+        ValueError: The shapes differ, less than a window is left of the images, or values are not in the
+            range.
 
     References:
         Wang et al., Image Quality Assessment: From Error Visibility to Structural Similarity
         (doi:10.1109/TIP.2003.819861), in the form without reduction that papers on super-resolution use; per
         channel, where the paper has grey images only.
     """
-    a, b = unit(a, b, value_range, border)
+    whole, _ = means(*unit(a, b, value_range, border), "SSIM")
+    return whole.mean(1)
+
+
+def means(a: Tensor, b: Tensor, title: str) -> tuple[Tensor, Tensor]:
+    """Returns the means of the index and of its factor without luminance, each (N, C).
+
+    Args:
+        a, b: (N, C, H, W), black 0 and white 1.
+        title: Of the metric, for the message.
+
+    Raises:
+        ValueError: They are smaller than the window.
+    """
+    require_size(title, a, WINDOW, ", which is smaller than its window")
     height, width = a.shape[-2] - WINDOW + 1, a.shape[-1] - WINDOW + 1
-    if height < 1 or width < 1:
-        raise ValueError(
-            f"SSIM needs at least {WINDOW}x{WINDOW} pixels, not {a.shape[-1]}x{a.shape[-2]}, "
-            "which is smaller than its window"
-        )
-    sums = a.new_zeros(len(a))
+    sums = a.new_zeros(2, *a.shape[:2])
     for top in range(0, height, _STRIP):
         rows = slice(top, min(top + _STRIP, height) + WINDOW - 1)
-        sums += _places(a[..., rows, :], b[..., rows, :]).sum(dim=(1, 2, 3))
-    return sums / (a.shape[1] * height * width)
+        luminance, contrast = _places(a[..., rows, :], b[..., rows, :])
+        sums = sums + torch.stack([(luminance * contrast).sum((2, 3)), contrast.sum((2, 3))])
+    whole, contrast = sums / (height * width)
+    return whole, contrast
 
 
-def _places(a: Tensor, b: Tensor) -> Tensor:
-    """Returns SSIM at every place where a window fits, (N, C, H - 10, W - 10)."""
+def _places(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the factors at every place where a window fits, (N, C, H - 10, W - 10) each."""
     mean_a, mean_b, square_a, square_b, product = _blur(torch.stack([a, b, a * a, b * b, a * b]))
-    squares, means = mean_a.square() + mean_b.square(), mean_a * mean_b
-    return similarity(means, squares, product - means, square_a + square_b - squares)
+    squares, mixed = mean_a.square() + mean_b.square(), mean_a * mean_b
+    return _factors(mixed, squares, product - mixed, square_a + square_b - squares)
 
 
 def similarity(means: Tensor, squares: Tensor, covariance: Tensor, variances: Tensor) -> Tensor:
@@ -66,8 +78,13 @@ def similarity(means: Tensor, squares: Tensor, covariance: Tensor, variances: Te
         covariance: Of the two images.
         variances: The sum of both.
     """
+    luminance, contrast = _factors(means, squares, covariance, variances)
+    return luminance * contrast
+
+
+def _factors(means: Tensor, squares: Tensor, covariance: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:
     luminance = (2 * means + _C1) / (squares + _C1)
-    return luminance * ((2 * covariance + _C2) / (variances + _C2))
+    return luminance, (2 * covariance + _C2) / (variances + _C2)
 
 
 def window(device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -90,4 +107,6 @@ def _blur(x: Tensor) -> Tensor:
     return x
 
 
-metrics.register("ssim")(Metric(ssim, higher_is_better=True, decimals=4, title="SSIM"))
+metrics.register("ssim")(
+    Metric(ssim, higher_is_better=True, decimals=4, title="SSIM", perfect=1.0, smallest=WINDOW)
+)

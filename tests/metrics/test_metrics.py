@@ -10,7 +10,8 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from img2img.metrics import l1, luma, metrics, psnr, ssim
+from img2img.errors import ConfigError
+from img2img.metrics import l1, luma, metric_of, metrics, psnr, ssim
 from img2img.types import SYMMETRIC, UNIT, ValueRange
 
 BYTES = ValueRange(0, 255)
@@ -75,33 +76,77 @@ def test_ssim_does_not_see_the_border() -> None:
     assert torch.equal(ssim(a, b, UNIT, border=4), whole)
 
 
-@pytest.mark.parametrize("name", list(metrics))
+OWN = [name for name in metrics if not metrics[name].package and not metrics[name].files]
+SIDE = {name: max(16, metrics[name].smallest) for name in OWN}
+
+
+@pytest.mark.parametrize("name", OWN)
 def test_the_value_range_does_not_matter(name: str) -> None:
-    a, b = (x.double() for x in pair(2, 3, 16, 16))
+    a, b = (x.double() for x in pair(2, 3, SIDE[name], SIDE[name]))
     measure = metrics[name].measure
     expected = measure(a, b, UNIT)
     assert torch.allclose(measure(a * 2 - 1, b * 2 - 1, SYMMETRIC), expected, rtol=1e-9)
     assert torch.allclose(measure(a * 255, b * 255, BYTES), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", list(metrics))
+@pytest.mark.parametrize("name", OWN)
 def test_each_image_has_its_own_number_and_worse_is_worse(name: str) -> None:
-    a, b = pair(3, 3, 16, 16)
+    a, b = pair(3, 3, SIDE[name], SIDE[name])
     b[1] = a[1]
     measure, higher = metrics[name].measure, metrics[name].higher_is_better
     together = measure(a, b, UNIT)
     assert together.shape == (3,) and together.dtype == torch.float64
-    assert torch.equal(
-        torch.cat([measure(x[None], y[None], UNIT) for x, y in zip(a, b, strict=True)]), together
-    )
+    alone = torch.cat([measure(x[None], y[None], UNIT) for x, y in zip(a, b, strict=True)])
+    assert torch.allclose(alone, together, rtol=1e-14)
     assert (together.argmax() if higher else together.argmin()) == 1
 
 
-def test_equal_images() -> None:
-    a, _ = pair(1, 3, 16, 16)
-    assert psnr(a, a, UNIT).item() == math.inf
-    assert ssim(a, a, UNIT).item() == pytest.approx(1, abs=1e-12)
-    assert l1(a, a, UNIT).item() == 0
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_equal_images(name: str, channels: int) -> None:
+    a, _ = pair(1, channels, SIDE[name], SIDE[name])
+    for x in (a, torch.zeros_like(a), torch.ones_like(a)):
+        assert metrics[name].measure(x, x, UNIT).item() == pytest.approx(metrics[name].perfect, abs=1e-12)
+
+
+def nothing(*shape: int) -> Tensor:
+    return torch.full(shape, math.nan)
+
+
+@pytest.mark.parametrize("name", list(metrics))
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (nothing(1, 3, 200, 200), "not finite numbers"),
+        (torch.full((1, 3, 200, 200), -0.2), r"values from -0.2 to -0.2, outside the range from 0 to 1"),
+        (torch.full((1, 3, 200, 200), 255), r"values from 255 to 255, outside"),
+        (torch.zeros(3, 200, 200), r"\(N, C, H, W\) .* not \(3, 200, 200\)"),
+        (torch.zeros(0, 3, 200, 200), r"not \(0, 3, 200, 200\)"),
+        (torch.zeros(1, 3, 200, 200, dtype=torch.complex64), "real numbers"),
+        (np.zeros((1, 3, 200, 200)), "ndarray"),
+    ],
+)
+def test_what_is_no_picture_gets_a_sentence(name: str, wrong: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        metrics[name].measure(wrong, wrong, UNIT)
+
+
+@pytest.mark.parametrize("name", list(metrics))
+def test_a_range_the_wrong_way_round_and_small_pictures_get_a_sentence(name: str) -> None:
+    a = torch.zeros(1, 1, 200, 200)
+    with pytest.raises(ValueError, match="from black to the greater number white, not from 1 to 0"):
+        metrics[name].measure(a, a, ValueRange(1, 0))
+    side = metrics[name].smallest - 1
+    if side:
+        with pytest.raises(ValueError, match=f"needs .* not {side}x{side}"):
+            metrics[name].measure(a[..., :side, :side], a[..., :side, :side], UNIT)
+
+
+def test_metrics_of_columns() -> None:
+    assert metric_of("psnr_y") is metrics["psnr"] and metric_of("ms_ssim") is metrics["ms_ssim"]
+    assert metric_of("lpips_alex") is metrics["lpips_alex"]
+    with pytest.raises(ConfigError, match="did you mean 'psnr'"):
+        metric_of("psnrr")
 
 
 def test_half_precision_counts_as_it_is() -> None:
