@@ -88,7 +88,7 @@ def niqe(
     return torch.tensor([_distance(each, model) for each in whole], dtype=torch.float64, device=images.device)
 
 
-class _Model(NamedTuple):
+class _Pristine(NamedTuple):
     """Means (36,) and covariances (36, 36) of features of natural pictures, and the window (7, 7)."""
 
     mean: NDArray[np.float64]
@@ -97,7 +97,7 @@ class _Model(NamedTuple):
 
 
 @lru_cache(maxsize=2)
-def _model(path: str | None, allow_download: bool) -> _Model:
+def _model(path: str | None, allow_download: bool) -> _Pristine:
     place = PARAMETERS.find(allow_download) if path is None else Path(path)
     try:
         with np.load(place, allow_pickle=False) as file:
@@ -108,10 +108,10 @@ def _model(path: str | None, allow_download: bool) -> _Model:
     sizes = mean.size, covariance.shape, window.shape
     if sizes != (_FEATURES, (_FEATURES, _FEATURES), (_WINDOW, _WINDOW)):
         raise ModelError(f"does not hold the {_FEATURES} parameters of {_TITLE}", place)
-    return _Model(mean.ravel(), covariance, window)
+    return _Pristine(mean.ravel(), covariance, window)
 
 
-def _distance(levels: Tensor, model: _Model) -> float:
+def _distance(levels: Tensor, model: _Pristine) -> float:
     """Returns NIQE of a picture (H, W) of whole blocks."""
     features = []
     for scale in (1, 2):

@@ -26,7 +26,7 @@ _SEED = 2020  # torch-fidelity's
 
 
 @dataclass(frozen=True)
-class Statistics:
+class FeatureStatistics:
     """Mean and covariance of the features of a set.
 
     Attributes:
@@ -42,7 +42,7 @@ class Statistics:
     origin: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, features: Tensor, origin: Mapping[str, Any] | None = None) -> Statistics:
+    def of(cls, features: Tensor, origin: Mapping[str, Any] | None = None) -> FeatureStatistics:
         """Returns those of features (N, D).
 
         Raises:
@@ -55,7 +55,7 @@ class Statistics:
         return cls(mean.numpy(), covariance.numpy(), len(values), dict(origin or {}))
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> Statistics:
+    def load(cls, path: str | PathLike[str]) -> FeatureStatistics:
         """Reads what `save` wrote, or a file of pytorch-fid or torch-fidelity: `mu` and `sigma` in an .npz.
 
         Raises:
@@ -90,7 +90,7 @@ class Statistics:
             )
 
 
-def frechet_distance(real: Tensor | Statistics, fake: Tensor | Statistics) -> float:
+def frechet_distance(real: Tensor | FeatureStatistics, fake: Tensor | FeatureStatistics) -> float:
     """Returns the Fréchet distance of two normal distributions: FID, on features of Inception v3.
 
     In float64. The trace of the root of the product of the covariances is the sum of the singular values of a
@@ -109,7 +109,7 @@ def frechet_distance(real: Tensor | Statistics, fake: Tensor | Statistics) -> fl
     References:
         Heusel et al., GANs Trained by a Two Time-Scale Update Rule (arXiv:1706.08500).
     """
-    one, two = (x if isinstance(x, Statistics) else Statistics.of(x) for x in (real, fake))
+    one, two = (x if isinstance(x, FeatureStatistics) else FeatureStatistics.of(x) for x in (real, fake))
     if one.mean.size != two.mean.size:
         raise ValueError(f"features of {one.mean.size} and {two.mean.size} numbers are of different networks")
     roots = [_root(each.covariance) for each in (one, two)]

@@ -16,7 +16,7 @@ from img2img.metrics import WeightsMissingError
 from img2img.metrics.backbones import BACKBONES
 from img2img.metrics.features import BackboneFeatures, open_extractor
 from img2img.metrics.sets import (
-    Statistics,
+    FeatureStatistics,
     frechet_distance,
     inception_score,
     kernel_distance,
@@ -119,15 +119,15 @@ def test_what_are_no_features_gets_a_sentence(wrong: Tensor, message: str) -> No
 
 def test_statistics_come_back_and_pytorch_fid_reads_them(tmp_path: Path) -> None:
     real, fake = two()
-    kept = Statistics.of(real, {"network": "Inception v3", "resize": "none"})
+    kept = FeatureStatistics.of(real, {"network": "Inception v3", "resize": "none"})
     kept.save(tmp_path / "real.npz")
-    read = Statistics.load(tmp_path / "real.npz")
+    read = FeatureStatistics.load(tmp_path / "real.npz")
     assert frechet_distance(read, fake) == frechet_distance(real, fake)
     assert read.count == 60 and read.origin == {"network": "Inception v3", "resize": "none"}
     with np.load(tmp_path / "real.npz") as file:  # as pytorch-fid does
         mu, sigma = file["mu"][:], file["sigma"][:]
     np.savez(tmp_path / "theirs.npz", mu=mu, sigma=sigma)
-    theirs = Statistics.load(tmp_path / "theirs.npz")
+    theirs = FeatureStatistics.load(tmp_path / "theirs.npz")
     assert theirs.count == 0 and frechet_distance(theirs, fake) == frechet_distance(real, fake)
 
 
@@ -138,7 +138,7 @@ def test_files_that_hold_no_statistics_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("none")
     for name in ("other", "flat", "objects", "text", "missing"):
         with pytest.raises(ModelError, match=f"{name}.npz"):
-            Statistics.load(tmp_path / f"{name}.npz")
+            FeatureStatistics.load(tmp_path / f"{name}.npz")
 
 
 # features
