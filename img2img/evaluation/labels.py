@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from img2img.evaluation.protocol import EvaluationProtocol, listed, require_size
+from img2img.evaluation.protocol import EvaluationProtocol, Say, forget, listed, require_size
 from img2img.image import Image
 from img2img.image.palette import LabelSet
 
@@ -50,29 +50,25 @@ class Confusion:
     @property
     def accuracy(self) -> NDArray[np.float64]:
         """The share of each class that is right; NaN where it does not occur."""
-        return self._share(self._right, self.pixels)
+        return self._known(_shares(self._right, self.pixels))
 
     @property
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of each class; NaN where it occurs in neither."""
         predicted = self.counts[:, :-1].sum(0)
-        return self._share(self._right, self.pixels + predicted - self._right)
+        return self._known(_shares(self._right, self.pixels + predicted - self._right))
 
     @property
     def _right(self) -> NDArray[np.int64]:
         return self.counts.diagonal()
 
-    def _share(self, part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-        shares = np.full(len(self.labels), np.nan)
-        np.divide(part, whole, out=shares, where=whole > 0)
+    def _known(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         shares[list(self.ignore)] = np.nan
         return shares
 
     def scores(self) -> dict[str, float]:
         """Returns the numbers in `COLUMNS`; NaN where there is no pixel of a class that counts."""
-        total = int(self.counts.sum())
-        right = float(self._right.sum()) / total if total else math.nan
-        return dict(zip(COLUMNS, (_mean(self.iou), right, _mean(self.accuracy)), strict=True))
+        return dict(zip(COLUMNS, scores_of(self.counts, self.ignore).tolist(), strict=True))
 
     def constant(self) -> tuple[int, dict[str, float]]:
         """Returns the scores of maps of one class alone, the most frequent one, and which that is."""
@@ -144,7 +140,7 @@ class LabelsProtocol(EvaluationProtocol):
         """See `EvaluationProtocol`."""
         return True
 
-    def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
+    def measure(self, prediction: Image, truth: Image, say: Say = forget) -> dict[str, float]:
         """See `EvaluationProtocol`."""
         return self.confusion(prediction, truth).scores()
 
@@ -181,6 +177,25 @@ def total(confusions: Sequence[Confusion | None]) -> Confusion | None:
     return sum(found[1:], found[0]) if found else None
 
 
-def _mean(shares: NDArray[np.float64]) -> float:
-    known = shares[~np.isnan(shares)]
-    return float(known.mean()) if known.size else math.nan
+def scores_of(counts: NDArray[Any], ignore: frozenset[int] = frozenset()) -> NDArray[np.float64]:
+    """Returns the numbers in `COLUMNS` of confusion matrices (..., K, K + 1), see `Confusion`: (..., 3)."""
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    pixels, predicted = counts.sum(-1), counts[..., :-1].sum(-2)
+    kept = np.array([number not in ignore for number in range(counts.shape[-2])])
+    iou, accuracy = (
+        _mean(_shares(right, whole)[..., kept]) for whole in (pixels + predicted - right, pixels)
+    )
+    return np.stack([iou, _shares(right.sum(-1), pixels.sum(-1)), accuracy], axis=-1)
+
+
+def _shares(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+    """Returns part / whole; NaN where there is nothing."""
+    shares = np.full(np.shape(whole), np.nan)
+    np.divide(part, whole, out=shares, where=np.asarray(whole) > 0)
+    return shares
+
+
+def _mean(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the mean over the last dimension of what is known."""
+    known = ~np.isnan(shares)
+    return _shares(np.where(known, shares, 0).sum(-1), known.sum(-1))

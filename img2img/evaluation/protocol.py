@@ -5,8 +5,9 @@ A protocol turns a target file into the picture that counts and a prediction and
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -21,7 +22,7 @@ from img2img.image.image import Pixels
 from img2img.image.numbers import from_unit, require_sound, to_unit, words
 from img2img.image.resize import resize
 from img2img.image.tensor import to_tensor
-from img2img.metrics import luma, metric_of
+from img2img.metrics import luma, metric_of, metrics
 from img2img.types import ValueRange
 
 Rounding = Literal["rounded", "float"]
@@ -30,7 +31,15 @@ ColourKind = Literal["colour", "grey", "grey in colour"]
 
 LEVELS = ValueRange(0.0, 255.0)
 _NAMED = 3  # files in one sentence
+_PLAIN = ("psnr", "ssim", "l1")
 _BEYOND = 1e-3  # of the range: more is worth a word
+
+
+Say = Callable[[str], None]
+
+
+def forget(sentence: str) -> None:
+    """Takes what nobody asked for."""
 
 
 class EvaluationProtocol(ABC):
@@ -42,13 +51,14 @@ class EvaluationProtocol(ABC):
         """The names of its numbers, the most important one first; each begins with that of a metric."""
 
     @abstractmethod
-    def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
-        """Returns the numbers in `columns`.
+    def measure(self, prediction: Image, truth: Image, say: Say = forget) -> dict[str, float]:
+        """Returns the numbers in `columns`; NaN for an extra one that cannot be had of these two.
 
         Args:
             prediction: Any depth and number of channels, opaque, its numbers with the meaning of those of
                 the target.
             truth: What `truth` returned.
+            say: Told why there is no number.
 
         Raises:
             ProcessingError: The pictures cannot be compared.
@@ -106,21 +116,29 @@ class PlainProtocol(EvaluationProtocol):
 
     Args:
         numbers: See `EvaluationProtocol`.
+        extra: Names of further metrics, see `img2img.metrics`.
+
+    Raises:
+        ConfigError: There is no such metric.
     """
 
     numbers: ValueRange | None = None
+    extra: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "extra", _further(self.extra, _PLAIN))
 
     @property
     def columns(self) -> tuple[str, ...]:
         """See `EvaluationProtocol`."""
-        return "psnr", "ssim", "l1"
+        return (*_PLAIN, *self.extra)
 
-    def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
+    def measure(self, prediction: Image, truth: Image, say: Say = forget) -> dict[str, float]:
         """See `EvaluationProtocol`."""
         require_size(prediction, truth)
         channels = max(prediction.channels, truth.channels)
         a, b = (to_tensor(_widened(image, channels), LEVELS) for image in (prediction, truth))
-        return {name: _number(name, a, b) for name in self.columns}
+        return {name: _number(name, a, b) for name in _PLAIN} | _extras(self.extra, a, b, say)
 
     def describe(self) -> str:
         """See `EvaluationProtocol`."""
@@ -147,9 +165,10 @@ class SuperResolutionProtocol(EvaluationProtocol):
             26.09 dB for the bicubic x4 mean.
         rgb: Add the numbers over the three colour channels.
         numbers: See `EvaluationProtocol`.
+        extra: Names of further metrics, see `img2img.metrics`; of the colours, without the same border.
 
     Raises:
-        ConfigError: The scale is no positive whole number, or a choice is not known.
+        ConfigError: The scale is no positive whole number, or a choice or metric is not known.
     """
 
     scale: int
@@ -157,8 +176,10 @@ class SuperResolutionProtocol(EvaluationProtocol):
     grey: Grey = "raw"
     rgb: bool = False
     numbers: ValueRange | None = None
+    extra: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "extra", _further(self.extra, ()))
         if isinstance(self.scale, bool) or not isinstance(self.scale, int) or self.scale < 1:
             raise ConfigError(f"the sr protocol is for whole factors from 1 up, not {self.scale!r}.")
         for name, value, allowed in (("y", self.y, Rounding), ("grey", self.grey, Grey)):
@@ -168,6 +189,10 @@ class SuperResolutionProtocol(EvaluationProtocol):
     @property
     def columns(self) -> tuple[str, ...]:
         """See `EvaluationProtocol`."""
+        return (*self._own, *self.extra)
+
+    @property
+    def _own(self) -> tuple[str, ...]:
         return ("psnr_y", "ssim_y", *(("psnr_rgb", "ssim_rgb") if self.rgb else ()))
 
     def truth(self, target: Image) -> Image:
@@ -194,7 +219,7 @@ class SuperResolutionProtocol(EvaluationProtocol):
             return low
         return from_unit(to_unit(low, ValueRange(0, 255)), self.numbers, np.dtype(np.float32))
 
-    def measure(self, prediction: Image, truth: Image) -> dict[str, float]:
+    def measure(self, prediction: Image, truth: Image, say: Say = forget) -> dict[str, float]:
         """See `EvaluationProtocol`."""
         prediction = Image(_eight_bit(prediction.pixels))
         require_size(prediction, truth)
@@ -206,10 +231,11 @@ class SuperResolutionProtocol(EvaluationProtocol):
         both = colours  # of a grey picture, one channel: three equal ones would have the same numbers
         if not grey or self.grey == "rgb":
             both = [luma(x.expand(-1, 3, -1, -1), LEVELS, self.y == "rounded") for x in colours]
-        return {
+        own = {
             name: _number(name, *(colours if name.endswith("_rgb") else both), border=self.scale)
-            for name in self.columns
+            for name in self._own
         }
+        return own | _extras(self.extra, *colours, say, border=self.scale)
 
     def describe(self) -> str:
         """See `EvaluationProtocol`."""
@@ -285,3 +311,22 @@ def _number(column: str, a: Tensor, b: Tensor, *, border: int = 0) -> float:
             return float(metric_of(column).measure(a, b, LEVELS, border))
     except ValueError as error:  # too small for the border or the window
         raise ProcessingError(str(error)) from error
+
+
+def _further(names: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of metrics that a protocol does not have of its own, each once."""
+    for name in names:
+        metrics[name]  # or it says which there are
+    return tuple(name for name in dict.fromkeys(names) if name not in own)
+
+
+def _extras(names: Sequence[str], a: Tensor, b: Tensor, say: Say, *, border: int = 0) -> dict[str, float]:
+    """Returns further metrics of two batches of one picture; NaN, and the reason, where there is none."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = _number(name, a, b, border=border)
+        except ProcessingError as error:
+            found[name] = math.nan
+            say(str(error))
+    return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from img2img.evaluation.extras import origins
 from img2img.evaluation.labels import Confusion, total
 from img2img.evaluation.protocol import ColourKind, EvaluationProtocol, listed
 from img2img.image import Image
@@ -83,14 +85,24 @@ class Evaluation:
             return {}
         if (confusion := self.confusion()) is not None:
             return confusion.scores()
-        return {
-            column: math.fsum(score.values[column] for score in self.scores) / len(self.scores)
-            for column in self.protocol.columns
-        }
+        return {column: self._mean(column) for column in self.protocol.columns}
+
+    def _mean(self, column: str) -> float:
+        """Returns the mean over the pictures that have the number; NaN where none has."""
+        values = [value for score in self.scores if not math.isnan(value := score.values[column])]
+        return math.fsum(values) / len(values) if values else math.nan
 
     def confusion(self) -> Confusion | None:
         """Returns how many pixels of each class were taken for which, in all label maps together."""
         return total([score.confusion for score in self.scores])
+
+    def _formats(self) -> dict[str, dict[str, int]]:
+        """Returns how many files of each kind there are among targets, and among predictions or inputs."""
+        sides = {
+            "targets": [score.target for score in self.scores],
+            "sources": [score.source for score in self.scores if score.source is not None],
+        }
+        return {side: dict(Counter(path.suffix.lower() for path in paths)) for side, paths in sides.items()}
 
     def remarks(self) -> list[str]:
         """Returns the notes, and how grey, transparent and differently encoded pictures were compared."""
@@ -108,6 +120,10 @@ class Evaluation:
                 f"Predictions in other colour spaces than their targets: {listed(other)}; compared in those "
                 "of the targets."
             )
+        for column in self.protocol.columns:
+            missing = [score.name for score in self.scores if math.isnan(score.values[column])]
+            if missing:
+                said.append(f"Without {column}: {listed(missing)}; its mean is over the others.")
         return [*self.notes, *(sentence for sentence in said if sentence is not None)]
 
     def to_json(self) -> dict[str, Any]:
@@ -115,14 +131,16 @@ class Evaluation:
         return {
             "protocol": self.protocol.describe(),
             "images": len(self.scores),
-            "mean": _finite(self.mean()),
+            "metrics": origins(self.protocol.columns),
+            "formats": self._formats(),
+            "mean": finite(self.mean()),
             **({} if (confusion := self.confusion()) is None else _of_classes(confusion)),
             "scores": [
                 {
                     "name": score.name,
                     "target": str(score.target),
                     "source": None if score.source is None else str(score.source),
-                    **_finite(score.values),
+                    **finite(score.values),
                 }
                 for score in self.scores
             ],
@@ -137,9 +155,10 @@ def _of_classes(confusion: Confusion) -> dict[str, Any]:
     return {
         "classes": confusion.by_class(),
         "confusion": confusion.counts.tolist(),
-        "constant": {"class": confusion.labels.name(number), **_finite(scores)},
+        "constant": {"class": confusion.labels.name(number), **finite(scores)},
     }
 
 
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Returns numbers as JSON takes them: None instead of one that is infinite or unknown."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}

@@ -1,0 +1,199 @@
+"""Several models or folders measured on the same pictures: their numbers, differences, and what is chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from img2img.errors import ConfigError
+from img2img.evaluation.labels import scores_of
+from img2img.evaluation.resampling import (
+    DRAWS,
+    LEVEL,
+    TEST,
+    Array,
+    Interval,
+    Rows,
+    bootstrap,
+    bootstrap_difference,
+    permutation_test,
+)
+from img2img.evaluation.result import Evaluation, finite
+
+UNKNOWN = Interval(math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one number of a set is above that of the first one, on the pictures that both have.
+
+    Attributes:
+        mean: Second minus first.
+        interval: In which it would lie with other pictures.
+        p: How likely one as large is by chance; NaN where it cannot be said.
+        better: Whether it is for the better; None where it is nothing.
+    """
+
+    mean: float
+    interval: Interval
+    p: float
+    better: bool | None
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What comes out where more than one thing is measured against the same targets.
+
+    Attributes:
+        evaluations: By the name of the model or folder, all under one protocol; the first is what the others
+            are held against.
+    """
+
+    evaluations: Mapping[str, Evaluation]
+
+    def __post_init__(self) -> None:
+        if len(self.evaluations) < 2:
+            raise ConfigError("a comparison needs two models or folders, or more.")
+
+    @property
+    def first(self) -> str:
+        """What the others are held against."""
+        return next(iter(self.evaluations))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the numbers."""
+        return self.evaluations[self.first].protocol.columns
+
+    @cached_property
+    def common(self) -> tuple[str, ...]:
+        """The targets that all of them have numbers for, in order."""
+        each = [{score.name for score in found.scores} for found in self.evaluations.values()]
+        shared = set.intersection(*each)
+        return tuple(s.name for s in self.evaluations[self.first].scores if s.name in shared)
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, Interval]]:
+        """By name and column, in which interval the mean would lie with other pictures."""
+        return {name: intervals(found) for name, found in self.evaluations.items()}
+
+    @cached_property
+    def differences(self) -> dict[str, dict[str, Difference]]:
+        """By name and column, of all but the first one."""
+        names = list(self.evaluations)[1:]
+        return {name: self._difference(name) for name in names} if self.common else {}
+
+    def requirements(self) -> dict[str, dict[str, float]]:
+        """Returns what conditions can be on: the means by name, and of all but the first `gain_COLUMN`."""
+        found = {name: evaluation.mean() for name, evaluation in self.evaluations.items()}
+        for name, columns in self.differences.items():
+            found[name] |= {f"gain_{column}": each.mean for column, each in columns.items()}
+        return found
+
+    def _difference(self, name: str) -> dict[str, Difference]:
+        pair = [self._shared(each) for each in (self.first, name)]
+        columns = pair[0].protocol.columns
+        means = [one.mean() for one in pair]
+        rows = [rows_of(one) for one in pair]
+        if rows[0].values.shape[1] == len(columns):  # equal and infinite: no difference
+            one, other = (each.values.copy() for each in rows)
+            same = one == other
+            one[same & ~np.isfinite(one)] = other[same & ~np.isfinite(other)] = 0
+            rows = [Rows(values, each.scores) for values, each in zip((one, other), rows, strict=True)]
+        with np.errstate(invalid="ignore"):  # infinite numbers have no interval
+            inner, chances = bootstrap_difference(*rows), permutation_test(*rows)
+            totals = [each.scores(each.values.sum(0)[None], len(each.values))[0] for each in rows]
+        found = {}
+        for place, column in enumerate(columns):
+            mean = float(totals[1][place] - totals[0][place])
+            if math.isnan(mean) and means[0][column] != means[1][column]:
+                mean = means[1][column] - means[0][column]
+            interval = inner[place] if math.isfinite(mean) else UNKNOWN
+            up = pair[0].protocol.higher_is_better(column)
+            better = None if mean == 0 or math.isnan(mean) else (mean > 0) == up
+            found[column] = Difference(
+                mean, interval, chances[place] if math.isfinite(mean) else math.nan, better
+            )
+        return found
+
+    def _shared(self, name: str) -> Evaluation:
+        """Returns one of the sets with the pictures that all of them have, in one order."""
+        found = self.evaluations[name]
+        scores = {score.name: score for score in found.scores}
+        return Evaluation(found.protocol, [scores[each] for each in self.common])
+
+    def remarks(self) -> list[str]:
+        """Returns what a reader of differences should know."""
+        counts = [len(found.scores) for found in self.evaluations.values()]
+        said = [
+            f"In brackets: {LEVEL:.0%} bootstrap intervals over pictures ({DRAWS} draws). Differences from "
+            f"{self.first}, p by a {TEST}."
+        ]
+        if any(count != len(self.common) for count in counts):
+            said.append(f"Differences are over the {len(self.common)} pictures that all of them have.")
+        if 0 < len(self.common) < 6:
+            least = 2.0 ** (1 - len(self.common))
+            said.append(
+                f"With {len(self.common)} pictures p cannot fall below {least:.3g}: measure more of them."
+            )
+        return said
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything as JSON takes it; a number that is infinite or unknown is None."""
+        return {
+            "first": self.first,
+            "test": TEST,
+            "bootstrap": {"level": LEVEL, "draws": DRAWS},
+            "pictures": len(self.common),
+            "candidates": [
+                {
+                    "name": name,
+                    **found.to_json(),
+                    "intervals": {c: _pair(i) for c, i in self.intervals[name].items()},
+                    "differences": {
+                        column: {
+                            **finite({"mean": each.mean, "p": each.p}),
+                            "interval": _pair(each.interval),
+                            "better": each.better,
+                        }
+                        for column, each in self.differences.get(name, {}).items()
+                    },
+                }
+                for name, found in self.evaluations.items()
+            ],
+        }
+
+
+def intervals(found: Evaluation) -> dict[str, Interval]:
+    """Returns in which interval each mean of a set would lie with other pictures of the kind."""
+    columns = found.protocol.columns
+    if len(found.scores) < 2:
+        return dict.fromkeys(columns, UNKNOWN)
+    with np.errstate(invalid="ignore"):
+        inner = bootstrap(rows_of(found))
+    return dict(zip(columns, inner, strict=True))
+
+
+def rows_of(found: Evaluation) -> Rows:
+    """Returns what each picture of a set adds to its numbers."""
+    confusions = [score.confusion for score in found.scores]
+    matrices = [each for each in confusions if each is not None]
+    if len(matrices) < len(confusions) or not matrices:
+        values = np.array([[score.values[c] for c in found.protocol.columns] for score in found.scores])
+        return Rows(values, lambda sums, count: sums / count)
+    shape, ignore = matrices[0].counts.shape, matrices[0].ignore
+    flat = np.stack([each.counts.ravel() for each in matrices]).astype(np.float64)
+
+    def scores(sums: Array, count: int) -> Array:
+        return scores_of(sums.reshape(-1, *shape), ignore)
+
+    return Rows(flat, scores)
+
+
+def _pair(interval: Interval) -> list[float] | None:
+    return None if math.isnan(interval.low) else list(interval)
