@@ -13,12 +13,18 @@ if TYPE_CHECKING:
     from img2img.evaluation import evaluate as evaluate
     from img2img.inference import Translator as Translator
     from img2img.inference import load_model as load_model
+    from img2img.training import TrainingStatus as TrainingStatus
+    from img2img.training import TrainingSummary as TrainingSummary
+    from img2img.training import Watch as Watch
     from img2img.training import read_experiment as read_experiment
     from img2img.training import train as train
 
 __version__ = "0.1.0"
 __all__ = [
+    "TrainingStatus",
+    "TrainingSummary",
     "Translator",
+    "Watch",
     "__version__",
     "convert_folder",
     "evaluate",
@@ -28,7 +34,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "TrainingStatus": "img2img.training",
+    "TrainingSummary": "img2img.training",
     "Translator": "img2img.inference",
+    "Watch": "img2img.training",
     "convert_folder": "img2img.batch",
     "evaluate": "img2img.evaluation",
     "load_model": "img2img.inference",

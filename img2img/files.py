@@ -273,6 +273,30 @@ def lock_holder(path: str | os.PathLike[str]) -> str | None:
     return None
 
 
+def is_locked(path: str | os.PathLike[str]) -> bool:
+    """Returns whether a process holds the lock `path`; nothing is written, and nobody is kept from taking it.
+
+    Where the system cannot be asked, the process whose number stands in it decides by being alive.
+    """
+    try:
+        file = open_regular(path)
+    except OSError:
+        return False
+    with file:
+        try:
+            import fcntl
+        except ImportError:
+            import psutil
+
+            text = _text_in(Path(path))
+            return text.isdigit() and psutil.pid_exists(int(text))
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    return False
+
+
 def _text_in(path: Path) -> str:
     try:
         return read_regular(path, _LARGEST_TEXT).decode("utf-8", "replace").strip()

@@ -19,7 +19,9 @@ PACKAGE = ROOT / "img2img"
 # Top to bottom. A module may import from the lines below its own, and from its own part.
 LAYERS = [
     ["cli"],
-    ["training", "evaluation"],
+    ["training"],
+    ["report"],
+    ["evaluation"],
     ["methods", "data", "inference", "batch"],
     ["interop"],
     ["checkpoint", "weights"],

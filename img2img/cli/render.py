@@ -174,17 +174,19 @@ def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     _console(sys.stdout).print(table)
 
 
-def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], last: Sequence[str]) -> None:
+def print_table(
+    title: str, head: Sequence[str], rows: Iterable[Sequence[str]], last: Sequence[str] | None = None
+) -> None:
     """Prints a table of names and numbers on stdout.
 
     Args:
         title: Stands above it.
         head: One heading for each column; the first column holds names.
         rows: The cells.
-        last: The row that sums them up, set apart.
+        last: The row that sums them up, set apart; None where there is none.
     """
-    table = Table(box=SIMPLE_HEAD, show_footer=True, pad_edge=False)
-    for number, (heading, footer) in enumerate(zip(head, last, strict=True)):
+    table = Table(box=SIMPLE_HEAD, show_footer=last is not None, pad_edge=False)
+    for number, (heading, footer) in enumerate(zip(head, last or [""] * len(head), strict=True)):
         justify: Literal["left", "right"] = "right" if number else "left"
         table.add_column(Text(heading), Text(footer), justify=justify, no_wrap=True)
     for row in rows:
@@ -193,7 +195,8 @@ def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], 
     console.print(Text(title))
     # names are never cut: what does not fit a terminal wraps there, and a file has no width
     width = console.measure(table, options=console.options.update(width=10_000)).maximum
-    console.print(table, width=max(width, 1), crop=False)
+    lines = Console(file=sys.stdout, highlight=False, width=max(width, 1))  # rich prints no wider than that
+    lines.print(table, crop=False)
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,8 @@ from img2img.cli.options import GroupedCommand, option
 from img2img.cli.sources import METHOD, PATH, named, plain, source_options
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.live import Live
 
     from img2img.training import Experiment, TrainingStatus, TrainingSummary
@@ -280,6 +282,12 @@ class Show:
         )
         epoch = f"epoch {status.epoch + 1}  "
         self._line(status.step, status.total, epoch, status.steps_per_second, status.seconds_left)
+
+    def sample(self, step: int, path: Path) -> None:
+        """Nothing: a folder says it."""
+
+    def validation(self, step: int, scores: Mapping[str, float], is_best: bool) -> None:
+        """Nothing: a sentence says it."""
 
     def say(self, text: str) -> None:
         """One line."""

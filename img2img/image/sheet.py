@@ -34,7 +34,7 @@ def sheet(rows: Sequence[SheetRow], cell_width: int = 480) -> Image:
     Raises:
         ValueError: There is no picture at all.
     """
-    cells = [[(_fit(_displayable(image), cell_width), caption) for image, caption in row] for row in rows]
+    cells = [[(_fit(displayable(image), cell_width), caption) for image, caption in row] for row in rows]
     if not any(cells):
         raise ValueError("a contact sheet needs at least one picture")
     heights = [max((picture.height for picture, _ in row), default=0) for row in cells]
@@ -77,8 +77,8 @@ def hardest(truth: Image, guess: Image, height: int, width: int, step: int = 1) 
     return int(top) * step, int(left) * step
 
 
-def _displayable(image: Image) -> PIL.Image.Image:
-    """Returns `image` as 8-bit sRGB over white."""
+def displayable(image: Image) -> PIL.Image.Image:
+    """Returns `image` as it looks on a screen: 8-bit sRGB over white, of more than three channels three."""
     pixels = converted(over_white(image)).pixels[..., :3]
     unit = np.clip(pixels.astype(np.float32) / white_of(pixels.dtype), 0, 1)
     if unit.shape[2] != 3:

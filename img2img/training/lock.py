@@ -9,8 +9,7 @@ from pathlib import Path
 
 from img2img.errors import ConfigError, display_path
 from img2img.files import LockedError, file_lock
-
-LOCK = ".lock"
+from img2img.report.run import LOCK
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""What a run writes for people and programs: metrics.jsonl, TensorBoard when it is installed, messages."""
+"""What a run tells people and programs: metrics.jsonl, and callbacks."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from img2img.errors import display_path
 from img2img.image import Image, write_bytes
+from img2img.report.log import METRICS
 from img2img.training.state import DiskError
-
-METRICS = "metrics.jsonl"
+from img2img.training.tracker import Board, tensorboard
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,35 @@ class Clock:
 
 
 class Watch(Protocol):
-    """What a run tells while it goes on; the command line shows it."""
+    """Callbacks: what a run tells while it goes on. A subclass has those that it wants, others do nothing.
+
+    All are called between two steps, of several processes in the first alone (but for `warn`); what they
+    raise ends the run.
+
+        class Print(img2img.Watch):
+            def validation(self, step, scores, is_best):
+                print(step, scores["psnr"], "the best so far" if is_best else "")
+
+        img2img.train(experiment, "runs/facades", watch=Print())
+    """
 
     def step(self, step: int, total: int) -> None:
         """One more step was done; nothing is known of it yet."""
 
     def status(self, status: TrainingStatus) -> None:
-        """Losses and speed."""
+        """Losses and speed, each `training.log_every` steps."""
+
+    def sample(self, step: int, path: Path) -> None:
+        """A grid of pictures was written to `path`, each `training.sample_every` steps."""
+
+    def validation(self, step: int, scores: Mapping[str, float], is_best: bool) -> None:
+        """The held-out part was measured, each `training.validate_every` steps.
+
+        Args:
+            step: Steps done.
+            scores: Means by the names of the metrics.
+            is_best: Whether they are the best so far; the model file `best` is of this step then.
+        """
 
     def say(self, text: str) -> None:
         """One sentence."""
@@ -71,20 +93,8 @@ class Watch(Protocol):
         """Something that somebody should look at."""
 
 
-class Silent:
-    """A `Watch` that says nothing."""
-
-    def step(self, step: int, total: int) -> None:
-        """Nothing."""
-
-    def status(self, status: TrainingStatus) -> None:
-        """Nothing."""
-
-    def say(self, text: str) -> None:
-        """Nothing."""
-
-    def warn(self, text: str) -> None:
-        """Nothing."""
+class Silent(Watch):
+    """Says nothing."""
 
 
 class Metrics:
@@ -95,17 +105,19 @@ class Metrics:
         step: Where the run continues.
         samples: How many samples it has seen there; lines with more are of a run that went on after its last
             state, and go.
+        boards: Get the same numbers and the grids of pictures; TensorBoard does where it is installed.
 
     Raises:
         ImageWriteError: The file cannot be written.
     """
 
-    def __init__(self, folder: Path, step: int, samples: int) -> None:
+    def __init__(self, folder: Path, step: int, samples: int, boards: Iterable[Board] = ()) -> None:
         self.path = folder / METRICS
         kept = [line for line in _lines(self.path) if _is_before(line, step, samples)] if samples else []
         write_bytes("".join(line + "\n" for line in kept).encode(), self.path)
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(folder, step)
+        board = tensorboard(folder, step)
+        self._boards: list[Board] = [*boards, *([] if board is None else [board])]
 
     def write(self, step: int, samples: int, kind: str, values: Mapping[str, Any]) -> None:
         """Adds a line; values that are no finite number become null, as JSON has no NaN.
@@ -123,21 +135,20 @@ class Metrics:
                 f"{display_path(self.path)}: a line could not be written ({error.strerror}). What was saved "
                 "before is untouched; make room, then continue with `resume`."
             ) from error
-        if self._board is not None:
-            for name, value in _flat(values):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        for board in self._boards:
+            board.numbers(kind, values, step)
 
     def show(self, step: int, grid: Image) -> None:
-        """Gives TensorBoard the grid of pictures."""
-        if self._board is not None:
-            self._board.add_image("samples", grid.pixels, step, dataformats="HWC")
+        """Gives the grid of pictures to all boards."""
+        for board in self._boards:
+            board.picture(grid, step)
 
     def close(self) -> None:
         """Closes the files."""
         with suppress(OSError):  # it flushes again what could not be written, as was said already
             self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for board in self._boards:
+            board.close()
 
 
 def _lines(path: Path) -> list[str]:
@@ -162,21 +173,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.7g}") if math.isfinite(value) else None
     return value
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    found = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{name}/")
-        elif isinstance(value, (int, float)):
-            found.append((f"{prefix}{name}", float(value)))
-    return found
-
-
-def _tensorboard(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)

@@ -16,6 +16,8 @@ from img2img.errors import ImageWriteError, ModelError
 from img2img.fields import Fields, pictures
 from img2img.methods import Method
 from img2img.models import Generator as Network
+from img2img.report import read_run, write_report
+from img2img.report.run import SAMPLES
 from img2img.training.experiment import Experiment
 from img2img.training.grid import write_grid
 from img2img.training.health import Health
@@ -25,6 +27,9 @@ from img2img.training.state import DiskError
 from img2img.training.validation import Scores, validate
 from img2img.training.whole import of_any_size
 from img2img.types import Batch, ValueRange
+
+REPORT = "report.html"
+_MOST_BYTES = 8_000_000  # of a report; it is written again and again
 
 
 class Outcome:
@@ -65,11 +70,12 @@ class Outcome:
             with self.runtime.autocast():
                 columns = self.method.columns(batch, of_any_size(self.trainer.evaluated()))
         try:
-            path = self.folder / "samples" / f"step_{step:08}.png"
+            path = self.folder / SAMPLES / f"step_{step:08}.png"
             palette = self.data.classes.palette if self.data.classes else self.data.palette
             grid = write_grid(path, columns, batch.keys, palette)
             if metrics is not None:
                 metrics.show(step, grid)
+            self.watch.sample(step, path)
         except ImageWriteError as error:
             self.watch.warn(str(error))  # a picture for people; whether the run can go on, its state decides
         for sentence in self.health.columns(columns):
@@ -117,6 +123,17 @@ class Outcome:
         if better:
             self._settle(self.trainer.evaluated())
             self._export("best", self.trainer.evaluated(), step, samples)
+        self.watch.validation(step, found, better)
+
+    def report(self) -> None:
+        """Writes a page of the run so far."""
+        if not self.runtime.is_first:
+            return
+        try:
+            run = read_run(self.folder)
+            write_report(self.folder / REPORT, [run], title=run.name, most_bytes=_MOST_BYTES)
+        except Exception as error:  # noqa: BLE001  # a page for people: whatever it is, the run goes on
+            self.watch.warn(f"{REPORT} could not be written: {error}")
 
     def export_last(self, step: int, samples: int) -> None:
         """Writes the model files of the present weights, and of their averages.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 
@@ -17,22 +17,25 @@ from img2img.errors import ConfigError, Img2ImgError, display_path
 from img2img.files import sweep_parts
 from img2img.image import write_bytes
 from img2img.methods import Method, methods
+from img2img.report.log import METRICS
+from img2img.report.run import CONFIG, LOCK, RECORD
 from img2img.training.experiment import Experiment, Stage, changes, read_experiment, stages
 from img2img.training.frozen import frozen_parameters
 from img2img.training.health import Health
 from img2img.training.initial import start_from
-from img2img.training.lock import LOCK, locked
-from img2img.training.log import METRICS, Clock, Metrics, Silent, TrainingStatus, Watch
+from img2img.training.lock import locked
+from img2img.training.log import Clock, Metrics, Silent, TrainingStatus, Watch
 from img2img.training.loop import Trainer
 from img2img.training.memory_format import prepare_networks
 from img2img.training.outcome import Outcome, value_ranges
 from img2img.training.processes import LostProcessError
+from img2img.training.record import environment, recorded
 from img2img.training.runtime import Runtime
 from img2img.training.state import DiskError, States, require_space, size_of
+from img2img.training.tracker import Tracker, require_tracker
 from img2img.training.validation import Scores
 from img2img.types import Batch
 
-CONFIG = "config.yaml"
 _MEASURED_ON = tuple(
     f"data.{key}"
     for key in (
@@ -92,8 +95,9 @@ def train(
 ) -> TrainingSummary:
     """Trains what `experiment` says and keeps everything in `folder`.
 
-    The folder gets `config.yaml` (every key), `metrics.jsonl`, `samples/` (grids of pictures), model files
-    (`last`, `ema`, `best`) and `states/`, from which `resume` continues exactly: on the CPU with as many
+    The folder gets `config.yaml` (every key), `run.json` (where it ran, how it ended), `metrics.jsonl`,
+    `samples/` (grids of pictures), `report.html` at every validation, model files (`last`, `ema`, `best`) and
+    `states/`, from which `resume` continues exactly: on the CPU with as many
     threads, the run is the same bit for bit as one that never stopped.
 
         experiment = img2img.read_experiment("pix2pix_facades", ["epochs=20"], source={"aligned": "facades"})
@@ -104,7 +108,7 @@ def train(
         experiment: What is trained, on what, and how; see `read_experiment`.
         folder: Of the run. Without `resume` it must be empty or not there.
         resume: Whether to continue from the newest whole state in `folder`.
-        watch: Is told of the progress.
+        watch: Is told of steps, losses, grids of pictures, scores and troubles.
         stop: Asked after every step; if it says yes, in any process, the state is saved and the function
             returns.
         command: With `training.devices` above 1, what starts each further process; by default the running
@@ -118,6 +122,7 @@ def train(
         DiskError: There is no room; the older states are untouched.
     """
     folder, settings, watch = Path(folder), experiment.training, watch or Silent()
+    require_tracker(settings.tracker)
     runtime = Runtime(settings.device, settings.devices, settings.nodes, settings.precision)
     first = runtime.places.is_first
     with locked(folder) if first else nullcontext():
@@ -291,7 +296,9 @@ class _Run:
             metrics = None
             if self.runtime.is_first:
                 self._write_config()
-                metrics = stack.enter_context(closing(Metrics(self.folder, self.step, self.samples)))
+                facts = environment(self.runtime)
+                stack.enter_context(recorded(self.folder, self.total, facts, self._state_of_run))
+                metrics = stack.enter_context(closing(self._metrics()))
             if self.step == 0 and settings.initial and settings.validate_every:
                 self.outcome.validate(0, 0, metrics)
             while self.step < self.total and not stopped:
@@ -311,10 +318,13 @@ class _Run:
                     self._log(clock, metrics)
                 if _due(self.step, settings.sample_every, done):
                     self.outcome.draw(self.step, metrics)
-                if _due(self.step, settings.validate_every, done):
+                validate = _due(self.step, settings.validate_every, done)
+                if validate:
                     self.outcome.validate(self.step, self.samples, metrics)
                 if save:
                     self.save()
+                if validate or (stopped and settings.validate_every):
+                    self.outcome.report()
                 if not (done or stopped):
                     batch = next(stream)
         self.runtime.barrier()
@@ -366,6 +376,17 @@ class _Run:
             "health": self.outcome.health.state(),
             "facts": self._facts(),
         }
+
+    def _metrics(self) -> Metrics:
+        name = self.settings.tracker
+        boards = [] if name == "none" else [self._tracker(name)]
+        return Metrics(self.folder, self.step, self.samples, boards)
+
+    def _tracker(self, name: str) -> Tracker:
+        return Tracker(name, self.folder, self._configuration().tree(), self.watch.warn)
+
+    def _state_of_run(self) -> Literal["finished", "stopped"]:
+        return "finished" if self.step >= self.total else "stopped"
 
     def _facts(self) -> dict[str, Any]:
         """Returns what a run that continues must share with this one to be the same bit for bit."""
@@ -508,7 +529,7 @@ def _in_use(folder: Path) -> bool:
     left = {LOCK}
     metrics = folder / METRICS
     if metrics.is_file() and metrics.stat().st_size == 0:  # the first step failed
-        left |= {METRICS, CONFIG}
+        left |= {METRICS, CONFIG, RECORD}
     return any(
         path.name not in left and not (path.is_dir() and not any(path.iterdir())) for path in folder.iterdir()
     )

@@ -12,6 +12,7 @@ from img2img.errors import ConfigError
 from img2img.registry import unknown
 from img2img.training.runtime import TrainingPrecision
 from img2img.training.schedule import Constant, Schedule
+from img2img.training.tracker import TrackerName
 
 
 class _Rates(BaseModel):
@@ -108,6 +109,9 @@ class TrainingSettings(_Rates):
     )
     keep_states: int = Field(
         2, gt=0, description="States that are kept; the newest may be damaged by a crash."
+    )
+    tracker: TrackerName = Field(
+        "none", description="Where numbers and pictures go besides the folder of the run: trackio, wandb."
     )
     grid_samples: int = Field(6, gt=0, description="Rows of the grid of pictures.")
     validation_samples: int | None = Field(

@@ -255,16 +255,12 @@ def draw(folder: Path, count: int, side: int = 48) -> Path:
     return folder
 
 
-class Notes:
+class Notes(Watch):
     """A watch that writes down."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
         self.warned: list[str] = []
-
-    def step(self, step: int, total: int) -> None: ...
-
-    def status(self, status: object) -> None: ...
 
     def say(self, text: str) -> None:
         self.said.append(text)

@@ -15,23 +15,17 @@ from pathlib import Path
 import torch
 
 from img2img.errors import Img2ImgError
-from img2img.training import read_experiment, run, train
+from img2img.training import Watch, read_experiment, run, train
 
 STEPS = 6  # of the comparison with one process
 SETS = ["log_every=2", "sample_every=0", "save_every=3", "precision=fp32", "threads=1", "devices=2"]
 
 
-class Notes:
+class Notes(Watch):
     """A watch that writes down."""
 
     def __init__(self) -> None:
         self.said, self.warned = [], []
-
-    def step(self, step: int, total: int) -> None:
-        pass
-
-    def status(self, status) -> None:
-        pass
 
     def say(self, text: str) -> None:
         self.said.append(text)

@@ -17,7 +17,7 @@ from img2img.checkpoint import open_model
 from img2img.errors import ConfigError, ModelError
 from img2img.image import Image, write_image
 from img2img.inference import load_model
-from img2img.training import DiskError, TrainingError, read_experiment, train
+from img2img.training import DiskError, TrainingError, Watch, read_experiment, train
 from img2img.training import run as running
 from img2img.training import state as states
 from img2img.training.lock import LOCK
@@ -26,14 +26,11 @@ SPARSE = ["log_every=2", "sample_every=0", "validate_every=0", "save_every=2", "
 SMALL = ["generator.downs=3", "discriminator.layers=1"]
 
 
-class Notes:
+class Notes(Watch):
     """A watch that writes down."""
 
     def __init__(self) -> None:
         self.said, self.warned, self.statuses = [], [], []
-
-    def step(self, step: int, total: int) -> None:
-        pass
 
     def status(self, status) -> None:
         self.statuses.append(status)
@@ -89,6 +86,8 @@ def test_a_run_leaves_everything_that_it_promises(straight: Path) -> None:
     assert names == {
         "config.yaml",
         "metrics.jsonl",
+        "report.html",
+        "run.json",
         "last.safetensors",
         "ema.safetensors",
         "best.safetensors",

@@ -1,0 +1,228 @@
+"""Folders of pictures side by side: which files go together, how far they are from the truth."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from img2img.errors import UsageError, display_path
+from img2img.files import read_regular
+from img2img.report.run import is_higher_better
+
+if TYPE_CHECKING:
+    from img2img.evaluation.matching import File
+
+_LARGEST_JSON = 2**28  # bytes
+_NO_WORDS: frozenset[str] = frozenset()
+_ABOUT = ("name", "target", "source", "picture", "path")
+
+
+@dataclass
+class Row:
+    """One picture in all folders.
+
+    Attributes:
+        name: Its path below the first folder.
+        files: The files by the names of their folders.
+        values: The numbers by their columns, such as "results: psnr".
+        note: What is wrong with it; empty if nothing is.
+    """
+
+    name: str
+    files: dict[str, Path] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
+    note: str = ""
+
+
+@dataclass
+class Comparison:
+    """What a report shows of folders.
+
+    Attributes:
+        title: What is compared.
+        folders: The names of the folders, in order; pictures are shown of each.
+        columns: The names of the numbers, with whether higher is better.
+        rows: The pictures.
+        notes: What the reader should know, in sentences.
+    """
+
+    title: str
+    folders: list[str] = field(default_factory=list)
+    columns: dict[str, bool] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def means(self) -> dict[str, float | None]:
+        """Returns the mean of each column over the rows that have a finite value."""
+        found: dict[str, float | None] = {}
+        for column in self.columns:
+            values = [
+                row.values[column] for row in self.rows if math.isfinite(row.values.get(column, math.nan))
+            ]
+            found[column] = math.fsum(values) / len(values) if values else None
+        return found
+
+
+def side_by_side(places: Sequence[Path], names: Sequence[str] | None = None) -> Comparison:
+    """Finds out which pictures of several folders go together, by the rules of `img2img.evaluation.matching`.
+
+    Args:
+        places: Folders, or one file each. The first says which pictures there are and in which order.
+        names: What to call them; by default as they are called on the disk.
+
+    Raises:
+        UsageError: A place does not exist or has no picture, or there are not as many names.
+    """
+    from img2img.evaluation.matching import find
+
+    titles = named(places, names)
+    first = find(places[0], "pictures", _NO_WORDS, _NO_WORDS)
+    comparison = Comparison("Pictures", titles)
+    comparison.notes += [*first.notes, *(f"{display_path(path)}: {why}." for path, why in first.problems)]
+    rows = {file: Row(display_path(file.name), {titles[0]: file.path}) for file in first.found}
+    comparison.rows = list(rows.values())
+    for title, place in zip(titles[1:], places[1:], strict=True):
+        others = find(place, "pictures", _NO_WORDS, _NO_WORDS)
+        pairs, notes, left = _partners(first.found, others.found, places[0], place)
+        for target, other in pairs:
+            rows[target].files[title] = other.path
+        comparison.notes += [f"{display_path(title)}: {note}" for note in (*others.notes, *notes)]
+        if left:
+            examples = ", ".join(display_path(path.name) for path in left[:3])
+            comparison.notes.append(
+                f"{len(left)} files of {display_path(titles[0])} or {display_path(title)} have no partner: "
+                f"{examples}{', ...' if len(left) > 3 else ''}."
+            )
+    return comparison
+
+
+def _partners(
+    first: Sequence[File], others: Sequence[File], place: Path, other_place: Path
+) -> tuple[list[tuple[File, File]], list[str], list[Path]]:
+    from img2img.evaluation.matching import match
+
+    if place.is_file() and other_place.is_file():
+        return [(first[0], others[0])], [], []
+    matching = match(first, others, "picture")
+    return matching.pairs, matching.notes, [path for path, _ in matching.problems]
+
+
+def named(places: Sequence[Path], names: Sequence[str] | None) -> list[str]:
+    """Returns a name for each place, no two alike.
+
+    Raises:
+        UsageError: There are not as many names as places, or two are alike.
+    """
+    if names is not None:
+        if len(names) != len(places) or len(set(names)) != len(names):
+            raise UsageError(
+                f"{len(places)} folders need {len(places)} different names as columns, and there are "
+                f"{len(names)}: {', '.join(map(display_path, names))}."
+            )
+        return list(names)
+    found: list[str] = []
+    for place in places:
+        path = place.resolve()
+        name = path.name or str(path)
+        if name in found and path.parent.name:
+            name = f"{path.parent.name}/{name}"
+        stem, number = name, 2
+        while name in found:
+            name, number = f"{stem} ({number})", number + 1
+        found.append(name)
+    return found
+
+
+def measured(
+    comparison: Comparison, target: str, advance: Callable[[bool], None] = lambda failed: None
+) -> Comparison:
+    """Adds PSNR, SSIM and L1 of every picture against the one of the folder `target`.
+
+    Args:
+        comparison: What `side_by_side` returned; it is filled.
+        target: The name of the folder whose pictures are the truth.
+        advance: Told of each pair that is done, with whether it failed.
+    """
+    from img2img.evaluation import PlainProtocol, Problem, measure  # torch loads here
+    from img2img.evaluation.matching import File
+    from img2img.evaluation.run import Comparison as Work
+
+    protocol = PlainProtocol()
+    others = [name for name in comparison.folders if name != target]
+    for name in others:
+        comparison.columns |= {f"{name}: {c}": protocol.higher_is_better(c) for c in protocol.columns}
+    rows = [(row, name) for row in comparison.rows for name in others if name in row.files]
+    for row, name in rows:
+        if target not in row.files:
+            continue
+        pair = File(row.files[target], Path(row.name)), File(row.files[name], Path(row.name))
+        (result,) = measure(Work((pair,), (), ()), protocol)
+        if isinstance(result, Problem):
+            row.note = f"{display_path(result.path)}: {result.reason}"
+        else:
+            row.values |= {f"{name}: {column}": value for column, value in result.values.items()}
+        advance(isinstance(result, Problem))
+    failed = [row for row in comparison.rows if row.note]
+    if failed:
+        comparison.notes.append(
+            f"{len(failed)} picture{'s' * (len(failed) > 1)} could not be measured: {failed[0].note}"
+            f"{', and so on' if len(failed) > 1 else ''}."
+        )
+    comparison.notes.append(f"Numbers are against {display_path(target)}; {protocol.describe()}.")
+    return comparison
+
+
+def from_evaluation(path: Path) -> Comparison:
+    """Reads what `img2img.evaluation.Evaluation.to_json` has written to a file.
+
+    Raises:
+        UsageError: It is no such file.
+    """
+    wrong = f"{display_path(path)} is not what `img2img evaluate --json FILE` writes"
+    try:
+        facts = json.loads(read_regular(path, _LARGEST_JSON))
+    except OSError as error:
+        raise UsageError(f"{display_path(path)}: cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{wrong}: it is no JSON.") from error
+    if not isinstance(facts, dict) or not isinstance(facts.get("scores"), list):
+        raise UsageError(f"{wrong}: it has no list of scores.")
+    comparison = Comparison(path.name, ["target", "source"])
+    notes = facts.get("notes")
+    comparison.notes += [
+        str(facts.get("protocol", "")),
+        *(map(str, notes) if isinstance(notes, list) else ()),
+    ]
+    comparison.notes = [note for note in comparison.notes if note]
+    for score in facts["scores"]:
+        if isinstance(score, dict):
+            comparison.rows.append(_row(score))
+    for row in comparison.rows:
+        comparison.columns |= {c: is_higher_better(c) for c in row.values if c not in comparison.columns}
+    if not any("source" in row.files for row in comparison.rows):
+        comparison.folders = ["target"]
+    return comparison
+
+
+def _row(score: Mapping[str, Any]) -> Row:
+    files = {
+        name: Path(place)
+        for name, place in (("target", score.get("target")), ("source", score.get("source")))
+        if isinstance(place, str) and place and "\0" not in place
+    }
+    values = {
+        key: math.inf if value is None else float(value)
+        for key, value in score.items()
+        if key not in _ABOUT and (value is None or isinstance(value, int | float))
+    }
+    return Row(str(score.get("name", "")), files, values)
+
+
+def sorted_by(comparison: Comparison, column: str) -> list[Row]:
+    """Returns the rows that have a number in `column`, the best first."""
+    rows = [row for row in comparison.rows if not math.isnan(row.values.get(column, math.nan))]
+    return sorted(rows, key=lambda row: row.values[column], reverse=comparison.columns[column])
