@@ -26,8 +26,8 @@ from img2img.errors import ConfigError, Img2ImgError, ProcessingError
 from img2img.fields import PAIRED
 from img2img.image import Image, write_image
 from img2img.image.tensor import to_pixels
+from img2img.report.run import CONFIG
 from img2img.training.experiment import read_experiment
-from img2img.training.run import CONFIG
 from img2img.types import UNIT, Batch
 
 

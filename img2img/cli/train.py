@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +12,9 @@ from img2img.cli.options import GroupedCommand, option
 from img2img.cli.sources import METHOD, PATH, named, plain, source_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from rich.live import Live
-
-    from img2img.training import Experiment, TrainingStatus, TrainingSummary
+    from img2img.training import Experiment, TrainingSummary
 
 MACHINE, MESSAGES = "The machine", "Messages"
-_PLAIN_EVERY = 30.0  # seconds; on no terminal a line comes at least so often
 
 
 @click.command(cls=GroupedCommand)
@@ -116,6 +109,7 @@ def _run(
 ) -> int:
     """Trains, says how it ended, and returns the exit code."""
     from img2img.cli.render import say
+    from img2img.cli.show import Show
     from img2img.cli.signals import stop_on_signal
     from img2img.errors import display_path
     from img2img.training import train
@@ -174,9 +168,9 @@ def _read(
     """Returns the checked configuration."""
     from img2img.cli.render import say
     from img2img.methods import methods
+    from img2img.report.run import CONFIG
     from img2img.training.experiment import read_experiment
     from img2img.training.processes import Places
-    from img2img.training.run import CONFIG
     from img2img.training.starts import choose, fine_tuning, form_of
 
     if resume is not None:
@@ -239,84 +233,3 @@ def _explain(experiment: Experiment, resume: bool) -> int:
     for sentence in estimate(experiment, say_warning, resume=resume):
         say(sentence)
     return 0
-
-
-class Show:
-    """Shows a run: one line that is rewritten on a terminal, elsewhere a line now and then."""
-
-    def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
-        self._live: Live | None = None
-        self._losses = ""
-        self._first: int | None = None
-        self._started = self._shown = time.monotonic()
-
-    def __enter__(self) -> Show:
-        from img2img.cli.render import stderr
-
-        if stderr().is_terminal and not self._quiet:
-            from rich.live import Live
-
-            self._live = Live(console=stderr(), transient=True, auto_refresh=False)
-            self._live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def step(self, step: int, total: int) -> None:
-        """Moves the line on the terminal; elsewhere says now and then that it goes on."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._started = step, now
-        if now - self._shown < (0.2 if self._live is not None else _PLAIN_EVERY):
-            return
-        done, seconds = step - self._first, now - self._started
-        self._line(step, total, "", done / seconds if done else math.nan)
-
-    def status(self, status: TrainingStatus) -> None:
-        """Shows the losses, too."""
-        self._losses = "  ".join(
-            f"{name} {value:.4g}" for name, value in status.losses.items() if not name.startswith("norm_")
-        )
-        epoch = f"epoch {status.epoch + 1}  "
-        self._line(status.step, status.total, epoch, status.steps_per_second, status.seconds_left)
-
-    def sample(self, step: int, path: Path) -> None:
-        """Nothing: a folder says it."""
-
-    def validation(self, step: int, scores: Mapping[str, float], is_best: bool) -> None:
-        """Nothing: a sentence says it."""
-
-    def say(self, text: str) -> None:
-        """One line."""
-        from img2img.cli.render import say
-
-        if not self._quiet:
-            say(text)
-
-    def warn(self, text: str) -> None:
-        """One yellow line."""
-        from img2img.cli.render import say_warning
-
-        say_warning(text)
-
-    def _line(self, step: int, total: int, epoch: str, speed: float, left: float | None = None) -> None:
-        from rich.text import Text
-
-        from img2img.cli.render import duration, say
-
-        self._shown = time.monotonic()
-        if self._quiet:
-            return
-        parts = [f"{epoch}step {step} of {total}", self._losses]
-        if math.isfinite(speed):
-            pace = f"{speed:.2f} it/s" if speed >= 0.1 else f"{1 / speed:.1f} s/it"
-            left = (total - step) / speed if left is None else left
-            parts.append(f"{pace}, {duration(left)} left")
-        text = "  ".join(filter(None, parts))
-        if self._live is not None:
-            self._live.update(Text(text, overflow="ellipsis", no_wrap=True), refresh=True)
-        else:
-            say(text)

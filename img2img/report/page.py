@@ -60,7 +60,7 @@ def write_report(
         OSError: It cannot be written.
     """
     _require_own(path)
-    facts = {
+    facts: dict[str, Any] = {
         "title": title,
         "made": time.strftime("%Y-%m-%d %H:%M:%S"),
         "version": __version__,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from img2img.errors import display_path
 from img2img.image import Image, write_bytes
@@ -55,7 +55,7 @@ class Clock:
         return speed, left
 
 
-class Watch(Protocol):
+class Watch:
     """Callbacks: what a run tells while it goes on. A subclass has those that it wants, others do nothing.
 
     All are called between two steps, of several processes in the first alone (but for `warn`); what they
@@ -91,10 +91,6 @@ class Watch(Protocol):
 
     def warn(self, text: str) -> None:
         """Something that somebody should look at."""
-
-
-class Silent(Watch):
-    """Says nothing."""
 
 
 class Metrics:

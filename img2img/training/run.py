@@ -24,7 +24,7 @@ from img2img.training.frozen import frozen_parameters
 from img2img.training.health import Health
 from img2img.training.initial import start_from
 from img2img.training.lock import locked
-from img2img.training.log import Clock, Metrics, Silent, TrainingStatus, Watch
+from img2img.training.log import Clock, Metrics, TrainingStatus, Watch
 from img2img.training.loop import Trainer
 from img2img.training.memory_format import prepare_networks
 from img2img.training.outcome import Outcome, value_ranges
@@ -121,7 +121,7 @@ def train(
             run has died.
         DiskError: There is no room; the older states are untouched.
     """
-    folder, settings, watch = Path(folder), experiment.training, watch or Silent()
+    folder, settings, watch = Path(folder), experiment.training, watch or Watch()
     require_tracker(settings.tracker)
     runtime = Runtime(settings.device, settings.devices, settings.nodes, settings.precision)
     first = runtime.places.is_first
@@ -166,7 +166,7 @@ class _Run:
     def __init__(self, experiment: Experiment, folder: Path, runtime: Runtime, watch: Watch) -> None:
         self.experiment, self.settings, self.folder = experiment, experiment.training, folder
         self.runtime = runtime
-        self.watch = watch if runtime.is_first else Silent()
+        self.watch = watch if runtime.is_first else Watch()
         self.warn_of_data = watch.warn  # each process reads other files
         torch.manual_seed(experiment.seed)
         cls = methods[experiment.method.name]

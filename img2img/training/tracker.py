@@ -55,7 +55,7 @@ class TensorBoard:
 
 
 def tensorboard(folder: Path, step: int) -> TensorBoard | None:
-    """Returns TensorBoard for the run in `folder` that continues at `step`; None where it is not installed."""
+    """Returns TensorBoard for a run that continues at `step`; None where it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -353,7 +353,7 @@ def test_one_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     from rich.console import Console
 
     from img2img.cli import render
-    from img2img.cli.train import Show
+    from img2img.cli.show import Show
     from img2img.training import TrainingStatus
 
     def shown(terminal: bool) -> str:

@@ -35,7 +35,7 @@ from img2img.models import generators
 from img2img.models.norm import batch_norms
 from img2img.training import Runtime, Trainer, read_experiment, train
 from img2img.training.estimate import estimate
-from img2img.training.log import Silent
+from img2img.training.log import Watch
 from img2img.training.settings import TrainingSettings
 from img2img.training.starts import choose, places, start
 from img2img.types import Batch
@@ -320,7 +320,7 @@ def test_config_init_writes_what_validate_takes(
 # --- on files
 
 
-class Notes(Silent):
+class Notes(Watch):
     def __init__(self) -> None:
         self.warned: list[str] = []
 

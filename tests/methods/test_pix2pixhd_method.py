@@ -22,7 +22,7 @@ from img2img.image import Image, read_image, write_image
 from img2img.methods import Pix2PixHDConfig, Pix2PixHDMethod
 from img2img.methods.styles import centres, pooled, regions
 from img2img.training import read_experiment, train
-from img2img.training.log import Silent
+from img2img.training.log import Watch
 from img2img.types import Batch
 
 SMOKE = Path(__file__).resolve().parents[2] / "configs" / "smoke_pix2pixhd.yaml"
@@ -168,7 +168,7 @@ def test_styles_are_those_of_large_objects() -> None:
 # --- from folders to pictures
 
 
-class Notes(Silent):
+class Notes(Watch):
     def __init__(self) -> None:
         self.said: list[str] = []
 

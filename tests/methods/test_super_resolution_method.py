@@ -17,7 +17,7 @@ from img2img.image import Image, write_image
 from img2img.image.resize import resize
 from img2img.losses.vgg import FeaturesMissingError
 from img2img.methods import SuperResolution, SuperResolutionConfig
-from img2img.training import Runtime, Trainer, read_experiment, train
+from img2img.training import Runtime, Trainer, Watch, read_experiment, train
 from img2img.training.settings import TrainingSettings
 from img2img.types import Batch
 
