@@ -76,8 +76,8 @@ def grid(
     """
     from img2img.errors import PlanError, UsageError
     from img2img.registry import unknown
-    from img2img.report.comparison import side_by_side
-    from img2img.report.contact import Box, SheetStyle, draw_sheet, require_sheet, write_sheet
+    from img2img.report.contact import Detail, SheetStyle, draw_sheet, require_sheet, write_sheet
+    from img2img.report.gallery import side_by_side
 
     require_sheet(output)
     if output.exists() and not overwrite:
@@ -85,31 +85,31 @@ def grid(
     if any(0 in crop[2:] for crop in crops):
         raise click.UsageError("--crop takes a width and a height of at least one pixel.")
     names = None if columns is None else [name.strip() for name in columns.split(",")]
-    comparison = side_by_side(folders, names)
-    taken = {path.resolve() for row in comparison.rows for path in row.files.values()}
+    gallery = side_by_side(folders, names)
+    taken = {path.resolve() for row in gallery.rows for path in row.files.values()}
     if output.resolve() in taken:
         raise UsageError(f"{display_path(output)} is one of the pictures that are shown; choose another.")
     if only:
-        by_name = {row.name: row for row in comparison.rows}
-        by_name |= {Path(row.name).stem: row for row in comparison.rows if Path(row.name).stem not in by_name}
+        by_name = {row.name: row for row in gallery.rows}
+        by_name |= {Path(row.name).stem: row for row in gallery.rows if Path(row.name).stem not in by_name}
         for name in only:
             if name not in by_name:
-                raise PlanError(unknown("picture", name, [row.name for row in comparison.rows]))
-        comparison.rows = [by_name[name] for name in only]
-    count = len(comparison.rows)
+                raise PlanError(unknown("picture", name, [row.name for row in gallery.rows]))
+        gallery.rows = [by_name[name] for name in only]
+    count = len(gallery.rows)
     most = min(rows or 50, count)
     if most < count:
-        comparison.rows = [comparison.rows[place * count // most] for place in range(most)]
+        gallery.rows = [gallery.rows[place * count // most] for place in range(most)]
         if rows is None:
-            comparison.notes.append(f"{most} of {count} pictures are shown; --rows says how many.")
-    style = SheetStyle(cell=cell, names=not no_names, boxes=tuple(Box(*crop) for crop in crops), dpi=dpi)
+            gallery.notes.append(f"{most} of {count} pictures are shown; --rows says how many.")
+    style = SheetStyle(cell=cell, names=not no_names, boxes=tuple(Detail(*crop) for crop in crops), dpi=dpi)
     with quiet_libraries():
-        sheet, problems = draw_sheet(comparison, style)
+        sheet, problems = draw_sheet(gallery, style)
         write_sheet(sheet, output, dpi)
     for problem in problems:
         say(f"failed  {problem}", "red")
     if not quiet:
-        for note in comparison.notes:
+        for note in gallery.notes:
             say(note)
         say(f"Look at {display_path(output)} ({sheet.width}x{sheet.height} pixels).")
     return 1 if problems else 0

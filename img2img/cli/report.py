@@ -12,7 +12,7 @@ from img2img.cli.render import ProgressBar, ProgressStyle, quiet_libraries, say
 from img2img.errors import UsageError, display_path
 
 if TYPE_CHECKING:
-    from img2img.report.comparison import Comparison
+    from img2img.report.gallery import Gallery
 
 _PATH = click.Path(path_type=Path)
 
@@ -67,15 +67,15 @@ def report(
       img2img report inputs results --target truth -o results.html
     """
     from img2img.report import find_runs, is_run, write_report
-    from img2img.report.comparison import from_evaluation, side_by_side
+    from img2img.report.gallery import from_evaluation, side_by_side
     from img2img.report.run import read_runs
 
     folders: list[Path] = []
     runs: list[Path] = []
-    comparisons: list[Comparison] = []
+    galleries: list[Gallery] = []
     for place in places:
         if place.suffix.lower() == ".json" and place.is_file():
-            comparisons.append(from_evaluation(place))
+            galleries.append(from_evaluation(place))
         elif not place.exists():
             raise UsageError(f"{display_path(place)}: there is no such folder or file.")
         elif place.is_dir() and (
@@ -90,15 +90,15 @@ def report(
     if target is not None:
         folders = [target, *(each for each in folders if each != target)]
     if folders:
-        comparison = side_by_side(folders)
+        gallery = side_by_side(folders)
         if len(folders) > 1 and not no_metrics:
-            _measure(comparison, "none" if quiet else progress)
-        comparisons.insert(0, comparison)
+            _measure(gallery, "none" if quiet else progress)
+        galleries.insert(0, gallery)
     if title is None:
         names = [each.resolve().name for each in (*runs, *folders)] or [each.stem for each in places]
         title = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     with quiet_libraries():
-        notes = write_report(output, read_runs(runs), comparisons, title=title)
+        notes = write_report(output, read_runs(runs), galleries, title=title)
     if not quiet:
         for note in notes[:10]:
             say(note)
@@ -108,10 +108,10 @@ def report(
     return 0
 
 
-def _measure(comparison: Comparison, progress: ProgressStyle) -> None:
-    from img2img.report.comparison import measured
+def _measure(gallery: Gallery, progress: ProgressStyle) -> None:
+    from img2img.report.gallery import measured
 
-    first, *others = comparison.folders
-    pairs = sum(name in row.files and first in row.files for row in comparison.rows for name in others)
+    first, *others = gallery.folders
+    pairs = sum(name in row.files and first in row.files for row in gallery.rows for name in others)
     with quiet_libraries(), ProgressBar(pairs, "pairs", progress) as bar:
-        measured(comparison, first, lambda failed: bar.advance(failed=failed))
+        measured(gallery, first, lambda failed: bar.advance(failed=failed))

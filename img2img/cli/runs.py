@@ -13,9 +13,9 @@ import click
 from img2img.cli.render import duration, print_table, say
 
 if TYPE_CHECKING:
-    from img2img.report import Run
+    from img2img.report import RunFolder
 
-_KEYS: dict[str, tuple[Callable[[Run, str | None], Any], bool]] = {
+_KEYS: dict[str, tuple[Callable[[RunFolder, str | None], Any], bool]] = {
     "changed": (lambda run, _: run.changed, True),
     "name": (lambda run, _: run.name, False),
     "state": (lambda run, _: run.state, False),
@@ -67,7 +67,7 @@ def runs(folders: tuple[Path, ...], sort: str, metric: str | None, as_json: bool
     return 0
 
 
-def _merit(run: Run, metric: str | None) -> tuple[bool, float]:
+def _merit(run: RunFolder, metric: str | None) -> tuple[bool, float]:
     """Returns what is larger the better the best value is; runs without one come last."""
     from img2img.report.run import is_higher_better
 
@@ -77,7 +77,7 @@ def _merit(run: Run, metric: str | None) -> tuple[bool, float]:
     return True, best.value if is_higher_better(best.metric) else -best.value
 
 
-def _facts(run: Run, metric: str | None) -> dict[str, Any]:
+def _facts(run: RunFolder, metric: str | None) -> dict[str, Any]:
     best = run.best(metric)
     return {
         "name": run.name,
@@ -95,7 +95,7 @@ def _facts(run: Run, metric: str | None) -> dict[str, Any]:
     }
 
 
-def _print(found: list[Run], metric: str | None) -> None:
+def _print(found: list[RunFolder], metric: str | None) -> None:
     rows = []
     for run in found:
         best = run.best(metric)

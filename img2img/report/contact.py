@@ -15,14 +15,14 @@ from img2img.errors import ConfigError, ImageError, UsageError, display_path
 from img2img.files import replacing
 from img2img.image import WRITABLE, Image, read_image, write_image
 from img2img.image.sheet import displayable
-from img2img.report.comparison import Comparison, Row
+from img2img.report.gallery import Gallery, GalleryRow
 
 MOST_PIXELS = 200_000_000  # of a sheet
 _FRAMES = ((220, 40, 40), (30, 110, 220), (20, 150, 70), (230, 140, 0))
 _INCH = 25.4  # millimetres
 
 
-class Box(NamedTuple):
+class Detail(NamedTuple):
     """A part of a picture: its corner and size in pixels of the first column."""
 
     left: int
@@ -48,7 +48,7 @@ class SheetStyle:
     gap: int = 6
     font: int = 18
     names: bool = True
-    boxes: tuple[Box, ...] = ()
+    boxes: tuple[Detail, ...] = ()
     dpi: int = 300
 
 
@@ -64,15 +64,15 @@ def require_sheet(path: Path) -> None:
         raise UsageError(f"{display_path(path)}: the folder for it does not exist, or it is one itself.")
 
 
-def draw_sheet(comparison: Comparison, style: SheetStyle = SheetStyle()) -> tuple[PIL.Image.Image, list[str]]:
-    """Draws the rows of a comparison.
+def draw_sheet(gallery: Gallery, style: SheetStyle = SheetStyle()) -> tuple[PIL.Image.Image, list[str]]:
+    """Draws the rows of a gallery.
 
     Pictures of a row are all as high as the one of the first column that has one: results of another
     resolution lie beside it in its size. Small ones are enlarged without smoothing. They are shown in 8-bit
     sRGB over white, as everywhere.
 
     Args:
-        comparison: What `side_by_side` returned.
+        gallery: What `side_by_side` returned.
         style: How the sheet looks.
 
     Returns:
@@ -82,7 +82,7 @@ def draw_sheet(comparison: Comparison, style: SheetStyle = SheetStyle()) -> tupl
         ConfigError: There is nothing to show, a box lies outside of a picture, or the sheet is too large.
     """
     problems: list[str] = []
-    rows = [(row, _opened(row, comparison.folders, problems)) for row in comparison.rows]
+    rows = [(row, _opened(row, gallery.folders, problems)) for row in gallery.rows]
     rows = [(row, pictures) for row, pictures in rows if any(pictures)]
     if not rows:
         raise ConfigError("there is no picture to show. " + " ".join(problems[:3]))
@@ -92,7 +92,7 @@ def draw_sheet(comparison: Comparison, style: SheetStyle = SheetStyle()) -> tupl
     font = ImageFont.load_default(size=style.font)
     line = style.font * 3 // 2
     heights = [max(cell.height for cell in cells if cell is not None) for _, cells in drawn]
-    width = len(comparison.folders) * (style.cell + style.gap) + style.gap
+    width = len(gallery.folders) * (style.cell + style.gap) + style.gap
     height = line + style.gap + sum(heights) + len(drawn) * (style.gap + line * style.names)
     if width * height > MOST_PIXELS:
         raise ConfigError(
@@ -100,7 +100,7 @@ def draw_sheet(comparison: Comparison, style: SheetStyle = SheetStyle()) -> tupl
         )
     sheet = PIL.Image.new("RGB", (width, height), "white")
     pen = ImageDraw.Draw(sheet)
-    for column, name in enumerate(comparison.folders):
+    for column, name in enumerate(gallery.folders):
         middle = style.gap + column * (style.cell + style.gap) + style.cell // 2
         text = _cut(pen, display_path(name), font, style.cell)
         pen.text((middle, style.gap + style.font // 2), text, "black", font, anchor="mm")
@@ -133,7 +133,7 @@ def write_sheet(sheet: PIL.Image.Image, path: Path, dpi: int = 300) -> None:
         write_image(Image(np.asarray(sheet)), path)
 
 
-def _opened(row: Row, folders: Sequence[str], problems: list[str]) -> list[PIL.Image.Image | None]:
+def _opened(row: GalleryRow, folders: Sequence[str], problems: list[str]) -> list[PIL.Image.Image | None]:
     pictures: list[PIL.Image.Image | None] = []
     for name in folders:
         picture = None

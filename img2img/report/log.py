@@ -22,7 +22,7 @@ _ABOUT = frozenset(("step", "samples", "kind", "epoch"))
 
 
 @dataclass
-class Series:
+class LoggedSeries:
     """One number over the run.
 
     Attributes:
@@ -80,7 +80,7 @@ class Log:
         notes: What is wrong with the file, in sentences.
     """
 
-    series: dict[str, Series] = field(default_factory=dict)
+    series: dict[str, LoggedSeries] = field(default_factory=dict)
     step: int = 0
     samples: int = 0
     epoch: int = 0
@@ -161,7 +161,7 @@ def _add(log: Log, row: Mapping[str, Any]) -> bool:
             if len(log.series) >= _MOST_SERIES:
                 whole = False
                 continue
-            series = log.series[name] = Series()
+            series = log.series[name] = LoggedSeries()
         series.steps.append(step)
         series.samples.append(samples)
         series.values.append(value)
@@ -183,7 +183,7 @@ def _numbers(values: Mapping[str, Any], place: str, depth: int = 0) -> Iterator[
                 yield where, math.nan
 
 
-def _put_in_order(series: Series) -> None:
+def _put_in_order(series: LoggedSeries) -> None:
     """Sorts by steps; what was logged twice for a step, as by a run that was copied together, stays."""
     if all(a <= b for a, b in zip(series.steps, series.steps[1:], strict=False)):
         return

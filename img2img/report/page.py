@@ -16,9 +16,9 @@ from typing import Any
 from img2img import __version__
 from img2img.errors import ImageError, UsageError, display_path, display_text
 from img2img.files import replacing
-from img2img.report.comparison import Comparison, Row, sorted_by
+from img2img.report.gallery import Gallery, GalleryRow, sorted_by
 from img2img.report.pictures import Purse
-from img2img.report.run import Run, is_higher_better
+from img2img.report.run import RunFolder, is_higher_better
 
 MOST_BYTES = 20_000_000
 """A report is smaller, whatever it shows."""
@@ -37,8 +37,8 @@ _MOST_CONFIGURATION = 1_500_000  # characters of all configurations together
 
 def write_report(
     path: Path,
-    runs: Sequence[Run] = (),
-    comparisons: Sequence[Comparison] = (),
+    runs: Sequence[RunFolder] = (),
+    galleries: Sequence[Gallery] = (),
     *,
     title: str = "img2img report",
     most_bytes: int = MOST_BYTES,
@@ -48,7 +48,7 @@ def write_report(
     Args:
         path: The HTML file. A report that stands there is replaced, nothing else is.
         runs: Runs; their curves are laid over each other.
-        comparisons: Folders of pictures, each with its table.
+        galleries: Folders of pictures, each with its table.
         title: Of the page.
         most_bytes: The page is smaller; pictures are made small or left out for that, which it says.
 
@@ -66,15 +66,15 @@ def write_report(
         "version": __version__,
         "curves": _curves(runs),
         "runs": [_facts(run) for run in runs],
-        "comparisons": [_table(comparison) for comparison in comparisons],
+        "galleries": [_table(gallery) for gallery in galleries],
         "notes": [],
     }
     _limit_configurations(facts)
     left = most_bytes - len(_embedded(facts)) - 200_000  # the page itself and what is not counted
-    notes = [*_add_grids(facts["runs"], runs, left if not comparisons else left // 3)]
+    notes = [*_add_grids(facts["runs"], runs, left if not galleries else left // 3)]
     left = most_bytes - len(_embedded(facts)) - 200_000
-    for table, comparison in zip(facts["comparisons"], comparisons, strict=True):
-        notes += _add_pictures(table, comparison, left // max(len(comparisons), 1))
+    for table, gallery in zip(facts["galleries"], galleries, strict=True):
+        notes += _add_pictures(table, gallery, left // max(len(galleries), 1))
     facts["notes"] = notes
     data = _page(facts)
     if len(data) >= most_bytes:  # names of a length that nobody gives, or thousands of runs
@@ -83,7 +83,7 @@ def write_report(
         )
     with replacing(path) as file:
         file.write(data)
-    return [note for each in (*facts["runs"], *facts["comparisons"]) for note in each["notes"]] + notes
+    return [note for each in (*facts["runs"], *facts["galleries"]) for note in each["notes"]] + notes
 
 
 def _require_own(path: Path) -> None:
@@ -131,7 +131,7 @@ def _embedded(facts: object) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _facts(run: RunFolder) -> dict[str, Any]:
     best = run.best()
     return {
         "name": display_path(run.name),
@@ -154,7 +154,7 @@ def _facts(run: Run) -> dict[str, Any]:
     }
 
 
-def _curves(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def _curves(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     """Returns the curves by what they are of, the same one of all runs together."""
     names = list(dict.fromkeys(name for run in runs for name in run.log.series))
     count = sum(len(run.log.series) for run in runs)
@@ -206,7 +206,7 @@ def _limit_configurations(facts: dict[str, Any]) -> None:
             run["notes"].append("Its configuration is left out: there are too many runs.")
 
 
-def _add_grids(facts: list[dict[str, Any]], runs: Sequence[Run], most_bytes: int) -> Iterable[str]:
+def _add_grids(facts: list[dict[str, Any]], runs: Sequence[RunFolder], most_bytes: int) -> Iterable[str]:
     """Puts grids of pictures into the facts of runs; yields what was left out."""
     with_grids = [run for run in runs if run.samples]
     if not with_grids:
@@ -248,19 +248,19 @@ def _spread(steps: list[int], most: int) -> list[int]:
     return list(dict.fromkeys((*steps[::stride], *steps[-1:])))
 
 
-def _table(comparison: Comparison) -> dict[str, Any]:
-    columns = list(comparison.columns)
-    rows = comparison.rows[:_MOST_ROWS]
-    notes = [display_text(note) for note in comparison.notes]
-    if len(comparison.rows) > len(rows):
-        notes.append(f"The first {len(rows):,} of {len(comparison.rows):,} pictures are in this page.")
+def _table(gallery: Gallery) -> dict[str, Any]:
+    columns = list(gallery.columns)
+    rows = gallery.rows[:_MOST_ROWS]
+    notes = [display_text(note) for note in gallery.notes]
+    if len(gallery.rows) > len(rows):
+        notes.append(f"The first {len(rows):,} of {len(gallery.rows):,} pictures are in this page.")
     return {
-        "title": display_path(comparison.title),
-        "folders": [display_path(name) for name in comparison.folders],
+        "title": display_path(gallery.title),
+        "folders": [display_path(name) for name in gallery.folders],
         "columns": [
-            {"name": display_path(name), "higher": higher} for name, higher in comparison.columns.items()
+            {"name": display_path(name), "higher": higher} for name, higher in gallery.columns.items()
         ],
-        "means": [None if v is None else _number(v) for v in comparison.means().values()],
+        "means": [None if v is None else _number(v) for v in gallery.means().values()],
         "rows": [
             {
                 "name": display_path(row.name),
@@ -273,17 +273,17 @@ def _table(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _add_pictures(table: dict[str, Any], comparison: Comparison, most_bytes: int) -> Iterable[str]:
+def _add_pictures(table: dict[str, Any], gallery: Gallery, most_bytes: int) -> Iterable[str]:
     """Puts pictures into the rows of a table: of all, or of the best, the worst and some between."""
-    rows = comparison.rows[:_MOST_ROWS]
-    per_row = max(len(comparison.folders), 1)
+    rows = gallery.rows[:_MOST_ROWS]
+    per_row = max(len(gallery.folders), 1)
     most = max(most_bytes // (_PICTURE * per_row), 1)
-    chosen = _shown(rows, comparison, most)
+    chosen = _shown(rows, gallery, most)
     purse = Purse(max(most_bytes, 0), sum(len(rows[number].files) for number in chosen))
     problems: list[str] = []
     for number in chosen:
         pictures: dict[str, Any] = {}
-        for place, name in enumerate(comparison.folders):
+        for place, name in enumerate(gallery.folders):
             path = rows[number].files.get(name)
             if path is None or purse.bytes_left < _PICTURE:
                 continue
@@ -302,7 +302,7 @@ def _add_pictures(table: dict[str, Any], comparison: Comparison, most_bytes: int
         table["notes"].append(
             f"Pictures of {len(chosen):,} of the {len(rows):,} rows are in this page: the best, the worst "
             "and some between; the numbers are of all."
-            if comparison.columns
+            if gallery.columns
             else f"Pictures of {len(chosen):,} of the {len(rows):,} rows are in this page, evenly chosen."
         )
     if purse.reduced:
@@ -315,7 +315,7 @@ def _add_pictures(table: dict[str, Any], comparison: Comparison, most_bytes: int
     return ()
 
 
-def _shown(rows: Sequence[Row], comparison: Comparison, most: int) -> list[int]:
+def _shown(rows: Sequence[GalleryRow], gallery: Gallery, most: int) -> list[int]:
     """Returns the numbers of the rows whose pictures are shown, in order."""
     if len(rows) <= most:
         return list(range(len(rows)))
@@ -323,10 +323,10 @@ def _shown(rows: Sequence[Row], comparison: Comparison, most: int) -> list[int]:
     ranked = (
         [
             numbers[id(row)]
-            for row in sorted_by(comparison, next(iter(comparison.columns), ""))
+            for row in sorted_by(gallery, next(iter(gallery.columns), ""))
             if id(row) in numbers
         ]
-        if comparison.columns
+        if gallery.columns
         else []
     )
     third = most // 3

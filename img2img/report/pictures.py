@@ -21,7 +21,7 @@ _TRIES = 5
 
 
 @dataclass(frozen=True)
-class Picture:
+class EmbeddedPicture:
     """A picture in a page.
 
     Attributes:
@@ -48,7 +48,7 @@ class Purse:
         self.bytes_left, self.count = bytes_left, max(count, 1)
         self.reduced = 0
 
-    def take(self, path: Path, side: int = LARGEST_SIDE) -> Picture:
+    def take(self, path: Path, side: int = LARGEST_SIDE) -> EmbeddedPicture:
         """Returns the picture in the file `path`, at most `side` pixels long and wide.
 
         Raises:
@@ -76,7 +76,7 @@ def _rounded(share: int) -> int:
 
 
 @lru_cache(maxsize=64)
-def _encoded(path: Path, stamp: tuple[int, int], side: int, share: int) -> Picture:
+def _encoded(path: Path, stamp: tuple[int, int], side: int, share: int) -> EmbeddedPicture:
     """Encodes a file; a run that writes its report again and again has its older grids here."""
     shown = displayable(read_image(path))
     width, height = shown.size
@@ -90,7 +90,7 @@ def _encoded(path: Path, stamp: tuple[int, int], side: int, share: int) -> Pictu
         # bytes grow with the pixels, a little slower
         limit = max(_SMALLEST_SIDE, int(max(small.size) * min(0.9, (share * 3 / 4 / len(data)) ** 0.5)))
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return Picture(source, width, height, small.size != shown.size)
+    return EmbeddedPicture(source, width, height, small.size != shown.size)
 
 
 def _within(picture: PIL.Image.Image, limit: int) -> PIL.Image.Image:

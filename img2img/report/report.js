@@ -481,7 +481,7 @@ function grids(enlarge) {
   fill();
 }
 
-function comparison(table_, place) {
+function gallery(table_, place) {
   const { folders, columns } = table_;
   const rows = table_.rows.map((row, number) => ({ ...row, number }));
   const open = rows.filter((row) => row.pictures && Object.keys(row.pictures).length);
@@ -646,7 +646,7 @@ overview();
 charts();
 const enlarge = lightbox();
 grids(enlarge);
-for (const each of facts.comparisons) comparison(each, section(each.title));
+for (const each of facts.galleries) gallery(each, section(each.title));
 differences("Configuration", "config");
 differences("Environment", "environment");
 link();

@@ -20,7 +20,7 @@ CONFIG = "config.yaml"
 LOCK = ".lock"
 RECORD = "run.json"
 SAMPLES = "samples"
-State = Literal["running", "stopped", "finished", "failed"]
+RunState = Literal["running", "stopped", "finished", "failed"]
 
 _SAMPLE = re.compile(r"step_(\d{1,15})\.png")
 _LARGEST_RECORD = 2**22  # bytes
@@ -38,7 +38,7 @@ class Best:
 
 
 @dataclass
-class Run:
+class RunFolder:
     """A run.
 
     Attributes:
@@ -60,7 +60,7 @@ class Run:
     folder: Path
     name: str
     method: str = ""
-    state: State = "stopped"
+    state: RunState = "stopped"
     reason: str = ""
     total: int | None = None
     log: Log = field(default_factory=Log)
@@ -131,7 +131,7 @@ def _runs(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _runs(each, depth - 1)
 
 
-def read_run(folder: Path, name: str | None = None) -> Run:
+def read_run(folder: Path, name: str | None = None) -> RunFolder:
     """Reads what there is of a run, at work or not; of what is missing or damaged a note says so.
 
     Args:
@@ -148,7 +148,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
             f"{display_path(folder)} is not the folder of a run: it holds no {METRICS} and no {CONFIG} with "
             f"{SAMPLES}."
         )
-    run = Run(folder, name or folder.resolve().name or str(folder))
+    run = RunFolder(folder, name or folder.resolve().name or str(folder))
     record = _record(run)
     run.log = read_log(folder / METRICS)
     run.notes += run.log.notes
@@ -166,7 +166,7 @@ def read_run(folder: Path, name: str | None = None) -> Run:
     return run
 
 
-def read_runs(folders: list[Path]) -> list[Run]:
+def read_runs(folders: list[Path]) -> list[RunFolder]:
     """Reads several runs, each called by as much of its path as tells it from the others."""
     whole = [folder.resolve() for folder in folders]
     names = [path.name or str(path) for path in whole]
@@ -192,7 +192,7 @@ def flat(tree: Mapping[str, Any], place: str = "", depth: int = 0) -> dict[str, 
     return found
 
 
-def _record(run: Run) -> dict[str, Any]:
+def _record(run: RunFolder) -> dict[str, Any]:
     try:
         record = json.loads(read_regular(run.folder / RECORD, _LARGEST_RECORD))
     except FileNotFoundError:
@@ -203,7 +203,7 @@ def _record(run: Run) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _config(run: Run) -> dict[str, Any]:
+def _config(run: RunFolder) -> dict[str, Any]:
     path = run.folder / CONFIG
     if not path.is_file():
         run.notes.append(f"There is no {CONFIG}.")
@@ -216,7 +216,7 @@ def _config(run: Run) -> dict[str, Any]:
     return flat(tree) if isinstance(tree, dict) else {}
 
 
-def _total(run: Run) -> int | None:
+def _total(run: RunFolder) -> int | None:
     """Returns how many steps a run without a record has in all.
 
     Of one that counts epochs the log tells how many samples an epoch has: with the last sample of a line
@@ -235,11 +235,11 @@ def _total(run: Run) -> int | None:
     return math.ceil(epochs * samples * run.log.step / run.log.samples)
 
 
-def _state(run: Run, last: Mapping[str, Any]) -> tuple[State, str]:
+def _state(run: RunFolder, last: Mapping[str, Any]) -> tuple[RunState, str]:
     if is_locked(run.folder / LOCK):
         return "running", ""
     ended = last.get("ended")
-    if isinstance(ended, dict) and ended.get("state") in get_args(State):
+    if isinstance(ended, dict) and ended.get("state") in get_args(RunState):
         return ended["state"], str(ended.get("reason", ""))
     if last:
         return "failed", "It ended without a word: it was killed, or the machine went down."

@@ -17,7 +17,7 @@ from img2img import __version__
 from img2img.errors import Img2ImgError
 from img2img.files import read_regular
 from img2img.image import write_bytes
-from img2img.report.run import RECORD, State
+from img2img.report.run import RECORD, RunState
 from img2img.training.runtime import Runtime
 
 _MOST_STARTS = 100
@@ -26,7 +26,7 @@ _LARGEST = 2**22  # bytes
 
 @contextmanager
 def recorded(
-    folder: Path, total: int, environment: dict[str, Any], state: Callable[[], State]
+    folder: Path, total: int, environment: dict[str, Any], state: Callable[[], RunState]
 ) -> Iterator[None]:
     """Notes in `folder` that a run has started, and in the end how it ended.
 

@@ -31,7 +31,7 @@ def test_a_report_of_folders_measures_against_the_target(tmp_path: Path) -> None
     places = tmp_path / "in", tmp_path / "out"
     result = img2img("report", *places, "--target", tmp_path / "truth", "-o", tmp_path / "r.html")
     assert result.exit_code == 0, result.output
-    table = facts_of(tmp_path / "r.html")["comparisons"][0]
+    table = facts_of(tmp_path / "r.html")["galleries"][0]
     assert table["folders"] == ["truth", "in", "out"] and table["rows"][0]["values"][0] == "inf"
 
 

@@ -352,17 +352,17 @@ def test_plain_help_is_short() -> None:
 def test_one_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from img2img.cli import render
-    from img2img.cli.show import Show
+    from img2img.cli import render, show
     from img2img.training import TrainingStatus
 
     def shown(terminal: bool) -> str:
         console = Console(force_terminal=terminal, width=120, file=sys.stdout, highlight=False)
-        monkeypatch.setattr(render, "stderr", lambda: console)
-        with Show() as show:
-            show.step(1, 100)
-            show.status(TrainingStatus(10, 100, 2, {"g_l1": 1.5, "norm_generator": 3.0}, 2.0, 4.0, 45.0))
-            show.warn("look")
+        for module in (render, show):
+            monkeypatch.setattr(module, "stderr", lambda: console)
+        with show.Show() as shows:
+            shows.step(1, 100)
+            shows.status(TrainingStatus(10, 100, 2, {"g_l1": 1.5, "norm_generator": 3.0}, 2.0, 4.0, 45.0))
+            shows.warn("look")
         return capsys.readouterr().out
 
     plain = shown(False)

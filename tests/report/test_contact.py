@@ -10,8 +10,8 @@ from run_folders import draw
 
 from img2img.errors import ConfigError, UsageError
 from img2img.image import Image, read_image, write_image
-from img2img.report.comparison import side_by_side
-from img2img.report.contact import Box, SheetStyle, draw_sheet, require_sheet, write_sheet
+from img2img.report.contact import Detail, SheetStyle, draw_sheet, require_sheet, write_sheet
+from img2img.report.gallery import side_by_side
 
 STYLE = SheetStyle(cell=40, gap=4, font=10, names=False)
 TOP = 15 + 4  # the line of the columns, and a gap
@@ -27,8 +27,8 @@ def test_each_picture_lies_in_its_column_and_row(tmp_path: Path) -> None:
     for (folder, name), colour in colours.items():
         flat(tmp_path / folder / f"{name}.png", colour)
     flat(tmp_path / "b" / "z.png", (0, 0, 0))  # without a partner
-    comparison = side_by_side([tmp_path / "a", tmp_path / "b"])
-    sheet, problems = draw_sheet(comparison, STYLE)
+    gallery = side_by_side([tmp_path / "a", tmp_path / "b"])
+    sheet, problems = draw_sheet(gallery, STYLE)
     pixels = np.asarray(sheet)
     assert problems == [] and pixels.shape == (TOP + 2 * 44, 4 + 2 * 44, 3)
     for (folder, name), colour in colours.items():
@@ -51,7 +51,7 @@ def test_a_detail_is_the_same_part_of_every_column(tmp_path: Path) -> None:
         pixels[5 * times : 10 * times, 10 * times : 15 * times] = (10, 200, 30)
         (tmp_path / folder).mkdir()
         write_image(Image(pixels), tmp_path / folder / "x.png")
-    style = SheetStyle(cell=40, gap=4, font=10, names=False, boxes=(Box(10, 5, 5, 5),))
+    style = SheetStyle(cell=40, gap=4, font=10, names=False, boxes=(Detail(10, 5, 5, 5),))
     sheet, _ = draw_sheet(side_by_side([tmp_path / "a", tmp_path / "b"]), style)
     pixels = np.asarray(sheet)
     for left in (4, 48):
@@ -59,7 +59,7 @@ def test_a_detail_is_the_same_part_of_every_column(tmp_path: Path) -> None:
         assert (detail[4:-4, 4:-4] == (10, 200, 30)).all()
         assert (detail[0] == (220, 40, 40)).all()  # framed, as the part in the picture is
         assert (pixels[TOP + 10, left + 20 : left + 30] == (220, 40, 40)).all()
-    far = SheetStyle(cell=40, boxes=(Box(18, 0, 5, 5),))
+    far = SheetStyle(cell=40, boxes=(Detail(18, 0, 5, 5),))
     with pytest.raises(ConfigError, match="outside of its 20x20 pixels"):
         draw_sheet(side_by_side([tmp_path / "a"]), far)
 

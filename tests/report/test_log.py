@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from run_folders import line
 
-from img2img.report.log import Series, read_log
+from img2img.report.log import LoggedSeries, read_log
 
 
 def write(path: Path, *lines: str | bytes) -> Path:
@@ -70,7 +70,7 @@ def test_a_file_that_is_not_there_is_a_note(tmp_path: Path) -> None:
 def test_thinning_keeps_means_and_extremes() -> None:
     values = np.random.default_rng(0).normal(size=10_000)
     values[1234] = 50.0
-    series = Series()
+    series = LoggedSeries()
     series.steps.extend(range(10_000))
     series.samples.extend(range(0, 40_000, 4))
     series.values.extend(values)
@@ -82,7 +82,7 @@ def test_thinning_keeps_means_and_extremes() -> None:
 
 
 def test_gaps_stay_gaps() -> None:
-    series = Series()
+    series = LoggedSeries()
     for step, value in enumerate((1.0, math.nan, 3.0)):
         series.steps.append(step)
         series.samples.append(step)
@@ -92,7 +92,7 @@ def test_gaps_stay_gaps() -> None:
 
 
 def test_the_best_goes_by_the_direction_and_the_first_of_equals() -> None:
-    series = Series()
+    series = LoggedSeries()
     for step, value in ((1, 2.0), (2, math.nan), (3, 5.0), (4, 5.0), (5, 1.0)):
         series.steps.append(step)
         series.samples.append(step)

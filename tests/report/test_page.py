@@ -14,7 +14,7 @@ from run_folders import draw, facts_of, line, make_run
 from img2img.errors import UsageError
 from img2img.image import Image, write_image
 from img2img.report import read_run, write_report
-from img2img.report.comparison import Comparison, Row, from_evaluation, measured, side_by_side
+from img2img.report.gallery import Gallery, GalleryRow, from_evaluation, measured, side_by_side
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -53,7 +53,7 @@ def test_runs_of_different_methods_share_the_curves_that_both_have(tmp_path: Pat
 
 
 def test_nothing_that_comes_from_files_becomes_html(tmp_path: Path) -> None:
-    """Names of folders, files, losses and values of a configuration that try to be elements or end the script."""
+    """Names of folders, files and losses and values of a configuration that try to be elements."""
     run = make_run(tmp_path / f"{HOSTILE[:20]}\u202e")
     (run / "config.yaml").write_text(
         "method: {name: '</script><script>alert(1)</script>', '<b>': '<!--<script>'}\ntraining: {steps: 3}\n"
@@ -62,9 +62,9 @@ def test_nothing_that_comes_from_files_becomes_html(tmp_path: Path) -> None:
         file.write(line(11, "training", losses={HOSTILE: 1.0, "__proto__": 2.0, "</script>": None}))
     for folder in ("<i>a", "&lt;b"):
         draw(tmp_path / folder / f"{HOSTILE.replace('/', '')}.png", 1)
-    comparison = measured(side_by_side([tmp_path / "<i>a", tmp_path / "&lt;b"]), "<i>a")
+    gallery = measured(side_by_side([tmp_path / "<i>a", tmp_path / "&lt;b"]), "<i>a")
     page = tmp_path / "report.html"
-    write_report(page, [read_run(run)], [comparison], title="</title><script>alert(2)</script>")
+    write_report(page, [read_run(run)], [gallery], title="</title><script>alert(2)</script>")
     tags = Tags(page).found
     kinds = [tag for tag, _ in tags]
     assert kinds.count("script") == 2 and set(kinds) == {
@@ -72,7 +72,7 @@ def test_nothing_that_comes_from_files_becomes_html(tmp_path: Path) -> None:
     }
     assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
     facts = facts_of(page)
-    assert facts["comparisons"][0]["rows"][0]["name"] == f"{HOSTILE}.png"
+    assert facts["galleries"][0]["rows"][0]["name"] == f"{HOSTILE}.png"
     assert facts["runs"][0]["config"]["method.name"].startswith("</script>")
     assert "\u202e" not in json.dumps(facts, ensure_ascii=False)
 
@@ -93,11 +93,11 @@ def test_pictures_become_smaller_until_the_page_fits(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         for number in range(12):
             draw(tmp_path / folder / f"{number:02}.png", number, 200, 300)
-    comparison = side_by_side([tmp_path / "a", tmp_path / "b"])
+    gallery = side_by_side([tmp_path / "a", tmp_path / "b"])
     page = tmp_path / "report.html"
-    notes = write_report(page, [], [comparison], most_bytes=900_000)
+    notes = write_report(page, [], [gallery], most_bytes=900_000)
     assert page.stat().st_size < 900_000
-    rows = facts_of(page)["comparisons"][0]["rows"]
+    rows = facts_of(page)["galleries"][0]["rows"]
     assert len(rows) == 12 and 0 < sum("pictures" in row for row in rows) < 12
     assert any("of the 12 rows are in this page" in note for note in notes)
     assert any("reduced in size" in note for note in notes)
@@ -105,10 +105,12 @@ def test_pictures_become_smaller_until_the_page_fits(tmp_path: Path) -> None:
 
 def test_of_too_many_pictures_the_best_and_the_worst_are_there(tmp_path: Path) -> None:
     path = draw(tmp_path / "p.png", 0, 100, 100)
-    rows = [Row(f"{number:03}", {"a": path}, {"psnr": float((number * 37) % 100)}) for number in range(100)]
+    rows = [
+        GalleryRow(f"{number:03}", {"a": path}, {"psnr": float((number * 37) % 100)}) for number in range(100)
+    ]
     page = tmp_path / "report.html"
-    write_report(page, [], [Comparison("t", ["a"], {"psnr": True}, rows)], most_bytes=1_300_000)
-    shown = facts_of(page)["comparisons"][0]["rows"]
+    write_report(page, [], [Gallery("t", ["a"], {"psnr": True}, rows)], most_bytes=1_300_000)
+    shown = facts_of(page)["galleries"][0]["rows"]
     there = {row["values"][0] for row in shown if "pictures" in row}
     assert {0.0, 1.0, 2.0, 97.0, 98.0, 99.0} <= there and len(there) < 100
 
@@ -124,7 +126,7 @@ def test_every_depth_and_number_of_channels_is_shown(tmp_path: Path) -> None:
     (folder / "text.png").write_text("no picture")
     (folder / "empty.jpg").touch()
     notes = write_report(tmp_path / "report.html", [], [side_by_side([folder])])
-    rows = facts_of(tmp_path / "report.html")["comparisons"][0]["rows"]
+    rows = facts_of(tmp_path / "report.html")["galleries"][0]["rows"]
     there = {row["name"] for row in rows if row["pictures"]}
     assert there == {"grey16.png", "alpha.png", "float.tif"}
     assert any("text.png" in note and "empty.jpg" in note for note in notes)
@@ -134,12 +136,12 @@ def test_numbers_are_against_the_chosen_folder_and_failures_stay_in_the_table(tm
     for name, side in (("same", 20), ("other", 21)):
         draw(tmp_path / "truth" / f"{name}.png", 1, 20, 20)
         draw(tmp_path / "made" / f"{name}.png", 1, side, 20)
-    comparison = measured(side_by_side([tmp_path / "truth", tmp_path / "made"]), "truth")
-    values = {row.name: row.values for row in comparison.rows}
+    gallery = measured(side_by_side([tmp_path / "truth", tmp_path / "made"]), "truth")
+    values = {row.name: row.values for row in gallery.rows}
     assert values["same.png"] == {"made: psnr": np.inf, "made: ssim": 1.0, "made: l1": 0.0}
-    assert values["other.png"] == {} and "1 picture could not be measured" in " ".join(comparison.notes)
-    write_report(tmp_path / "report.html", [], [comparison])
-    assert facts_of(tmp_path / "report.html")["comparisons"][0]["rows"][1]["values"][0] == "inf"
+    assert values["other.png"] == {} and "1 picture could not be measured" in " ".join(gallery.notes)
+    write_report(tmp_path / "report.html", [], [gallery])
+    assert facts_of(tmp_path / "report.html")["galleries"][0]["rows"][1]["values"][0] == "inf"
 
 
 def test_what_evaluate_has_written_is_shown_and_other_json_is_not(tmp_path: Path) -> None:
@@ -150,11 +152,11 @@ def test_what_evaluate_has_written_is_shown_and_other_json_is_not(tmp_path: Path
         "scores": [{"name": "a.png", "target": str(path), "psnr": None}],
     }
     (tmp_path / "e.json").write_text(json.dumps(facts))
-    comparison = from_evaluation(tmp_path / "e.json")
-    assert comparison.columns == {"psnr": True} and comparison.rows[0].values["psnr"] == np.inf
+    gallery = from_evaluation(tmp_path / "e.json")
+    assert gallery.columns == {"psnr": True} and gallery.rows[0].values["psnr"] == np.inf
     for text in ("", "{}", "[1]", '{"scores": 1}', "[" * 5000):
         (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(UsageError, match="is not what `img2img evaluate"):
+        with pytest.raises(UsageError, match="is not what an evaluation"):
             from_evaluation(tmp_path / "bad.json")
 
 

@@ -22,7 +22,7 @@ _ABOUT = ("name", "target", "source", "picture", "path")
 
 
 @dataclass
-class Row:
+class GalleryRow:
     """One picture in all folders.
 
     Attributes:
@@ -39,7 +39,7 @@ class Row:
 
 
 @dataclass
-class Comparison:
+class Gallery:
     """What a report shows of folders.
 
     Attributes:
@@ -53,7 +53,7 @@ class Comparison:
     title: str
     folders: list[str] = field(default_factory=list)
     columns: dict[str, bool] = field(default_factory=dict)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[GalleryRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def means(self) -> dict[str, float | None]:
@@ -67,7 +67,7 @@ class Comparison:
         return found
 
 
-def side_by_side(places: Sequence[Path], names: Sequence[str] | None = None) -> Comparison:
+def side_by_side(places: Sequence[Path], names: Sequence[str] | None = None) -> Gallery:
     """Finds out which pictures of several folders go together, by the rules of `img2img.evaluation.matching`.
 
     Args:
@@ -81,23 +81,23 @@ def side_by_side(places: Sequence[Path], names: Sequence[str] | None = None) -> 
 
     titles = named(places, names)
     first = find(places[0], "pictures", _NO_WORDS, _NO_WORDS)
-    comparison = Comparison("Pictures", titles)
-    comparison.notes += [*first.notes, *(f"{display_path(path)}: {why}." for path, why in first.problems)]
-    rows = {file: Row(display_path(file.name), {titles[0]: file.path}) for file in first.found}
-    comparison.rows = list(rows.values())
+    gallery = Gallery("Pictures", titles)
+    gallery.notes += [*first.notes, *(f"{display_path(path)}: {why}." for path, why in first.problems)]
+    rows = {file: GalleryRow(display_path(file.name), {titles[0]: file.path}) for file in first.found}
+    gallery.rows = list(rows.values())
     for title, place in zip(titles[1:], places[1:], strict=True):
         others = find(place, "pictures", _NO_WORDS, _NO_WORDS)
         pairs, notes, left = _partners(first.found, others.found, places[0], place)
         for target, other in pairs:
             rows[target].files[title] = other.path
-        comparison.notes += [f"{display_path(title)}: {note}" for note in (*others.notes, *notes)]
+        gallery.notes += [f"{display_path(title)}: {note}" for note in (*others.notes, *notes)]
         if left:
             examples = ", ".join(display_path(path.name) for path in left[:3])
-            comparison.notes.append(
+            gallery.notes.append(
                 f"{len(left)} files of {display_path(titles[0])} or {display_path(title)} have no partner: "
                 f"{examples}{', ...' if len(left) > 3 else ''}."
             )
-    return comparison
+    return gallery
 
 
 def _partners(
@@ -137,52 +137,50 @@ def named(places: Sequence[Path], names: Sequence[str] | None) -> list[str]:
     return found
 
 
-def measured(
-    comparison: Comparison, target: str, advance: Callable[[bool], None] = lambda failed: None
-) -> Comparison:
+def measured(gallery: Gallery, target: str, advance: Callable[[bool], None] = lambda failed: None) -> Gallery:
     """Adds PSNR, SSIM and L1 of every picture against the one of the folder `target`.
 
     Args:
-        comparison: What `side_by_side` returned; it is filled.
+        gallery: What `side_by_side` returned; it is filled.
         target: The name of the folder whose pictures are the truth.
         advance: Told of each pair that is done, with whether it failed.
     """
     from img2img.evaluation import PlainProtocol, Problem, measure  # torch loads here
     from img2img.evaluation.matching import File
-    from img2img.evaluation.run import Comparison as Work
+    from img2img.evaluation.run import Comparison
 
     protocol = PlainProtocol()
-    others = [name for name in comparison.folders if name != target]
+    others = [name for name in gallery.folders if name != target]
     for name in others:
-        comparison.columns |= {f"{name}: {c}": protocol.higher_is_better(c) for c in protocol.columns}
-    rows = [(row, name) for row in comparison.rows for name in others if name in row.files]
+        gallery.columns |= {f"{name}: {c}": protocol.higher_is_better(c) for c in protocol.columns}
+    rows = [(row, name) for row in gallery.rows for name in others if name in row.files]
     for row, name in rows:
         if target not in row.files:
             continue
         pair = File(row.files[target], Path(row.name)), File(row.files[name], Path(row.name))
-        (result,) = measure(Work((pair,), (), ()), protocol)
+        (result,) = measure(Comparison((pair,), (), ()), protocol)
         if isinstance(result, Problem):
             row.note = f"{display_path(result.path)}: {result.reason}"
         else:
             row.values |= {f"{name}: {column}": value for column, value in result.values.items()}
         advance(isinstance(result, Problem))
-    failed = [row for row in comparison.rows if row.note]
+    failed = [row for row in gallery.rows if row.note]
     if failed:
-        comparison.notes.append(
+        gallery.notes.append(
             f"{len(failed)} picture{'s' * (len(failed) > 1)} could not be measured: {failed[0].note}"
             f"{', and so on' if len(failed) > 1 else ''}."
         )
-    comparison.notes.append(f"Numbers are against {display_path(target)}; {protocol.describe()}.")
-    return comparison
+    gallery.notes.append(f"Numbers are against {display_path(target)}; {protocol.describe()}.")
+    return gallery
 
 
-def from_evaluation(path: Path) -> Comparison:
+def from_evaluation(path: Path) -> Gallery:
     """Reads what `img2img.evaluation.Evaluation.to_json` has written to a file.
 
     Raises:
         UsageError: It is no such file.
     """
-    wrong = f"{display_path(path)} is not what `img2img evaluate --json FILE` writes"
+    wrong = f"{display_path(path)} is not what an evaluation writes as JSON"
     try:
         facts = json.loads(read_regular(path, _LARGEST_JSON))
     except OSError as error:
@@ -191,24 +189,24 @@ def from_evaluation(path: Path) -> Comparison:
         raise UsageError(f"{wrong}: it is no JSON.") from error
     if not isinstance(facts, dict) or not isinstance(facts.get("scores"), list):
         raise UsageError(f"{wrong}: it has no list of scores.")
-    comparison = Comparison(path.name, ["target", "source"])
+    gallery = Gallery(path.name, ["target", "source"])
     notes = facts.get("notes")
-    comparison.notes += [
+    gallery.notes += [
         str(facts.get("protocol", "")),
         *(map(str, notes) if isinstance(notes, list) else ()),
     ]
-    comparison.notes = [note for note in comparison.notes if note]
+    gallery.notes = [note for note in gallery.notes if note]
     for score in facts["scores"]:
         if isinstance(score, dict):
-            comparison.rows.append(_row(score))
-    for row in comparison.rows:
-        comparison.columns |= {c: is_higher_better(c) for c in row.values if c not in comparison.columns}
-    if not any("source" in row.files for row in comparison.rows):
-        comparison.folders = ["target"]
-    return comparison
+            gallery.rows.append(_row(score))
+    for row in gallery.rows:
+        gallery.columns |= {c: is_higher_better(c) for c in row.values if c not in gallery.columns}
+    if not any("source" in row.files for row in gallery.rows):
+        gallery.folders = ["target"]
+    return gallery
 
 
-def _row(score: Mapping[str, Any]) -> Row:
+def _row(score: Mapping[str, Any]) -> GalleryRow:
     files = {
         name: Path(place)
         for name, place in (("target", score.get("target")), ("source", score.get("source")))
@@ -219,10 +217,10 @@ def _row(score: Mapping[str, Any]) -> Row:
         for key, value in score.items()
         if key not in _ABOUT and (value is None or isinstance(value, int | float))
     }
-    return Row(str(score.get("name", "")), files, values)
+    return GalleryRow(str(score.get("name", "")), files, values)
 
 
-def sorted_by(comparison: Comparison, column: str) -> list[Row]:
+def sorted_by(gallery: Gallery, column: str) -> list[GalleryRow]:
     """Returns the rows that have a number in `column`, the best first."""
-    rows = [row for row in comparison.rows if not math.isnan(row.values.get(column, math.nan))]
-    return sorted(rows, key=lambda row: row.values[column], reverse=comparison.columns[column])
+    rows = [row for row in gallery.rows if not math.isnan(row.values.get(column, math.nan))]
+    return sorted(rows, key=lambda row: row.values[column], reverse=gallery.columns[column])
