@@ -42,11 +42,13 @@ from torch.overrides import TorchFunctionMode
 from img2img.errors import ConfigError, ModelError, UnknownModelError, display_path
 from img2img.fields import Vector, describe
 from img2img.files import open_regular, write_bytes
-from img2img.image.palette import LabelSet
+from img2img.image.palette import MOST, MOST_COLOURS, LabelSet
 from img2img.models import ArchSpec, Generator, build, generators
 from img2img.types import ValueRange
 
-FORMAT = 4  # older versions know neither ranges nor fit (2), conditions (3) nor labels (4): others stay 1
+# older versions know neither ranges nor fit (2), conditions (3), labels (4) nor more than 256 classes (5):
+# others stay 1
+FORMAT = 5
 KEY = "img2img"
 MAX_HEADER = 16 * 2**20  # RRDBNet-23 has 702 tensors and needs 0.1 MiB
 
@@ -156,8 +158,10 @@ def save_model(
         for name, value in generator.state_dict().items()
     }
     plain = info.range is info.target_range is None and info.fit == "squeeze"
+    told_apart = len(info.labels) + (info.labels.ignore is not None) if info.labels else 0
+    many = max(len(info.palette or ()), told_apart) > MOST_COLOURS
     header = _facts(generator) | {
-        "format": 4 if info.labels else 3 if generator.conditions else 1 if plain else 2,
+        "format": 5 if many else 4 if info.labels else 3 if generator.conditions else 1 if plain else 2,
         "output": info.output,
         "size": plain_size(info.size),
         "fit": info.fit,
@@ -458,11 +462,12 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         "range": _is_range(facts.get("range")),
         "target_range": _is_range(facts.get("target_range")),
         "conditions": isinstance(facts.get("conditions", {}), dict)
-        and (version == 4 or bool(facts.get("conditions")) == (version == 3)),
+        and (version >= 4 or bool(facts.get("conditions")) == (version == 3)),
         "attributes": _are_attributes(facts.get("attributes", {})),
         "exclusive": _are_groups(facts.get("exclusive", []), facts.get("attributes", {})),
         "labels": _is_label_set(facts.get("labels"))
-        and (version == 4) == (facts.get("output") == "labels") == (facts.get("labels") is not None),
+        and (facts.get("output") == "labels") == (facts.get("labels") is not None)
+        and (version == 5 or (version == 4) == (facts.get("output") == "labels")),
     } | {
         name: name in facts
         for name in ("scale", "in_channels", "out_channels", "input_range", "output_range", "colour")
@@ -562,12 +567,12 @@ def _is_label_set(value: Any) -> bool:
 
 
 def _is_palette(value: Any) -> bool:
-    """Returns whether `value` is None or up to 256 colours of equally many integers."""
+    """Returns whether `value` is None or up to 65,536 colours of equally many integers."""
     if value is None:
         return True
     return (
         isinstance(value, list)
-        and 0 < len(value) <= 256
+        and 0 < len(value) <= MOST
         and all(isinstance(colour, list) and 0 < len(colour) == len(value[0]) for colour in value)
         and all(type(level) is int and 0 <= level < 65536 for colour in value for level in colour)
     )

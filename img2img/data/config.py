@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_serializer,
+    model_validator,
+)
 
 from img2img.data.masks import MaskConfig
 from img2img.fields import (
@@ -200,9 +208,9 @@ class DataConfig(BaseModel):
     palette: Palette | None = Field(
         None,
         description="The colours of the labels, [[0, 0, 0], [255, 0, 0], ...] or [0, 1, 2]; or how many "
-        "classes there are, for label maps that hold 0, 1, 2 and so on, where any other number is an error. "
-        "null collects them from the files. Other colours count as the nearest. Of a method that makes label "
-        "maps these are the colours of its target.",
+        "classes there are, for label maps that hold 0, 1, 2 and so on in 8 or 16 bits, where any other "
+        "number is an error. null collects them from the files. Other colours count as the nearest. Of a "
+        "method that makes label maps these are the colours of its target.",
     )
     class_names: tuple[str, ...] | None = Field(
         None,
@@ -322,6 +330,8 @@ class DataConfig(BaseModel):
                     f"label maps tell up to {MOST} colours apart, the ignored one counted; there are "
                     f"{len(self.known_colours or ())}"
                 )
+            if not all(0 <= level < MOST for colour in self.known_colours or () for level in colour):
+                raise ValueError(f"the levels of palette and ignore_label are from 0 to {MOST - 1}")
             ignored = () if self.ignore_label is None else (self.ignore_label,)
             if len({len(colour) for colour in (*self.palette, *ignored)}) != 1:
                 raise ValueError(
@@ -344,6 +354,11 @@ class DataConfig(BaseModel):
             ):
                 raise ValueError("class_names are different words, one for each colour of palette")
         return self
+
+    @field_serializer("palette")
+    def _counted(self, palette: Palette | None) -> Palette | int | None:
+        """Writes numbers from 0 on as how many there are: it may be 65,536 of them."""
+        return len(palette) if palette is not None and palette == indices(len(palette)) else palette
 
     def preparation(self, fields: Fields) -> str:
         """Returns what is done to the size of pictures before the network sees them, as a clause."""

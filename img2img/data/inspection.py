@@ -19,7 +19,8 @@ from img2img.image.alpha import over_white
 from img2img.image.channels import with_channels
 from img2img.image.conversion import UNTAGGED, meaning, same_colours
 from img2img.image.image import Pixels
-from img2img.image.palette import MOST, Palette
+from img2img.image.palette import MOST_COLOURS, Palette, is_numbered
+from img2img.image.palette import stranger as strange_colour
 
 GRID = 16  # a thumbnail has GRID x GRID values
 FLAT = 2 / 255  # standard deviation, as a part of white, below which a picture shows nothing
@@ -34,6 +35,7 @@ class ImageStats:
         height, width, channels: Its size; alpha is not counted.
         depth: "uint8", "uint16" or "float32".
         alpha: Whether it is transparent somewhere.
+        stranger: A clause about a colour that seems to stand for a class which that palette lacks, or "".
         space: What its colours are told by, where they are not those of sRGB.
         contrast: The largest standard deviation of its channels, as a part of white.
         digest: Of its pixels: equal for equal pictures, whatever the file.
@@ -59,6 +61,7 @@ class ImageStats:
     grey: bool = True
     between: float = 0.0
     foreign: float = 0.0
+    stranger: str = ""
     space: str | None = None
 
 
@@ -161,6 +164,7 @@ def _stats(image: Image, labels: bool, palette: Palette | None) -> ImageStats:
     digest.update(repr((pixels.shape, pixels.dtype.str)).encode())
     if image.alpha is not None and contrast < FLAT:  # white on nothing: alpha is all that tells them apart
         digest.update(np.ascontiguousarray(image.alpha).data)
+    foreign, stranger = _foreign(image, palette, step)
     return ImageStats(
         height=image.height,
         width=image.width,
@@ -170,11 +174,12 @@ def _stats(image: Image, labels: bool, palette: Palette | None) -> ImageStats:
         contrast=contrast,
         digest=digest.digest(),
         thumbnail=None if contrast < FLAT or extent.broken else _thumbnail(pixels),
-        colours=np.unique(_codes(some) if labels else np.empty(0, np.uint64))[: MOST + 1],
+        colours=np.unique(_codes(some) if labels else np.empty(0, np.uint64))[: MOST_COLOURS + 1],
         extent=extent,
         grey=bool((pixels == pixels[..., :1]).all()),
         between=float(((values > 0.05) & (values < 0.95)).mean()),
-        foreign=_foreign(image, palette),
+        foreign=foreign,
+        stranger=stranger,
         space=_space(image),
     )
 
@@ -194,15 +199,19 @@ def _codes(pixels: Pixels) -> NDArray[np.uint64]:
     return codes.reshape(-1)
 
 
-def _foreign(image: Image, palette: Palette | None) -> float:
+def _foreign(image: Image, palette: Palette | None, step: int) -> tuple[float, str]:
+    """Returns the share of colours that `palette` lacks, and of every `step`th pixel what is strange."""
     if palette is None:
-        return 0.0
+        return 0.0, ""
     try:
         pixels = with_channels(image, len(palette[0]), unmixed=True)
     except ProcessingError:  # that is a finding of its own
-        return 0.0
-    known = _codes(np.array([palette], pixels.dtype))
-    return float(1 - np.isin(_codes(pixels), known).mean())
+        return 0.0, ""
+    known = _codes(np.array([palette], np.uint16))
+    share = float(1 - np.isin(_codes(pixels), known).mean())
+    if not share or pixels.dtype == np.float32 or is_numbered(palette):  # of numbers all others are wrong
+        return share, ""
+    return share, strange_colour(pixels[::step, ::step], palette)
 
 
 def _thumbnail(pixels: Pixels) -> NDArray[np.float32] | None:

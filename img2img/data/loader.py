@@ -21,7 +21,7 @@ from img2img.data.pictures import deepest
 from img2img.data.sampler import Positions
 from img2img.errors import ConfigError, ImageError, Img2ImgError
 from img2img.fields import Ids, Mask, Vector
-from img2img.image.tensor import scale_levels
+from img2img.image.tensor import one_hot, scale_levels
 from img2img.types import Batch, ValueRange
 
 _logger = logging.getLogger(__name__)
@@ -281,8 +281,8 @@ def _finish(
     for name, stack in stacked.fields.items():
         levels = _placed(stack, device)
         if classes := dataset.classes.get(name):
-            known = torch.arange(classes, device=device).to(torch.uint8)
-            levels = (levels == known).to(torch.uint8) * 255
+            done[name] = one_hot(levels, classes, ranges[name])
+            continue
         match dataset.fields[name]:
             case Vector():
                 done[name] = levels.float()

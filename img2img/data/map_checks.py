@@ -8,7 +8,7 @@ from typing import Literal
 from img2img.data.findings import Case, Finding, Material, Side, half, plural, size
 from img2img.data.inspection import ImageStats
 from img2img.data.pictures import one_view
-from img2img.image.palette import MOST, is_numbered
+from img2img.image.palette import MOST_COLOURS, is_numbered
 
 _GREY = 0.01  # of a mask: what edges and lossy formats make grey
 _LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".heic", ".heif", ".avif")
@@ -26,32 +26,44 @@ def labels(material: Material) -> Iterator[Finding]:
         numbered = is_numbered(config.palette)
         if foreign:
             yield Finding(
-                "error" if numbered or any(s.stats.foreign > 0.01 for s in foreign) else "warning",
+                "error" if numbered or any(s.stats.stranger for s in foreign) else "warning",
                 "foreign-colours",
                 f"{len(foreign)} of {len(sources)} label maps have colours that the palette lacks.",
                 "They hold numbers of no class, and are left out. Set these to a class, or give data.palette "
                 "all numbers that there are."
                 if numbered
                 else "Such pixels count as the nearest colour. Store label maps as PNG, never as JPEG, and "
-                "resize them with nearest neighbour.",
+                "resize them with nearest neighbour; a colour that many pixels have is a class that "
+                "data.palette lacks, or data.ignore_label.",
                 tuple(
-                    Case((s.path,), f"{s.stats.foreign:.1%} of the pixels")
-                    for s in sorted(foreign, key=lambda s: -s.stats.foreign)
+                    Case((s.path,), s.stats.stranger or f"{s.stats.foreign:.1%} of the pixels")
+                    for s in sorted(foreign, key=lambda s: (not s.stats.stranger, -s.stats.foreign))
                 ),
             )
         return
     one_hot = config.source_labels != "nearest"
-    many = [s for s in sources if len(s.stats.colours) > MOST]
+    many = [s for s in sources if len(s.stats.colours) > MOST_COLOURS]
+    if one_hot and max(side.stats.channels for side in sources) == 1:  # numbers may be as many as there are
+        if many:
+            yield Finding(
+                "warning",
+                "many-classes",
+                f"{len(many)} of {len(sources)} label maps have more than {MOST_COLOURS} numbers.",
+                "Each becomes a channel, and those that no file has are unknown to the network. Say how many "
+                "classes there are as data.palette; or is it a photograph?",
+                tuple(Case((s.path,), half(material, s)) for s in many),
+            )
+        return
     together: set[int] = set()
     for side in sources if one_hot else ():
         together.update(side.stats.colours.tolist())
-    if many or len(together) > MOST:
+    if many or len(together) > MOST_COLOURS:
         worst = many or sorted(sources, key=lambda s: -len(s.stats.colours))
         which = f"{len(many)} of {len(sources)} label maps" if many else "the label maps together"
         yield Finding(
             "error" if one_hot else "warning",
             "many-colours",
-            f"{which} have more than {MOST} colours.",
+            f"{which} have more than {MOST_COLOURS} colours.",
             "They were probably stored as JPEG, which blurs colours into one another; give the true ones as "
             f"data.palette{' with source_labels: one_hot' * (config.source_labels != 'none')}.",
             tuple(Case((s.path,), f"{half(material, s)}{_colours(s.stats)}") for s in worst),
@@ -96,8 +108,12 @@ def maps(material: Material) -> Iterator[Finding]:
     yield from _found(
         "warning",
         "many-ids",
-        [side for side in ids if len(side.stats.colours) > MOST and side.path.suffix.lower() not in _LOSSY],
-        f"with more than {MOST} objects.",
+        [
+            side
+            for side in ids
+            if len(side.stats.colours) > MOST_COLOURS and side.path.suffix.lower() not in _LOSSY
+        ],
+        f"with more than {MOST_COLOURS} objects.",
         "Is it a photograph, or was it resized with interpolation?",
     )
     known = {(id(side.record), side.field): side for side in material.sides}
@@ -157,4 +173,5 @@ def _found(
 
 
 def _colours(stats: ImageStats) -> str:
-    return f"more than {MOST} colours" if len(stats.colours) > MOST else plural(len(stats.colours), "colour")
+    count = len(stats.colours)
+    return f"more than {MOST_COLOURS} colours" if count > MOST_COLOURS else plural(count, "colour")

@@ -34,7 +34,8 @@ class Recipe:
         least: (height, width) that a picture has at least; a smaller one is enlarged, in its proportions.
         method: How it is resized.
         channels: Of the result; None takes what the file has.
-        palette: The colours of a label map; the result is then the class of each pixel, (H, W, 1) uint8.
+        palette: The colours of a label map; the result is then the class of each pixel, (H, W, 1) in 8 or
+            16 bits.
         labels: Whether it is a label map.
         kind: What it is: a "mask" becomes (H, W, 1) uint8 with 255 where it is white; "ids" become (H, W, 1)
             float32 with the numbers that stand in the file.

@@ -186,11 +186,11 @@ def rows_of(found: Evaluation) -> Rows:
     if len(matrices) < len(confusions) or not matrices:
         values = np.array([[score.values[c] for c in found.protocol.columns] for score in found.scores])
         return Rows(values, lambda sums, count: sums / count)
-    shape, ignore = matrices[0].counts.shape, matrices[0].ignore
-    flat = np.stack([each.counts.ravel() for each in matrices]).astype(np.float64)
+    ignore = matrices[0].ignore
+    flat = np.stack([each.tally.ravel() for each in matrices]).astype(np.float64)
 
     def scores(sums: Array, count: int) -> Array:
-        return scores_of(sums.reshape(-1, *shape), ignore)
+        return scores_of(sums.reshape(-1, 3, len(matrices[0].labels)), ignore)
 
     return Rows(flat, scores)
 

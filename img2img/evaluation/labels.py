@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from img2img.evaluation.protocol import EvaluationProtocol, Say, forget, listed, require_size
 from img2img.image import Image
-from img2img.image.palette import LabelSet
+from img2img.image.palette import MOST_COLOURS, LabelSet
 
 COLUMNS = ("mean_iou", "pixel_accuracy", "class_accuracy")
 
@@ -28,39 +28,79 @@ class Confusion:
 
     Attributes:
         labels: The classes.
-        counts: (K, K + 1): rows are the truth, columns the prediction; the last column is no class at all.
+        counts: Of the pairs that occur: how many pixels have them.
+        truth: The numbers of the classes that these have.
+        predicted: Those that they were taken for; K is no class at all.
         ignore: The numbers of classes that are in no mean, and whose pixels were left out.
         notes: Sentences about the two maps.
     """
 
     labels: LabelSet
     counts: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     ignore: frozenset[int] = frozenset()
     notes: tuple[str, ...] = ()
 
     def __add__(self, other: Confusion) -> Confusion:
-        return Confusion(self.labels, self.counts + other.counts, self.ignore)
+        pairs = [
+            np.concatenate((getattr(self, name), getattr(other, name))) for name in ("truth", "predicted")
+        ]
+        return Confusion.of(self.labels, *pairs, self.ignore, np.concatenate((self.counts, other.counts)))
+
+    @classmethod
+    def of(
+        cls,
+        labels: LabelSet,
+        truth: NDArray[np.integer],
+        predicted: NDArray[np.integer],
+        ignore: frozenset[int] = frozenset(),
+        counts: NDArray[np.int64] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Confusion:
+        """Returns the matrix of some pixels (P,), or of pairs that so many `counts` of pixels (P,) have."""
+        base = len(labels) + 1
+        codes, back = np.unique(truth.astype(np.int64) * base + predicted, return_inverse=True)
+        summed = np.bincount(back.reshape(-1), counts, len(codes)).astype(np.int64)  # exact up to 2**53
+        return cls(labels, summed, codes // base, codes % base, ignore, notes)
+
+    def _of_each(self, numbers: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the sum of `counts` of each class."""
+        return np.bincount(numbers, counts, len(self.labels) + 1)[:-1].astype(np.int64)
+
+    def matrix(self) -> list[list[int]]:
+        """Returns rows of the truth, each with a column for every class and one for none.
+
+        Of more than 256 classes these are rows of truth, prediction and pixels, of the pairs that occur.
+        """
+        if len(self.labels) > MOST_COLOURS:
+            return np.stack((self.truth, self.predicted, self.counts), 1).tolist()
+        dense = np.zeros((len(self.labels), len(self.labels) + 1), np.int64)
+        dense[self.truth, self.predicted] = self.counts
+        return dense.tolist()
 
     @property
     def pixels(self) -> NDArray[np.int64]:
         """The pixels of each class in the truth."""
-        counts: NDArray[np.int64] = self.counts.sum(1)
-        return counts
+        return self._of_each(self.truth, self.counts)
+
+    @property
+    def tally(self) -> NDArray[np.int64]:
+        """What the scores are of, (3, K): the pixels of each class that are right, all, and predicted."""
+        right = self._of_each(self.truth, np.where(self.truth == self.predicted, self.counts, 0))
+        return np.stack((right, self.pixels, self._of_each(self.predicted, self.counts)))
 
     @property
     def accuracy(self) -> NDArray[np.float64]:
         """The share of each class that is right; NaN where it does not occur."""
-        return self._known(_shares(self._right, self.pixels))
+        right, pixels, _ = self.tally
+        return self._known(_shares(right, pixels))
 
     @property
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of each class; NaN where it occurs in neither."""
-        predicted = self.counts[:, :-1].sum(0)
-        return self._known(_shares(self._right, self.pixels + predicted - self._right))
-
-    @property
-    def _right(self) -> NDArray[np.int64]:
-        return self.counts.diagonal()
+        right, pixels, predicted = self.tally
+        return self._known(_shares(right, pixels + predicted - right))
 
     def _known(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
         shares[list(self.ignore)] = np.nan
@@ -68,25 +108,25 @@ class Confusion:
 
     def scores(self) -> dict[str, float]:
         """Returns the numbers in `COLUMNS`; NaN where there is no pixel of a class that counts."""
-        return dict(zip(COLUMNS, scores_of(self.counts, self.ignore).tolist(), strict=True))
+        return dict(zip(COLUMNS, scores_of(self.tally, self.ignore).tolist(), strict=True))
 
     def constant(self) -> tuple[int, dict[str, float]]:
         """Returns the scores of maps of one class alone, the most frequent one, and which that is."""
         number = int(self.pixels.argmax())
-        counts = np.zeros_like(self.counts)
-        counts[:, number] = self.pixels
-        return number, Confusion(self.labels, counts, self.ignore).scores()
+        one = Confusion(self.labels, self.counts, self.truth, np.full_like(self.truth, number), self.ignore)
+        return number, one.scores()
 
     def remarks(self) -> list[str]:
         """Returns what to hold the scores against, and what is in no mean."""
-        if not self.counts.any():
+        if not self.counts.size:
             return ["No pixel is of a class that counts."]
         number, scores = self.constant()
         shares = ", ".join(f"{column.replace('_', ' ')} {scores[column]:.4f}" for column in COLUMNS)
         said = [f"Maps of {self.labels.name(number)} alone have {shares}."]
-        absent = [n for n in range(len(self.labels)) if n not in self.ignore and not self.pixels[n]]
-        unseen = [self.labels.name(n) for n in absent if math.isnan(self.iou[n])]
-        made = [self.labels.name(n) for n in absent if not math.isnan(self.iou[n])]
+        pixels, iou = self.pixels, self.iou
+        absent = [n for n in range(len(self.labels)) if n not in self.ignore and not pixels[n]]
+        unseen = [self.labels.name(n) for n in absent if math.isnan(iou[n])]
+        made = [self.labels.name(n) for n in absent if not math.isnan(iou[n])]
         if unseen:
             said.append(f"In neither targets nor predictions, and in no mean: {listed(unseen)}.")
         if made:
@@ -99,12 +139,13 @@ class Confusion:
 
     def by_class(self) -> list[dict[str, Any]]:
         """Returns the numbers of each class, JSON-able; None where there are none."""
+        pixels, accuracy, iou = self.pixels, self.accuracy, self.iou
         return [
             {
                 "class": self.labels.name(n),
-                "pixels": int(self.pixels[n]),
-                "accuracy": None if math.isnan(self.accuracy[n]) else float(self.accuracy[n]),
-                "iou": None if math.isnan(self.iou[n]) else float(self.iou[n]),
+                "pixels": int(pixels[n]),
+                "accuracy": None if math.isnan(accuracy[n]) else float(accuracy[n]),
+                "iou": None if math.isnan(iou[n]) else float(iou[n]),
             }
             for n in range(len(self.labels))
         ]
@@ -159,12 +200,9 @@ class LabelsProtocol(EvaluationProtocol):
             if strange:
                 notes.append(f"{role}: {strange}; they count as the nearest")
         real, made = numbers
-        classes = len(self.labels)
         known = (real >= 0) & ~np.isin(real, list(self.ignore))
-        made = np.where(made < 0, classes, made)
-        codes = real[known].astype(np.int64) * (classes + 1) + made[known]
-        counts = np.bincount(codes, minlength=classes * (classes + 1)).reshape(classes, classes + 1)
-        return Confusion(self.labels, counts.astype(np.int64), self.ignore, tuple(notes))
+        made = np.where(made < 0, len(self.labels), made)
+        return Confusion.of(self.labels, real[known], made[known], self.ignore, notes=tuple(notes))
 
     def describe(self) -> str:
         """See `EvaluationProtocol`."""
@@ -177,11 +215,10 @@ def total(confusions: Sequence[Confusion | None]) -> Confusion | None:
     return sum(found[1:], found[0]) if found else None
 
 
-def scores_of(counts: NDArray[Any], ignore: frozenset[int] = frozenset()) -> NDArray[np.float64]:
-    """Returns the numbers in `COLUMNS` of confusion matrices (..., K, K + 1), see `Confusion`: (..., 3)."""
-    right = np.diagonal(counts, axis1=-2, axis2=-1)
-    pixels, predicted = counts.sum(-1), counts[..., :-1].sum(-2)
-    kept = np.array([number not in ignore for number in range(counts.shape[-2])])
+def scores_of(tallies: NDArray[Any], ignore: frozenset[int] = frozenset()) -> NDArray[np.float64]:
+    """Returns the numbers in `COLUMNS` of tallies (..., 3, K), see `Confusion.tally`: (..., 3)."""
+    right, pixels, predicted = (tallies[..., row, :] for row in range(3))
+    kept = np.array([number not in ignore for number in range(tallies.shape[-1])])
     iou, accuracy = (
         _mean(_shares(right, whole)[..., kept]) for whole in (pixels + predicted - right, pixels)
     )

@@ -154,7 +154,7 @@ def _of_classes(confusion: Confusion) -> dict[str, Any]:
     number, scores = confusion.constant()
     return {
         "classes": confusion.by_class(),
-        "confusion": confusion.counts.tolist(),
+        "confusion": confusion.matrix(),
         "constant": {"class": confusion.labels.name(number), **finite(scores)},
     }
 

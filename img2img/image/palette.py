@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,10 @@ from img2img.image.image import Image, Pixels
 from img2img.registry import unknown
 
 Palette = tuple[tuple[int, ...], ...]
-MOST = 256  # classes: an index is one byte
+MOST = 65536  # classes: an index has at most 16 bits
+MOST_COLOURS = 256  # that are collected from files in colour: those with more are blurred
 _SEEN = 0.01  # of the pixels: a class, and no blur
-_VOID = 255  # in maps of numbers, what is of no class
-_AT_ONCE = 4096  # colours that are compared with the palette in one array
+_AT_ONCE = 2**20  # distances of colours in one array
 
 
 def indices(count: int) -> Palette:
@@ -105,12 +105,12 @@ class LabelSet:
         colours = np.asarray(self.palette, np.uint16 if deep else np.uint8)
         return Image(colours[numbers], lossless=True, palette=self.palette)
 
-    def numbers(self, image: Image) -> tuple[NDArray[np.int16], str]:
+    def numbers(self, image: Image) -> tuple[NDArray[np.int32], str]:
         """Returns the number of the class of each pixel (H, W), and what `stranger` says.
 
         What is ignored is -1. Foreign colours count as the nearest one. Where classes have colours and the
         picture has levels of grey that are none of these, its levels are the numbers of the classes, and 255
-        is what is ignored, if anything is.
+        is what is ignored, if anything is; beside more classes than that it is 65535.
 
         Raises:
             ProcessingError: The picture is no label map.
@@ -122,58 +122,42 @@ class LabelSet:
         pixels = with_channels(image, width, unmixed=True)
         require_classes(image, pixels, colours)
         if width == 3 and image.channels == 1:
-            levels = image.pixels[..., 0]
-            void = (levels == _VOID) & (self.ignore is not None)
+            levels = image.pixels[..., 0].astype(np.int32)
+            none = np.iinfo(np.uint8 if len(self) < MOST_COLOURS else np.uint16).max
+            void = (levels == none) & (self.ignore is not None)
             if (void | (levels < len(self))).all() and foreign(pixels, colours):
-                return np.where(void, -1, levels.astype(np.int16)), ""
-        found = classes(pixels, colours)[..., 0].astype(np.int16)
+                return np.where(void, -1, levels), ""
+        found = classes(pixels, colours)[..., 0].astype(np.int32)
         found[found == len(self)] = -1
         return found, stranger(pixels, colours)
 
 
 def collect(maps: Iterable[Pixels], key: str = "data.palette") -> Palette:
-    """Returns the colours of some label maps, sorted.
+    """Returns the colours of some label maps, sorted. Numbers in one channel may be as many as there are.
 
     Args:
         maps: Arrays (H, W, C) of integers, C the same in all.
         key: Where true colours are given, for the message.
 
     Raises:
-        ConfigError: There are more than 256, as in maps that were stored as JPEG.
+        ConfigError: There are more than 256 colours, as in maps that were stored as JPEG.
     """
     colours: set[tuple[int, ...]] = set()
     for pixels in maps:
         flat = pixels.reshape(-1, pixels.shape[2])
         colours.update(tuple(int(v) for v in colour) for colour in np.unique(flat, axis=0))
-        if len(colours) > MOST:
+        if len(colours) > MOST_COLOURS and pixels.shape[2] > 1:
             raise ConfigError(
-                f"the label maps have more than {MOST} colours, so these cannot stand for classes (JPEG "
-                f"blurs colours into one another); give the true ones as {key}, or say that there are none "
-                "(data.source_labels)."
+                f"the label maps have more than {MOST_COLOURS} colours, so these cannot stand for classes "
+                f"(JPEG blurs colours into one another); give the true ones as {key}, or say that there are "
+                "none (data.source_labels)."
             )
     return tuple(sorted(colours))
 
 
-def one_hot(pixels: Pixels, palette: Palette) -> Pixels:
-    """Returns label maps as a network takes them: one channel for each colour, white where it is.
-
-    Args:
-        pixels: (H, W, C) of integers.
-        palette: Up to 256 colours of C values, in the depth of `pixels`.
-
-    Returns:
-        (H, W, colours) in uint8, 0 or 255.
-
-    Raises:
-        ValueError: The colours have another number of values than the pixels.
-    """
-    indices = classes(pixels, palette)
-    return np.where(indices == np.arange(len(palette)), np.uint8(255), np.uint8(0))
-
-
 def foreign(pixels: Pixels, palette: Palette) -> float:
     """Returns the share of the pixels (H, W, C) whose colour is not in `palette`, 0 to 1."""
-    known = np.asarray(palette, pixels.dtype)[classes(pixels, palette)[..., 0]]
+    known = np.asarray(palette, np.int32)[classes(pixels, palette)[..., 0]]
     return float((known != pixels).any(2).mean())
 
 
@@ -188,9 +172,13 @@ def stranger(pixels: Pixels, palette: Palette) -> str:
         palette: As of `classes`.
     """
     known = np.asarray(palette, np.float64)
-    apart = ((known[:, None] - known) ** 2).sum(2)
-    reach = apart[apart > 0].min(initial=np.inf) / 4 if len(palette) > 1 else 0.0
     off = ((known[classes(pixels, palette)[..., 0]] - pixels) ** 2).sum(2)
+    if not off.any():
+        return ""
+    reach = 0.0
+    if len(palette) > 1:
+        apart = (_distances(part, known) for part in _parts(known, len(known)))
+        reach = min(some[some > 0].min(initial=np.inf) for some in apart) / 4
     far = pixels[off > reach]
     if not len(far):
         return ""
@@ -202,15 +190,15 @@ def stranger(pixels: Pixels, palette: Palette) -> str:
     return f"{share:.1%} of the pixels have the colour {colour}, which is none of the palette"
 
 
-def classes(pixels: Pixels, palette: Palette) -> NDArray[np.uint8]:
+def classes(pixels: Pixels, palette: Palette) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Returns which colour of `palette` each pixel has, or is nearest to.
 
     Args:
         pixels: (H, W, C) of integers.
-        palette: Up to 256 colours of C values, in the depth of `pixels`.
+        palette: Up to 65,536 colours of C values.
 
     Returns:
-        (H, W, 1), the place in the palette.
+        (H, W, 1), the place in the palette, in 8 bits where they hold all places.
 
     Raises:
         ValueError: The colours have another number of values than the pixels.
@@ -219,17 +207,34 @@ def classes(pixels: Pixels, palette: Palette) -> NDArray[np.uint8]:
     if len(palette[0]) != channels:
         raise ValueError(f"a palette of {len(palette[0])} values cannot tell {channels} channels apart")
     flat = pixels.reshape(-1, channels)
+    known = np.asarray(palette, np.float64)
     if channels <= 3:  # one number each is much faster to sort
-        codes = flat.astype(np.int64) @ 65536 ** np.arange(channels)
-        _, first, back = np.unique(codes, return_index=True, return_inverse=True)
-        colours = flat[first].astype(np.float64)
+        base = 65536 ** np.arange(channels)
+        codes, first, back = np.unique(flat.astype(np.int64) @ base, return_index=True, return_inverse=True)
+        colours, own = flat[first].astype(np.float64), np.asarray(palette, np.int64) @ base
+        order = own.argsort(kind="stable")  # of equal colours the first one counts
+        closest = order[np.searchsorted(own, codes, sorter=order).clip(max=len(own) - 1)]
+        others = np.flatnonzero(own[closest] != codes)
     else:
         unique, back = np.unique(flat, axis=0, return_inverse=True)
-        colours = unique.astype(np.float64)
-    known = np.asarray(palette, np.float64)
-    closest = np.empty(len(colours), np.uint8)
-    for start in range(0, len(colours), _AT_ONCE):
-        some = colours[start : start + _AT_ONCE, None]
-        closest[start : start + _AT_ONCE] = ((some - known) ** 2).sum(2).argmin(1)
-    result: NDArray[np.uint8] = closest[back.reshape(-1)].reshape(*pixels.shape[:2], 1)
+        colours, others = unique.astype(np.float64), np.arange(len(unique))
+        closest = np.zeros(len(colours), np.int64)
+    closest[others] = np.concatenate(
+        [_distances(part, known).argmin(1) for part in _parts(colours[others], len(known))] or [others]
+    )
+    places = closest.astype(np.uint8 if len(palette) <= MOST_COLOURS else np.uint16)
+    result: NDArray[np.uint8] | NDArray[np.uint16] = places[back.reshape(-1)].reshape(*pixels.shape[:2], 1)
     return result
+
+
+def _parts(colours: NDArray[np.float64], count: int) -> Iterator[NDArray[np.float64]]:
+    """Yields as many of `colours` at once as may be compared with `count` others."""
+    step = max(1, _AT_ONCE // count)
+    for start in range(0, len(colours), step):
+        yield colours[start : start + step]
+
+
+def _distances(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the squared distances (M, N) of colours (M, C) and (N, C)."""
+    distances: NDArray[np.float64] = ((some[:, None] - others) ** 2).sum(2)
+    return distances

@@ -56,6 +56,26 @@ def to_tensor(
     return scale_levels(torch.from_numpy(batch).to(device), value_range, dtype)
 
 
+def one_hot(indices: Tensor, classes: int, value_range: ValueRange = UNIT) -> Tensor:
+    """Returns maps of classes with one channel for each, white where the class is and black elsewhere.
+
+    Args:
+        indices: (N, H, W, 1) of uint8, uint16 or whole floats, on any device. What lies beyond the last class
+            is of none, and black in all channels.
+        classes: K.
+        value_range: What black and white become.
+
+    Returns:
+        (N, K, H, W) in fp32, contiguous, on the same device.
+    """
+    places = indices.permute(0, 3, 1, 2).long()
+    low, high = value_range
+    known = torch.where(places < classes, high, low).float()
+    batch, _, height, width = places.shape
+    channels = torch.full((batch, classes, height, width), float(low), device=indices.device)
+    return channels.scatter_(1, places.clamp(max=classes - 1), known)
+
+
 def scale_levels(
     levels: Tensor, value_range: ValueRange = UNIT, dtype: torch.dtype = torch.float32
 ) -> Tensor:

@@ -19,7 +19,7 @@ from img2img.image.colour_fix import ColourFix, with_colours_of
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels, white_of
 from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
-from img2img.image.palette import LabelSet, foreign, one_hot, require_classes
+from img2img.image.palette import MOST_COLOURS, LabelSet, classes, foreign, require_classes
 from img2img.image.resize import covering, resize, resize_nearest
 from img2img.image.xmp import GENERATED
 from img2img.inference import conditions as companions
@@ -70,8 +70,6 @@ class ImageProcessing:
         image = image.warn(*remarks) if remarks else image
         if self._takes_labels:
             label_map, notes = self._labels(image)
-            if self.in_floats and label_map.dtype != np.float32:
-                label_map = label_map.astype(np.float32) / np.float32(white_of(label_map.dtype))
             return NetworkInputs(image.warn(*notes), [label_map], [], planes)
         parts = self._parts(image)
         if self.info.range is not None:
@@ -150,7 +148,10 @@ class ImageProcessing:
         return self.info.nearest or self.info.palette is not None
 
     def _labels(self, image: Image) -> tuple[Pixels, list[str]]:
-        """Returns a label map as the network saw it in training: colours unmixed, each in its own channel."""
+        """Returns a label map as the network saw it in training: colours unmixed, or the classes they are.
+
+        Classes (H, W, 1) become one channel for each where the network runs.
+        """
         palette = self.info.palette
         if image.pixels.dtype == np.float32 and palette:
             raise ProcessingError("label maps hold whole numbers, and this picture holds fractions.")
@@ -162,10 +163,13 @@ class ImageProcessing:
         if (extent := self.extent(*pixels.shape[:2])) != pixels.shape[:2]:
             pixels = resize_nearest(pixels, *extent)
         if not palette:
+            if self.in_floats and pixels.dtype != np.float32:
+                pixels = pixels.astype(np.float32) / np.float32(white_of(pixels.dtype))
             return pixels, []
         share = foreign(pixels, palette)
         note = f"{share:.1%} of the pixels have colours that the model's palette lacks; the nearest are taken"
-        return one_hot(pixels, palette), [note] if share else []
+        places = classes(pixels, palette)
+        return (places.astype(np.float32) if self.in_floats else places), [note] if share else []
 
     def _parts(self, image: Image) -> list[Pixels]:
         """Returns `image` as one or more pictures with the channels that the model takes."""
@@ -242,7 +246,7 @@ class ImageProcessing:
             source: The picture.
         """
         height, width = (max(1, round(side * self.scale)) for side in (source.height, source.width))
-        numbers = np.zeros((height, width), np.uint8)
+        numbers = np.zeros((height, width), np.uint8 if len(labels) <= MOST_COLOURS else np.uint16)
         best: Pixels | None = None
         for number in range(len(labels)):  # one by one: all at the size of the picture may be gigabytes
             likelihood = result.pixels[..., number : number + 1]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from img2img.errors import ProcessingError
 from img2img.image.image import Pixels
-from img2img.image.tensor import to_pixels, to_tensor
+from img2img.image.tensor import one_hot, to_pixels, to_tensor
 from img2img.inference.backends import Backend, Eager, choose_backend
 from img2img.inference.conditions import Planes, stacked
 from img2img.inference.memory import budget, free_memory, keep_freed_memory
@@ -39,6 +39,8 @@ class Runner:
         tile: Side of a tile in input pixels, without its margins; None chooses.
         memory: Bytes that activations may take; None takes a safe share of what is free.
         backend: See `choose_backend`.
+        classes: Of label maps; where there are any, a picture holds one for each pixel, and gets its channels
+            on the device.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class Runner:
         tile: int | None = None,
         memory: int | None = None,
         backend: str = "auto",
+        classes: int = 0,
     ) -> None:
         if device.type == "cpu":
             keep_freed_memory()
+        self.classes = classes
         self.generator = generator.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device, self.tile, self.memory = device, tile, memory
         safe = precision if generator.half_precision or precision != "auto" else "fp32"
@@ -98,21 +102,21 @@ class Runner:
         """Runs the network over pictures of one shape and dtype.
 
         Args:
-            pictures: (H, W, in_channels), any H and W.
+            pictures: (H, W, in_channels), any H and W; of `classes` (H, W, 1).
             to_grey: For each of them whether the result's channels are averaged into one.
             notes: Receives a sentence about everything unusual.
             planes: For each of them its conditions, all of one shape and dtype, if the network has any; the
                 spatial ones have the size of the picture.
 
         Returns:
-            (H*scale, W*scale, out_channels or 1) for each, of the same dtype.
+            (H*scale, W*scale, out_channels or 1) for each, of the same dtype; uint8 for integers of classes.
 
         Raises:
             ProcessingError: It does not fit into memory in the smallest tiles, or the network answers
                 with values that are not finite numbers.
         """
         height, width, _ = pictures[0].shape
-        dtype = pictures[0].dtype
+        dtype = self._depth(pictures[0])
         usual, most = budget(self.device, self.memory)
         while True:
             scheme = self._scheme(height, width, dtype, usual, most)
@@ -172,7 +176,7 @@ class Runner:
 
     def _in_strips(self, picture: Pixels, grey: bool, scheme: Scheme, notes: list[str]) -> Pixels:
         """Runs the network over one picture by `scheme`; in fp32 again if half precision overflows."""
-        precision = self._precision(picture.dtype)
+        precision = self._precision(self._depth(picture))
         for name in dict.fromkeys((precision, "fp32")):
             if name not in self._networks:
                 self._networks[name] = Eager(self.generator, name).generator
@@ -185,16 +189,17 @@ class Runner:
     def _strips(self, network: Generator, picture: Pixels, grey: bool, scheme: Scheme) -> Pixels | None:
         """Returns the result, or None if it is not finite."""
         height, width = (side * network.scale for side in picture.shape[:2])
-        result = np.empty((height, width, 1 if grey else network.out_channels), picture.dtype)
+        dtype = self._depth(picture)
+        result = np.empty((height, width, 1 if grey else network.out_channels), dtype)
         window = _window(picture, 0, 0, *padded(self.generator, *picture.shape[:2]))
-        x = to_tensor([window], network.input_range, device=self.device)
-        for top, strip in in_strips(network, x.contiguous(memory_format=torch.channels_last), scheme):
+        x = self._tensor([window])
+        for top, strip in in_strips(network, x, scheme):
             if not torch.isfinite(strip).all():
                 return None
             strip = strip.float()[..., : max(0, height - top), :width]
             if strip.numel():
                 strip = strip.mean(1, keepdim=True) if grey else strip
-                (done,) = to_pixels(strip, network.output_range, picture.dtype)
+                (done,) = to_pixels(strip, network.output_range, dtype)
                 result[top : top + done.shape[0]] = done
         return result
 
@@ -247,7 +252,7 @@ class Runner:
         count: int,
         notes: list[str],
     ) -> list[Pixels]:
-        generator, scale, dtype = self.generator, self.generator.scale, pictures[0].dtype
+        generator, scale, dtype = self.generator, self.generator.scale, self._depth(pictures[0])
         height, width = (side * scale for side in pictures[0].shape[:2])
         results = [
             np.empty((height, width, 1 if grey else generator.out_channels), dtype) for grey in to_grey
@@ -277,6 +282,20 @@ class Runner:
                     results[index][top : top + done.shape[0], left : left + done.shape[1]] = done
         return results
 
+    def _depth(self, picture: Pixels) -> np.dtype[Any]:
+        """Returns the depth in which a picture is answered; numbers of classes have none of their own."""
+        of_numbers = self.classes and picture.dtype != np.float32
+        return np.dtype(np.uint8) if of_numbers else picture.dtype
+
+    def _tensor(self, windows: list[Pixels]) -> Tensor:
+        """Returns windows (H, W, C) as the network takes them, (N, in_channels, H, W) on the device."""
+        numbers = self.generator.input_range
+        if self.classes:
+            x = one_hot(torch.from_numpy(np.stack(windows)).to(self.device), self.classes, numbers)
+        else:
+            x = to_tensor(windows, numbers, device=self.device)
+        return x.contiguous(memory_format=torch.channels_last)
+
     def _forward(
         self,
         windows: list[Pixels],
@@ -284,12 +303,11 @@ class Runner:
         placed: list[dict[str, Tensor]],
         notes: list[str],
     ) -> Tensor:
-        x = to_tensor(windows, self.generator.input_range, device=self.device)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = self._tensor(windows)
         conditions = stacked(self.generator, planes, self.device)
         for name in placed[0]:
             conditions[name] = torch.stack([each[name] for each in placed]).to(self.device)
-        backend = self.backend(windows[0].dtype)
+        backend = self.backend(self._depth(windows[0]))
         if backend.note:
             notes.append(backend.note)
             backend.note = ""  # once is enough

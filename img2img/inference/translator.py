@@ -235,7 +235,10 @@ class Translator:
         self.device = choose_device(device)
         self.alpha = alpha
         self.fingerprint = fingerprint(generator.state_dict())
-        self._runner = Runner(generator, self.device, precision, tile or None, memory or None, backend)
+        classes = len(self.info.palette or ())
+        self._runner = Runner(
+            generator, self.device, precision, tile or None, memory or None, backend, classes
+        )
         self.generator = self._runner.generator
         self.precision = self._runner.precision
         self._processing = ImageProcessing(

@@ -83,6 +83,38 @@ def test_a_palette_of_plain_levels(tmp_path: Path) -> None:
         assert torch.equal(batch.source.argmax(1, keepdim=True), (batch.target * 255).round().long())
 
 
+def test_numbers_of_16_bits_are_as_many_classes_as_there_are(tmp_path: Path) -> None:
+    count = 700
+    for i in range(2):
+        index = np.random.default_rng(i).integers(0, count, (48, 48, 1), np.uint16)
+        index[0, :2, 0] = 3, 999
+        write(tmp_path / "A", f"{i}.png", index if i else np.minimum(index, 255).astype(np.uint8))
+        write(tmp_path / "B", f"{i}.png", index)
+    config = {"source_labels": "one_hot", "ignore_label": 999, "load_size": 48, "crop_size": 48}
+    rotate = {"geometric": [{"Rotate": {"limit": [0, 0], "p": 1}}]}
+    data = opened(tmp_path, palette=count, augment=rotate, **config)
+    ranges = {"source": UNIT, "target": UNIT}
+    stream = islice(batches(data.train, batch_size=1, seed=0, ranges=ranges), 2)
+    batch = next(one for one in stream if one.keys[0].startswith("1"))  # the other one has 8 bits
+    levels = (batch.target * 65535).round().long()
+    assert batch.source.shape == (1, count, 48, 48)
+    known = levels < count
+    assert torch.equal(batch.source.argmax(1, keepdim=True)[known], levels[known])
+    assert torch.equal(batch.source.sum(1, keepdim=True), known.float()), "what is ignored is of no class"
+
+
+def test_the_largest_palette_is_searched_and_written_fast(tmp_path: Path) -> None:
+    palette = indices(65536)
+    pixels = np.random.default_rng(0).integers(0, 65536, (64, 64, 1), np.uint16)
+    assert classes(pixels, palette).dtype == np.uint16
+    assert np.array_equal(classes(pixels, palette), pixels)
+    numbers, strange = LabelSet(palette[:-1], ignore=(65535,)).numbers(Image(pixels))
+    assert np.array_equal(numbers, np.where(pixels[..., 0] == 65535, -1, pixels[..., 0])) and not strange
+    config = DataConfig.model_validate({"images": "x", "source_labels": "one_hot", "palette": 65536})
+    assert config.model_dump()["palette"] == 65536
+    assert DataConfig.model_validate(config.model_dump()).palette == palette
+
+
 def test_labels_that_jpeg_has_blurred_need_a_palette(tmp_path: Path) -> None:
     write(tmp_path / "A", "0.png", noise(0, 40, 40))
     write(tmp_path / "B", "0.png", noise(0, 40, 40))
@@ -91,10 +123,11 @@ def test_labels_that_jpeg_has_blurred_need_a_palette(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_classes_against_a_search(channels: int, dtype: str) -> None:
+@pytest.mark.parametrize(("dtype", "count"), [("uint8", 7), ("uint16", 7), ("uint16", 300)])
+def test_classes_against_a_search(channels: int, dtype: str, count: int) -> None:
     pixels = noise(0, 9, 11, channels, dtype)
-    palette = tuple(map(tuple, noise(1, 1, 7, channels, dtype)[0].tolist()))
+    palette = tuple(map(tuple, noise(1, 1, count, channels, dtype)[0].tolist()))
+    pixels[:3, 0] = palette[:3]
     distances = ((pixels[:, :, None].astype(float) - np.array(palette, float)) ** 2).sum(3)
     assert np.array_equal(classes(pixels, palette)[..., 0], distances.argmin(2))
     with pytest.raises(ValueError, match="cannot tell"):
@@ -114,7 +147,13 @@ def test_labels_have_no_values_to_change(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("palette", "words"),
-    [(300, "from 1 to 256"), (0, "from 1 to 256"), ([0, 1, 0], "differ"), ([[0, 0, 0]] * 2, "differ")],
+    [
+        (70000, "from 1 to 65536"),
+        (0, "from 1 to 65536"),
+        ([0, 70000], "levels"),
+        ([0, 1, 0], "differ"),
+        ([[0, 0, 0]] * 2, "differ"),
+    ],
 )
 def test_palettes_that_are_none_are_a_sentence(palette: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):

@@ -13,10 +13,12 @@ from img2img.checkpoint import ModelInfo, open_model, save_model
 from img2img.cli.main import cli
 from img2img.errors import ModelError
 from img2img.image import Image, read_image, write_image
-from img2img.image.palette import one_hot
+from img2img.image.palette import classes
 from img2img.image.resize import resize_nearest
+from img2img.image.tensor import one_hot
 from img2img.inference import load_model
 from img2img.models import UNet
+from img2img.types import SYMMETRIC
 
 PALETTE = ((0, 0, 0), (0, 0, 255), (255, 0, 0), (255, 255, 0))
 
@@ -29,11 +31,13 @@ def maps(seed: int, side: int) -> np.ndarray:
 def test_one_hot_marks_the_nearest_colour() -> None:
     pixels = maps(0, 8)
     pixels[0, 0] = (250, 3, 2)
-    channels = one_hot(pixels, PALETTE)
-    assert channels.shape == (8, 8, 4)
-    assert set(np.unique(channels)) == {0, 255}
-    assert (channels.sum(2) == 255).all()
-    assert channels[0, 0, 2] == 255
+    places = torch.from_numpy(classes(pixels, PALETTE))[None]
+    channels = one_hot(places, 4)
+    assert channels.shape == (1, 4, 8, 8)
+    assert set(channels.unique().tolist()) == {0, 1}
+    assert (channels.sum(1) == 1).all()
+    assert channels[0, 2, 0, 0] == 1
+    assert torch.equal(one_hot(places, 4, SYMMETRIC), channels * 2 - 1)
 
 
 def test_resizing_makes_no_new_colour() -> None:
@@ -51,7 +55,7 @@ def test_a_model_of_labels_takes_label_maps(tmp_path: Path) -> None:
     model = load_model(tmp_path / "m.safetensors", device="cpu", precision="fp32")
     pixels = maps(2, 16)
     with torch.no_grad():
-        planes = torch.from_numpy(one_hot(pixels, PALETTE)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        planes = one_hot(torch.from_numpy(classes(pixels, PALETTE))[None], 4, SYMMETRIC)
         expected = ((network(planes)[0] + 1) * 127.5).round().clamp(0, 255).permute(1, 2, 0).byte().numpy()
     assert np.abs(model(pixels).astype(int) - expected).max() <= 1
     assert model(maps(3, 40)).shape == (40, 40, 3)

@@ -131,7 +131,7 @@ def test_colours_that_the_palette_lacks_are_told_before_training(tmp_path: Path)
         ({"palette": PALETTE, "class_names": ["a", "b", "b"]}, "different words"),
         ({"palette": PALETTE, "ignore_label": PALETTE[1]}, "take it out of palette"),
         ({"palette": PALETTE, "ignore_label": 255}, "need one length"),
-        ({"palette": [[n] for n in range(256)], "ignore_label": 300}, "up to 256"),
+        ({"palette": 65536, "ignore_label": 3}, "up to 65536"),
     ],
 )
 def test_what_contradicts_a_palette_is_said(more: dict, sentence: str, tmp_path: Path) -> None:
