@@ -7,6 +7,7 @@ from img2img.interop import inpainting as inpainting
 from img2img.interop import nafnet as nafnet
 from img2img.interop import pix2pixhd as pix2pixhd
 from img2img.interop import plksr as plksr
+from img2img.interop import spade as spade
 from img2img.interop import span as span
 from img2img.interop import srgan as srgan
 from img2img.interop import stargan as stargan

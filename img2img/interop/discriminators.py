@@ -43,6 +43,10 @@ def _kind(state: Mapping[str, Tensor]) -> str | None:
         return "the discriminator of StarGAN"
     if state and all_match(r"(scale\d+_)?layer\d+" + _FLAT) and _ends_in_one(state):
         return "the multi-scale discriminator of pix2pixHD"
+    if state and all_match(r"discriminator_\d+\.model\d+\..+"):
+        return "the multi-scale discriminator of SPADE"
+    if "layer_up_last.weight" in state and any(key.startswith("body_down.") for key in state):
+        return "the discriminator of OASIS"
     if all_match(r"(features|classifier)\..+") and {key.split(".")[0] for key in state} == {
         "features",
         "classifier",

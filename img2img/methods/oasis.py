@@ -147,6 +147,11 @@ class OASIS(Method):
         self.generator = make_generator(
             config.generator, as_built, in_channels=classes, out_channels=colours, scale=1
         )
+        if self.generator.conditions:
+            raise ConfigError(
+                "oasis learns from label maps alone, and method.generator.further names "
+                f"{', '.join(self.generator.conditions)}; leave it out."
+            )
         self.discriminator = SegmentationDiscriminator(colours, classes, **config.discriminator.model_dump())
         for network in (self.generator, self.discriminator):
             _begin(network, config.init)

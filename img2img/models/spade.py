@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
+from img2img.models.joining import channels_of, join, read_further
 from img2img.models.noise import Noise
 from img2img.models.norm import NormKind, make_norm
 from img2img.models.spectral import spectral_norm
@@ -99,6 +100,8 @@ class SpadeResnet(Generator):
         norm: What normalises, without weights: "batch" by the averages of the training, "instance" or "none".
         hidden: Channels between the label map and what it says, in each norm.
         spectral: Divides the convolutions of the blocks by their largest singular values.
+        further: Conditions that become channels behind the classes, "instance:ids:1"; see
+            `img2img.models.joining`.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -125,6 +128,7 @@ class SpadeResnet(Generator):
         norm: NormKind = "batch",
         hidden: int = 128,
         spectral: bool = True,
+        further: str = "",
     ) -> None:
         super().__init__()
         if downs < 1 or min(middle, noise) < 0:
@@ -140,7 +144,8 @@ class SpadeResnet(Generator):
         self.cells = [2**level for level in range(downs, -1, -1)]  # of each block, the lowest first
         self.cells[1:1] = [2 ** (downs - 1)] * middle
         self.receptive_field = self._radius()
-        seen = in_channels + noise
+        self.conditions = read_further(further)
+        seen = in_channels + channels_of(self.conditions) + noise
         self.live_features = 11 * features + hidden + seen + in_channels + 2 * out_channels
 
         def width(level: int) -> int:
@@ -161,8 +166,10 @@ class SpadeResnet(Generator):
             output=nn.Tanh(),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) in [0, 1] to (N, out_channels, H, W) in [-1, 1]."""
+    def forward(self, x: Tensor, **conditions: Tensor) -> Tensor:
+        """(N, in_channels, H, W) in [0, 1] and what `further` names to (N, out_channels, H, W) in [-1, 1]."""
+        if self.conditions:
+            x = join(x, self.conditions, conditions, self.input_range)
         labels, cell = self.noise(x), self.multiple_of
         y = self.first(labels[..., ::cell, ::cell])
         for block, now in zip(self.blocks, self.cells, strict=True):
