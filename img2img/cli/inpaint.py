@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from img2img.cli.network import PRECISION
+from img2img.cli.network import MARK, PRECISION
 from img2img.cli.options import (
     INPUTS,
     LIMITS,
@@ -125,6 +125,7 @@ def _levels(text: str) -> tuple[int, int, int] | None:
     group=LIMITS,
     help="What the network may use: 4G. [default: a share of what is free]",
 )
+@MARK
 @batch_options
 def inpaint(
     inputs: tuple[Path, ...],
@@ -136,6 +137,7 @@ def inpaint(
     device: str,
     precision: str,
     memory: int | None,
+    mark: bool,
     options: BatchOptions,
 ) -> int:
     """Fill holes in images: what a mask, transparency or a colour marks is made anew from what is around it.
@@ -166,8 +168,10 @@ def inpaint(
 
         generator, info = open_checkpoint(find_model(model))
         reach = FEATHER if feather is None else feather
-        fill = NetworkFill(generator, info, device, precision, memory, reach)
+        fill = NetworkFill(generator, info, device, precision, memory, reach, mark)
         settings |= {"inpaint": fill.fingerprint, "precision": fill.precision, "feather": reach}
+        if fill.source_type is not None:
+            settings["mark"] = fill.source_type
         return Inpainter(fill, where, invert), settings
 
     if isinstance(holes, Path) and holes.is_file():

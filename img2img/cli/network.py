@@ -240,6 +240,13 @@ COLOR_FIX = option(
     help="Give results the colours of their inputs, which GAN models shift: by a Gaussian, or by wavelets. "
     "[default: lowfreq for models known to be of a GAN, else off]",
 )
+MARK = option(
+    "--mark/--no-mark",
+    default=True,
+    show_default=True,
+    group=OUTPUT,
+    help="Whether results of translation and GAN models say in XMP that a network made them.",
+)
 PRECISION = option(
     "--precision",
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
@@ -288,13 +295,7 @@ _OTHERS = [
         group=LIMITS,
         help="What the network may use: 4G. [default: a share of what is free]",
     ),
-    option(
-        "--mark/--no-mark",
-        default=True,
-        show_default=True,
-        group=OUTPUT,
-        help="Whether results of translation and GAN models say in XMP that a network made them.",
-    ),
+    MARK,
 ]
 _ALPHA = option(
     "--alpha",

@@ -64,10 +64,12 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
     """Returns `image` with what a file of the format `target` is going to hold of its metadata.
 
     A colour space that the format cannot name becomes a profile. One warning names everything that does not
-    fit. Without its metadata a picture keeps what its colours mean, unless that is sRGB.
+    fit. Without its metadata a picture keeps what its colours mean, unless that is sRGB, and that a network
+    made it.
     """
     if options.strip_metadata:
-        image = image.replace(exif=None, metadata=NO_METADATA)
+        made_by = image.metadata.source_type  # nothing personal, and somebody else's to know
+        image = image.replace(exif=None, metadata=NO_METADATA.replace(source_type=made_by))
         if same_colours(meaning(image), UNTAGGED):
             image = image.replace(icc=None, space=None)
     image = with_true_metadata(image)
@@ -82,7 +84,8 @@ def for_format(image: Image, target: Format, options: EncodeOptions) -> Image:
             kept = kept.replace(xmp=_xmp.with_source_type(kept.xmp, kept.source_type))
         else:
             lost.append("the mark of what a network made")
-        kept = kept.replace(source_type=None)
+        if not options.strip_metadata or not target.max_xmp:  # else XMP goes when this is called again
+            kept = kept.replace(source_type=None)
     if options.strip_gps and kept.xmp is not None:
         kept = kept.replace(xmp=_xmp.without_gps(kept.xmp))
     for name, block, most in (

@@ -16,6 +16,7 @@ from img2img.image.image import Image, Pixels, white_of
 from img2img.image.numbers import FARTHEST, from_unit, to_unit, words
 from img2img.image.resize import resize
 from img2img.image.tensor import to_tensor
+from img2img.image.xmp import EDITED
 from img2img.inference.memory import budget
 from img2img.inference.precision import DTYPES, choose_device, choose_precision, in_precision
 from img2img.inference.processing import misfits
@@ -52,8 +53,10 @@ class NetworkFill:
         info: What its file says.
         device, precision, memory: See `load_model`.
         feather: Pixels from the edge of a hole inwards over which the seam is corrected.
+        mark: Whether results say so in their files where the model's file says that they are synthetic.
 
     Attributes:
+        source_type: What results say of themselves, `EDITED`; None where they do not.
         fingerprint: SHA-256 of the weights.
         precision: What 8-bit pictures are computed in.
 
@@ -69,6 +72,7 @@ class NetworkFill:
         precision: str = "auto",
         memory: int | None = None,
         feather: int = FEATHER,
+        mark: bool = True,
     ) -> None:
         if not fills_holes(generator):
             raise ConfigError(
@@ -80,6 +84,7 @@ class NetworkFill:
         if feather < 0:
             raise ConfigError(f"feather is {feather} pixels; it must not be negative.")
         self.fingerprint = fingerprint(generator.state_dict())
+        self.source_type = EDITED if mark and info is not None and info.synthetic else None
         self._device = choose_device(device)
         chosen = choose_precision(precision, self._device)
         self.precision = chosen if generator.half_precision or precision != "auto" else "fp32"
@@ -116,7 +121,10 @@ class NetworkFill:
                 alpha = np.full_like(alpha, level)
             else:
                 alpha = Classic()(Image(alpha[..., None]), hole).pixels[..., 0]
-        return image.replace(pixels=pixels, alpha=alpha).warn(*notes)
+        done = image.replace(pixels=pixels, alpha=alpha).warn(*notes)
+        if self.source_type is None or done.metadata.source_type is not None:
+            return done
+        return done.replace(metadata=done.metadata.replace(source_type=self.source_type))
 
     def _window(self, hole: Hole) -> tuple[slice, slice]:
         """Returns the part of the picture that holds the hole and what the network sees around it."""

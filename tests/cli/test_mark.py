@@ -17,7 +17,7 @@ from img2img.image.image import Metadata
 from img2img.image.palette import LabelSet
 from img2img.image.xmp import EDITED, GENERATED
 from img2img.inference import Translator
-from img2img.models import Compact
+from img2img.models import Compact, PartialUNet
 
 OWN = (
     b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
@@ -87,6 +87,37 @@ def test_another_word_about_the_mark_is_another_result_and_the_next_run_knows(
     assert "3 skipped" in img2img(*options, place / "own_None.safetensors").stderr, (
         "as before there were marks"
     )
+
+
+def test_who_takes_metadata_out_leaves_the_mark(place: Path, tmp_path: Path) -> None:
+    """What came with a picture may be personal; that a network made it is not."""
+    marked = made(place, tmp_path / "a", "translate", "own_True", "--strip-metadata")
+    assert marked["b.jpg"].count(GENERATED.encode()) == 1 and b"Rating" not in marked["b.jpg"]
+    for place_, options in (("b", ("--no-mark",)), ("c", ())):
+        model = "own_True" if options else "own_None"
+        plain = made(place, tmp_path / place_, "translate", model, "--strip-metadata", *options)
+        assert all(b"DigitalSourceType" not in data and b"Rating" not in data for data in plain.values())
+
+
+def test_filled_holes_of_a_gan_are_marked(tmp_path: Path) -> None:
+    network = PartialUNet(**PartialUNet.tiny)
+    for gan in (True, False):
+        info = ModelInfo(adversarial=gan, synthetic=gan)
+        save_model(tmp_path / f"{gan}.safetensors", network, info)
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
+    hole = np.zeros((40, 40, 1), np.uint8)
+    hole[10:20, 10:20] = 255
+    (tmp_path / "in").mkdir()
+    write_image(Image(pixels), tmp_path / "in" / "a.png")
+    write_image(Image(hole), tmp_path / "hole.png")
+    fill = ("inpaint", tmp_path / "in", "--mask", tmp_path / "hole.png", "--device", "cpu", "-o")
+    for model, options, mark in (("True", (), True), ("True", ("--no-mark",), False), ("False", (), False)):
+        out = tmp_path / f"{model}{len(options)}"
+        img2img(*fill, out, "-m", tmp_path / f"{model}.safetensors", *options)
+        xmp = read_image(out / "a.png").metadata.xmp
+        assert (xmp is not None and EDITED.encode() in xmp) == mark
+    again = img2img(*fill, tmp_path / "True1", "-m", tmp_path / "True.safetensors")
+    assert "1 done" in again.stderr, "another word about the mark is another result"
 
 
 def test_a_model_among_operations_marks_too(place: Path, tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ class EncodeOptions:
         jpeg_sampling: How JPEG stores colour: "4:2:0" (half the resolution each way, as cameras and other
             programs do), "4:2:2" or "4:4:4" (full resolution; half as slow again and about a tenth larger).
         png_level: zlib effort for PNG, 0 to 9.
-        strip_metadata: Store no metadata; of colours only what they mean, and nothing where that is sRGB.
+        strip_metadata: Store no metadata but that a network made the picture; of colours only what they mean,
+            and nothing where that is sRGB.
         strip_gps: Store EXIF without the place.
     """
 
