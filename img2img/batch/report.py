@@ -74,8 +74,11 @@ def check_report(path: Path) -> None:
     """Makes sure that nothing is lost when a report takes the place of what stands at `path`.
 
     Raises:
-        UsageError: It is neither a report nor empty: a slip of the keyboard could name a picture.
+        UsageError: It is neither a report nor empty: a slip of the keyboard could name a picture. Or it is
+            "-", which would be a file of that name.
     """
+    if str(path) == "-":
+        raise UsageError("`report` is a file and no stream; name it, such as report.jsonl.")
     try:
         if path.is_file():
             with path.open("rb") as file:

@@ -153,6 +153,8 @@ def evaluate(
     stdout = [path for path in (json_file, csv_file) if path is not None and str(path) == "-"]
     if len(stdout) > 1:
         raise click.UsageError("--json and --csv cannot both go to stdout.")
+    if str(sheet) == "-":
+        raise click.UsageError("--sheet is a picture; name its file, such as worst.png.")
     if numbers is not None and not -1e30 < numbers[0] < numbers[1] < 1e30:
         raise click.UsageError("--range takes black first, the smaller number, and white: --range 0 4095.")
     from img2img.evaluation import (

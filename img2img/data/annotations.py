@@ -8,6 +8,7 @@ new ids, lists (ImageSets, train.txt) and tables (CSV, JSON lines) further lines
 
 from __future__ import annotations
 
+import codecs
 import copy
 import csv
 import io
@@ -25,8 +26,10 @@ from img2img.tables import file_column
 Copies = Callable[[str], list[str]]
 """Returns how the copies of a picture are named, in the way in which the picture itself is named."""
 
-_FILENAME = re.compile(rb"(<filename>\s*)([^<]*?)(\s*</filename>)")
-_PATH = re.compile(rb"(<path>\s*(?:[^<]*[/\\\\])?)([^<]*?)(\s*</path>)")
+_FILENAME = re.compile(r"(<filename>\s*)([^<]*?)(\s*</filename>)")
+_PATH = re.compile(r"(<path>\s*(?:[^<]*[/\\])?)([^<]*?)(\s*</path>)")
+_DECLARED = re.compile(rb"<\?xml[^>]*?encoding=[\"']([\w.-]+)")
+_WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _LINKS = ("coco_url", "flickr_url")  # where the picture itself is to be had
 _PARTS = ("train", "val", "valid", "validation", "test", "trainval", "minival")
 
@@ -40,9 +43,7 @@ def of_copy(data: bytes, extension: str, name: str) -> bytes:
         name: The file name of the copy.
     """
     if extension == ".xml":
-        new = escape(name).encode("utf-8", "surrogateescape")
-        data = _FILENAME.sub(lambda found: found[1] + new + found[3], data, count=1)
-        return _PATH.sub(lambda found: found[1] + new + found[3], data, count=1)
+        return _of_copy_xml(data, escape(name))
     if extension == ".json":
         try:
             document = json.loads(data)
@@ -56,6 +57,25 @@ def of_copy(data: bytes, extension: str, name: str) -> bytes:
                 document["imageData"] = None  # the pixels of the original
             return json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return data
+
+
+def _of_copy_xml(data: bytes, name: str) -> bytes:
+    """Returns VOC's XML with the name of the copy, in the encoding that it has; all else byte for byte."""
+    encoding = next((wide for mark, wide in _WIDE.items() if data.startswith(mark)), None)
+    for plain, wide in ((b"<\0", "utf-16-le"), (b"\0<", "utf-16-be")):
+        encoding = encoding or (wide if data.startswith(plain) else None)
+    if encoding is None:  # UTF-8, or what shares ASCII with it
+        encoding, declared = "utf-8", _DECLARED.match(data)
+        if declared and declared[1].lower() not in (b"utf-8", b"utf8"):
+            name = name.encode("ascii", "xmlcharrefreplace").decode()
+    errors = "surrogateescape" if encoding == "utf-8" else "surrogatepass"
+    try:
+        text = data.decode(encoding, errors)
+    except UnicodeDecodeError:  # half a character at its end
+        return data
+    for place in (_FILENAME, _PATH):
+        text = place.sub(lambda found: found[1] + name + found[3], text, count=1)
+    return text.encode(encoding, errors)
 
 
 def with_copies(data: bytes, place: str, copies: Copies) -> bytes | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 
-from img2img.data.annotations import with_copies
+from img2img.data.annotations import of_copy, with_copies
 
 
 def copies(name: str) -> list[str]:
@@ -41,6 +42,32 @@ def test_a_table_in_another_encoding_gets_its_lines_byte_for_byte() -> None:
         data = table.encode(encoding)
         lines = [data.split(b"\n")[n].replace(b".jpg", b"_winter.jpg").replace(b'"', b"") for n in (1, 2)]
         assert with_copies(data, "t.csv", copies) == data + b"\n".join(lines) + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark", "head"),
+    [
+        ("utf-16-le", "\ufeff", '<?xml version="1.0" encoding="utf-16"?>'),
+        ("utf-16-be", "\ufeff", ""),
+        ("utf-16-le", "", '<?xml version="1.0" encoding="UTF-16"?>'),
+        ("utf-8-sig", "", ""),
+        ("utf-8", "", '<?xml version="1.0"?>'),
+        ("latin-1", "", '<?xml version="1.0" encoding="iso-8859-1"?>'),
+    ],
+)
+def test_xml_names_the_copy_in_whatever_encoding(encoding: str, mark: str, head: str) -> None:
+    body = "<annotation><filename>a.jpg</filename><path>C:\\käfer\\a.jpg</path><n>Käfer</n></annotation>"
+    data = (mark + head + body).encode(encoding)
+    found = of_copy(data, ".xml", "a_größe.jpg")
+    root = ElementTree.fromstring(found)
+    assert [root.findtext(name) for name in ("filename", "path", "n")] == [
+        "a_größe.jpg",
+        "C:\\käfer\\a_größe.jpg",
+        "Käfer",
+    ]
+    assert of_copy(data + b"<" * 3, ".xml", "x") is not None, (
+        "half a character at the end is no reason to stop"
+    )
 
 
 @pytest.mark.parametrize(
