@@ -104,6 +104,7 @@ class Method(nn.Module):
         cycle: After how many steps all groups have learned; where it is not 1, steps differ.
         names: What the numbers of vectors are called, where that is known; whoever runs the method says it.
         notes: Sentences about choices that were made, for the run to say at its start.
+        warnings: Sentences about what may not be meant so.
     """
 
     fields: ClassVar[Fields]
@@ -133,6 +134,7 @@ class Method(nn.Module):
     def __init__(self, config: MethodConfig, channels: Mapping[str, int]) -> None:
         super().__init__()
         self.notes: list[str] = []
+        self.warnings: list[str] = []
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters that learn together, by the name that `optimize` is called with."""

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from img2img.errors import ConfigError
 from img2img.fields import Field as FieldKind
-from img2img.fields import Fields, Ids, Mask, Picture, Vector
-from img2img.methods.base import Column, MethodConfig
+from img2img.fields import Fields, Ids, Mask, Picture, Vector, in_words
+from img2img.keys import closest
+from img2img.methods.base import Column, MethodConfig, methods
 from img2img.methods.networks import GeneratorConfig, InitConfig, make_generator
 from img2img.models import Generator, generators
 from img2img.models.joining import channels_of, in_one_line, join
@@ -42,6 +43,20 @@ def conditions_of(config: MethodConfig) -> dict[str, FieldKind]:
         "vector": Vector(),
     }
     return {name: kinds[kind] for name, kind in config.conditions.items()}
+
+
+def told(fields: Fields) -> tuple[list[str], list[str]]:
+    """Returns a note that names the conditions of a run, and warnings about names that may be misspelt."""
+    if not fields:
+        return [], []
+    known = {name for method in methods for name in methods[method].fields} | {"ids", "mask"}
+    near = {name: closest(name, known) for name in fields if name not in known}
+    named = ", ".join(f"{name} ({in_words(field)})" for name, field in fields.items())
+    return [f"Conditions beside the source: {named}."], [
+        f"there is a condition {name!r}, {in_words(fields[name])}; did you mean {meant!r}?"
+        for name, meant in near.items()
+        if meant and not name.startswith(meant)
+    ]
 
 
 def conditioned_generator(

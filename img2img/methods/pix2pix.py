@@ -24,6 +24,7 @@ from img2img.methods.conditioned import (
     given,
     judged,
     judged_channels,
+    told,
 )
 from img2img.methods.networks import GeneratorConfig
 from img2img.methods.terms import Terms, TermsConfig
@@ -81,6 +82,7 @@ class Pix2Pix(Method):
         super().__init__(config, channels)
         assert isinstance(config, Pix2PixConfig)
         self.conditions = conditions_of(config)
+        self.notes, self.warnings = told(self.conditions)
         self.generator = conditioned_generator(config.generator, config.init, self.conditions, channels)
         judged_ = judged_channels(self.generator, channels["source"]) + channels["target"]
         self.adversary = Adversary(config, judged_, self.generator.output_range)

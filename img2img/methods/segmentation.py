@@ -26,6 +26,7 @@ from img2img.methods.conditioned import (
     given,
     judged,
     judged_channels,
+    told,
 )
 from img2img.methods.networks import GeneratorConfig
 from img2img.models import Generator
@@ -97,6 +98,7 @@ class Segmentation(Method):
             )
         self.config = config
         self.conditions = conditions_of(config)
+        self.notes, self.warnings = told(self.conditions)
         self.generator = conditioned_generator(config.generator, config.init, self.conditions, channels)
         judged_ = judged_channels(self.generator, channels["source"]) + classes
         self.adversary = Adversary(config, judged_, UNIT) if config.gan_weight else None

@@ -164,7 +164,8 @@ class Outcome:
         first = next(iter(exports.values()))
         adversarial = any("discriminator" in group for group in self.trainer.learned)
         read, made = data.numbers
-        sides = {first.makes: None if first.output == "labels" else made, first.reads: read}
+        sides = dict.fromkeys(pictures(self.experiment.fields)[1:2], made)  # of two domains the other one
+        sides |= {first.makes: None if first.output == "labels" else made, first.reads: read}
         for name, generator in generators.items():
             if (bad := _not_finite(generator)) is not None:
                 self.watch.warn(

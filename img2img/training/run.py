@@ -187,6 +187,8 @@ class _Run:
             self.method.names = self.data.names
             for note in self.method.notes:
                 self.watch.say(note)
+            for sentence in self.method.warnings:
+                self.watch.warn(sentence)
             self.settings.require_groups(self.method.parameter_groups())
             prepare_networks(self.method, self.settings, runtime)
             self.stages = stages(self.settings, len(self.data.train), runtime.world)

@@ -101,8 +101,23 @@ def test_every_condition_reaches_both_networks(name: str) -> None:
 
 
 def test_a_network_that_takes_no_conditions_says_which_do() -> None:
-    with pytest.raises(ConfigError, match=r"nafnet takes no further conditions.*choose resnet or unet"):
+    with pytest.raises(
+        ConfigError, match=r"nafnet takes no further conditions.*choose resnet or spade_resnet or unet"
+    ):
         made("pix2pix", generator={"name": "nafnet"}, conditions={"hint": "picture"})
+
+
+def test_conditions_are_named_and_names_that_are_nearly_known_are_asked_about() -> None:
+    conditions = {"hint": "picture", "instnce": "picture", "maks": "picture", "mask2": "mask"}
+    for name in ("pix2pix", "segmentation"):
+        method = made(name, conditions=conditions)
+        (note,) = (note for note in method.notes if "Conditions" in note)
+        assert "hint (a picture), instnce (a picture), maks (a picture), mask2 (a mask)" in note
+        assert [text.split("; ")[1] for text in method.warnings] == [
+            "did you mean 'instance'?",
+            "did you mean 'mask'?",
+        ]
+    assert not made("pix2pix").notes and not made("pix2pix").warnings
 
 
 def test_extra_terms_are_weighted_and_named() -> None:

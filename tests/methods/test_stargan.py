@@ -202,7 +202,8 @@ def test_two_data_sets_make_two_model_files(tmp_path: Path) -> None:
     head, rows = "Black_Hair Blond_Hair Male", ["1.png 1 -1 1", "2.png -1 1 -1", "3.png -1 -1 1"]
     (tmp_path / "list_attr.txt").write_text("\n".join(["3", head, *rows]))
     fields = {"attributes": tmp_path / "list_attr.txt", "second_attributes": "classes"}
-    one, summary = run(tmp_path, {"unpaired": (first, second), "fields": fields}, "method.joint=true")
+    data = {"unpaired": (first, second), "fields": fields, "range": (0, 255)}
+    one, summary = run(tmp_path, data, "method.joint=true")
     assert (one.method.labels, one.method.second_labels) == ("attributes", "classes")
     models = {path.stem: load_model(path, device="cpu") for path in summary.models}
     assert set(models) == {"generator_last", "second_last"}
@@ -211,6 +212,7 @@ def test_two_data_sets_make_two_model_files(tmp_path: Path) -> None:
     assert hair.exclusive == (("Black_Hair", "Blond_Hair"),)
     assert faces.attributes == {"second_attributes": ("happy", "sad")}
     assert faces.exclusive == (("happy", "sad"),)
+    assert hair.range == hair.target_range == faces.range == faces.target_range == (0, 255)
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     assert models["second_last"](pixels, second_attributes=(0, 1)).shape == pixels.shape
 
