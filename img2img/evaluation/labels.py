@@ -43,10 +43,10 @@ class Confusion:
     notes: tuple[str, ...] = ()
 
     def __add__(self, other: Confusion) -> Confusion:
-        pairs = [
-            np.concatenate((getattr(self, name), getattr(other, name))) for name in ("truth", "predicted")
-        ]
-        return Confusion.of(self.labels, *pairs, self.ignore, np.concatenate((self.counts, other.counts)))
+        truth = np.concatenate((self.truth, other.truth))
+        predicted = np.concatenate((self.predicted, other.predicted))
+        counts = np.concatenate((self.counts, other.counts))
+        return Confusion.of(self.labels, truth, predicted, self.ignore, counts)
 
     @classmethod
     def of(
@@ -73,11 +73,12 @@ class Confusion:
 
         Of more than 256 classes these are rows of truth, prediction and pixels, of the pairs that occur.
         """
-        if len(self.labels) > MOST_COLOURS:
-            return np.stack((self.truth, self.predicted, self.counts), 1).tolist()
-        dense = np.zeros((len(self.labels), len(self.labels) + 1), np.int64)
-        dense[self.truth, self.predicted] = self.counts
-        return dense.tolist()
+        rows = np.stack((self.truth, self.predicted, self.counts), 1)
+        if len(self.labels) <= MOST_COLOURS:
+            rows = np.zeros((len(self.labels), len(self.labels) + 1), np.int64)
+            rows[self.truth, self.predicted] = self.counts
+        matrix: list[list[int]] = rows.tolist()
+        return matrix
 
     @property
     def pixels(self) -> NDArray[np.int64]:

@@ -67,9 +67,16 @@ def ids_of(image: Image) -> NDArray[np.int32]:
         (H, W, 1).
 
     Raises:
-        ProcessingError: The channels differ, or a value is not whole or too large.
+        ProcessingError: The channels differ, a value is not whole or too large, or it comes from a JPEG file.
     """
     first = image.pixels[..., :1]
+    if image.jpeg_quality is not None:
+        raise ProcessingError(
+            "an id map is stored without loss, and this one is a JPEG, which mixes the numbers of neighbours; "
+            "store it as PNG or TIFF."
+        )
+    if first.dtype == np.float32 and not np.isfinite(image.pixels).all():
+        raise ProcessingError("an id map holds whole numbers, and this picture values that are none (NaN).")
     if not (first == image.pixels).all():
         raise ProcessingError(
             f"an id map has one channel, and this picture has {image.channels} that differ; store the "
