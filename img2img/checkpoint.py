@@ -462,7 +462,7 @@ def _parse(text: Any, path: str | PathLike[str]) -> dict[str, Any]:
         "range": _is_range(facts.get("range")),
         "target_range": _is_range(facts.get("target_range")),
         "conditions": isinstance(facts.get("conditions", {}), dict)
-        and (version >= 4 or bool(facts.get("conditions")) == (version == 3)),
+        and (version in (4, 5) or bool(facts.get("conditions")) == (version == 3)),
         "attributes": _are_attributes(facts.get("attributes", {})),
         "exclusive": _are_groups(facts.get("exclusive", []), facts.get("attributes", {})),
         "labels": _is_label_set(facts.get("labels"))

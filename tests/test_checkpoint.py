@@ -141,8 +141,8 @@ def test_a_file_from_before_an_argument_existed_opens_with_its_default(path, gen
 
 
 def test_a_newer_format(path):
-    rewrite(path, format=5)
-    with pytest.raises(ModelError, match=r"newer img2img \(format 5.*upgrade"):
+    rewrite(path, format=6)
+    with pytest.raises(ModelError, match=r"newer img2img \(format 6.*upgrade"):
         open_model(path)
 
 

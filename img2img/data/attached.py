@@ -192,7 +192,19 @@ def _classified(records: Records, name: str, number: int, listed: bool) -> tuple
         )
 
     train, validation, test = map(filled, parts)
-    return replace(records, train=train, validation=validation, test=test), tuple(classes)
+    passed = records.passed if listed else (*records.passed, *_without_pictures(every, classes))
+    return replace(records, train=train, validation=validation, test=test, passed=passed), tuple(classes)
+
+
+def _without_pictures(records: Sequence[Record], classes: Sequence[str]) -> list[str]:
+    """Returns sentences about folders beside those of `classes` that would be further ones."""
+    roots = {record.paths[0].parents[len(PurePosixPath(record.key).parts) - 1] for record in records}
+    return [
+        f"{display_path(folder)} holds no pictures, so it is no class."
+        for root in sorted(roots)
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and folder.name[0] != "." and folder.name not in classes
+    ]
 
 
 def paired_records(

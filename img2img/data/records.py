@@ -63,7 +63,7 @@ def find_records(config: DataConfig, fields: Fields | None = None, tests: bool =
         records = _split_off(config, fields, replace(records, validation=(), origin=Records.origin))
     return replace(
         records,
-        passed=tuple(search.passed),
+        passed=(*search.passed, *records.passed),
         alone=tuple(dict.fromkeys(search.alone)),
         lacks=search.lacks,
         spare={place: tuple(names) for place, names in search.spare.items() if names},

@@ -72,7 +72,7 @@ def ids_of(image: Image) -> NDArray[np.int32]:
     first = image.pixels[..., :1]
     if image.jpeg_quality is not None:
         raise ProcessingError(
-            "an id map is stored without loss, and this one is a JPEG, which mixes the numbers of neighbours; "
+            "an id map is stored without loss, and this one as JPEG, which mixes the numbers of neighbours; "
             "store it as PNG or TIFF."
         )
     if first.dtype == np.float32 and not np.isfinite(image.pixels).all():

@@ -38,8 +38,8 @@ class AttributeEditor:
         assumed: The attributes that count as 0 because nobody says what they are.
 
     Raises:
-        ConfigError: The model takes no attributes, or they have no names; there is none of a name, or two of
-            `changes` exclude each other.
+        ConfigError: The model takes no attributes, or they have no names; there is none of a name, two of
+            `changes` exclude each other, or one is not from 0 to 1.
     """
 
     def __init__(
@@ -59,6 +59,11 @@ class AttributeEditor:
         self._groups = translator.info.exclusive
         self._changes = {self._found(name): value for name, value in changes.items()}
         for name, value in self._changes.items():
+            if not 0 <= value <= 1:
+                raise ConfigError(
+                    f"{name} is set to {value:g}, and attributes are 1 (yes), 0 (no) or in between; other "
+                    "numbers are given beside the pictures (`companions`)."
+                )
             if rival := next((r for r in self._rivals(name) if value and self._changes.get(r)), None):
                 raise ConfigError(f"{name} and {rival} exclude each other; set one of them.")
         self.conditions: Fields = {

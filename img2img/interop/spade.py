@@ -48,7 +48,7 @@ _NORM = {
 }
 
 
-class _InputChannels(NamedTuple):
+class _LabelChannels(NamedTuple):
     """What the channels are that go in.
 
     Attributes:
@@ -123,26 +123,26 @@ def _reason(state: Mapping[str, Tensor], first: Tensor, shared: Tensor) -> str:
     return ""
 
 
-def _of_spade(channels: int) -> _InputChannels:
+def _of_spade(channels: int) -> _LabelChannels:
     coco = ((*((n,) for n in _COCO), (_UNKNOWN,)), (256, 256), "COCO-Stuff")
     known = {
-        36: _InputChannels(indices(35), True, 0, (256, 512), "Cityscapes", more=True),
-        35: _InputChannels(indices(35), False, 0, (256, 512), "Cityscapes", more=True),
-        151: _InputChannels((*indices(151)[1:], (0,)), False, 0, (256, 256), "ADE20K"),
-        184: _InputChannels(coco[0], True, 0, *coco[1:]),
-        183: _InputChannels(coco[0], False, 0, *coco[1:]),
+        36: _LabelChannels(indices(35), True, 0, (256, 512), "Cityscapes", more=True),
+        35: _LabelChannels(indices(35), False, 0, (256, 512), "Cityscapes", more=True),
+        151: _LabelChannels((*indices(151)[1:], (0,)), False, 0, (256, 256), "ADE20K"),
+        184: _LabelChannels(coco[0], True, 0, *coco[1:]),
+        183: _LabelChannels(coco[0], False, 0, *coco[1:]),
     }
-    return known.get(channels, _InputChannels(indices(channels)))
+    return known.get(channels, _LabelChannels(indices(channels)))
 
 
-def _of_oasis(channels: int) -> _InputChannels:
+def _of_oasis(channels: int) -> _LabelChannels:
     known = {
-        35: _InputChannels(indices(35), size=(256, 512), data="Cityscapes"),
-        151: _InputChannels(indices(151), size=(256, 256), data="ADE20K"),
-        183: _InputChannels(((_UNKNOWN,), *((n,) for n in _COCO)), size=(256, 256), data="COCO-Stuff"),
+        35: _LabelChannels(indices(35), size=(256, 512), data="Cityscapes"),
+        151: _LabelChannels(indices(151), size=(256, 256), data="ADE20K"),
+        183: _LabelChannels(((_UNKNOWN,), *((n,) for n in _COCO)), size=(256, 256), data="COCO-Stuff"),
     }
     noise = 0 if channels in known or channels <= _NOISE else _NOISE
-    return known.get(channels - noise, _InputChannels(indices(channels - noise)))._replace(noise=noise)
+    return known.get(channels - noise, _LabelChannels(indices(channels - noise)))._replace(noise=noise)
 
 
 def _renamed(state: Mapping[str, Tensor], blocks: tuple[str, ...]) -> dict[str, Tensor]:

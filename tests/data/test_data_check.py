@@ -307,9 +307,10 @@ def test_label_maps_with_colours_that_the_palette_lacks(tmp_path: Path) -> None:
     (tmp_path / "A" / "3.png").unlink()
     write(tmp_path / "A", "3.jpg", labels(3))
     finding = only(run(config))
-    assert (finding.level, finding.kind, files(finding)) == ("error", "foreign-colours", [["3.jpg"]])
+    assert (finding.level, finding.kind, files(finding)) == ("warning", "foreign-colours", [["3.jpg"]])
     wrong = only(run(config | {"palette": [[0, 0, 255], [255, 0, 0]]}))
-    assert len(wrong.cases) == 24
+    assert wrong.level == "error" and len(wrong.cases) == 24
+    assert "have the colour 0 200 0, which is none of the palette" in wrong.cases[0].detail
 
 
 def test_label_maps_that_jpeg_has_blurred(tmp_path: Path) -> None:

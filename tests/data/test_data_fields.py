@@ -628,8 +628,10 @@ def test_one_folder_a_class_in_folders_and_lists(tmp_path: Path) -> None:
         write(tmp_path / "photos", f"{('cat', 'dog', 'fox')[i % 3]}/{i}.png", noise(i))
     fields = {"source": Picture(), "label": Vector()}
     given: dict[str, Any] = {"images": tmp_path / "photos", "fields": {"label": "classes"}}
+    (tmp_path / "photos" / "cow").mkdir()
     records = found(given, fields)
     assert records.names["label"] == ("cat", "dog", "fox")
+    assert [note.split(" holds")[0].split("/")[-1] for note in records.passed] == ["cow"]
     for record in records.train[0]:
         assert records.names["label"][record.values["label"].index(1)] == record.paths[0].parent.name
     lines = [path.relative_to(tmp_path).as_posix() for record in records.train[0] for path in record.paths]
