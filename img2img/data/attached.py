@@ -253,10 +253,13 @@ def paired_records(
     return pairs, alone
 
 
-def single_records(folders: Iterable[Path], name: str, search: Search) -> tuple[Record, ...]:
+def single_records(
+    folders: Iterable[Path], name: str, search: Search, one: bool = False
+) -> tuple[Record, ...]:
     """Returns one sample for each file in `folders`; of several folders, their names lead the keys.
 
-    Where two have one name, as train in each of them, that of the folder above comes first.
+    Where two have one name, as train in each of them, that of the folder above comes first. With `one` a
+    picture may stand in place of a folder.
     """
     folders = tuple(folders)
     records = []
@@ -266,6 +269,6 @@ def single_records(folders: Iterable[Path], name: str, search: Search) -> tuple[
     )
     for folder, parts in zip(folders, whole, strict=True):
         prefix = f"{PurePosixPath(*parts[-length:])}/" if len(folders) > 1 else ""
-        paths = search.files(folder)
+        paths = search.files(folder, one)
         records += [Record(prefix + relative_name(path, folder), {name: path}) for path in paths]
     return tuple(records)

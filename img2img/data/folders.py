@@ -57,14 +57,20 @@ class Search:
             self.tables[path] = read_table(path, columns)
         return self.tables[path]
 
-    def files(self, folder: Path) -> list[Path]:
+    def files(self, folder: Path, one: bool = False) -> list[Path]:
         """Returns the pictures below `folder` in natural order, or those that a text file names.
+
+        Args:
+            folder: A folder or a text file.
+            one: Whether it may also be a picture, which is then the only one.
 
         Raises:
             PlanError: There is no such folder, it cannot be listed, or nothing in it is a picture.
         """
         if folder.is_file():
             if folder.suffix.lower() in READABLE:
+                if one:
+                    return [folder]
                 raise PlanError(
                     f"{display_path(folder)} is a picture; name its folder, or a text file of pictures."
                 )

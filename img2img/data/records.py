@@ -83,9 +83,9 @@ def _found(
         found = {}
         for leader, folder in zip(leaders, folders, strict=True):
             group = next(group for group in parts if leader in group)
-            found[group] = with_further_fields(
-                config, fields, group, single_records((folder,), leader, search), (folder,), search
-            )
+            alone = leader != leaders[0]  # photographs may go with one style
+            records = single_records((folder,), leader, search, alone)
+            found[group] = with_further_fields(config, fields, group, records, (folder,), search)
         return tuple(found[group] for group in parts)
     if config.paired is not None or (config.form == "fields" and len(leaders) > 1):
         pairs, alone = paired_records(folders[0], folders[1], names, search)

@@ -1,7 +1,6 @@
 """How far a filled picture is from the true one, inside the holes and outside, in pixels, features and style.
 
 Liu et al.: Image Inpainting for Irregular Holes Using Partial Convolutions (arXiv:1804.07723), section 3.3.
-Gatys, Ecker, Bethge: A Neural Algorithm of Artistic Style (arXiv:1508.06576) for the Gram matrices.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from img2img.losses.pixel import full
+from img2img.losses.style import gram
 
 LAYERS = ("pool1", "pool2", "pool3")
 """Of VGG16, those that the paper compares."""
@@ -57,21 +57,6 @@ def total_variation(picture: Tensor, mask: Tensor) -> Tensor:
     across = (picture[..., 1:] - picture[..., :-1]).abs() * region[..., 1:] * region[..., :-1]
     down = (picture[..., 1:, :] - picture[..., :-1, :]).abs() * region[..., 1:, :] * region[..., :-1, :]
     return (across.sum() + down.sum()) / picture.numel()
-
-
-def gram(features: Tensor) -> Tensor:
-    """Returns what channels have in common, (N, C, C): products over all pixels, over C * H * W.
-
-    The paper divides by C * H * W too, though its formula is misprinted.
-
-    Args:
-        features: (N, C, H, W); half precision would lose the small ones, so they are made fp32.
-    """
-    n, channels, height, width = features.shape
-    device = features.device.type
-    with torch.autocast(device, enabled=False):
-        rows = full(features).reshape(n, channels, height * width) / (channels * height * width) ** 0.5
-        return torch.bmm(rows, rows.transpose(1, 2))
 
 
 class FeatureTerms:

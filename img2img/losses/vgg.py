@@ -1,4 +1,4 @@
-"""Features of the networks VGG16 and VGG19, which were trained to recognise things.
+"""Features of the networks VGG16 and VGG19, which were trained to recognise things, and of others like them.
 
 Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition (arXiv:1409.1556).
 """
@@ -6,7 +6,7 @@ Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Reco
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -17,16 +17,17 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError, ModelError, display_path
 from img2img.fetch import fetch
+from img2img.losses import hed
+from img2img.losses.pixel import full
 from img2img.registry import unknown
 from img2img.types import ValueRange
 
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, channels in [0, 1]
 _SHOWN = 3  # keys in a message
-_WIDTHS = (64, 128, 256, 512, 512)  # channels of the blocks; a pooling after each
+Three = tuple[float, float, float]
 
 
 class FeaturesMissingError(ConfigError):
-    """The weights of VGG16 or VGG19 are not at hand."""
+    """The weights of a network of features are not at hand."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Vgg:
         sha256: The digits that its checksum begins with.
         mebibytes: Its size.
         depths: Convolutions of each block.
+        widths: Their channels; a pooling follows each block.
+        mean, deviation: What its inputs are standardised by, red, green and blue in [0, 1]: by default those
+            of ImageNet's pictures.
     """
 
     title: str
@@ -46,6 +50,9 @@ class Vgg:
     sha256: str
     mebibytes: int
     depths: tuple[int, ...]
+    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    mean: Three = (0.485, 0.456, 0.406)
+    deviation: Three = (0.229, 0.224, 0.225)
 
     @property
     def url(self) -> str:
@@ -70,6 +77,19 @@ class Vgg:
 
 VGG16 = Vgg("VGG16", "vgg16-397923af.pth", "397923af", 528, (2, 2, 3, 3, 3))
 VGG19 = Vgg("VGG19", "vgg19-dcbb9e9d.pth", "dcbb9e9d", 548, (2, 2, 4, 4, 4))
+VGG16_HED = Vgg(
+    "VGG16 fine-tuned to find edges (HED)",
+    hed.FILE,
+    "",
+    56,
+    VGG16.depths,
+    mean=hed.MEAN,
+    deviation=hed.DEVIATION,
+)
+"""That of `img2img.losses.hed`."""
+RANDOM = Vgg("a random network in the shape of VGG16", "", "", 0, VGG16.depths, (8, 12, 16, 16, 16))
+"""Narrow, and never trained: for tests, and to see what training it was good for."""
+NETWORKS = {"vgg16": VGG16, "vgg19": VGG19, "vgg16_hed": VGG16_HED, "random": RANDOM}
 
 
 class VGGFeatures:
@@ -112,25 +132,30 @@ class VGGFeatures:
         self.deepest = max(layers, key=vgg.layers.index)
         self.value_range, self.standardised = value_range, standardised
         self.network = _VGGNetwork(vgg, tuple(layers), before_activation)
-        self.network.fill(_find(vgg, weights, allow_download))
+        self.network.fill(vgg_weights(vgg, weights, allow_download))
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+    def __call__(self, images: Tensor, layers: Collection[str] | None = None) -> dict[str, Tensor]:
         """Returns the features of (N, 1 or 3, H, W) by layer, with gradients where the pictures have them.
+
+        Args:
+            images: In `value_range`.
+            layers: Which of the layers; None for all.
 
         Raises:
             ConfigError: The pictures have another number of channels, or are too small for the deepest layer.
         """
         self.check(images)
-        if self.network.device != images.device:
-            self.network.to(images.device)
+        values = full(images)
+        self.network.to(values.device, values.dtype)
         found: dict[str, Tensor]
         if not self.standardised:
-            found = self.network(images.float().expand(-1, 3, -1, -1))
+            found = self.network(values.expand(-1, 3, -1, -1), layers)
             return found
         low, high = self.value_range
-        mean, deviation = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
-        values = (images.float() - low) / (high - low)
-        found = self.network((values - mean) / deviation)  # grey becomes three channels
+        vgg = self.network.vgg
+        mean, deviation = (values.new_tensor(v).view(3, 1, 1) for v in (vgg.mean, vgg.deviation))
+        values = (values - low) / (high - low)
+        found = self.network((values - mean) / deviation, layers)  # grey becomes three channels
         return found
 
     def check(self, images: Tensor) -> None:
@@ -169,8 +194,8 @@ class _VGGNetwork(nn.Module):
                     if name in names:
                         self.places[len(stages) - 1] = name
                     continue
-                stages.append(nn.Conv2d(inputs, _WIDTHS[block - 1], 3, padding=1))
-                inputs = _WIDTHS[block - 1]
+                stages.append(nn.Conv2d(inputs, vgg.widths[block - 1], 3, padding=1))
+                inputs = vgg.widths[block - 1]
                 if name in names:
                     self.places[len(stages) - (1 if before_activation else 0)] = name
                 kept = name in names and before_activation  # then the ReLU must not overwrite it
@@ -179,42 +204,94 @@ class _VGGNetwork(nn.Module):
         poolings = sum(isinstance(stage, nn.MaxPool2d) for stage in self.stages)
         self.minimum_size = int(2**poolings)
 
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
+    def fill(self, weights: VggWeights) -> None:
+        """Takes the weights, freezes them, and makes the network ready for use."""
+        shapes = {key: tuple(value.shape) for key, value in self.stages.named_parameters()}
+        self.stages.load_state_dict(weights.take(shapes), assign=True)
+        self.requires_grad_(False).eval()
 
-    def fill(self, path: Path) -> None:
-        """Takes the weights from a file, freezes them, and makes the network ready for use."""
-        state = _read(path, self.vgg)
+    def forward(self, x: Tensor, layers: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Returns the features of (N, 3, H, W) by name, of some layers or of all."""
+        found = {}
+        left = set(self.places.values() if layers is None else layers)
+        for place, stage in enumerate(self.stages):
+            x = stage(x)
+            name = self.places.get(place)
+            if name in left:
+                found[name] = x
+                left.remove(name)
+            if not left:
+                break
+        return found
+
+
+@dataclass(frozen=True)
+class VggWeights:
+    """The weights of a network of features, by torchvision's names of them.
+
+    Attributes:
+        vgg: Which network.
+        state: The weights, with or without the prefix "features.".
+        path: The file that they come from.
+    """
+
+    vgg: Vgg
+    state: Mapping[str, Tensor]
+    path: Path | None
+
+    def take(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+        """Returns copies of the weights called as in `shapes`, in fp32.
+
+        Args:
+            shapes: Those of the weights that are needed, by names as "0.weight" and "2.bias".
+
+        Raises:
+            ModelError: One is missing or has another shape, or they are those of another network.
+        """
+        state = self.state
         prefix = "features." if any(key.startswith("features.") for key in state) else ""
         wrong = _strange(state, prefix, self.vgg)
         taken = {}
-        for key, parameter in self.stages.named_parameters():
+        for key, shape in shapes.items():
             value = state.get(prefix + key)
-            if value is not None and value.shape == parameter.shape:
+            if value is not None and tuple(value.shape) == shape:
                 taken[key] = value.to(torch.float32, copy=True)
             elif not wrong:
                 found = "is missing" if value is None else f"has the shape {tuple(value.shape)}"
-                wrong = f"features.{key} {found}, and should have the shape {tuple(parameter.shape)}"
+                wrong = f"features.{key} {found}, and should have the shape {shape}"
         if wrong:
             some = ", ".join([*list(map(str, state))[:_SHOWN], *["..."] * (len(state) > _SHOWN)]) or "none"
             raise ModelError(
                 f"is no file of {self.vgg.title}'s weights as torchvision has them: {wrong}. Of "
-                f"{len(self.stages.state_dict())} weights that are needed it has {len(taken)}; its own are "
+                f"{len(shapes)} weights that are needed it has {len(taken)}; its own are "
                 f"{some}. {_right(self.vgg)}",
-                path,
+                self.path,
             )
-        self.stages.load_state_dict(taken, assign=True)
-        self.requires_grad_(False).eval()
+        return taken
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Returns the features of (N, 3, H, W) by name."""
-        found = {}
-        for place, stage in enumerate(self.stages):
-            x = stage(x)
-            if place in self.places:
-                found[self.places[place]] = x
-        return found
+
+def vgg_weights(
+    vgg: Vgg, given: str | PathLike[str] | None = None, allow_download: bool = False
+) -> VggWeights:
+    """Returns the weights of a network of features; see `VGGFeatures` for the arguments and errors."""
+    if vgg is RANDOM:
+        if given is not None:
+            raise ConfigError(f"{vgg.title} has no file of weights; leave {display_path(given)} out.")
+        return VggWeights(vgg, _drawn(vgg), None)
+    path = _find(vgg, given, allow_download)
+    return VggWeights(vgg, _read(path, vgg), path)
+
+
+def _drawn(vgg: Vgg) -> dict[str, Tensor]:
+    """Returns the same random weights each time, such that values keep their size on the way down."""
+    noise, state, inputs = torch.Generator("cpu").manual_seed(0), {}, 3
+    widths = [width for width, depth in zip(vgg.widths, vgg.depths, strict=True) for _ in range(depth)]
+    for place, width in zip(sorted(vgg.places), widths, strict=True):
+        weight = torch.randn(width, inputs, 3, 3, generator=noise, device="cpu")
+        state[f"{place}.weight"] = weight * (2 / (9 * inputs)) ** 0.5
+        state[f"{place}.bias"] = torch.zeros(width, device="cpu")
+        inputs = width
+    return state
 
 
 def _strange(state: Mapping[str, Tensor], prefix: str, vgg: Vgg) -> str:
@@ -235,6 +312,11 @@ def _find(vgg: Vgg, given: str | PathLike[str] | None, allow_download: bool) -> 
                 f"{display_path(given)}, named as the file of the perceptual loss's weights, does not exist."
             )
         return Path(given)
+    if vgg is VGG16_HED:
+        found = hed.find()
+        if found is None:
+            raise FeaturesMissingError(f"the weights of {vgg.title} are not at hand. {_right(vgg)}")
+        return found
     path = Path(torch.hub.get_dir()) / "checkpoints" / vgg.file
     if path.is_file():
         return path
@@ -248,15 +330,21 @@ def _find(vgg: Vgg, given: str | PathLike[str] | None, allow_download: bool) -> 
 
 
 def _right(vgg: Vgg) -> str:
+    if vgg is VGG16_HED:
+        return hed.ORIGIN
     return f"The right file is {vgg.file}, from {vgg.url}"
 
 
 def _read(path: Path, vgg: Vgg) -> Mapping[str, Tensor]:
     """Returns the tensors of a file by name."""
     try:
+        if vgg is VGG16_HED and path.suffix.lower() == ".h5":
+            return hed.read(path)
         if path.suffix.lower() == ".safetensors":
             return safetensors.torch.load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except ConfigError:  # what reads it is not installed
+        raise
     except Exception as error:  # whatever a broken file makes the two readers raise
         raise ModelError(
             f"cannot be read as a file of weights ({type(error).__name__}). {_right(vgg)}", path
