@@ -27,6 +27,7 @@ COMMANDS = {
     "upscale": ("upscale", "upscale", "Enlarge images with a super-resolution model."),
     "restore": ("restore", "restore", "Remove noise, JPEG artefacts and mild blur from images."),
     "translate": ("translate", "translate", "Turn images into others with a pix2pix or CycleGAN model."),
+    "stylize": ("stylize", "stylize", "Paint images in the style of a picture."),
     "inpaint": ("inpaint", "inpaint", "Fill holes in images: by masks, transparency or a colour."),
     "process": ("process", "process", "Run OpenCV operations over folders of images (alias: enhance)."),
     "evaluate": ("evaluate", "evaluate", "Measure results or a model against the truth: PSNR, SSIM, L1."),

@@ -322,6 +322,7 @@ upscaler_options = packed(
         _ALPHA,
     ],
 )
+stylizer_options = packed(NetworkOptions, "network", [_model(required=True, help=_MODEL_HELP), *_OTHERS])
 restorer_options = packed(
     NetworkOptions, "network", [_model(help=f"{_MODEL_HELP} [default: by --task]"), *_OTHERS]
 )

@@ -23,6 +23,7 @@ from img2img.inference.backends import Backend
 from img2img.inference.precision import choose_device
 from img2img.inference.processing import Alpha, ImageProcessing, NetworkInputs
 from img2img.inference.runner import Runner
+from img2img.inference.styles import Styles
 from img2img.interop import open_checkpoint
 from img2img.models import Generator
 from img2img.models.base import set_norm_stats
@@ -51,7 +52,7 @@ def load_model(
     strength: float = 1.0,
     fit: Fit | None = None,
     color_fix: ColourFix | None = "off",
-    style: int | None = None,
+    style: int | Styles | None = None,
     mark: bool = True,
 ) -> Translator:
     """Opens a model by its name or its path, whoever made it.
@@ -76,7 +77,8 @@ def load_model(
             `img2img.image.colour_fix`. For models whose results are like their inputs. None is "lowfreq" for
             those among them that are known to be trained as a GAN, and "off" for all others.
         style: How the classes of a label map look, among the styles that the model learned (pix2pixhd); None
-            takes the most frequent ones, which have the number 0.
+            takes the most frequent ones, which have the number 0. Or the pictures in whose style results
+            are, for models that take any (adain); None takes the mean of those of the training.
         mark: Whether results of a model whose file says that they are synthetic say so in their files, too,
             see `Translator.source_type`.
         norm_stats: What batch norm normalises by: the "running" averages of the training or those of each
@@ -199,7 +201,7 @@ class Translator:
         strength: float = 1.0,
         fit: Fit | None = None,
         color_fix: ColourFix | None = "off",
-        style: int | None = None,
+        style: int | Styles | None = None,
         mark: bool = True,
     ) -> None:
         if alpha not in get_args(Alpha):
@@ -224,7 +226,9 @@ class Translator:
         if set_dropout(generator, dropout) == 0 and dropout is not None:
             raise ConfigError(f"the generator {generator.spec.name!r} has no dropout to turn on.")
         self._dropout = dropout
-        if style is not None:
+        if isinstance(style, Styles):
+            style.choose(generator)
+        elif style is not None:
             set_style(generator, style)
         if set_noise(generator, noise or 0) == 0 and noise is not None:
             raise ConfigError(

@@ -32,17 +32,6 @@ def gram(features: Tensor) -> Tensor:
         return torch.bmm(rows, rows.transpose(1, 2))
 
 
-def moments(features: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
-    """Returns the mean and the standard deviation of each channel over all pixels, (N, C) each, in fp32.
-
-    Args:
-        features: (N, C, H, W).
-        eps: Added to the variance, as AdaIN's authors do. It is the biased one, which one pixel has, too.
-    """
-    variance, mean = torch.var_mean(full(features), (2, 3), correction=0)
-    return mean, (variance + eps).sqrt()
-
-
 def relative_distance(found: Tensor, wanted: Tensor) -> Tensor:
     """Returns the squared difference over the square of what is wanted, averaged over pictures: 0-dim fp32.
 
@@ -67,7 +56,7 @@ def moments_distance(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]
     Both together are relative to both together: the deviations of a style count as much as its means.
 
     Args:
-        found, wanted: As `moments` returns them.
+        found, wanted: Means and deviations.
 
     Raises:
         ValueError: The shapes differ.

@@ -87,7 +87,7 @@ VGG16_HED = Vgg(
     deviation=hed.DEVIATION,
 )
 """That of `img2img.losses.hed`."""
-RANDOM = Vgg("a random network in the shape of VGG16", "", "", 0, VGG16.depths, (8, 12, 16, 16, 16))
+RANDOM = Vgg("a random network in the shape of VGG16", "", "", 0, VGG16.depths, (4, 8, 16, 32, 32))
 """Narrow, and never trained: for tests, and to see what training it was good for."""
 NETWORKS = {"vgg16": VGG16, "vgg19": VGG19, "vgg16_hed": VGG16_HED, "random": RANDOM}
 

@@ -1,5 +1,7 @@
 """Training methods: one a file; importing this package fills the registry."""
 
+from img2img.methods.adain import AdaINConfig as AdaINConfig
+from img2img.methods.adain import AdaINMethod as AdaINMethod
 from img2img.methods.base import Column as Column
 from img2img.methods.base import Export as Export
 from img2img.methods.base import Method as Method

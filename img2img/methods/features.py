@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from img2img.fields import Picture
 from img2img.losses.vgg import NETWORKS, RANDOM, Vgg, VGGFeatures, VggWeights, vgg_weights
 from img2img.types import ValueRange
+
+STYLISED = MappingProxyType({"source": Picture(), "style": Picture()})
+"""What methods learn from that paint photographs in a style: the two have nothing to do with each other."""
 
 
 class FeaturesConfig(BaseModel):

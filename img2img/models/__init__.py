@@ -1,5 +1,6 @@
 """Generators: one architecture a file; importing this package fills the registry."""
 
+from img2img.models.adain import AdaIN as AdaIN
 from img2img.models.autoencoder import Autoencoder as Autoencoder
 from img2img.models.base import ArchSpec as ArchSpec
 from img2img.models.base import Generator as Generator
