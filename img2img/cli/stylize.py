@@ -147,4 +147,4 @@ def _read(path: Path, limits: Limits) -> Image:
     try:
         return read_image(path, limits).replace(name=display_path(path))
     except ImageReadError as error:
-        raise UsageError(f"{error} It is to be the style.") from None
+        raise UsageError(f"{error}; it was named as a style.") from None

@@ -34,7 +34,7 @@ class AdaINConfig(MethodConfig):
         GeneratorConfig(name="adain"),
         description="The generator and its arguments; its encoder is that of features.network.",
     )
-    init: InitConfig = Field(InitConfig(kind="default"), description="How the weights of the decoder begin.")
+    init: InitConfig = Field(InitConfig(kind="kaiming"), description="How the weights of the decoder begin.")
     features: FeaturesConfig = Field(
         FeaturesConfig(network="vgg19"),
         description="Whose weights the encoder has; they go into the model file.",
