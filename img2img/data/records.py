@@ -83,8 +83,8 @@ def _found(
         found = {}
         for leader, folder in zip(leaders, folders, strict=True):
             group = next(group for group in parts if leader in group)
-            alone = leader != leaders[0]  # photographs may go with one style
-            records = single_records((folder,), leader, search, alone)
+            one = leader != leaders[0]  # photographs may go with one style
+            records = single_records((folder,), leader, search, one)
             found[group] = with_further_fields(config, fields, group, records, (folder,), search)
         return tuple(found[group] for group in parts)
     if config.paired is not None or (config.form == "fields" and len(leaders) > 1):

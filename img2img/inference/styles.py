@@ -50,12 +50,9 @@ class Styles:
             raise ConfigError("a mixture of styles needs a picture or more.")
         if weights is not None and len(weights) != len(self.pictures):
             raise ConfigError(f"there are {len(self.pictures)} styles and {len(weights)} weights for them.")
-        if weights is not None and not (
-            all(0 <= weight < float("inf") for weight in weights) and sum(weights)
-        ):
-            raise ConfigError(
-                f"the weights of styles are {list(weights)}; they must be 0 or more, not all 0."
-            )
+        if weights is not None and not (all(0 <= each < float("inf") for each in weights) and any(weights)):
+            found = ", ".join(map(str, weights))
+            raise ConfigError(f"the weights of styles are {found}; they must be 0 or more, not all 0.")
         if self.size < _LEAST:
             raise ConfigError(f"the size of styles is {self.size} pixels; it must be {_LEAST} or more.")
         if not 0 <= self.strength <= 1:

@@ -4,9 +4,8 @@ Gatys, Ecker, Bethge: A Neural Algorithm of Artistic Style (arXiv:1508.06576) fo
 Alahi, Fei-Fei (arXiv:1603.08155) for their use in training; Li, Wang, Liu, Hou: Demystifying Neural Style
 Transfer (arXiv:1701.01036) and Huang, Belongie (arXiv:1703.06868) for means and deviations.
 
-All distances of features are relative: squares of differences over squares of what was aimed at, for each
-picture. The papers have them in the units of their network, VGG as Caffe has it, and give weights that hold
-for no other; relative ones mean the same in each, and no picture counts more for being brighter.
+Weights of these distances mean something where features have one size in all layers: see
+`img2img.losses.balance`.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import torch
 from torch import Tensor
 
 from img2img.losses.pixel import full
-
-_FLAT = 1e-8  # squares of features below it are those of a picture without any content
 
 
 def gram(features: Tensor) -> Tensor:
@@ -32,36 +29,34 @@ def gram(features: Tensor) -> Tensor:
         return torch.bmm(rows, rows.transpose(1, 2))
 
 
-def relative_distance(found: Tensor, wanted: Tensor) -> Tensor:
-    """Returns the squared difference over the square of what is wanted, averaged over pictures: 0-dim fp32.
-
-    0 for equal ones, 1 for nothing at all in place of what is wanted.
+def gram_distance(found: Tensor, wanted: Tensor) -> Tensor:
+    """Returns the squared Frobenius distance of Gram matrices, averaged over pictures: 0-dim fp32.
 
     Args:
-        found: (N, ...): features, Gram matrices, moments.
-        wanted: The same shape; a first dimension of 1 stands for all.
+        found: (N, C, C).
+        wanted: The same shape.
 
     Raises:
         ValueError: The shapes differ.
     """
-    if found.shape[1:] != wanted.shape[1:] or len(wanted) not in (1, len(found)):
-        raise ValueError(f"shapes {tuple(found.shape)} and {tuple(wanted.shape)} differ; they must be equal")
-    found, wanted = full(found).flatten(1), full(wanted).flatten(1)
-    return ((found - wanted).square().mean(1) / (wanted.square().mean(1) + _FLAT)).mean()
+    _check(found, wanted)
+    return (full(found) - full(wanted)).square().sum((1, 2)).mean()
 
 
 def moments_distance(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> Tensor:
-    """Returns how far means and deviations (N, C) are from those of a style: 0-dim fp32.
-
-    Both together are relative to both together: the deviations of a style count as much as its means.
+    """Returns the mean squared difference of means plus that of deviations: 0-dim fp32.
 
     Args:
-        found, wanted: Means and deviations.
+        found, wanted: Means and deviations of channels, (N, C) each.
 
     Raises:
         ValueError: The shapes differ.
     """
-    return relative_distance(torch.cat(found, 1), torch.cat(wanted, 1))
+    distances = []
+    for one, other in zip(found, wanted, strict=True):
+        _check(one, other)
+        distances.append((full(one) - full(other)).square().mean())
+    return torch.stack(distances).sum()
 
 
 def total_variation(picture: Tensor) -> Tensor:
@@ -77,3 +72,8 @@ def total_variation(picture: Tensor) -> Tensor:
     across = (picture[..., 1:] - picture[..., :-1]).square().sum()
     down = (picture[..., 1:, :] - picture[..., :-1, :]).square().sum()
     return (across + down) / picture.numel()
+
+
+def _check(found: Tensor, wanted: Tensor) -> None:
+    if found.shape != wanted.shape:
+        raise ValueError(f"shapes {tuple(found.shape)} and {tuple(wanted.shape)} differ; they must be equal")

@@ -109,6 +109,7 @@ class VGGFeatures:
         allow_download: Whether they may be downloaded to there.
         standardised: Whether it sees values in units of the mean and the deviation of ImageNet's pictures, as
             it was trained; else as they are in `value_range`, as the authors of pix2pixHD have it.
+        opened: The weights, where they are at hand already.
 
     Raises:
         ConfigError: A layer does not exist, or no weights are at hand.
@@ -125,6 +126,7 @@ class VGGFeatures:
         weights: str | PathLike[str] | None = None,
         allow_download: bool = False,
         standardised: bool = True,
+        opened: VggWeights | None = None,
     ) -> None:
         for name in layers:
             if name not in vgg.layers:
@@ -132,7 +134,7 @@ class VGGFeatures:
         self.deepest = max(layers, key=vgg.layers.index)
         self.value_range, self.standardised = value_range, standardised
         self.network = _VGGNetwork(vgg, tuple(layers), before_activation)
-        self.network.fill(vgg_weights(vgg, weights, allow_download))
+        self.network.fill(opened or vgg_weights(vgg, weights, allow_download))
 
     def __call__(self, images: Tensor, layers: Collection[str] | None = None) -> dict[str, Tensor]:
         """Returns the features of (N, 1 or 3, H, W) by layer, with gradients where the pictures have them.

@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import nn
 
 from img2img.errors import ConfigError
-from img2img.losses.style import moments_distance, relative_distance
+from img2img.losses.pixel import l2
+from img2img.losses.style import moments_distance
 from img2img.losses.vgg import VggWeights
 from img2img.methods.base import Column, Export, Method, MethodConfig, Optimize, methods
 from img2img.methods.features import STYLISED, FeaturesConfig
@@ -52,8 +53,8 @@ class AdaINMethod(Method):
 
     References:
         arXiv:1703.06868, sections 4 to 6. The authors scaled VGG19 such that each channel is 1 on average,
-        and with other weights of it training fails at their weights of the losses; here both distances are
-        relative (see `img2img.losses.style`), which does the same for any weights. In their code the encoder
+        and with other weights of it training fails at their weights of the losses; here any weights are
+        scaled, layer by layer (see `img2img.losses.balance`). In their code the encoder
         has a 1x1 convolution in front that changes colours to those of Caffe; here its first one does that.
     """
 
@@ -136,7 +137,7 @@ class AdaINMethod(Method):
         found = generator.encode(output)
         style = [moments_distance(moments(found[name]), styles[name]) for name in styles]
         losses = {
-            "g_content": config.content_weight * relative_distance(found[deepest], target),
+            "g_content": config.content_weight * l2(found[deepest], target),
             "g_style": config.style_weight * torch.stack(style).sum(),
         }
         optimize("decoder", losses)

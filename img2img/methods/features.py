@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from img2img.fields import Picture
+from img2img.losses.balance import balanced
 from img2img.losses.vgg import NETWORKS, RANDOM, Vgg, VGGFeatures, VggWeights, vgg_weights
 from img2img.types import ValueRange
 
@@ -55,8 +56,8 @@ class FeaturesConfig(BaseModel):
             ModelError: The file does not hold the weights.
             DownloadError: The download failed.
         """
-        return VGGFeatures(self.vgg, layers, value_range, False, self.weights, self.allow_download)
+        return VGGFeatures(self.vgg, layers, value_range, before_activation=False, opened=self.read())
 
     def read(self) -> VggWeights:
-        """Returns the weights; errors as in `open`."""
-        return vgg_weights(self.vgg, self.weights, self.allow_download)
+        """Returns the weights, brought to one size in all layers; errors as in `open`."""
+        return balanced(vgg_weights(self.vgg, self.weights, self.allow_download))

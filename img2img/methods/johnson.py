@@ -15,7 +15,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from img2img.errors import ConfigError
-from img2img.losses.style import gram, relative_distance, total_variation
+from img2img.losses.pixel import l2
+from img2img.losses.style import gram, gram_distance, total_variation
 from img2img.methods.base import Column, Export, Method, MethodConfig, Optimize, methods
 from img2img.methods.features import STYLISED, FeaturesConfig
 from img2img.methods.networks import GeneratorConfig, InitConfig, make_generator
@@ -48,7 +49,7 @@ class JohnsonConfig(MethodConfig):
     )
     content_weight: float = Field(1.0, ge=0, description="Weight of the content.")
     style_weight: float = Field(
-        5.0, ge=0, description="Weight of the style: more is further from the picture."
+        60.0, ge=0, description="Weight of the style: more is further from the picture."
     )
     tv_weight: float = Field(
         0.1, ge=0, description="Weight of the total variation, the squares of differences of neighbours."
@@ -63,9 +64,10 @@ class Johnson(Method):
     holds the style, and needs neither the picture nor the features.
 
     References:
-        arXiv:1603.08155, section 3. Deviations: distances are relative (see `img2img.losses.style`), so the
-        weights are others; the network is that of CycleGAN with half of its features, which reflects
-        the border in each layer in place of 40 pixels at the start, and enlarges before it convolves.
+        arXiv:1603.08155, section 3. Deviations: features are of one size in all layers (see
+        `img2img.losses.balance`), so the weights of losses are others; the network is that of CycleGAN with
+        half of its features, which reflects the border in each layer in place of 40 pixels at the start, and
+        enlarges before it convolves.
     """
 
     fields = STYLISED
@@ -144,12 +146,9 @@ class Johnson(Method):
             styles = {name: gram(value) for name, value in self.seen(batch["style"]).items()}
         output: Tensor = self.generator(batch.source)
         found = self.seen(output)
-        content = [
-            weight * relative_distance(found[name], contents[name])
-            for name, weight in config.content_layers.items()
-        ]
+        content = [weight * l2(found[name], contents[name]) for name, weight in config.content_layers.items()]
         style = [
-            weight * relative_distance(gram(found[name]), styles[name])
+            weight * gram_distance(gram(found[name]), styles[name])
             for name, weight in config.style_layers.items()
         ]
         low, high = self.generator.output_range

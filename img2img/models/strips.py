@@ -85,8 +85,8 @@ def step(layer: nn.Module) -> StripStep:
     if isinstance(layer, nn.Conv2d):
         stride = layer.stride[0]
         return StripStep(layer, halo=-(-(layer.kernel_size[0] // 2) // stride) * stride, down=stride)
-    if isinstance(layer, nn.MaxPool2d) and layer.kernel_size == layer.stride and not layer.padding:
-        return StripStep(layer, down=int(layer.stride))
+    if isinstance(layer, nn.MaxPool2d) and layer.kernel_size == layer.stride == 2 and not layer.padding:
+        return StripStep(layer, down=2)
     if isinstance(layer, nn.Upsample) and layer.mode == "nearest":
         return StripStep(layer, up=int(layer.scale_factor))  # type: ignore[arg-type]
     if isinstance(layer, InstanceNorm) or (isinstance(layer, BatchNorm) and layer.stats == "image"):

@@ -16,6 +16,7 @@ from img2img.config import load_yaml
 from img2img.data import DataConfig
 from img2img.errors import ConfigError
 from img2img.interop import open_checkpoint
+from img2img.losses.vgg import FeaturesMissingError
 from img2img.methods import methods
 from img2img.models import generators
 from img2img.models.discriminators import discriminators
@@ -252,7 +253,10 @@ def test_every_configuration_that_ships_is_right(name: str, tmp_path: Path) -> N
     assert read_experiment(tmp_path / "again.yaml").dump() == experiment.dump()
     with torch.device("meta"):
         channels = usual_channels(experiment)
-        method = methods[experiment.method.name](experiment.method, channels)
+        try:
+            method = methods[experiment.method.name](experiment.method, channels)
+        except FeaturesMissingError as error:
+            pytest.skip(str(error))
         method.check(usual_batch(experiment, channels))
 
 
@@ -260,7 +264,10 @@ def test_every_configuration_that_ships_is_right(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("name", shipped_configs())
 def test_every_configuration_that_ships_takes_a_step(name: str) -> None:
     """One of each stage, with nothing computed."""
-    sentences = list(estimate_memory(read_experiment(name, places=places)))
+    try:
+        sentences = list(estimate_memory(read_experiment(name, places=places)))
+    except FeaturesMissingError as error:
+        pytest.skip(str(error))
     sentences = [each for each in sentences if not each.startswith("It learns without")]  # weights of VGG16
     assert sentences[0].startswith("Parameters: ") and "Memory" in sentences[1]
 

@@ -1,4 +1,4 @@
-"""`img2img stylize` on files: styles, mixtures, strength, colours, odd kinds, and what is no style or model."""
+"""`img2img stylize` on files: styles, mixtures, strength, colours, odd kinds, and what is wrong."""
 
 from __future__ import annotations
 

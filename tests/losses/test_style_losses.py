@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 
 from img2img.errors import ConfigError, ModelError
 from img2img.losses import hed
-from img2img.losses.style import gram, moments_distance, relative_distance, total_variation
+from img2img.losses.balance import balanced
+from img2img.losses.style import gram, gram_distance, moments_distance, total_variation
 from img2img.losses.vgg import RANDOM, VGG16, VGG16_HED, FeaturesMissingError, VGGFeatures, vgg_weights
 from img2img.models.adain import moments
 from img2img.types import SYMMETRIC, UNIT
@@ -36,26 +38,19 @@ def test_moments_and_their_distance(features: torch.Tensor) -> None:
     own, wanted = (
         np.concatenate((v.mean((2, 3)), np.sqrt(v.var((2, 3)) + 1e-5)), 1) for v in (values, others)
     )
-    expected = (((own - wanted) ** 2).mean(1) / (wanted**2).mean(1)).mean()
+    expected = 2 * ((own - wanted) ** 2).mean()
     found = moments_distance(moments(features), moments(features.flip(0) * 2))
     assert found.item() == pytest.approx(expected, rel=1e-4)
     assert moments(features[..., :1, :1]).deviation.isfinite().all(), "one pixel has moments, too"
 
 
-def test_distances_are_shares_of_what_is_wanted(features: torch.Tensor) -> None:
-    assert relative_distance(features, features) == 0
-    assert relative_distance(0 * features, features).item() == pytest.approx(1, rel=1e-5)
-    bright = relative_distance(7 * features, 7 * features.flip(3))
-    torch.testing.assert_close(bright, relative_distance(features, features.flip(3)))
-    one = features[:1]
-    torch.testing.assert_close(
-        relative_distance(features, one), relative_distance(features, one.expand(2, -1, -1, -1))
-    )
-    assert relative_distance(features, torch.zeros_like(one)).isfinite()
+def test_gram_distance(features: torch.Tensor) -> None:
+    one, two = gram(features), gram(features.flip(0))
+    expected = np.square(one.double().numpy() - two.double().numpy()).sum((1, 2)).mean()
+    assert gram_distance(one, two).item() == pytest.approx(expected, rel=1e-5)
+    assert gram_distance(one, one) == 0
     with pytest.raises(ValueError, match="differ"):
-        relative_distance(features, features[:, :3])
-    with pytest.raises(ValueError, match="differ"):
-        relative_distance(features[:1], features)
+        gram_distance(one, two[:1])
 
 
 def test_total_variation(features: torch.Tensor) -> None:
@@ -127,3 +122,17 @@ def test_the_random_network_is_the_same_each_time_and_keeps_the_size_of_values()
     assert VGGFeatures(RANDOM, layers, UNIT, False)(x, ["conv1_1"]).keys() == {"conv1_1"}
     with pytest.raises(ConfigError, match="has no file of weights"):
         vgg_weights(RANDOM, Path("x.pth"))
+
+
+def test_balanced_features_are_of_one_size_and_otherwise_the_same() -> None:
+    layers = ["conv1_2", "conv3_3", "conv5_1"]
+    weights = vgg_weights(RANDOM)
+    large = replace(weights, state={k: 30 * v for k, v in weights.state.items()})
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    before, after = (
+        VGGFeatures(RANDOM, layers, UNIT, False, opened=some)(x) for some in (large, balanced(large))
+    )
+    for name in layers:
+        ratio = before[name].max() / after[name].max()
+        torch.testing.assert_close(after[name] * ratio, before[name], rtol=1e-4, atol=1e-4 * float(ratio))
+        assert ratio > 10 and 0.2 < after[name].square().mean().sqrt() < 5
