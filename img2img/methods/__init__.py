@@ -12,6 +12,8 @@ from img2img.methods.base import methods as methods
 from img2img.methods.cut import CUT as CUT
 from img2img.methods.cyclegan import CycleGAN as CycleGAN
 from img2img.methods.cyclegan import CycleGANConfig as CycleGANConfig
+from img2img.methods.dtn import DomainTransfer as DomainTransfer
+from img2img.methods.dtn import DTNConfig as DTNConfig
 from img2img.methods.flow import FlowMatching as FlowMatching
 from img2img.methods.flow import FlowMatchingConfig as FlowMatchingConfig
 from img2img.methods.inpainting import Inpainting as Inpainting

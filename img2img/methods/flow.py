@@ -167,16 +167,22 @@ class FlowMatching(Method):
 
     def columns(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Column]:
         """Source, conditions, two outputs of different noise, target."""
-        output_range, generator = self.generator.output_range, generators["generator"]
-        source, more = batch.source, given(batch, self.conditions)
+        generator, source = generators["generator"], batch.source
         if self.config.task == "inpaint":
             source = torch.where(batch.mask > 0.5, 0, source)
+        output, target = self.compare(batch, generators)
         columns = {
             "source": Column(source, self.generator.input_range, "input"),
             **condition_columns(batch, self.generator),
-            "output": Column(generator(batch.source, **more), output_range, "output"),
+            "output": output,
         }
         if set_noise(generator, 1):
-            columns["another"] = Column(generator(batch.source, **more), output_range, "output")
+            columns["another"] = self.compare(batch, generators)[0]
             set_noise(generator, 0)
-        return columns | {"target": Column(batch[self.made], output_range, "target")}
+        return columns | {"target": target}
+
+    def compare(self, batch: Batch, generators: Mapping[str, Generator]) -> tuple[Column, Column]:
+        """One output, and the truth."""
+        value_range = self.generator.output_range
+        made = generators["generator"](batch.source, **given(batch, self.conditions))
+        return Column(made, value_range, "output"), Column(batch[self.made], value_range, "target")

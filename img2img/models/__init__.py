@@ -10,6 +10,7 @@ from img2img.models.compact import Compact as Compact
 from img2img.models.cut_resnet import CutResnet as CutResnet
 from img2img.models.discriminators import Discriminator as Discriminator
 from img2img.models.discriminators import discriminators as discriminators
+from img2img.models.dtn import DTN as DTN
 from img2img.models.edsr import EDSR as EDSR
 from img2img.models.edsr import PaperEDSR as PaperEDSR
 from img2img.models.flow_unet import FlowUNet as FlowUNet

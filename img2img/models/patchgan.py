@@ -36,6 +36,7 @@ class PatchGAN(Discriminator):
         attention: After which convolution self-attention stands (arXiv:1805.08318); true is the second one,
             at a quarter of the resolution.
         padding: Pixels around what each convolution sees: 1 in pix2pix, 2 in pix2pixHD.
+        classes: Logits of each patch: 1 for real or made, more where kinds of pictures are told apart.
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -51,6 +52,7 @@ class PatchGAN(Discriminator):
         blur: bool = False,
         attention: bool | int = False,
         padding: int = 1,
+        classes: int = 1,
     ) -> None:
         super().__init__()
         if layers < 1:
@@ -85,10 +87,10 @@ class PatchGAN(Discriminator):
         if place := attention_place(attention, len(stages), 2, "convolutions"):
             stages[place - 1].add_module("attention", SelfAttention(widths[place - 1], spectral))
         self.stages = nn.Sequential(*stages)
-        self.last = conv(widths[-1], 1, 1)
+        self.last = conv(widths[-1], classes, 1)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """(N, in_channels, H, W) to the output of each stage, last one logit a patch, (N, 1, h, w)."""
+        """(N, in_channels, H, W) to the output of each stage, last the logits (N, classes, h, w)."""
         return outputs([*self.stages, self.last], x)
 
 

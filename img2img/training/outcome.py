@@ -175,6 +175,7 @@ class Outcome:
                 continue
             stem = kind if len(generators) == 1 else f"{name}_{kind}"
             export = exports[name]
+            invents = adversarial or generator.steps is not None
             labels = data.source_labels != "none" and export.reads == first.reads
             info = ModelInfo(
                 export.output,
@@ -188,7 +189,7 @@ class Outcome:
                 data.fit,
                 {name: self.data.names[name] for name in generator.conditions if self.data.names.get(name)},
                 adversarial=adversarial,
-                synthetic=export.output == "own" or (adversarial and export.output == "like_input"),
+                synthetic=export.output == "own" or (invents and export.output == "like_input"),
                 labels=self.data.classes if export.output == "labels" else None,
                 exclusive=export.exclusive,
             )
