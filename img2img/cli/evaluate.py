@@ -1,12 +1,8 @@
-"""`img2img evaluate`: predictions, or what a model makes, against the truth."""
+"""`img2img evaluate`: predictions, or what models make, against the truth."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,28 +10,54 @@ import click
 
 from img2img.cli.network import BACKEND, FIT, PRECISION, SIZE
 from img2img.cli.options import FOLLOW_SYMLINKS, HIDDEN, MESSAGES, SPEED, GroupedCommand, option
-from img2img.cli.render import ProgressStyle, print_table, say, say_error
+from img2img.cli.render import ProgressStyle, say
+from img2img.cli.scores import (
+    conclude,
+    failures,
+    print_contest,
+    print_pictures,
+    require_others,
+    require_places,
+    say_problem,
+    say_problems,
+    say_remarks,
+    write,
+)
 from img2img.errors import UsageError, display_path
 
 if TYPE_CHECKING:
-    from img2img.evaluation import Evaluation, EvaluationProtocol, Problem
+    from img2img.evaluation import Evaluation, EvaluationProtocol
     from img2img.evaluation.gallery import Worst
-    from img2img.evaluation.requirement import Requirement
-    from img2img.evaluation.run import Comparison, Predict
 
-MAX_SHOWN = 20  # of problems and notes; --json has them all
 _PATH = click.Path(path_type=Path)
 _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 
 
 @click.command(cls=GroupedCommand)
-@option("--target", required=True, type=_PATH, metavar="DIR|FILE", help="The truth.")
-@option("--pred", type=_PATH, metavar="DIR|FILE", help="Predictions of it, matched by name.")
+@option(
+    "--target",
+    "targets",
+    required=True,
+    multiple=True,
+    type=_PATH,
+    metavar="DIR|FILE",
+    help="The truth; repeatable.",
+)
+@option(
+    "--pred",
+    "preds",
+    multiple=True,
+    type=_PATH,
+    metavar="DIR|FILE",
+    help="Predictions of it, matched by name; repeatable.",
+)
 @option(
     "-m",
     "--model",
+    "models",
+    multiple=True,
     metavar="NAME|FILE",
-    help="Instead of --pred, a model that makes them, or bicubic.",
+    help="Or a model that makes them, or bicubic; repeatable. The first is what others are held against.",
 )
 @option(
     "--input",
@@ -88,12 +110,32 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
     metavar="CLASS",
     help="labels: a class that does not count, by its name or colour: void, '255', '0 0 0'; repeatable.",
 )
+@option(
+    "--metric",
+    "extra",
+    multiple=True,
+    metavar="NAME",
+    help="A further metric: ms_ssim, lpips_alex, dists, niqe, haarpsi, ssimulacra2, ...; repeatable.",
+)
+@option(
+    "--download",
+    "allow_download",
+    is_flag=True,
+    help="Download the weights that a metric needs, if they are not at hand.",
+)
+@option(
+    "--back",
+    metavar="NAME|FILE",
+    help="A model that predictions go through before they are compared: from where they are back to where "
+    "they came from, or to label maps.",
+)
 @option("--rgb", is_flag=True, help="sr: add the numbers over all colour channels.")
 @option(
     "--require",
     multiple=True,
     metavar="CONDITION",
-    help="Fail unless the mean meets it: 'psnr_y>=31.2'; repeatable.",
+    help="Fail unless every mean meets it: 'psnr_y>=31.2', or the gain over the first: 'gain_psnr_y>0'; "
+    "repeatable.",
 )
 @option("--json", "json_file", type=_OUT, metavar="FILE|-", help="Write everything as JSON; - is stdout.")
 @option("--csv", "csv_file", type=_OUT, metavar="FILE|-", help="Write the table as CSV; - is stdout.")
@@ -116,9 +158,9 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 )
 @option("-q", "--quiet", is_flag=True, group=MESSAGES, help="Only failures, and what was asked for.")
 def evaluate(
-    target: Path,
-    pred: Path | None,
-    model: str | None,
+    targets: tuple[Path, ...],
+    preds: tuple[Path, ...],
+    models: tuple[str, ...],
     inputs: Path | None,
     protocol: str,
     scale: int | None,
@@ -129,26 +171,28 @@ def evaluate(
     sheet: Path | None,
     progress: ProgressStyle,
     quiet: bool,
-    follow_symlinks: bool,
-    hidden: bool,
+    extra: tuple[str, ...],
+    allow_download: bool,
     **more: Any,
 ) -> int:
-    """Compare predictions, or what a model makes, with the truth.
+    """Compare predictions, or what models make, with the truth.
 
     Prints PSNR and SSIM for each picture and their means; of label maps mean IoU, pixel and class accuracy.
     Files are matched by their names; words that all names of a folder share, such as _x4 or _HR, may differ.
     What cannot be matched or read is named, and the exit code is 1.
 
+    Of several models or folders it prints means, how sure they are, and what the others are above the first.
+
     \b
       img2img evaluate -m x4 --target Set5
-      img2img evaluate --scale 4 --pred results/ --target Set5 --rgb
+      img2img evaluate -m bicubic -m x4 --pred results/ --scale 4 --target Set5 --target Set14
       img2img evaluate -m bicubic --scale 4 --target Set5 --require 'psnr_y>=28.4'
-      img2img evaluate --protocol translation -m net_G.pth --input labels/ --target photos/
+      img2img evaluate --protocol translation -m net_G.pth --input labels/ --target photos/ --metric ms_ssim
       img2img evaluate --protocol labels --pred made/ --target labels/ --palette classes.csv
     """
-    if (pred is None) == (model is None):
-        raise click.UsageError("name either predictions with --pred or a model with -m.")
-    if pred is not None and inputs is not None:
+    if not preds and not models:
+        raise click.UsageError("name predictions with --pred or a model with -m, or several.")
+    if inputs is not None and not models:
         raise click.UsageError("--input is for a model; --pred is compared as it is.")
     stdout = [path for path in (json_file, csv_file) if path is not None and str(path) == "-"]
     if len(stdout) > 1:
@@ -157,118 +201,129 @@ def evaluate(
         raise click.UsageError("--sheet is a picture; name its file, such as worst.png.")
     if numbers is not None and not -1e30 < numbers[0] < numbers[1] < 1e30:
         raise click.UsageError("--range takes black first, the smaller number, and white: --range 0 4095.")
-    from img2img.evaluation import (
-        Evaluation,
-        PlainProtocol,
-        choose_protocol,
-        labels_protocol,
-        open_predictor,
-        plan,
-        require_labels,
-    )
-    from img2img.evaluation.labels import COLUMNS
-    from img2img.evaluation.requirement import Requirement
-    from img2img.types import ValueRange
-
-    choices = {name: more.pop(name) for name in ("y", "grey", "rgb")}
-    if protocol != "sr" and choices != {"y": "rounded", "grey": "raw", "rgb": False}:
-        raise click.UsageError("--y, --grey and --rgb belong to --protocol sr.")
-    palette, ignore = more.pop("palette"), more.pop("ignore")
-    named = protocol == "labels"
-    if not named and (palette or ignore):
-        raise click.UsageError("--palette and --ignore belong to --protocol labels.")
-    if named and numbers is not None:
-        raise click.UsageError("--range is for brightness, and label maps hold names; leave it out.")
-    if numbers is not None:
-        choices["numbers"] = ValueRange(*numbers)
-    chosen = None
-    if not named and (protocol != "sr" or scale is not None):
-        chosen = choose_protocol(protocol, scale, **choices)
-    if chosen is None and not named and (model is None or model == "bicubic"):
+    several = len(preds) + len(models) > 1
+    if sheet is not None and (several or len(targets) > 1):
+        raise click.UsageError("--sheet shows the worst predictions of one model or folder; name one.")
+    given = _options(protocol, numbers, more)
+    if protocol == "sr" and scale is None and (not models or "bicubic" in models[:1]):
         raise click.UsageError("give the factor with --scale; other comparisons are --protocol plain.")
     outputs = [path for path in (json_file, csv_file, sheet) if path is not None and path not in stdout]
-    _require_places(outputs)
-    predict = classes = None
-    columns = COLUMNS if named else None if chosen is None else chosen.columns
-    if columns is not None:  # what can be wrong is found before a model is opened
-        [Requirement.parse(text, columns) for text in require]
-    if model is not None:
-        predict, own, trained, classes = open_predictor(model, scale, **more)
-        if not named and (chosen is None or numbers is None):
-            choices.setdefault("numbers", trained)
-            chosen = choose_protocol(protocol, own if scale is None else scale, **choices)
-    if named:
-        require_labels(model, classes, palette)
-        pairs = plan(
-            PlainProtocol(), target, pred, inputs, follow_symlinks=follow_symlinks, hidden=hidden
-        ).pairs
-        chosen = labels_protocol([pair[0] for pair in pairs], classes, palette, ignore)
-    assert chosen is not None
-    requirements = [Requirement.parse(text, chosen.columns) for text in require]
-    work = plan(chosen, target, pred, inputs, follow_symlinks=follow_symlinks, hidden=hidden)
-    _require_others(outputs, work)
-    worst = _worst(chosen, sheet)
-    evaluation = Evaluation(chosen, problems=list(work.problems), notes=list(work.notes))
-    for problem in evaluation.problems[:MAX_SHOWN]:
-        _say_problem(problem)
-    if len(evaluation.problems) > MAX_SHOWN:
-        say(f"... and {len(evaluation.problems) - MAX_SHOWN} more; --json FILE lists all.", "red")
-    _measure(evaluation, work, predict, worst, "none" if quiet else progress)
-    _write(evaluation, json_file, csv_file)
+    require_places(outputs)
+    from img2img.evaluation import Contest
+    from img2img.evaluation.extras import usable
+    from img2img.evaluation.requirement import Requirement
+    from img2img.evaluation.run import candidates
+
+    ready, missing = usable(extra, allow_download)
+    if ready:
+        given["extra"] = ready
+    columns = _columns(protocol, given)
+    if several:
+        columns = (*columns, *(f"gain_{column}" for column in columns))
+    requirements = [Requirement.parse(text, columns) for text in require]  # before a model is opened
+    for sentence in missing:
+        say(sentence, "red")
+    found: dict[str, dict[str, Evaluation]] = {}
+    facts: list[dict[str, Any]] = []
+    code = 1 if missing else 0
+    for target in targets:
+        evaluations = found.setdefault(display_path(target), {})
+        chosen: str | EvaluationProtocol = protocol
+        for name, model, pred in candidates(models, preds):
+            ends = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
+            evaluation, worst = _one(
+                target,
+                outputs,
+                sheet,
+                "none" if quiet else progress,
+                protocol=chosen,
+                scale=scale,
+                **ends,
+                **given,
+            )
+            evaluations[name], chosen = evaluation, evaluation.protocol
+        if several:
+            contest = Contest(evaluations)
+            numbers_of, remarks, first = contest.requirements(), contest.remarks(), contest.first
+            facts.append({"target": display_path(target), **contest.to_json()})
+        else:
+            ((name, evaluation),) = evaluations.items()
+            numbers_of, remarks, first = {name: evaluation.mean()}, evaluation.remarks(), None
+            facts.append(
+                evaluation.to_json() | ({"target": display_path(target)} if len(targets) > 1 else {})
+            )
+        if not stdout:
+            if len(targets) > 1:
+                click.echo(display_path(target))
+            if several:
+                print_contest(contest)
+            elif evaluation.scores:
+                print_pictures(evaluation, quiet)
+        if not quiet:
+            say_remarks(remarks)
+        code |= conclude(evaluations, failures(requirements, numbers_of, first))
+    write(found, facts[0] if len(facts) == 1 else {"targets": facts}, json_file, csv_file)
     if sheet is not None and worst is not None and evaluation.scores:
         from img2img.image import write_image
         from img2img.image.sheet import sheet as lay_out
 
         write_image(lay_out(worst.rows()), sheet)
-    return _conclude(evaluation, requirements, quiet, table=not stdout)
+    return code
 
 
-def _require_places(outputs: Sequence[Path]) -> None:
-    """Checks before hours of work that results can be written.
-
-    Raises:
-        UsageError: A folder does not exist or cannot be written, or the name is that of a folder.
-    """
-    from img2img.files import part_beside
-
-    for path in outputs:
-        if not path.parent.is_dir():
-            raise UsageError(f"{display_path(path)}: the folder for it does not exist.")
-        if path.is_dir():
-            raise UsageError(f"{display_path(path)} is a folder; name a file.")
-        if _is_stream(path):
-            continue
-        probe = part_beside(path)
-        try:
-            os.lstat(path)  # a name may be too long
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise UsageError(f"{display_path(path)} cannot be written: {error.strerror or error}.") from error
-        try:
-            probe.touch(exist_ok=False)
-            probe.unlink()
-        except OSError as error:
-            raise UsageError(f"{display_path(path)} cannot be written: {error.strerror or error}.") from error
-
-
-def _is_stream(path: Path) -> bool:
-    """Returns whether `path` is a device or pipe, which is written to as it is."""
-    return path.exists() and not path.is_file()
-
-
-def _require_others(outputs: Sequence[Path], work: Comparison) -> None:
-    """Checks that no picture is in the place of a result.
+def _options(protocol: str, numbers: tuple[float, float] | None, more: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options of the library, without those that stand at what they are by default.
 
     Raises:
-        UsageError: One is.
+        UsageError: One belongs to another protocol.
     """
-    pictures = {file.path.resolve() for pair in work.pairs for file in pair if file is not None}
-    for path in outputs:
-        if path.resolve() in pictures:
-            raise UsageError(
-                f"{display_path(path)} is one of the pictures that are compared; choose another."
-            )
+    from img2img.types import ValueRange
+
+    usual = {"y": "rounded", "grey": "raw", "rgb": False, "palette": None, "ignore": (), "back": None}
+    changed = {name for name, value in usual.items() if more[name] != value}
+    if protocol != "sr" and changed & {"y", "grey", "rgb"}:
+        raise click.UsageError("--y, --grey and --rgb belong to --protocol sr.")
+    if protocol != "labels" and changed & {"palette", "ignore"}:
+        raise click.UsageError("--palette and --ignore belong to --protocol labels.")
+    if protocol == "labels" and numbers is not None:
+        raise click.UsageError("--range is for brightness, and label maps hold names; leave it out.")
+    given = {name: value for name, value in more.items() if name not in usual or name in changed}
+    return given if numbers is None else given | {"numbers": ValueRange(*numbers)}
+
+
+def _columns(protocol: str, given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the names of the numbers that there will be."""
+    from img2img.evaluation import choose_protocol
+    from img2img.evaluation.labels import COLUMNS
+
+    if protocol == "labels":
+        if given.get("extra"):
+            raise click.UsageError("--metric is for pictures; label maps have their own scores.")
+        return COLUMNS
+    return choose_protocol(protocol, 1, rgb=given.get("rgb", False), extra=given.get("extra", ())).columns
+
+
+def _one(
+    target: Path, outputs: Sequence[Path], sheet: Path | None, progress: ProgressStyle, **options: Any
+) -> tuple[Evaluation, Worst | None]:
+    """Measures one model or folder against one target."""
+    from img2img.cli.render import ProgressBar, quiet_libraries
+    from img2img.evaluation import Evaluation, Problem, measure, prepare
+
+    protocol, work, predict = prepare(target, **options)
+    require_others(outputs, work)
+    worst = _worst(protocol, sheet)
+    evaluation = Evaluation(protocol, problems=list(work.problems), notes=list(work.notes))
+    say_problems(evaluation.problems)
+    with quiet_libraries(), ProgressBar(len(work.pairs), "images", progress) as bar:
+        for result in measure(work, protocol, predict):
+            evaluation.add(result)
+            if isinstance(result, Problem):
+                say_problem(result)
+            elif worst is not None:
+                worst.add(result)
+            bar.advance(failed=isinstance(result, Problem))
+    return evaluation, worst
 
 
 def _worst(protocol: EvaluationProtocol, sheet: Path | None) -> Worst | None:
@@ -281,106 +336,3 @@ def _worst(protocol: EvaluationProtocol, sheet: Path | None) -> Worst | None:
         raise UsageError(f"{display_path(sheet)}: a sheet is a picture; name it .png or .jpg.")
     column = protocol.columns[0]
     return Worst(column, protocol.higher_is_better(column))
-
-
-def _measure(
-    evaluation: Evaluation,
-    work: Comparison,
-    predict: Predict | None,
-    worst: Worst | None,
-    progress: ProgressStyle,
-) -> None:
-    """Fills `evaluation`."""
-    from img2img.cli.render import ProgressBar, quiet_libraries
-    from img2img.evaluation import Problem, measure
-
-    with quiet_libraries(), ProgressBar(len(work.pairs), "images", progress) as bar:
-        for result in measure(work, evaluation.protocol, predict):
-            evaluation.add(result)
-            if isinstance(result, Problem):
-                _say_problem(result)
-            elif worst is not None:
-                worst.add(result)
-            bar.advance(failed=isinstance(result, Problem))
-
-
-def _say_problem(problem: Problem) -> None:
-    say(f"failed  {display_path(problem.path)}: {problem.reason}", "red")
-
-
-def _write(evaluation: Evaluation, json_file: Path | None, csv_file: Path | None) -> None:
-    from img2img.files import write_bytes
-
-    def write(path: Path | None, text: str) -> None:
-        if path is None:
-            return
-        data = text.encode("utf-8", "surrogateescape")
-        if str(path) == "-":
-            click.echo(data, nl=False)
-        elif _is_stream(path):
-            with path.open("wb") as stream:
-                stream.write(data)
-        else:
-            write_bytes(data, path)
-
-    write(json_file, json.dumps(evaluation.to_json(), indent=1) + "\n")
-    write(csv_file, _csv(evaluation))
-
-
-def _csv(evaluation: Evaluation) -> str:
-    """Returns one line for each picture, and one with the means, unrounded."""
-    columns = evaluation.protocol.columns
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["name", *columns])
-    for score in evaluation.scores:
-        lines.writerow([score.name, *(score.values[column] for column in columns)])
-    if evaluation.scores:
-        mean = evaluation.mean()
-        lines.writerow(
-            ["all" if evaluation.protocol.names else "mean", *(mean[column] for column in columns)]
-        )
-    return text.getvalue()
-
-
-def _conclude(evaluation: Evaluation, requirements: Sequence[Requirement], quiet: bool, table: bool) -> int:
-    """Prints the table and what has to be said about it, and returns the exit code."""
-    if table and evaluation.scores:
-        _print(evaluation)
-    remarks = evaluation.remarks()
-    if not quiet:
-        for remark in remarks[:MAX_SHOWN]:
-            say(remark)
-        if len(remarks) > MAX_SHOWN:
-            say(f"... and {len(remarks) - MAX_SHOWN} more notes; --json FILE lists all.")
-    failures = [failure for one in requirements if (failure := one.failure(evaluation.mean()))]
-    if evaluation.problems:
-        count, total = len(evaluation.problems), len(evaluation.scores)
-        files = "1 file" if count == 1 else f"{count} files"
-        rest = f"the mean is over the other {total}" if total else "there is nothing to take a mean of"
-        say_error(f"{files} could not be measured; {rest}.")
-    for failure in failures:
-        say_error(failure)
-    return 1 if evaluation.problems or failures else 0
-
-
-def _print(evaluation: Evaluation) -> None:
-    protocol = evaluation.protocol
-    columns = protocol.columns
-
-    def row(name: str, values: Any) -> list[str]:
-        return [name, *(f"{values[column]:.{protocol.decimals(column)}f}" for column in columns)]
-
-    rows = [row(display_path(score.name), score.values) for score in evaluation.scores]
-    count = len(rows)
-    mean = "all" if protocol.names else "mean"
-    last = row(f"{mean}{'' if protocol.names else ' of'} {count}" if count > 1 else mean, evaluation.mean())
-    print_table(protocol.describe(), ["", *columns], rows, last)
-    if (confusion := evaluation.confusion()) is not None:
-        cells = [
-            [str(one["class"]), *("-" if one[n] is None else f"{one[n]:.4f}" for n in ("iou", "accuracy"))]
-            for one in confusion.by_class()
-        ]
-        whole = evaluation.mean()
-        last = ["mean", f"{whole['mean_iou']:.4f}", f"{whole['class_accuracy']:.4f}"]
-        print_table("by class", ["", "iou", "accuracy"], cells, last)

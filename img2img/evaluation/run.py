@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from img2img.errors import ConfigError, ImageError, ProcessingError, UsageError
+from img2img.errors import ConfigError, ImageError, ProcessingError, UsageError, display_path
+from img2img.evaluation.comparison import Comparison, PathName, plan
+from img2img.evaluation.contest import Contest
 from img2img.evaluation.label_sets import labels_protocol
 from img2img.evaluation.labels import LabelsProtocol
-from img2img.evaluation.matching import HIGH, LOW, File, find, match
+from img2img.evaluation.predictor import Model, Predict, and_back, open_predictor, require_labels
 from img2img.evaluation.protocol import (
     EvaluationProtocol,
     Grey,
@@ -24,36 +24,12 @@ from img2img.evaluation.result import Evaluation, Problem, Score
 from img2img.image import Image, read_image
 from img2img.image.alpha import over_white
 from img2img.image.conversion import converted, meaning
-from img2img.image.palette import LabelSet
-from img2img.image.resize import resize
-from img2img.inference import Translator, load_model
 from img2img.metrics import one_thread
 from img2img.registry import unknown
 from img2img.types import ValueRange
 
-BICUBIC = "bicubic"
-"""The name of the predictor that needs no model: MATLAB's bicubic enlargement."""
-
 PROTOCOLS = ("sr", "plain", "translation", "labels")
-PathName = str | PathLike[str]
-Model = str | PathLike[str] | Translator
-Predict = Callable[[Image], Image]
-_NO_WORDS: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What there is to compare, before anything is opened.
-
-    Attributes:
-        pairs: Targets, each with the file of its prediction or input, or None where the input is made here.
-        notes: How files were chosen and matched, in sentences.
-        problems: What could not be matched.
-    """
-
-    pairs: tuple[tuple[File, File | None], ...]
-    notes: tuple[str, ...]
-    problems: tuple[Problem, ...]
+_CHOICES = ("y", "grey", "rgb", "numbers", "extra")  # of protocols
 
 
 def choose_protocol(
@@ -63,6 +39,7 @@ def choose_protocol(
     grey: Grey = "raw",
     rgb: bool = False,
     numbers: ValueRange | None = None,
+    extra: Sequence[str] = (),
 ) -> EvaluationProtocol:
     """Returns a protocol by its name: "sr", or "plain" alias "translation"; `labels_protocol` has the other.
 
@@ -70,65 +47,12 @@ def choose_protocol(
         ConfigError: There is none of this name, or sr has no scale.
     """
     if name in ("plain", "translation"):
-        return PlainProtocol(numbers)
+        return PlainProtocol(numbers, tuple(extra))
     if name != "sr":
         raise ConfigError(unknown("protocol", name, PROTOCOLS))
     if scale is None:
         raise ConfigError("the sr protocol needs the scale, for example 4; other comparisons are plain.")
-    return SuperResolutionProtocol(scale, y, grey, rgb, numbers)
-
-
-def plan(
-    protocol: EvaluationProtocol,
-    target: PathName,
-    pred: PathName | None = None,
-    inputs: PathName | None = None,
-    *,
-    follow_symlinks: bool = False,
-    hidden: bool = False,
-) -> Comparison:
-    """Finds out which files belong together; opens none.
-
-    Args:
-        protocol: The protocol.
-        target: A folder or file with the truth.
-        pred: A folder or file with predictions.
-        inputs: Instead, a folder or file with what a model shall predict from. Without both the inputs are
-            made from the targets, which only the sr protocol can.
-        follow_symlinks, hidden: See `img2img.image.discover`.
-
-    Raises:
-        PlanError: A folder does not exist or is empty.
-        UsageError: Both are given, or neither and the protocol makes no inputs.
-    """
-    if pred is not None and inputs is not None:
-        raise UsageError("predictions and inputs exclude each other: give one of them.")
-    # both resolutions in one folder are usual in benchmarks of super-resolution alone
-    low, high = (LOW, HIGH) if isinstance(protocol, SuperResolutionProtocol) else (_NO_WORDS, _NO_WORDS)
-    targets = find(Path(target), "target", high, low, follow_symlinks, hidden)
-    notes = list(targets.notes)
-    problems = list(targets.problems)
-    if pred is None and inputs is None:
-        if not isinstance(protocol, SuperResolutionProtocol):
-            raise UsageError("name the folder with the model's inputs; only the sr protocol makes its own.")
-        return Comparison(tuple((file, None) for file in targets.found), tuple(notes), _problems(problems))
-    role = "prediction" if inputs is None else "input"
-    place = pred if inputs is None else inputs
-    assert place is not None
-    wanted, unwanted = (_NO_WORDS, _NO_WORDS) if inputs is None else (low, high)
-    others = find(Path(place), role, wanted, unwanted, follow_symlinks, hidden)
-    if Path(target).is_file() and Path(place).is_file():
-        return Comparison(((targets.found[0], others.found[0]),), tuple(notes), _problems(problems))
-    matching = match(targets.found, others.found, role)
-    return Comparison(
-        tuple(matching.pairs),
-        (*notes, *others.notes, *matching.notes),
-        _problems([*problems, *others.problems, *matching.problems]),
-    )
-
-
-def _problems(found: list[tuple[Path, str]]) -> tuple[Problem, ...]:
-    return tuple(Problem(path, reason) for path, reason in found)
+    return SuperResolutionProtocol(scale, y, grey, rgb, numbers, tuple(extra))
 
 
 def measure(
@@ -168,8 +92,10 @@ def measure(
                 confusion = protocol.confusion(prediction, truth)
                 values, notes = confusion.scores(), (*notes, *confusion.notes)
             else:
+                said: list[str] = []
                 with one_thread():
-                    values = protocol.measure(prediction, truth)
+                    values = protocol.measure(prediction, truth, said.append)
+                notes = (*notes, *said)
         except (ImageError, ProcessingError) as error:
             yield Problem(path, error.reason if isinstance(error, ImageError) else str(error))
             continue
@@ -191,79 +117,21 @@ def _opaque(image: Image) -> bool:
     return image.alpha is None or bool(image.alpha.min() >= image.white)
 
 
-class Predictor(NamedTuple):
-    """What makes predictions.
+class Job(NamedTuple):
+    """What is measured, when all of it is known and nothing was opened but models.
 
     Attributes:
-        predict: A prediction of an input.
-        scale: How many times larger predictions are than their inputs.
-        numbers: Black and white as the model was trained with; None where they are those of the depth.
-        labels: The classes of the label maps that it makes; None where it makes pictures.
+        protocol: How.
+        work: What there is to compare.
+        predict: Makes predictions of inputs; None where the files are predictions.
     """
 
-    predict: Predict
-    scale: int
-    numbers: ValueRange | None = None
-    labels: LabelSet | None = None
+    protocol: EvaluationProtocol
+    work: Comparison
+    predict: Predict | None
 
 
-def open_predictor(model: Model, scale: int | None = None, **options: Any) -> Predictor:
-    """Opens what makes predictions.
-
-    Args:
-        model: "bicubic", a name or path of a model, or a model that is open.
-        scale: The factor; None takes the model's own.
-        options: Of `load_model`.
-
-    Raises:
-        ConfigError: There is no whole factor, or the model takes more than a picture.
-        ModelError: The model cannot be opened.
-    """
-    if model == BICUBIC:
-        if scale is None:
-            raise ConfigError("bicubic enlarges by any factor; give the scale.")
-        return Predictor(bicubic(scale), scale)
-    translator = model if isinstance(model, Translator) else load_model(model, scale=scale, **options)
-    if translator.conditions:
-        raise ConfigError(
-            f"the model takes more than a picture ({', '.join(translator.conditions)}), and evaluation "
-            "gives it a picture alone; make the pictures with it first, and compare these as predictions."
-        )
-    own = translator.scale
-    if own != int(own):
-        raise ConfigError(f"the model enlarges by {own:g}; evaluation needs a whole factor.")
-
-    def predict(image: Image) -> Image:
-        (prediction,) = translator([image])
-        return prediction
-
-    return Predictor(predict, int(own), translator.info.target_range, translator.info.labels)
-
-
-def require_labels(model: object, trained: LabelSet | None, palette: object) -> None:
-    """Makes sure that predictions can be read as label maps.
-
-    Raises:
-        ConfigError: The model makes pictures, and nothing says which colours stand for classes.
-    """
-    if model is not None and trained is None and palette is None:
-        raise ConfigError(
-            "the model makes pictures and no label maps; name the colours of the classes (`palette`), of "
-            "which the nearest is taken, or measure it by the protocol plain."
-        )
-
-
-def bicubic(scale: int) -> Predict:
-    """Returns what enlarges a picture `scale` times by MATLAB's bicubic, laid over white."""
-
-    def predict(image: Image) -> Image:
-        image = over_white(image)
-        return image.replace(pixels=resize(image.pixels, image.height * scale, image.width * scale))
-
-    return predict
-
-
-def evaluate(
+def prepare(
     target: PathName,
     *,
     pred: PathName | None = None,
@@ -271,6 +139,45 @@ def evaluate(
     inputs: PathName | None = None,
     protocol: str | EvaluationProtocol = "sr",
     scale: int | None = None,
+    back: Model | None = None,
+    **options: Any,
+) -> Job:
+    """Opens models and finds out what is compared with what; arguments and errors are those of `evaluate`."""
+    if (pred is None) == (model is None):
+        raise UsageError("give either predictions or a model, not both and not none.")
+    if pred is not None and inputs is not None:
+        raise UsageError("inputs are for a model; predictions are compared as they are.")
+    choices = {name: options.pop(name) for name in _CHOICES if name in options}
+    classes = {name: options.pop(name) for name in ("palette", "ignore") if name in options}
+    if classes and not (protocol == "labels" or isinstance(protocol, LabelsProtocol)):
+        raise UsageError(f"{' and '.join(classes)} belong to the protocol labels.")
+    finding = {name: options.pop(name) for name in ("follow_symlinks", "hidden") if name in options}
+    predict = trained = None
+    if scale is None and not isinstance(protocol, str):
+        scale = getattr(protocol, "scale", None)
+    if model is not None:
+        predict, own, numbers, trained = open_predictor(model, scale, **options)
+        scale = own if scale is None else scale
+        choices["numbers"] = choices.get("numbers") or numbers
+    if back is not None:
+        predict, _, numbers, trained = and_back(predict, open_predictor(back, **options))
+        choices["numbers"] = choices.get("numbers") or numbers
+    if protocol == "labels":
+        if choices.pop("extra", ()):
+            raise UsageError("further metrics are of pictures; label maps have their own scores.")
+        require_labels(model if back is None else back, trained, classes.get("palette"))
+        work = plan(PlainProtocol(), target, pred, inputs, **finding)
+        protocol = labels_protocol([pair[0] for pair in work.pairs], trained, **classes)
+    elif isinstance(protocol, str):
+        protocol = choose_protocol(protocol, scale, **choices)
+    assert isinstance(protocol, EvaluationProtocol)
+    return Job(protocol, plan(protocol, target, pred, inputs, **finding), predict)
+
+
+def evaluate(
+    target: PathName,
+    *,
+    protocol: str | EvaluationProtocol = "sr",
     on_result: Callable[[Score | Problem], None] | None = None,
     **options: Any,
 ) -> Evaluation:
@@ -278,13 +185,14 @@ def evaluate(
 
     Args:
         target: A folder or file with the truth.
-        pred: A folder or file with predictions.
-        model: Instead, a model: its name, its path, an open one, or "bicubic".
-        inputs: A folder or file with the model's inputs. Without it the sr protocol makes them.
         protocol: "sr", "plain" or "translation" (the same as plain), "labels", or one that was made.
-        scale: For sr; None takes the factor of the model.
         on_result: Called with each result as it comes; only here scores come with their pictures.
-        options: `numbers` of `EvaluationProtocol`, by default those of the model; `y`, `grey` and `rgb` of
+        options: `pred`, a folder or file with predictions; or `model`: its name, its path, an open one, or
+            "bicubic"; `inputs`, a folder or file with the model's inputs, without which the sr protocol makes
+            them; `scale` for sr, by default that of the model; `back`, a model that predictions go through
+            before they are compared: one from pictures to where they came from, or to label maps, for content
+            consistency; `extra`, names of further metrics, see `img2img.metrics`; `numbers` of
+            `EvaluationProtocol`, by default those of the model; `y`, `grey` and `rgb` of
             `SuperResolutionProtocol`; `palette` and `ignore` of `labels_protocol`; `follow_symlinks` and
             `hidden` of `img2img.image.discover`; others are those of `load_model`.
 
@@ -295,33 +203,62 @@ def evaluate(
         UsageError: The request makes no sense, or a folder or model is not there; nothing was measured.
         ModelError: The model cannot be opened.
     """
-    if (pred is None) == (model is None):
-        raise UsageError("give either predictions or a model, not both and not none.")
-    if pred is not None and inputs is not None:
-        raise UsageError("inputs are for a model; predictions are compared as they are.")
-    choices = {name: options.pop(name) for name in ("y", "grey", "rgb", "numbers") if name in options}
-    classes = {name: options.pop(name) for name in ("palette", "ignore") if name in options}
-    if classes and protocol != "labels":
-        raise UsageError(f"{' and '.join(classes)} belong to the protocol labels.")
-    finding = {name: options.pop(name) for name in ("follow_symlinks", "hidden") if name in options}
-    predict = trained = None
-    if scale is None and not isinstance(protocol, str):
-        scale = getattr(protocol, "scale", None)
-    if model is not None:
-        predict, own, numbers, trained = open_predictor(model, scale, **options)
-        scale = own if scale is None else scale
-        choices["numbers"] = choices.get("numbers") or numbers
-    if protocol == "labels":
-        require_labels(model, trained, classes.get("palette"))
-        work = plan(PlainProtocol(), target, pred, inputs, **finding)
-        protocol = labels_protocol([pair[0] for pair in work.pairs], trained, **classes)
-    elif isinstance(protocol, str):
-        protocol = choose_protocol(protocol, scale, **choices)
-    assert isinstance(protocol, EvaluationProtocol)
-    work = plan(protocol, target, pred, inputs, **finding)
+    protocol, work, predict = prepare(target, protocol=protocol, **options)
     evaluation = Evaluation(protocol, problems=list(work.problems), notes=list(work.notes))
     for result in measure(work, protocol, predict):
         evaluation.add(result)
         if on_result is not None:
             on_result(result)
     return evaluation
+
+
+def compare(
+    target: PathName,
+    *,
+    models: Sequence[Model] = (),
+    preds: Sequence[PathName] = (),
+    protocol: str | EvaluationProtocol = "sr",
+    **options: Any,
+) -> Contest:
+    """Measures several models and folders of predictions against the same targets.
+
+        contest = compare("Set5", models=["bicubic", "x4"], scale=4)
+        contest.differences["x4"]["psnr_y"].interval
+
+    Args:
+        target: A folder or file with the truth.
+        models: Names or paths of models, open ones, "bicubic".
+        preds: Folders or files with predictions. The first of all, models before them, is what the others are
+            held against.
+        protocol, options: See `evaluate`; all are measured under the protocol of the first.
+
+    Raises:
+        ConfigError: There are less than two.
+        UsageError, ModelError: See `evaluate`.
+    """
+    found: dict[str, Evaluation] = {}
+    inputs = options.pop("inputs", None)
+    for name, model, pred in candidates(models, preds):
+        given = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
+        found[name] = evaluate(target, protocol=protocol, **given, **options)
+        protocol = found[name].protocol
+    return Contest(found)
+
+
+def candidates(
+    models: Sequence[Model], preds: Sequence[PathName]
+) -> list[tuple[str, Model | None, PathName | None]]:
+    """Returns what is measured, each with a name of its own: models, then folders."""
+    entries: list[tuple[str, Model | None, PathName | None]] = [
+        *(
+            (display_path(each) if isinstance(each, str | PathLike) else "model", each, None)
+            for each in models
+        ),
+        *((display_path(each), None, each) for each in preds),
+    ]
+    names: dict[str, int] = {}
+    found = []
+    for name, model, pred in entries:
+        names[name] = names.get(name, 0) + 1
+        found.append((name if names[name] == 1 else f"{name} ({names[name]})", model, pred))
+    return found

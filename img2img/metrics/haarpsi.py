@@ -55,7 +55,8 @@ def haarpsi(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) -> T
         weights = torch.cat([weights, weights.mean(1, keepdim=True)], 1)
     total = weights.sum((1, 2, 3))
     score = (torch.sigmoid(_ALPHA * similar) * weights).sum((1, 2, 3)) / total
-    return torch.where(total > 0, (score.logit() / _ALPHA).square(), torch.ones_like(total))
+    equal = (a == b).flatten(1).all(1)  # also where all is black: the weights are 0 then
+    return torch.where(equal, torch.ones_like(total), (score.logit() / _ALPHA).square())
 
 
 def _halved(images: Tensor) -> Tensor:

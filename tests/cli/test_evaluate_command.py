@@ -101,8 +101,9 @@ def test_the_sheet_is_a_picture(targets: Path, tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         ((), "--target"),
-        (("--target", "."), "either predictions"),
-        (("--target", ".", "--pred", ".", "-m", "bicubic"), "either predictions"),
+        (("--target", "."), "name predictions with --pred or a model with -m"),
+        (("--target", ".", "--pred", ".", "-m", "bicubic"), "--scale"),
+        (("--target", ".", "--pred", ".", "--pred", ".", "-s", 2, "--sheet", "x.png"), "--sheet shows"),
         (("--target", ".", "--pred", ".", "--input", "."), "--input is for a model"),
         (("--target", ".", "--pred", "."), "--scale"),
         (("--target", ".", "--pred", ".", "-s", 2, "--json", "-", "--csv", "-"), "cannot both"),
@@ -160,3 +161,55 @@ def test_names_that_do_not_meet_at_all_are_shown(targets: Path, tmp_path: Path) 
     assert result.exit_code == 1
     (line,) = (line for line in result.stderr.splitlines() if line.startswith("No prediction goes with"))
     assert "result-zero.png" in line and "img_0_a_rather" in line
+
+
+def test_two_models_are_held_against_each_other(targets: Path, tmp_path: Path) -> None:
+    torch_like = build(ArchSpec("compact", {"features": 4, "convs": 1, "scale": 2}))
+    save_model(tmp_path / "tiny.safetensors", torch_like, ModelInfo())
+    common = ("-m", "bicubic", "-m", tmp_path / "tiny.safetensors", "-s", 2, "--target", targets)
+    result = img2img(*common, "--device", "cpu", "--precision", "fp32", "--json", tmp_path / "out.json")
+    assert result.exit_code == 0, result.output
+    assert "above the first" in result.stdout and str(tmp_path / "tiny.safetensors") in result.stdout
+    assert "95% bootstrap intervals" in result.stderr and "permutation test" in result.stderr
+    first, second = json.loads((tmp_path / "out.json").read_text())["candidates"]
+    low, high = second["intervals"]["psnr_y"]
+    assert low < second["mean"]["psnr_y"] < high
+    gain = second["mean"]["psnr_y"] - first["mean"]["psnr_y"]
+    assert second["differences"]["psnr_y"]["mean"] == pytest.approx(gain)
+    assert second["differences"]["psnr_y"]["p"] >= 0.25  # 3 pictures
+    worse = img2img(*common, "--device", "cpu", "--require", "gain_psnr_y>=0", "--csv", "-")
+    assert worse.exit_code == 1 and "gain_psnr_y >= 0 is not met" in worse.stderr
+    rows = list(csv.DictReader(io.StringIO(worse.stdout)))
+    assert len(rows) == 8 and {row["candidate"] for row in rows} == {
+        "bicubic",
+        str(tmp_path / "tiny.safetensors"),
+    }
+
+
+def test_several_targets_and_metrics(targets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.delenv("IMG2IMG_WEIGHTS_DIR", raising=False)
+    result = img2img(
+        *("--pred", targets, "--target", targets, "--target", targets, "--protocol", "plain"),
+        *("--metric", "haarpsi", "--metric", "lpips_vgg", "--json", "-"),
+    )
+    assert result.exit_code == 1  # what was asked for is missing, the rest is there
+    assert "lpips_vgg is left out: the weights of VGG16 are not at hand" in result.stderr
+    assert "(--download)" in result.stderr
+    facts = json.loads(result.stdout)["targets"]
+    assert [each["mean"]["haarpsi"] for each in facts] == [1, 1]
+    wrong = img2img("--pred", targets, "--target", targets, "-s", 2, "--metric", "haarps")
+    assert wrong.exit_code == 2 and "did you mean 'haarpsi'" in wrong.stderr
+
+
+def test_the_way_back_is_held_against_where_it_began(targets: Path, tmp_path: Path) -> None:
+    """Content consistency: with the identity as the way back, the prediction itself is compared."""
+    network = build(ArchSpec("resnet", {"features": 4, "blocks": 1}))
+    save_model(tmp_path / "m.safetensors", network, ModelInfo("own"))
+    ends = ("--protocol", "plain", "--input", targets, "--target", targets, "--device", "cpu", "--json", "-")
+    model = ("-m", tmp_path / "m.safetensors")
+    once, twice = img2img(*model, *ends), img2img(*model, "--back", tmp_path / "m.safetensors", *ends)
+    assert once.exit_code == twice.exit_code == 0, twice.output
+    assert json.loads(once.stdout)["mean"] != json.loads(twice.stdout)["mean"]
+    files = img2img("--pred", targets, "--back", tmp_path / "m.safetensors", *ends[:2], *ends[4:])
+    assert json.loads(files.stdout)["mean"] == json.loads(once.stdout)["mean"]
