@@ -294,7 +294,7 @@ def _options(protocol: str, numbers: tuple[float, float] | None, more: dict[str,
 def _columns(protocol: str, given: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns the names of the numbers that there will be."""
     from img2img.evaluation import choose_protocol
-    from img2img.evaluation.labels import COLUMNS
+    from img2img.metrics.confusion import COLUMNS
 
     if protocol == "labels":
         if given.get("extra"):

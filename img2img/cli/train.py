@@ -137,9 +137,10 @@ def _run(
                 text = ", ".join(f"{key} {value:.4f}" for key, value in scores.items() if key != "step")
                 say(f"Held-out part, {name} (step {scores['step']:.0f}): {text}")
         if summary.start and summary.best:
-            gain = summary.best["psnr"] - summary.start["psnr"]
-            if gain > 0:
-                say(f"Training helped: the best model is {gain:.2f} dB above the weights that it began with.")
+            gain, unit = summary.best[summary.by] - summary.start[summary.by], f"in {summary.by}"
+            if summary.best["step"] > summary.start["step"]:
+                much = f"{gain:.2f} dB" if summary.by == "psnr" else f"{abs(gain):.4f} {unit}"
+                say(f"Training helped: the best model is {much} better than the weights that it began with.")
             else:
                 say("Training did not help: best is the model that it began with; a smaller rate may.")
     if as_json:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from img2img.errors import ConfigError
-from img2img.evaluation.labels import scores_of
 from img2img.evaluation.resampling import (
     DRAWS,
     LEVEL,
@@ -24,6 +23,7 @@ from img2img.evaluation.resampling import (
     permutation_test,
 )
 from img2img.evaluation.result import Evaluation, finite
+from img2img.metrics.confusion import tally_scores
 
 UNKNOWN = Interval(math.nan, math.nan)
 
@@ -190,7 +190,7 @@ def rows_of(found: Evaluation) -> Rows:
     flat = np.stack([each.tally.ravel() for each in matrices]).astype(np.float64)
 
     def scores(sums: Array, count: int) -> Array:
-        return scores_of(sums.reshape(-1, 3, len(matrices[0].labels)), ignore)
+        return tally_scores(sums.reshape(-1, 3, len(matrices[0].labels)), ignore)
 
     return Rows(flat, scores)
 

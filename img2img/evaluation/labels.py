@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from img2img.evaluation.protocol import EvaluationProtocol, Say, forget, listed, require_size
 from img2img.image import Image
 from img2img.image.palette import MOST_COLOURS, LabelSet
-
-COLUMNS = ("mean_iou", "pixel_accuracy", "class_accuracy")
+from img2img.metrics.confusion import COLUMNS, shares, tally_scores
 
 
 @dataclass(frozen=True)
@@ -95,21 +94,21 @@ class Confusion:
     def accuracy(self) -> NDArray[np.float64]:
         """The share of each class that is right; NaN where it does not occur."""
         right, pixels, _ = self.tally
-        return self._known(_shares(right, pixels))
+        return self._known(shares(right, pixels))
 
     @property
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of each class; NaN where it occurs in neither."""
         right, pixels, predicted = self.tally
-        return self._known(_shares(right, pixels + predicted - right))
+        return self._known(shares(right, pixels + predicted - right))
 
-    def _known(self, shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        shares[list(self.ignore)] = np.nan
-        return shares
+    def _known(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        values[list(self.ignore)] = np.nan
+        return values
 
     def scores(self) -> dict[str, float]:
         """Returns the numbers in `COLUMNS`; NaN where there is no pixel of a class that counts."""
-        return dict(zip(COLUMNS, scores_of(self.tally, self.ignore).tolist(), strict=True))
+        return dict(zip(COLUMNS, tally_scores(self.tally, self.ignore).tolist(), strict=True))
 
     def constant(self) -> tuple[int, dict[str, float]]:
         """Returns the scores of maps of one class alone, the most frequent one, and which that is."""
@@ -122,8 +121,8 @@ class Confusion:
         if not self.counts.size:
             return ["No pixel is of a class that counts."]
         number, scores = self.constant()
-        shares = ", ".join(f"{column.replace('_', ' ')} {scores[column]:.4f}" for column in COLUMNS)
-        said = [f"Maps of {self.labels.name(number)} alone have {shares}."]
+        words = ", ".join(f"{column.replace('_', ' ')} {scores[column]:.4f}" for column in COLUMNS)
+        said = [f"Maps of {self.labels.name(number)} alone have {words}."]
         pixels, iou = self.pixels, self.iou
         absent = [n for n in range(len(self.labels)) if n not in self.ignore and not pixels[n]]
         unseen = [self.labels.name(n) for n in absent if math.isnan(iou[n])]
@@ -214,26 +213,3 @@ def total(confusions: Sequence[Confusion | None]) -> Confusion | None:
     """Returns the sum; None where there are none."""
     found = [one for one in confusions if one is not None]
     return sum(found[1:], found[0]) if found else None
-
-
-def scores_of(tallies: NDArray[Any], ignore: frozenset[int] = frozenset()) -> NDArray[np.float64]:
-    """Returns the numbers in `COLUMNS` of tallies (..., 3, K), see `Confusion.tally`: (..., 3)."""
-    right, pixels, predicted = (tallies[..., row, :] for row in range(3))
-    kept = np.array([number not in ignore for number in range(tallies.shape[-1])])
-    iou, accuracy = (
-        _mean(_shares(right, whole)[..., kept]) for whole in (pixels + predicted - right, pixels)
-    )
-    return np.stack([iou, _shares(right.sum(-1), pixels.sum(-1)), accuracy], axis=-1)
-
-
-def _shares(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """Returns part / whole; NaN where there is nothing."""
-    shares = np.full(np.shape(whole), np.nan)
-    np.divide(part, whole, out=shares, where=np.asarray(whole) > 0)
-    return shares
-
-
-def _mean(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns the mean over the last dimension of what is known."""
-    known = ~np.isnan(shares)
-    return _shares(np.where(known, shares, 0).sum(-1), known.sum(-1))

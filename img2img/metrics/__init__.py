@@ -6,6 +6,7 @@ does not count, rounding) is in `img2img.evaluation.protocol`. Of sets of pictur
 """
 
 from img2img.metrics.base import Metric, metric_of, metrics, one_thread
+from img2img.metrics.confusion import label_scores
 from img2img.metrics.dists import dists
 from img2img.metrics.files import WeightFile, WeightsMissingError
 from img2img.metrics.haarpsi import haarpsi
@@ -23,6 +24,7 @@ __all__ = [
     "dists",
     "haarpsi",
     "l1",
+    "label_scores",
     "lpips",
     "luma",
     "metric_of",

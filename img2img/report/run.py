@@ -82,9 +82,9 @@ class RunFolder:
             metric: Which number decides; None takes the run's own choice, else PSNR, else the first.
         """
         scores = [name for name in self.log.series if name.startswith("validation/")]
-        wanted = metric or self.config.get("training.best")
+        wanted = metric or self.config.get("training.validate_by")
         names = [f"validation/{wanted}"] if wanted else []
-        names += [] if metric else ["validation/psnr", *scores]
+        names += [] if metric else ["validation/mean_iou", "validation/psnr", *scores]
         for name in names:
             if name in scores and (best := self.log.series[name].best(is_higher_better(name))) is not None:
                 return Best(name.removeprefix("validation/"), best[1], best[0])

@@ -21,6 +21,7 @@ from img2img.training.experiment import Experiment, stages
 from img2img.training.frozen import frozen_parameters
 from img2img.training.initial import start_from
 from img2img.training.runtime import Runtime
+from img2img.training.validation import Validation
 from img2img.types import Batch
 
 GIB = 2**30
@@ -122,6 +123,7 @@ def estimate_memory(
             name: sum(p.numel() for p in parameters) for name, parameters in method.parameter_groups().items()
         }
         settings.require_groups(groups)
+        Validation(method, settings)
         for part in settings.stages:
             frozen_parameters(method, part.frozen)
         yield from method.notes

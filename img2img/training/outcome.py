@@ -24,7 +24,7 @@ from img2img.training.health import Health
 from img2img.training.log import Metrics, Watch
 from img2img.training.loop import Trainer
 from img2img.training.state import DiskError
-from img2img.training.validation import Scores, validate
+from img2img.training.validation import Scores, Validation
 from img2img.training.whole import of_any_size
 from img2img.types import Batch, ValueRange
 
@@ -56,7 +56,8 @@ class Outcome:
         self.data, self.trainer, self.method, self.runtime = data, trainer, trainer.method, trainer.runtime
         self.generator = next(iter(self.method.generators().values()))
         self.watch = watch
-        self.scores = Scores()
+        self.measure = Validation(self.method, self.settings)
+        self.scores = Scores(by=self.measure.by)
         self.health = Health()
 
     def draw(self, step: int, metrics: Metrics | None = None) -> None:
@@ -112,7 +113,9 @@ class Outcome:
         with _apart(self.method):
             held_out = self._in_order(self.data.validation, self.settings.validation_samples)
             networks = of_any_size(self.trainer.evaluated())
-            found = validate(self.method, networks, held_out, self.runtime)
+            found = self.measure(networks, held_out, self.runtime)
+        for sentence in self.measure.missing:
+            self.watch.warn(f"step {step}: no held-out picture has {sentence}.")
         if not found:
             return
         better = self.scores.update(step, found)

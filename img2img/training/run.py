@@ -72,6 +72,7 @@ class TrainingSummary:
         best, last: Scores on the held-out part with the steps they belong to; empty without one.
         start: Those of the weights of others that the run began with; empty where it began from nothing.
         models: The model files.
+        by: The score that decides which is the best.
     """
 
     folder: Path
@@ -82,6 +83,7 @@ class TrainingSummary:
     last: Mapping[str, float] = field(default_factory=dict)
     start: Mapping[str, float] = field(default_factory=dict)
     models: list[Path] = field(default_factory=list)
+    by: str = "psnr"
 
 
 def train(
@@ -264,9 +266,17 @@ class _Run:
         if rank >= len(ranks):
             self._seed_again()
         self.outcome.scores = Scores(**state["scores"])
-        if self._measures_anew and self.outcome.scores.best:
-            self.watch.warn("scores of before are of other pictures or sizes; the best is looked for anew.")
-            self.outcome.scores = Scores()
+        kept, by = self.outcome.scores, self.outcome.measure.by
+        if kept.best and (self._measures_anew or kept.by != by):
+            why = (
+                "are of other pictures or sizes"
+                if self._measures_anew
+                else f"were judged by {kept.by}, not {by}"
+            )
+            self.watch.warn(f"scores of before {why}; the best is looked for anew.")
+            kept = Scores()
+        kept.by = by
+        self.outcome.scores = kept
         self.outcome.health = Health.from_state(state.get("health"))
         if state["global_batch"] != self.global_batch:
             self.trainer.step_count = self.samples // self.global_batch
@@ -337,7 +347,8 @@ class _Run:
         models = sorted(self.folder.glob("*.safetensors"))
         scores = self.outcome.scores
         return TrainingSummary(
-            self.folder, self.step, self.total, stopped, scores.best, scores.last, scores.start, models
+            *(self.folder, self.step, self.total, stopped),
+            *(scores.best, scores.last, scores.start, models, scores.by),
         )
 
     def save(self) -> None:

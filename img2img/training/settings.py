@@ -104,6 +104,16 @@ class TrainingSettings(_Rates):
     log_every: int = Field(50, ge=0, description="Write losses and speed.")
     sample_every: int = Field(500, ge=0, description="Write a grid of pictures.")
     validate_every: int = Field(1000, ge=0, description="Measure on the held-out part.")
+    metrics: tuple[str, ...] = Field(
+        (),
+        description="What is measured beside L1, PSNR and SSIM: ms_ssim, haarpsi, lpips_alex, dists, niqe, "
+        "ssimulacra2.",
+    )
+    validate_by: str | None = Field(
+        None,
+        description="The number that decides which model is the best one: any metric; by default psnr, and "
+        "mean_iou of label maps.",
+    )
     save_every: int = Field(
         1000, ge=0, description="Write model files and the state for resuming; the last ones in any case."
     )

@@ -13,11 +13,12 @@ import pytest
 from img2img.errors import ConfigError
 from img2img.evaluation import Contest, Evaluation, PlainProtocol, Score, compare
 from img2img.evaluation.contest import intervals, rows_of
-from img2img.evaluation.labels import COLUMNS, Confusion, LabelsProtocol, scores_of
+from img2img.evaluation.labels import Confusion, LabelsProtocol
 from img2img.evaluation.resampling import Rows, bootstrap, permutation_test
 from img2img.image import Image, write_image
 from img2img.image.palette import LabelSet
 from img2img.image.resize import resize
+from img2img.metrics.confusion import COLUMNS, tally_scores
 
 
 def means(values: np.ndarray) -> Rows:
@@ -96,7 +97,7 @@ def test_one_picture_has_no_interval() -> None:
 def test_scores_of_label_maps_are_resampled_as_one_matrix() -> None:
     labels = LabelSet(((0,), (1,), (2,)))
     random = np.random.default_rng(3)
-    matrices = [Confusion(labels, random.integers(0, 50, (3, 4))) for _ in range(6)]
+    matrices = [Confusion.of(labels, random.integers(0, 3, 90), random.integers(0, 4, 90)) for _ in range(6)]
     found = Evaluation(
         LabelsProtocol(labels),
         [Score(str(n), Path(str(n)), None, m.scores(), "grey", confusion=m) for n, m in enumerate(matrices)],
@@ -108,16 +109,17 @@ def test_scores_of_label_maps_are_resampled_as_one_matrix() -> None:
     assert permutation_test(rows, rows) == [1, 1, 1]
 
 
+_MAPS = ((3, 40), (2, 40), (1, 40), (3, 0), (3, 3))  # classes in the truth, and pixels
+
+
 def test_scores_of_many_matrices_are_those_of_each() -> None:
     labels = LabelSet(((0,), (1,), (2,)))
-    counts = np.random.default_rng(4).integers(0, 9, (5, 3, 4))
-    counts[1, 2] = 0
-    counts[2] = 0
-    counts[3, :, 1] = counts[3, 1] = 0
+    random = np.random.default_rng(4)
+    maps = [(random.integers(0, most, count), random.integers(0, most + 1, count)) for most, count in _MAPS]
+    each = [Confusion.of(labels, *one, frozenset({0})) for one in maps]
     with np.errstate(all="raise"):
-        together = scores_of(counts, frozenset({0}))
-    for one, scores in zip(counts, together, strict=True):
-        confusion = Confusion(labels, one, frozenset({0}))
+        together = tally_scores(np.stack([one.tally for one in each]), frozenset({0}))
+    for confusion, scores in zip(each, together, strict=True):
         known = {"mean_iou": confusion.iou, "class_accuracy": confusion.accuracy}
         found = dict(zip(COLUMNS, scores, strict=True))
         for column, values in known.items():

@@ -166,3 +166,11 @@ def test_fine_tuning_without_a_configuration_is_gentle(pairs: Path, tmp_path: Pa
     assert "learning_rate: 4.0e-05" in gentle.stdout and "Fine-tuning" in gentle.stderr
     chosen = CliRunner().invoke(cli, [*command, "--set", "load_size=36", "--set", "learning_rate=1e-4"])
     assert "learning_rate: 0.0001" in chosen.stdout and "Fine-tuning" not in chosen.stderr
+
+
+def test_another_number_that_decides_looks_for_the_best_anew(pairs: Path, tmp_path: Path) -> None:
+    go(pairs, tmp_path, "steps=2", "validate_every=1")
+    notes = Notes()
+    summary = go(pairs, tmp_path, "steps=3", "validate_every=1", "validate_by=l1", resume=True, watch=notes)
+    assert summary.by == "l1" and summary.best["step"] == 3
+    assert any("were judged by psnr, not l1; the best is looked for anew" in said for said in notes.warned)
