@@ -19,6 +19,7 @@ PACKAGE = ROOT / "img2img"
 # Top to bottom. A module may import from the lines below its own, and from its own part.
 LAYERS = [
     ["cli"],
+    ["ui"],
     ["training"],
     ["report"],
     ["evaluation"],
@@ -40,6 +41,9 @@ ONLY_IN = {
     "albumentations": ("data/augment.py",),
     "lightning_fabric": ("training/runtime.py",),
     "lightning": (),
+    "gradio": ("ui",),
+    "starlette": ("ui",),
+    "uvicorn": ("ui",),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

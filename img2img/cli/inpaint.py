@@ -162,17 +162,13 @@ def inpaint(
         settings = {"holes": where if isinstance(where, str) else repr(where), "invert": invert}
         if model is None:
             return inpainter, {**settings, "inpaint": method or "telea"}
-        from img2img.inference.inpainting import FEATHER, NetworkFill
-        from img2img.interop import open_checkpoint
+        from img2img.inference.inpainting import network_inpainter
         from img2img.weights import find_model
 
-        generator, info = open_checkpoint(find_model(model))
-        reach = FEATHER if feather is None else feather
-        fill = NetworkFill(generator, info, device, precision, memory, reach, mark)
-        settings |= {"inpaint": fill.fingerprint, "precision": fill.precision, "feather": reach}
-        if fill.source_type is not None:
-            settings["mark"] = fill.source_type
-        return Inpainter(fill, where, invert), settings
+        found, own = network_inpainter(
+            find_model(model), where, invert, device, precision, memory, feather, mark
+        )
+        return found, settings | own
 
     if isinstance(holes, Path) and holes.is_file():
         _require_white(holes, invert, options)

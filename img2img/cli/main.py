@@ -38,6 +38,7 @@ COMMANDS = {
     "config": ("config", "config", "Write, check and explain configurations of trainings."),
     "data": ("data", "data", "Check, make, divide, preview and download training pictures."),
     "model": ("model", "model", "Look into, import and list models."),
+    "ui": ("ui", "ui", "Show a page for the browser: pictures, folders, trainings."),
     "demo": ("demo", "demo", "See it work on three photographs that ship with the package."),
     "doctor": ("doctor", "doctor", "Check this installation and machine."),
     "completion": ("completion", "completion", "Print the shell's completion script."),

@@ -116,10 +116,10 @@ class NetworkOptions:
         Returns:
             The model, and what identifies it and all that changes its results.
         """
-        from img2img.checkpoint import plain_size
         from img2img.conditions import require_conditions
         from img2img.fields import Vector
         from img2img.inference import load_model
+        from img2img.inference.identity import identity
         from img2img.inference.inpainting import fills_holes
 
         name = model if self.model is None else self.model
@@ -150,23 +150,7 @@ class NetworkOptions:
                 raise
             other = f"It fills holes: img2img inpaint -m {name} --mask DIR does it, and keeps what is known."
             raise ConfigError(f"{error} {other}") from None
-        settings = {
-            "model": translator.fingerprint,
-            "precision": translator.precision,
-            "alpha": self.alpha,
-            **more,
-            "size": plain_size(translator.size),
-        }
-        if translator.source_type is not None:
-            settings["mark"] = translator.source_type
-        settings.pop("color_fix", None)
-        if translator.color_fix != "off":  # results without it, of before, stay valid
-            settings["color_fix"] = translator.color_fix
-        if translator.size and translator.fit != "squeeze":
-            settings["fit"] = translator.fit
-        else:
-            settings.pop("fit", None)
-        return translator, settings
+        return translator, identity(translator, more)
 
 
 def origin(path: Path) -> str:

@@ -13,13 +13,10 @@ import click
 from img2img.cli.network import AUTO, COLOR_FIX, NetworkOptions, origin, restorer_options
 from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
 from img2img.cli.render import say
-from img2img.errors import UnknownModelError, UsageError, display_path
-from img2img.weights import CLEAN, RestorationTask, restorer
+from img2img.weights import CLEAN, RestorationTask
 
 if TYPE_CHECKING:
     from img2img.batch import Processor, Result
-    from img2img.image import Image
-    from img2img.inference import Translator
 
 
 @click.command(cls=GroupedCommand)
@@ -91,64 +88,14 @@ def _open(
         more: Arguments of `load_model`.
         quiet: Whether nothing is said.
     """
-    from img2img.image.estimates import VISIBLE, damages, estimates
-    from img2img.image.image import UNTOUCHED
-    from img2img.inference.choice import Chooser
+    from img2img.inference.restoring import restorers, restoring
+    from img2img.weights import find_model
 
-    tasks: dict[str, RestorationTask] = {
-        "compression": "dejpeg",
-        "noise": "denoise",
-        "compression, noise": "clean",
-    }
-    if task != AUTO:
-        tasks = dict.fromkeys(tasks, task)  # type: ignore[arg-type]
-    files = {each: _file(network, each) for each in dict.fromkeys(tasks.values())}
-    # a model of that name is none that leaves pictures alone
-    called = {path: path.name if path.stem == UNTOUCHED else path.stem for path in files.values()}
-    ways: dict[str, list[Translator]] = {}
-    choices: dict[str, Any] = {UNTOUCHED: {}}
-    for path, name in called.items():
-        translator, own = network.load(path, **more)
-        _require_restorer(translator, path)
-        ways[name], choices[name] = [translator], own
-    names = {damage: called[files[each]] for damage, each in tasks.items()}
-
-    def choose(image: Image) -> str:
-        found = ", ".join(sorted(damages(estimates(image)))) if task == AUTO else "noise"
-        return names[found] if found and more["strength"] > 0 else UNTOUCHED
-
-    if not quiet and network.model is None:
+    named = None if network.model is None else find_model(network.model)
+    files = restorers(None if task == AUTO else task, named)  # type: ignore[arg-type]
+    found = restoring(network.load, files, every=task != AUTO, **more)
+    if not quiet and named is None:
         models = ", ".join(f"{path.stem}, {origin(path)}" for path in dict.fromkeys(files.values()))
         rest = "; what shows neither compression nor noise stays as it is" if task == AUTO else ""
         say(f"Restoring with the model {models}{rest}.")
-    rule = {"visible": VISIBLE, **names} if task == AUTO else names
-    return Chooser(ways, choose), {"restore": rule, "strength": more["strength"], "choices": choices}
-
-
-def _file(network: NetworkOptions, task: RestorationTask) -> Path:
-    """Returns the model that was named, or the one for `task`."""
-    from img2img.weights import find_model
-
-    if network.model is not None:
-        return find_model(network.model)
-    found = restorer(task)
-    if found is None:
-        raise UnknownModelError(
-            f"no model that restores is in this installation ({task} or {CLEAN}). Name one with -m; "
-            "img2img config init restore_clean_cpu begins the training of one."
-        )
     return found
-
-
-def _require_restorer(translator: Translator, path: Path) -> None:
-    """Makes sure that results have the size and the content of their inputs."""
-    name, scale = display_path(path), translator.generator.scale
-    if scale != 1:
-        raise UsageError(
-            f"{name} enlarges by {scale}, and restoring keeps the size; img2img upscale -m {name} enlarges."
-        )
-    if translator.info.output != "like_input":
-        raise UsageError(
-            f"{name} makes other pictures of its inputs, and no better ones; img2img translate -m {name} "
-            "does that."
-        )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,9 +22,10 @@ from img2img.image.xmp import EDITED
 from img2img.inference.memory import budget
 from img2img.inference.precision import DTYPES, choose_device, choose_precision, in_precision
 from img2img.inference.processing import misfits
+from img2img.interop import open_checkpoint
 from img2img.models import Generator
 from img2img.processors.detail import gaussian
-from img2img.processors.inpaint import Classic, Hole, depth, thickness
+from img2img.processors.inpaint import Classic, Colour, Hole, Inpainter, depth, thickness
 from img2img.types import ValueRange
 
 FEATHER = 16  # pixels
@@ -35,6 +38,39 @@ def fills_holes(generator: Generator) -> bool:
     conditions = generator.conditions
     same = generator.scale == 1 and generator.in_channels == generator.out_channels
     return same and list(conditions) == ["mask"] and isinstance(conditions["mask"], Mask)
+
+
+def network_inpainter(
+    model: Path,
+    holes: Literal["mask", "alpha"] | Colour = "mask",
+    invert: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    memory: int | None = None,
+    feather: int | None = None,
+    mark: bool = True,
+) -> tuple[Inpainter, dict[str, Any]]:
+    """Opens a model that fills holes, and returns it as a batch processor with what identifies it.
+
+    Args:
+        model: Its file.
+        holes, invert: See `Inpainter`.
+        device, precision, memory, feather, mark: See `NetworkFill`; None of feather takes `FEATHER`.
+
+    Raises:
+        ModelError: It cannot be opened.
+        ConfigError: It does not fill holes, or a number makes no sense.
+    """
+    feather = FEATHER if feather is None else feather
+    fill = NetworkFill(*open_checkpoint(model), device, precision, memory, feather, mark)
+    settings: dict[str, Any] = {
+        "inpaint": fill.fingerprint,
+        "precision": fill.precision,
+        "feather": feather,
+    }
+    if fill.source_type is not None:
+        settings["mark"] = fill.source_type
+    return Inpainter(fill, holes, invert), settings
 
 
 class NetworkFill:
