@@ -31,9 +31,9 @@ from img2img.weights.finder import EXTENSIONS
 
 UPSCALE, RESTORE = "upscale", "restore"
 JOBS = {
-    UPSCALE: "Enlarge, with the model that ships for the factor",
-    RESTORE: "Restore what is visibly compressed or noisy",
-    "telea": "Fill holes: Telea's method",
+    UPSCALE: "Enlarge: x2 and x4, which ship",
+    RESTORE: "Restore: noise and compression",
+    "telea": "Fill holes: Telea",
     "navier_stokes": "Fill holes: Navier-Stokes",
 }
 MOST = 64.0  # that a picture is enlarged by
@@ -149,7 +149,9 @@ class Models:
             UsageError, ModelError: It cannot be opened.
         """
         if name == UPSCALE:
-            return Offer("The models x2 and x4, which ship with img2img.", scale=4.0, strength=True)
+            return Offer(
+                "The model that ships for the factor makes photographs larger.", scale=4.0, strength=True
+            )
         if name == RESTORE:
             kept = "What shows neither compression nor noise stays as it is."
             return Offer(f"Noise and JPEG artefacts go. {kept}", strength=True)

@@ -35,7 +35,7 @@ _FORMATS = ("as the input", *(extension[1:] for extension in (".png", ".jpg", ".
 _logger = logging.getLogger(__name__)
 
 CSS = """
-.gradio-container {max-width: 1280px !important; margin: 0 auto !important}
+.gradio-container > main {max-width: 1320px !important; margin: 0 auto !important}
 #head h1 {font-size: 1.35rem; margin: 0} #head p {margin: 0; opacity: .7; font-size: .85rem}
 #note textarea {font-size: .85rem}
 .bar {height: 10px; border-radius: 5px; background: var(--neutral-200); overflow: hidden; margin: .4rem 0}
@@ -218,15 +218,17 @@ class Page:
 
     def build(self) -> gr.Blocks:
         """Returns the page; `server` says how it is shown."""
-        with _LocalBlocks(title="img2img", analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
+        with _LocalBlocks(
+            title="img2img", analytics_enabled=False, delete_cache=(3600, 86400), fill_width=True
+        ) as blocks:
             gr.HTML(
                 f"<h1>img2img</h1><p>Works in {html.escape(str(self._roots))}. "
                 "Nothing leaves this machine, and nothing is overwritten.</p>",
                 elem_id="head",
             )
-            with gr.Tab("Picture", id="picture"):
+            with gr.Tab("Picture", id="picture", elem_id="picture"):
                 self._picture_tab()
-            with gr.Tab("Folder", id="folder"):
+            with gr.Tab("Folder", id="folder", elem_id="folder"):
                 self._folder_tab(blocks)
             with gr.Tab("Training", id="training"):
                 self._training_tab()
@@ -264,7 +266,7 @@ class Page:
                     buttons=["fullscreen"],
                     elem_id="slider",
                 )
-                note = gr.Textbox(label="What it is", lines=2, max_lines=6, interactive=False, elem_id="note")
+                note = gr.Textbox(label="What it is", lines=1, max_lines=6, interactive=False, elem_id="note")
                 result = gr.File(label="The result, at full size and depth", height=90, elem_id="result")
 
         def look(path: str | None) -> tuple[Any, Any, str, None]:
@@ -322,7 +324,7 @@ class Page:
         offer = self._models.offer(UPSCALE)
         about = gr.Markdown(offer.note, elem_classes="about")
         factor = gr.Slider(1, 8, 4, step=0.5, label="Factor", visible=True)
-        strength = gr.Slider(0, 1, 1, step=0.05, label="Strength: the share of the model")
+        strength = gr.Slider(0, 1, 1, step=0.05, label="Strength", info="The share of the model.")
         on = gr.Dropdown([], multiselect=True, label="Set", allow_custom_value=True, visible=False)
         off = gr.Dropdown([], multiselect=True, label="Clear", allow_custom_value=True, visible=False)
         every = gr.Checkbox(label="A sheet of each attribute in turn", visible=False)
@@ -447,13 +449,16 @@ class Page:
 
 
 class _LocalBlocks(gr.Blocks):  # type: ignore[misc]
-    """A page that downloads nothing for those who call it."""
+    """A page that downloads nothing for those who call it, and says in sentences what it does not take."""
 
     async def preprocess_data(self, block_fn: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Refuses files that are to be fetched from elsewhere."""
+        """Refuses files that are to be fetched from elsewhere; others must have been uploaded."""
         if _names_url(inputs):
             raise _trouble("Files are uploaded from this machine; nothing is downloaded.")
-        return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+        try:
+            return await super().preprocess_data(block_fn, inputs, *args, **kwargs)
+        except Exception as error:  # of values that no control takes, which callers may send nevertheless
+            raise _trouble(display_text(str(getattr(error, "message", error)))) from error
 
 
 def _names_url(value: Any) -> bool:

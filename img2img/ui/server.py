@@ -181,6 +181,12 @@ def _app(page: Page, limits: Limits) -> Any:
     fonts = ["system-ui", "Segoe UI", "Roboto", "sans-serif"]
     theme = gr.themes.Soft(
         primary_hue="indigo", neutral_hue="slate", font=fonts, font_mono=["ui-monospace", "monospace"]
+    ).set(
+        block_label_background_fill="*background_fill_primary",
+        block_label_text_color="*neutral_500",
+        block_title_background_fill="none",
+        block_title_padding="0",
+        block_title_text_color="*body_text_color",
     )
     app = Starlette(
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]), Middleware(_Guard)]
