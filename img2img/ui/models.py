@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,7 +96,7 @@ class Settings:
 
 
 class Models:
-    """Models by what is written on the page.
+    """Models by what is written on the page; they are opened in one thread, that of the worker.
 
     Args:
         roots: Where files may lie; models that have a name may be elsewhere.
@@ -107,7 +106,6 @@ class Models:
     def __init__(self, roots: Roots, device: str = "auto") -> None:
         self._roots, self._device = roots, device
         self._known: dict[tuple[Any, ...], tuple[Processor, dict[str, Any]]] = {}
-        self._lock = threading.Lock()
 
     def choices(self) -> list[tuple[str, str]]:
         """Returns what can be chosen without writing a path: (what it says, what it is)."""
@@ -176,12 +174,11 @@ class Models:
         if settings.model not in JOBS:
             path = self.path(settings.model)
             key += (path, path.stat().st_mtime_ns, path.stat().st_size)
-        with self._lock:
-            if key not in self._known:
-                while len(self._known) > 1:
-                    del self._known[next(iter(self._known))]
-                self._known[key] = self._opened(settings)
-            return self._known[key]
+        if key not in self._known:
+            while len(self._known) > 1:
+                del self._known[next(iter(self._known))]
+            self._known[key] = self._opened(settings)
+        return self._known[key]
 
     def _opened(self, settings: Settings) -> tuple[Processor, dict[str, Any]]:
         name, offer = settings.model, self.offer(settings.model)

@@ -98,7 +98,7 @@ class Pictures:
         if offer.holes:
             conditions["mask"] = self._hole(image, mask, layers, settings.invert)
         process, _ = self._worker.do(self._models.open, settings)
-        (result,) = self._worker.do(process, [image], **{name: [each] for name, each in conditions.items()})  # type: ignore[call-arg]
+        (result,) = self._worker.do(process, [image], **{name: [each] for name, each in conditions.items()})
         return self._finished(path, image, result)
 
     def _read(self, path: Path) -> Image:

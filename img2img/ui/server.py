@@ -91,7 +91,7 @@ def serve(
     Raises:
         UsageError: A root is no folder, the port is taken, or Gradio is not installed.
     """
-    stop = threading.Event() if stop is None else stop
+    ends = threading.Event() if stop is None else stop
     places = Roots(roots)
     with bind(port) as listening, _own_folder() as folder:
         page_type, uvicorn = _installed()
@@ -108,7 +108,7 @@ def serve(
                 on_start(f"http://{HOST}:{listening.getsockname()[1]}")
 
             async def on_tick(self, counter: int) -> bool:
-                ending = bool(await super().on_tick(counter)) or stop.is_set()
+                ending = bool(await super().on_tick(counter)) or ends.is_set()
                 if ending:
                     app.state.page.stop_event.set()  # what streams to the browser waits for this
                 return ending
@@ -192,7 +192,7 @@ def _app(page: Page, limits: Limits) -> Any:
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"]), Middleware(_Guard)]
     )
     gr.mount_gradio_app(
-        app,  # type: ignore[arg-type]
+        app,
         blocks,
         "/",
         server_name=HOST,
@@ -209,7 +209,7 @@ def _app(page: Page, limits: Limits) -> Any:
     )
     # what Gradio's own launch sets, and without which paths of callers are not held against its folder
     blocks.has_launched = blocks.is_running = True
-    app.state.page = app.routes[-1].app  # type: ignore[attr-defined]
+    app.state.page = app.routes[-1].app
     return app
 
 
