@@ -31,7 +31,7 @@ from img2img.ui.models import Models, Settings
 from img2img.ui.places import Roots
 from img2img.ui.worker import Turns, Worker
 
-State = Literal["waiting", "running", "ending", "done", "cancelled", "failed"]
+JobState = Literal["waiting", "running", "ending", "done", "cancelled", "failed"]
 _SHOWN = 200  # of the last results
 _OUTSIDE = "it leads outside of what this page may touch, and was not opened"
 
@@ -90,7 +90,7 @@ class FolderJob:
         self._work, self._process, self._settings, self._limits = work, process, settings, limits
         self.report, self.notes, self.output = report, work.notes, output
         self.total = len(work.items) + len(work.unreadable)
-        self.state: State = "waiting"
+        self.state: JobState = "waiting"
         self.summary = Summary()
         self.last: deque[Result] = deque(maxlen=_SHOWN)
         self.problem: str | None = None

@@ -34,18 +34,7 @@ _FEW = 20  # results that are listed
 _FORMATS = ("as the input", *(extension[1:] for extension in (".png", ".jpg", ".webp", ".tif", ".avif")))
 _logger = logging.getLogger(__name__)
 
-CSS = """
-.gradio-container > main {max-width: 1320px !important; margin: 0 auto !important}
-#head h1 {font-size: 1.35rem; margin: 0} #head p {margin: 0; opacity: .7; font-size: .85rem}
-#note textarea {font-size: .85rem}
-.bar {height: 10px; border-radius: 5px; background: var(--neutral-200); overflow: hidden; margin: .4rem 0}
-.dark .bar {background: var(--neutral-700)}
-.bar > div {height: 100%; background: var(--primary-500); transition: width .4s}
-.results {width: 100%; font-size: .82rem; border-collapse: collapse}
-.results td {padding: 2px 8px 2px 0; vertical-align: top; word-break: break-word}
-.failed {color: #c2410c} .dark .failed {color: #fb923c}
-footer {display: none !important}
-"""
+STYLE = Path(__file__).with_name("page.css")
 
 
 class _Unwritten(ComponentMeta):  # type: ignore[misc]

@@ -175,7 +175,7 @@ def _app(page: Page, limits: Limits) -> Any:
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    from img2img.ui.page import CSS
+    from img2img.ui.page import STYLE
 
     blocks = page.build()
     fonts = ["system-ui", "Segoe UI", "Roboto", "sans-serif"]
@@ -205,7 +205,7 @@ def _app(page: Page, limits: Limits) -> Any:
         mcp_server=False,
         pwa=False,
         theme=theme,
-        css=CSS,
+        css_paths=[STYLE],
     )
     # what Gradio's own launch sets, and without which paths of callers are not held against its folder
     blocks.has_launched = blocks.is_running = True

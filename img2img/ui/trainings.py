@@ -22,11 +22,11 @@ _POINTS = 400  # of a curve: more than a screen shows
 _LISTED = 200
 _FRAME = ("step", "samples", "kind")
 
-Curve = list[tuple[int, float]]
+Points = list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A run as it stands.
 
     Attributes:
@@ -40,8 +40,8 @@ class Run:
     folder: Path
     step: int
     facts: str
-    losses: Mapping[str, Curve] = field(default_factory=dict)
-    scores: Mapping[str, Curve] = field(default_factory=dict)
+    losses: Mapping[str, Points] = field(default_factory=dict)
+    scores: Mapping[str, Points] = field(default_factory=dict)
     grids: Mapping[int, Path] = field(default_factory=dict)
 
 
@@ -58,7 +58,7 @@ def _written(folder: Path) -> float:
         return 0.0
 
 
-def read_run(roots: Roots, name: str) -> Run:
+def read_run(roots: Roots, name: str) -> TrainingRun:
     """Returns what the run in a folder has written.
 
     Raises:
@@ -72,8 +72,8 @@ def read_run(roots: Roots, name: str) -> Run:
         raise UsageError(
             f"{display_path(folder)} is no run: {METRICS} cannot be read there ({error.strerror or error})."
         ) from None
-    losses: dict[str, Curve] = {}
-    scores: dict[str, Curve] = {}
+    losses: dict[str, Points] = {}
+    scores: dict[str, Points] = {}
     step, speed = 0, None
     for line in lines:
         values = _values(line)
@@ -86,7 +86,7 @@ def read_run(roots: Roots, name: str) -> Run:
         for key, value in told.items() if isinstance(told, dict) else ():
             if isinstance(value, int | float) and math.isfinite(value) and not key.startswith("norm_"):
                 (losses if training else scores).setdefault(key, []).append((values["step"], float(value)))
-    return Run(
+    return TrainingRun(
         folder,
         step,
         _facts(roots, folder, step, speed),
@@ -105,7 +105,7 @@ def _values(line: str) -> dict[str, Any] | None:
     return values if isinstance(values, dict) and type(values.get("step")) is int else None
 
 
-def _thinned(curve: Curve) -> Curve:
+def _thinned(curve: Points) -> Points:
     """Returns means of neighbours, so that at most `_POINTS` are left."""
     size = -(-len(curve) // _POINTS)
     if size <= 1:
