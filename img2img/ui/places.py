@@ -26,9 +26,7 @@ class Roots:
     def __init__(self, folders: Sequence[Path]) -> None:
         for folder in folders:
             if not folder.is_dir():
-                raise UsageError(
-                    f"{display_path(folder)} is no folder; the `roots` are folders that are there."
-                )
+                raise UsageError(f"{display_path(folder)} is no folder; `roots` are folders that exist.")
         self.folders = tuple(dict.fromkeys(folder.resolve() for folder in folders))
 
     def holds(self, path: Path) -> bool:
