@@ -111,9 +111,8 @@ def stylize(
     limits = options.limits()
 
     def load() -> tuple[Processor, dict[str, Any]]:
-        from img2img.inference.styles import SIDE, Styles
+        from img2img.inference.styles import SIDE, Styles, takes_style
         from img2img.inference.stylizer import Stylizer
-        from img2img.models import AdaIN
 
         more: dict[str, Any] = {"size": size, "fit": fit or "keep"}
         shares = strength
@@ -121,7 +120,7 @@ def stylize(
             pictures = [_read(path, limits) for path, _ in styles]
             more["style"] = Styles(pictures, [weight for _, weight in styles], style_size or SIDE, strength)
         translator, settings = network.load(**more)
-        if isinstance(translator.generator, AdaIN):
+        if takes_style(translator.generator):
             if not styles:
                 raise UsageError(
                     f"{network.model} paints in the style of a picture; name one or more with --style."

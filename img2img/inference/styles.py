@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -21,6 +22,11 @@ from img2img.models.adain import Moments
 SIDE = 512  # pixels, of the shorter side of a style: that of the authors of AdaIN
 _LONGEST = 8  # times as long as wide; more of a strip is not looked at
 _LEAST = 16  # pixels: smaller pictures have no texture that could be taken
+
+
+def takes_style(generator: Generator) -> TypeGuard[AdaIN]:
+    """Returns whether a network paints in any style."""
+    return isinstance(generator, AdaIN) and generator.adain is not None
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class Styles:
         Raises:
             ConfigError: It takes none, or a picture holds values that are not finite numbers.
         """
-        if not isinstance(generator, AdaIN):
+        if not takes_style(generator):
             raise ConfigError(
                 f"the model ({generator.spec.name}) paints in the one style that it has learned, or in none; "
                 "leave the style out, or take a model that takes any (adain)."

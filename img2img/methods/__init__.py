@@ -20,6 +20,8 @@ from img2img.methods.inpainting import Inpainting as Inpainting
 from img2img.methods.inpainting import InpaintingConfig as InpaintingConfig
 from img2img.methods.johnson import Johnson as Johnson
 from img2img.methods.johnson import JohnsonConfig as JohnsonConfig
+from img2img.methods.mgan import MGAN as MGAN
+from img2img.methods.mgan import MGANConfig as MGANConfig
 from img2img.methods.oasis import OASIS as OASIS
 from img2img.methods.oasis import OASISConfig as OASISConfig
 from img2img.methods.pix2pix import Pix2Pix as Pix2Pix

@@ -101,9 +101,9 @@ class AdaINMethod(Method):
             in_channels=channels["source"],
             out_channels=channels["style"],
         )
-        if not isinstance(generator, AdaIN):
+        if not isinstance(generator, AdaIN) or generator.adain is None:
             raise ConfigError(
-                f"the generator {config.generator.name} takes no style; the one that does is adain."
+                f"the generator {config.generator.name} takes no style; adain with transfer: true does."
             )
         self.generator = generator
         fill(generator, config.features.read())

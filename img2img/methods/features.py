@@ -48,15 +48,24 @@ class FeaturesConfig(BaseModel):
         tested = " It has never learned to see anything: a test." if self.vgg is RANDOM else ""
         return f"Features are those of {self.vgg.title}.{tested}"
 
-    def open(self, layers: Sequence[str], value_range: ValueRange) -> VGGFeatures:
+    def open(
+        self, layers: Sequence[str], value_range: ValueRange, weights: VggWeights | None = None
+    ) -> VGGFeatures:
         """Returns the features at `layers`, after their activation, of pictures in `value_range`.
+
+        Args:
+            layers: Names of convolutions and poolings.
+            value_range: Black and white.
+            weights: What `read` returned, where that was called already.
 
         Raises:
             ConfigError: A layer does not exist, or no weights are at hand.
             ModelError: The file does not hold the weights.
             DownloadError: The download failed.
         """
-        return VGGFeatures(self.vgg, layers, value_range, before_activation=False, opened=self.read())
+        return VGGFeatures(
+            self.vgg, layers, value_range, before_activation=False, opened=weights or self.read()
+        )
 
     def read(self) -> VggWeights:
         """Returns the weights, brought to one size in all layers; errors as in `open`."""

@@ -113,7 +113,7 @@ class Johnson(Method):
         self.config = config
         colours = channels["source"]
         self.generator = make_generator(
-            config.generator, config.init, in_channels=colours, out_channels=colours
+            config.generator, config.init, in_channels=colours, out_channels=colours, scale=1
         )
         layers = tuple(dict.fromkeys((*config.content_layers, *config.style_layers)))
         self.seen = config.features.open(layers, self.generator.output_range)

@@ -82,6 +82,8 @@ class AdaIN(Generator):
         in_channels, out_channels: 3, since the encoder sees red, green and blue.
         features: Channels at full resolution, 64 of VGG; they double with every halving of it.
         encoder: "vgg19", the paper's, or "vgg16", which has one convolution less in the third block.
+        transfer: Whether AdaIN stands between the two. Without it the decoder itself learns one style, as in
+            MGAN (arXiv:1604.04382).
 
     Raises:
         ConfigError: A value that is not allowed.
@@ -91,7 +93,12 @@ class AdaIN(Generator):
     tiny: ClassVar[dict[str, Any]] = {"features": 4, "encoder": "vgg16"}
 
     def __init__(
-        self, in_channels: int = 3, out_channels: int = 3, features: int = 64, encoder: EncoderKind = "vgg19"
+        self,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        features: int = 64,
+        encoder: EncoderKind = "vgg19",
+        transfer: bool = True,
     ) -> None:
         super().__init__()
         if in_channels != _COLOURS or out_channels != _COLOURS or encoder not in _DEPTHS:
@@ -128,7 +135,7 @@ class AdaIN(Generator):
                     up[f"conv{name}"] = reflect_conv(width, inputs, 3)
                 inputs = width
         self.encoder = stage(**down).requires_grad_(False)
-        self.adain = AdaptiveInstanceNorm(self.low_features)
+        self.adain = AdaptiveInstanceNorm(self.low_features) if transfer else None
         self.decoder = stage(**dict(reversed(up.items())))
         self.last = reflect_conv(features, out_channels, 3)
         self.receptive_field = reach(steps(self.encoder)) + reach(steps(self.decoder)) * self.multiple_of + 1
@@ -140,8 +147,11 @@ class AdaIN(Generator):
             x: Pictures.
             mean, deviation: (N, C), the moments of a style for each of them; by default of the one in use.
         """
-        style = None if mean is None or deviation is None else Moments(mean, deviation)
-        output: Tensor = self.last(self.decoder(self.adain(self.encoder(x), style)))
+        features = self.encoder(x)
+        if self.adain is not None:
+            style = None if mean is None or deviation is None else Moments(mean, deviation)
+            features = self.adain(features, style)
+        output: Tensor = self.last(self.decoder(features))
         return output
 
     def encode(self, x: Tensor) -> dict[str, Tensor]:
@@ -160,13 +170,13 @@ class AdaIN(Generator):
             content: The deepest features of pictures, (N, C, H, W).
             style: Moments of the deepest features of a style for each of them.
         """
-        target = self.adain(content, style)
+        target = self._norm(content, style)
         return self.last(self.decoder(target)), target
 
     @torch.no_grad()
     def moments(self, picture: Tensor) -> Moments:
         """Returns what it takes of style pictures, (N, 3, H, W) in [0, 1], H and W 16 or more."""
-        return moments(self.encoder(picture), self.adain.eps)
+        return moments(self.encoder(picture), self._norm.eps)
 
     def set_style(self, style: Moments, strength: float = 1.0) -> None:
         """Chooses the style that pictures get.
@@ -175,9 +185,9 @@ class AdaIN(Generator):
             style: (1, C) each; of several styles their weighted means, since AdaIN is linear in them.
             strength: Share of the style, 0 to 1.
         """
-        self.adain.mean.copy_(style.mean[0])
-        self.adain.deviation.copy_(style.deviation[0])
-        self.adain.strength = strength
+        self._norm.mean.copy_(style.mean[0])
+        self._norm.deviation.copy_(style.deviation[0])
+        self._norm.strength = strength
 
     def strip_costs(self, height: int, width: int, element_size: int) -> list[StripCost]:
         """The deepest features or nothing is kept; a strip counts in fp32.
@@ -198,17 +208,23 @@ class AdaIN(Generator):
         """AdaIN takes the statistics of the picture in a pass over all strips."""
         head, norm, tail = self._steps()
         if kept == "nothing":
-            chain = [*head, norm, *tail]
+            chain = [*head, *norm, *tail]
             measure(chain, x, rows)
             yield from strips(chain, x, rows)
             return
         low = max(1, rows // self.multiple_of)
         features = store(strips(head, x, rows), heights(head, x.shape[2])[-1])
-        measure([norm], features, low)
-        yield from strips([norm, *tail], features, low)
+        measure(norm, features, low)
+        yield from strips([*norm, *tail], features, low)
 
-    def _steps(self) -> tuple[list[StripStep], StripStep, list[StripStep]]:
-        return steps(self.encoder), step(self.adain), steps(self.decoder, self.last)
+    @property
+    def _norm(self) -> AdaptiveInstanceNorm:
+        assert self.adain is not None
+        return self.adain
+
+    def _steps(self) -> tuple[list[StripStep], list[StripStep], list[StripStep]]:
+        norm = [] if self.adain is None else [step(self.adain)]
+        return steps(self.encoder), norm, steps(self.decoder, self.last)
 
 
 def moments(features: Tensor, eps: float = 1e-5) -> Moments:
