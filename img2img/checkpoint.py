@@ -1,6 +1,6 @@
 """The model file: one .safetensors that needs nothing beside it.
 
-Its metadata holds one entry, `img2img`, with a JSON object:
+Its metadata holds one entry, `img2img`, with a JSON object::
 
     format                       1, 2 where it has a range or keeps proportions, 3 where its network takes
                                  more than a picture, 4 where it makes label maps; a larger one is of a newer

@@ -1,5 +1,7 @@
 """Pictures for training: found, matched, divided, prepared, cached and brought to the device.
 
+::
+
     data = open_data(config, PAIRED, seed=1)
     for batch in batches(data.train, batch_size=4, seed=1, ranges=...):
         ...

@@ -158,8 +158,8 @@ class Translator:
     Args:
         generator: The network; it is moved to `device`.
         info: What its file says.
-        device, precision, tile, memory, alpha, size, norm_stats, dropout, noise, steps, backend, scale,
-            strength, fit, color_fix, style, mark: See `load_model`.
+        device, precision, tile, memory, alpha, size, norm_stats: See `load_model`.
+        dropout, noise, steps, backend, scale, strength, fit, color_fix, style, mark: See `load_model`.
 
     Attributes:
         generator: The network, always in fp32; half precision works with a copy.
