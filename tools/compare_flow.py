@@ -50,7 +50,7 @@ class Row:
         l1: Of one sample.
         l1_of_mean: Of the mean of the samples.
         diversity: Mean L1 distance of two samples of one picture.
-        ms: Milliseconds for one sample of one picture, on the clock.
+        ms: Milliseconds of CPU time for one sample of one picture.
     """
 
     run: str
@@ -126,9 +126,9 @@ def compare(run: Path, steps: Sequence[int], count: int, most: int) -> tuple[lis
         if number is not None:
             generator.set_steps(number)
         several = count if way else 1
-        began = time.perf_counter()
+        began = time.process_time()
         made = pictures[way] = samples(generator, sources, reseed, several)
-        ms = 1e3 * (time.perf_counter() - began) / (several * len(sources))
+        ms = 1e3 * (time.process_time() - began) / (several * len(sources))
         learned = int(info.origin.get("samples", 0))
         rows.append(Row(run.name, way, parameters, learned, *measured(made, targets), ms))
         set_dropout(generator, None)

@@ -81,7 +81,7 @@ class FrozenFeatures(nn.Module):
         grown = shapes[1][2] - shapes[0][2] if len(shapes[0]) == 4 else 0
         if not grown or side % grown or (ratio := side // grown) & (ratio - 1):
             raise ConfigError(
-                f"the layer {self.layer} of {network} makes {shapes[0]} of {side}x{side} pixels, and of twice "
+                f"the layer {self.layer} of {network} makes {shapes[0]} of {side}x{side} pixels and of twice "
                 f"the height {shapes[1]}: no map of features at a half, a quarter, ... of the resolution."
             )
         for name, module in list(self.network.named_modules()):

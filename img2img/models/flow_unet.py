@@ -64,6 +64,62 @@ class _TimedLevel(nn.Module):
         return x
 
 
+class _StepNetwork(nn.Module):
+    """The U-Net: what it takes for the picture at the end of the way.
+
+    Args:
+        in_channels: Of the state and what is seen beside it.
+        out_channels, features, downs, growth, blocks, patch: See `FlowUNet`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        features: int,
+        downs: int,
+        growth: int,
+        blocks: int,
+        patch: int,
+    ) -> None:
+        super().__init__()
+        self.patch, embedding = patch, 4 * features
+        self.time = stage(
+            first=nn.Linear(2 * _FREQUENCIES, embedding),
+            activation=nn.SiLU(),
+            second=nn.Linear(embedding, embedding),
+        )
+        widths = [features * min(2**level, growth) for level in range(downs + 1)]
+        self.first = nn.Conv2d(in_channels * patch**2, features, 3, padding=1)
+        self.down, self.halve, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for level, width in enumerate(widths):
+            self.down.append(_TimedLevel(width, width, embedding, blocks))
+            if level < downs:
+                self.halve.append(nn.Conv2d(width, widths[level + 1], 2, stride=2))
+                self.up.append(_TimedLevel(width + widths[level + 1], width, embedding, blocks))
+        self.last = stage(
+            norm=LayerNorm(features),
+            activation=nn.SiLU(),
+            conv=nn.Conv2d(features, out_channels * patch**2, 3, padding=1),
+        )
+
+    def forward(self, z: Tensor, time: Tensor, seen: Tensor) -> Tensor:
+        """States (N, C, H, W), times (N,) and what is seen (N, C', H, W) to (N, out_channels, H, W)."""
+        frequencies = torch.exp(torch.arange(_FREQUENCIES, device=z.device) * (-math.log(1e4) / _FREQUENCIES))
+        angles = 1e3 * time[:, None] * frequencies.to(time)
+        embedding = F.silu(self.time(torch.cat((angles.cos(), angles.sin()), 1)))
+        y = self.first(F.pixel_unshuffle(torch.cat((z, seen.to(z.dtype)), 1), self.patch))
+        skips: list[Tensor] = []
+        for down, halve in zip(self.down, self.halve, strict=False):  # the innermost level halves nothing
+            skips.append(down(y, embedding))
+            y = halve(skips[-1])
+        y = self.down[-1](y, embedding)
+        for up in reversed(self.up):
+            y = torch.cat((F.interpolate(y, scale_factor=2.0, mode="nearest"), skips.pop()), 1)
+            y = up(y, embedding)
+        return F.pixel_shuffle(self.last(y), self.patch)
+
+
 @generators.register("flow_unet")
 class FlowUNet(Generator):
     """Goes from noise to a picture in `steps` evaluations of a U-Net that sees the source beside it.
@@ -97,7 +153,7 @@ class FlowUNet(Generator):
 
     grown_arguments = ("steps",)
     training_arguments = ("steps",)
-    output_layers = ("last",)
+    output_layers = ("network.last",)
     tiny: ClassVar[dict[str, Any]] = {"features": 4, "downs": 1, "growth": 2, "steps": 2}
     steps: int
 
@@ -137,24 +193,8 @@ class FlowUNet(Generator):
         self.live_features = 3 * planes + 6 * out_channels + -(-(8 + blocks) * features // patch**2)
 
         self.noise = NoiseField(out_channels if noise else 0)
-        embedding = 4 * features
-        self.time = stage(
-            first=nn.Linear(2 * _FREQUENCIES, embedding),
-            activation=nn.SiLU(),
-            second=nn.Linear(embedding, embedding),
-        )
-        widths = [features * min(2**level, growth) for level in range(downs + 1)]
-        self.first = nn.Conv2d((planes + out_channels) * patch**2, features, 3, padding=1)
-        self.down, self.halve, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for level, width in enumerate(widths):
-            self.down.append(_TimedLevel(width, width, embedding, blocks))
-            if level < downs:
-                self.halve.append(nn.Conv2d(width, widths[level + 1], 2, stride=2))
-                self.up.append(_TimedLevel(width + widths[level + 1], width, embedding, blocks))
-        self.last = stage(
-            norm=LayerNorm(features),
-            activation=nn.SiLU(),
-            conv=nn.Conv2d(features, out_channels * patch**2, 3, padding=1),
+        self.network = _StepNetwork(
+            planes + out_channels, out_channels, features, downs, growth, blocks, patch
         )
 
     def set_steps(self, steps: int) -> None:
@@ -224,15 +264,9 @@ class FlowUNet(Generator):
         Returns:
             (N, out_channels, H, W).
         """
-        frequencies = torch.exp(torch.arange(_FREQUENCIES, device=z.device) * (-math.log(1e4) / _FREQUENCIES))
-        angles = 1e3 * time[:, None] * frequencies.to(time)
-        embedding = F.silu(self.time(torch.cat((angles.cos(), angles.sin()), 1)))
-        y = self.first(F.pixel_unshuffle(torch.cat((z, seen.to(z.dtype)), 1), self.patch))
-        skips: list[Tensor] = []
-        for down, halve in zip(self.down, self.halve, strict=False):
-            skips.append(down(y, embedding))
-            y = halve(skips[-1])
-        y = self.down[-1](y, embedding)
-        for up in reversed(self.up):
-            y = up(torch.cat((F.interpolate(y, scale_factor=2.0, mode="nearest"), skips.pop()), 1), embedding)
-        return F.pixel_shuffle(self.last(y), self.patch)
+        output: Tensor = self.network(z, time, seen)
+        return output
+
+    def compile(self, *arguments: Any, **named: Any) -> None:
+        """Compiles the U-Net; what is around it draws numbers and counts steps."""
+        self.network.compile(*arguments, **named)

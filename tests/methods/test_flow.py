@@ -120,8 +120,8 @@ def test_what_is_known_of_a_picture_with_holes_stays_and_the_hole_is_not_seen() 
     assert not torch.equal(filled, samples.source)
     fresh = made(task="inpaint", time_std=0, time_uniform=0)
     with torch.no_grad():
-        fresh.generator.last.conv.weight.zero_()
-        fresh.generator.last.conv.bias.zero_()  # it predicts grey everywhere
+        fresh.generator.network.last.conv.weight.zero_()
+        fresh.generator.network.last.conv.bias.zero_()  # it predicts grey everywhere
     hole = samples.source[(mask > 0).expand_as(samples.source)]
     left = 1 - torch.sigmoid(torch.tensor(-0.8, dtype=torch.float64))
     torch.testing.assert_close(loss_of(fresh, samples), hole.square().mean() / left**2)
