@@ -68,11 +68,11 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 )
 @option(
     "--protocol",
-    type=click.Choice(["sr", "plain", "translation", "labels"]),
+    type=click.Choice(["sr", "plain", "translation", "labels", "sets"]),
     default="sr",
     show_default=True,
     help="Conventions: sr as in papers on super-resolution; plain, or translation: pictures as they are; "
-    "labels: classes of label maps.",
+    "labels: classes of label maps; sets: FID, KID, precision and recall of pictures without partners.",
 )
 @option("-s", "--scale", type=click.IntRange(1), help="Factor of sr. [default: that of the model]")
 @option(
@@ -129,6 +129,25 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
     help="A model that predictions go through before they are compared: from where they are back to where "
     "they came from, or to label maps.",
 )
+@option(
+    "--features",
+    type=click.Choice(["inception", "alex", "vgg", "squeeze"]),
+    default="inception",
+    show_default=True,
+    help="sets: the network. Numbers on others than FID's own bear other names.",
+)
+@option(
+    "--feature-weights",
+    type=_PATH,
+    metavar="FILE",
+    help="sets: a file with its weights. [default: the usual one, by its checksum]",
+)
+@option(
+    "--save-statistics",
+    type=_PATH,
+    metavar="FILE.npz",
+    help="sets: write mean and covariance of the targets' features, which --target takes instead of them.",
+)
 @option("--rgb", is_flag=True, help="sr: add the numbers over all colour channels.")
 @option(
     "--require",
@@ -173,6 +192,9 @@ def evaluate(
     quiet: bool,
     extra: tuple[str, ...],
     allow_download: bool,
+    features: str,
+    feature_weights: Path | None,
+    save_statistics: Path | None,
     **more: Any,
 ) -> int:
     """Compare predictions, or what models make, with the truth.
@@ -189,6 +211,7 @@ def evaluate(
       img2img evaluate -m bicubic --scale 4 --target Set5 --require 'psnr_y>=28.4'
       img2img evaluate --protocol translation -m net_G.pth --input labels/ --target photos/ --metric ms_ssim
       img2img evaluate --protocol labels --pred made/ --target labels/ --palette classes.csv
+      img2img evaluate --protocol sets -m a2b.safetensors --input a/ --target b/ --metric fid --metric kid
     """
     if not preds and not models:
         raise click.UsageError("name predictions with --pred or a model with -m, or several.")
@@ -201,6 +224,20 @@ def evaluate(
         raise click.UsageError("--sheet is a picture; name its file, such as worst.png.")
     if numbers is not None and not -1e30 < numbers[0] < numbers[1] < 1e30:
         raise click.UsageError("--range takes black first, the smaller number, and white: --range 0 4095.")
+    if protocol == "sets":
+        from img2img.cli.sets import compare_sets
+
+        if sheet is not None or numbers is not None or scale is not None:
+            raise click.UsageError("--sheet, --range and --scale belong to pictures with partners.")
+        how = {"features": features, "weights": feature_weights, "allow_download": allow_download}
+        ends = {"json_file": json_file, "csv_file": csv_file, "statistics": save_statistics}
+        given = _options(protocol, None, more)
+        shown: ProgressStyle = "none" if quiet else progress
+        return compare_sets(targets, models, preds, inputs, extra, require, given, how, ends, shown)
+    if features != "inception" or feature_weights or save_statistics:
+        raise click.UsageError(
+            "--features, --feature-weights and --save-statistics belong to --protocol sets."
+        )
     several = len(preds) + len(models) > 1
     if sheet is not None and (several or len(targets) > 1):
         raise click.UsageError("--sheet shows the worst predictions of one model or folder; name one.")
@@ -261,7 +298,8 @@ def evaluate(
                 print_pictures(evaluation, quiet)
         if not quiet:
             say_remarks(remarks)
-        code |= conclude(evaluations, failures(requirements, numbers_of, first))
+        counts = {name: (len(each.problems), len(each.scores)) for name, each in evaluations.items()}
+        code |= conclude(counts, failures(requirements, numbers_of, first))
     write(found, facts[0] if len(facts) == 1 else {"targets": facts}, json_file, csv_file)
     if sheet is not None and worst is not None and evaluation.scores:
         from img2img.image import write_image

@@ -106,22 +106,24 @@ def write(
         facts: The same for JSON.
         json_file, csv_file: Where to; "-" is stdout, None nowhere.
     """
-    from img2img.files import write_bytes
-
-    def store(path: Path | None, text: str) -> None:
-        if path is None:
-            return
-        data = text.encode("utf-8", "surrogateescape")
-        if str(path) == "-":
-            click.echo(data, nl=False)
-        elif _is_stream(path):
-            with path.open("wb") as stream:
-                stream.write(data)
-        else:
-            write_bytes(data, path)
-
     store(json_file, json.dumps(facts, indent=1) + "\n")
     store(csv_file, _csv(found))
+
+
+def store(path: Path | None, text: str) -> None:
+    """Writes a text to a file, to stdout for "-", and nowhere for None."""
+    from img2img.files import write_bytes
+
+    if path is None:
+        return
+    data = text.encode("utf-8", "surrogateescape")
+    if str(path) == "-":
+        click.echo(data, nl=False)
+    elif _is_stream(path):
+        with path.open("wb") as stream:
+            stream.write(data)
+    else:
+        write_bytes(data, path)
 
 
 def _csv(found: Mapping[str, Mapping[str, Evaluation]]) -> str:
@@ -230,15 +232,19 @@ def failures(
     return said
 
 
-def conclude(evaluations: Mapping[str, Evaluation], failed: Sequence[str]) -> int:
-    """Prints what could not be measured and which conditions are not met, and returns the exit code."""
+def conclude(counts: Mapping[str, tuple[int, int]], failed: Sequence[str]) -> int:
+    """Prints what could not be measured and which conditions are not met, and returns the exit code.
+
+    Args:
+        counts: By model or folder, how many files could not be measured, and how many pictures were.
+        failed: Sentences on conditions.
+    """
     bad = False
-    for name, evaluation in evaluations.items():
-        if evaluation.problems:
-            count, total = len(evaluation.problems), len(evaluation.scores)
+    for name, (count, total) in counts.items():
+        if count:
             files = "1 file" if count == 1 else f"{count} files"
             rest = f"the mean is over the other {total}" if total else "there is nothing to take a mean of"
-            whose = f"{name}: " if len(evaluations) > 1 else ""
+            whose = f"{name}: " if len(counts) > 1 else ""
             say_error(f"{whose}{files} could not be measured; {rest}.")
             bad = True
     for failure in failed:

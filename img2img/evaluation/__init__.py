@@ -18,3 +18,5 @@ from img2img.evaluation.run import compare as compare
 from img2img.evaluation.run import evaluate as evaluate
 from img2img.evaluation.run import measure as measure
 from img2img.evaluation.run import prepare as prepare
+from img2img.evaluation.sets import SetEvaluation as SetEvaluation
+from img2img.evaluation.sets import evaluate_sets as evaluate_sets

@@ -34,7 +34,7 @@ EXTRACTORS = (INCEPTION, *BACKBONES)
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, channels in [0, 1]
 
 
-class Seen(NamedTuple):
+class PictureFeatures(NamedTuple):
     """Of N pictures.
 
     Attributes:
@@ -58,7 +58,7 @@ class Extractor(ABC):
     origin: dict[str, Any]
 
     @one_thread()
-    def __call__(self, images: Tensor, value_range: ValueRange) -> Seen:
+    def __call__(self, images: Tensor, value_range: ValueRange) -> PictureFeatures:
         """Returns the features of (N, C, H, W), C = 1 or 3 (RGB), in `value_range`, on the CPU.
 
         Raises:
@@ -69,7 +69,7 @@ class Extractor(ABC):
             return self._look(rgb(f"the network {self.name}", unit).float())
 
     @abstractmethod
-    def _look(self, images: Tensor) -> Seen:
+    def _look(self, images: Tensor) -> PictureFeatures:
         """Returns the features of (N, 3, H, W) in [0, 1]."""
 
 
@@ -112,10 +112,10 @@ class InceptionFeatures(Extractor):
             "weights": {path.name: digest},
         }
 
-    def _look(self, images: Tensor) -> Seen:
+    def _look(self, images: Tensor) -> PictureFeatures:
         self.network.to(images.device)
         vectors, logits = self.network(images.mul(255).round().byte())
-        return Seen(vectors.cpu(), logits.cpu())
+        return PictureFeatures(vectors.cpu(), logits.cpu())
 
 
 class BackboneFeatures(Extractor):
@@ -150,11 +150,11 @@ class BackboneFeatures(Extractor):
             "weights": {path.name: digest},
         }
 
-    def _look(self, images: Tensor) -> Seen:
+    def _look(self, images: Tensor) -> PictureFeatures:
         require_size(self.network.kind.title, images, self.network.kind.smallest)
         mean, deviation = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
         vectors = self.network.to(images.device)((images - mean) / deviation)[-1].mean((2, 3))
-        return Seen(vectors.cpu(), vectors.new_zeros(len(images), 0).cpu())
+        return PictureFeatures(vectors.cpu(), vectors.new_zeros(len(images), 0).cpu())
 
 
 def open_extractor(
