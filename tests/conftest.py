@@ -50,11 +50,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves to each test marked `sampled(count)` so many of its cases: the first, the last, some drawn ones.
 
     The others are slow; which are drawn depends on the name of the test and the number of its cases alone.
+    Who names tests (`-k`, `FILE::TEST`) gets all of their cases.
     """
+    if config.option.keyword or any("::" in argument for argument in config.args):
+        return
     grids: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):

@@ -121,7 +121,7 @@ def test_log_luv_is_read(case: Case, name: str) -> None:
         ("A15", "png_exif_quadratic.png"),
     ],
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_cost_is_bounded_by_the_file(case: Case, folder: str, name: str) -> None:
     path = case(folder) / name
     code = f"""

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 from xml.parsers import expat
-from xml.sax.saxutils import quoteattr
 
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 TIFF = "http://ns.adobe.com/tiff/1.0/"
@@ -164,6 +163,8 @@ class Walk:
         Raises:
             BrokenPacketError: There are more prefixes than in any real packet.
         """
+        from xml.sax.saxutils import quoteattr  # brings urllib.request along: not at each start
+
         if len(self._inherited) > _MAX_PREFIXES:
             raise BrokenPacketError("it declares too many prefixes")
         for start, named, stop, own in self._nodes:
@@ -182,6 +183,8 @@ class Walk:
             prefix: What it is usually called; another one is taken where that has another meaning.
             name, text: Of the attribute.
         """
+        from xml.sax.saxutils import quoteattr
+
         if not self._nodes:
             return None
         _, named, _, own = self._nodes[0]

@@ -249,8 +249,9 @@ def test_entries_of_lists_can_be_changed() -> None:
 def test_every_configuration_that_ships_is_right(name: str, tmp_path: Path) -> None:
     """Its keys; its networks, built without memory; the size of the pictures that it cuts."""
     experiment = read_experiment(name, places=places)
-    (tmp_path / "again.yaml").write_text(experiment.dump())
-    assert read_experiment(tmp_path / "again.yaml").dump() == experiment.dump()
+    if name.startswith("smoke_"):  # one of each method
+        (tmp_path / "again.yaml").write_text(experiment.dump())
+        assert read_experiment(tmp_path / "again.yaml").dump() == experiment.dump()
     with torch.device("meta"):
         channels = usual_channels(experiment)
         try:

@@ -22,11 +22,6 @@ from img2img.cli.main import cli
 from img2img.image import Image, read_image, write_image
 
 
-@pytest.fixture(autouse=True)
-def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda number: None)
-
-
 def img2img(*arguments: Any, **options: Any) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments], **options)
 

@@ -93,6 +93,7 @@ def test_a_command_that_does_not_exist_ends_the_others(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.sampled(1)
 def test_signals_let_every_process_finish_its_work(number, expected, tmp_path):
     child = """if True:
         import pathlib, signal, sys, time

@@ -216,6 +216,7 @@ def test_a_model_that_is_named_is_taken(
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("strength", [0, 0.25, 1])
+@pytest.mark.sampled(4)
 def test_strength_is_the_share_of_the_model_in_full_depth(
     clean: Path, tmp_path: Path, dtype: type, strength: float
 ) -> None:

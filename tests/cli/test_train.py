@@ -253,7 +253,7 @@ def call(*arguments: object) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("name", SMOKE)
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 def test_the_trained_model_opens_with_nothing_beside_it(
     name: str, sources: dict[str, list[str]], tmp_path: Path
 ) -> None:

@@ -35,6 +35,7 @@ def scene(seed: int, size: int = 40, dtype: str = "uint16") -> Image:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("to", [P3, LINEAR], ids=["P3", "linear"])
+@pytest.mark.sampled(3)
 def test_two_sides_in_two_spaces_are_equal(dtype: str, to: tuple[bytes, None], tmp_path: Path) -> None:
     extension = ".tif" if dtype == "float32" else ".png"
     for i in range(3):

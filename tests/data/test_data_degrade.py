@@ -61,7 +61,7 @@ def test_a_patch_is_made_with_its_surroundings(tmp_path: Path) -> None:
     write(tmp_path, "1.png", whole)
     data = opened(images=tmp_path, degradation={"kind": "deblur", "blurs": "defocus"}, flip=False)
     blur = DEGRADATIONS["deblur"](blurs="defocus")
-    for index in range(12):
+    for index in range(4):
         sample = data.train.sample(3, index)
         made, target = sample.source.pixels, sample.target.pixels
         places = [

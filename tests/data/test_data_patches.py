@@ -137,7 +137,7 @@ def test_how_often_reduced_versions_are_offered(
     white[0::2] = 0  # stripes: one level at half the size
     write(tmp_path, "1.png", white)
     data = opened(images=tmp_path, scales=[1.0, 0.5], scale_choice=choice, crop_size=8)
-    flat = [float(target.std()) < 0.1 for batch in first(data, 100) for target in batch.target]
+    flat = [float(target.std()) < 0.1 for batch in first(data, 40) for target in batch.target]
     assert least < np.mean(flat) < most, share
 
 
@@ -160,7 +160,7 @@ def test_the_best_of_some_patches_has_more_detail(tmp_path: Path) -> None:
     pixels[:, :20] = 128
     write(tmp_path, "1.png", pixels)
     means = [
-        np.mean([detail(levels(t)) for b in first(opened(images=tmp_path, best_of=k), 30) for t in b.target])
+        np.mean([detail(levels(t)) for b in first(opened(images=tmp_path, best_of=k), 12) for t in b.target])
         for k in (1, 4)
     ]
     assert means[1] > 1.3 * means[0]
@@ -198,13 +198,13 @@ def test_low_resolution_patches_are_made_of_changed_pictures(tmp_path: Path) -> 
         for left in range(33)
     }
     places = set()
-    for batch in first(changed(tmp_path, {"InvertImg": {"p": 1}}, flip=False, crop_size=16), 40):
+    for batch in first(changed(tmp_path, {"InvertImg": {"p": 1}}, flip=False, crop_size=16), 16):
         for source, target in zip(batch.source, batch.target, strict=True):
             key = levels(source).tobytes()
             if key in known:  # all but those that are cut too close to the edge of the picture
                 assert np.array_equal(known[key], levels(target))
                 places.add(key)
-    assert len(places) > 80
+    assert len(places) > 30
 
 
 @pytest.mark.parametrize("size", [(60, 50), (16, 24), (16, 16), (19, 17)])

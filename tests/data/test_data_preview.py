@@ -15,12 +15,6 @@ from img2img.fields import PAIRED, enlarging
 from img2img.image.sheet import sheet
 from img2img.types import UNIT
 
-
-@pytest.fixture(autouse=True)
-def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda number: None)
-
-
 AUGMENTED = {"geometric": [{"Rotate": {"limit": 20, "p": 1.0}}], "photometric": [{"RandomGamma": {"p": 1.0}}]}
 
 

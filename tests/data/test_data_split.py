@@ -15,11 +15,6 @@ from img2img.errors import PlanError, UsageError
 from img2img.fields import UNPAIRED, Mask, Picture, Vector
 
 
-@pytest.fixture(autouse=True)
-def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda number: None)
-
-
 def touch(folder: Path, names: list[str]) -> Path:
     """Files that nobody opens: a division goes by names."""
     for name in names:

@@ -292,6 +292,7 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("key", ["root", "into", "folders"])
 @pytest.mark.parametrize("name", OUTSIDE)
+@pytest.mark.sampled(14)
 def test_a_recipe_that_names_a_folder_elsewhere_is_refused(tmp_path: Path, key: str, name: str) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()

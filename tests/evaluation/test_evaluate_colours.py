@@ -60,6 +60,7 @@ def compare(tmp_path: Path, prediction: Image, target: Image, **options: object)
 
 @pytest.mark.parametrize("name", MEANINGS)
 @pytest.mark.parametrize("side", ["prediction", "target"])
+@pytest.mark.sampled(4)
 def test_one_scene_in_two_spaces_is_one_scene(name: str, side: str, tmp_path: Path) -> None:
     other = converted(scene(), MEANINGS[name])
     pair = (other, scene()) if side == "prediction" else (scene(), other)

@@ -48,6 +48,7 @@ def test_bicubic_rows(test_data: Path, name: str, scale: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "scale"), [("Set5", 2), ("Set5", 3), ("Set14", 4)])
+@pytest.mark.sampled(1)
 def test_every_picture_has_the_number_of_the_matlab_table(test_data: Path, name: str, scale: int) -> None:
     table = test_data / "data" / "sr" / "quant_eval_result" / f"result_{name}_SRF_{scale}.mat"
     psnr, ssim = matlab_table(table, "PSNR_table"), matlab_table(table, "SSIM_table")
@@ -57,6 +58,7 @@ def test_every_picture_has_the_number_of_the_matlab_table(test_data: Path, name:
 
 
 @pytest.mark.parametrize(("name", "scale"), [("Set5", 2), ("Set5", 3), ("Set14", 4)])
+@pytest.mark.sampled(1)
 def test_low_resolution_files_are_reproduced(test_data: Path, name: str, scale: int) -> None:
     protocol = SuperResolutionProtocol(scale)
     for path in sorted((test_data / "data" / "sr" / name / f"image_SRF_{scale}").glob("*_HR.png")):
@@ -74,6 +76,7 @@ def test_the_grey_picture_of_set14_makes_the_two_means_of_the_literature(test_da
 
 
 @pytest.mark.parametrize("scale", RCAN)
+@pytest.mark.sampled(1)
 def test_published_rcan_outputs(test_data: Path, scale: int) -> None:
     rcan = test_data / "data" / "rcan_set5"
     predictions, targets = (

@@ -184,6 +184,7 @@ def test_cases_of_colour(name: str, codes: tuple[int, int]) -> None:
 @pytest.mark.parametrize("writer", ["Pillow", "img2img"])
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("length", [0, 100, 400, 3000])
+@pytest.mark.sampled(8)
 def test_metadata_of_any_length(length: int, alpha: bool, writer: str) -> None:
     """OpenCV takes some files whose metadata begin after byte 500 for none at all."""
     xmp = XMP.replace(b"made", b"made" + b"." * length)

@@ -31,6 +31,7 @@ def error(one: Image, other: Image) -> float:
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.sampled(6)
 def test_a_shift_of_the_colours_is_taken_back(way, dtype, scale):
     source = picture(dtype)
     made = resize(source.pixels, source.height * scale, source.width * scale)

@@ -34,6 +34,7 @@ def noisy(sigma: float, dtype=np.uint8, **size: int) -> Image:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sigma", [2, 5, 10, 25, 40])
+@pytest.mark.sampled(6)
 def test_the_deviation_of_noise_is_found_beside_detail(sigma, dtype):
     assert noise(noisy(sigma, dtype)) == pytest.approx(sigma, rel=0.12, abs=0.3)
 
@@ -50,6 +51,9 @@ def test_a_clean_picture_has_little_of_it_and_a_drawing_tells_nothing():
 @pytest.mark.parametrize("height", [16, 37, 64])
 def test_grey_pictures_strips_and_large_ones(height):
     assert noise(noisy(10, height=height, width=2000, channels=1)) == pytest.approx(10, rel=0.25)
+
+
+def test_of_large_pictures_a_part_tells_the_noise():
     tall = Image(np.tile(noisy(10).pixels, (10, 10, 1)))
     assert tall.pixels[..., 0].size > 2**22
     assert noise(tall) == pytest.approx(10, rel=0.12)
@@ -57,6 +61,7 @@ def test_grey_pictures_strips_and_large_ones(height):
 
 @pytest.mark.parametrize("quality", [1, 10, 35, 50, 75, 90, 95, 100])
 @pytest.mark.parametrize("by", ["opencv", "pillow", "pillow, grey"])
+@pytest.mark.sampled(8)
 def test_the_quality_is_that_of_the_encoder(quality, by):
     pixels = np.rint(scene() * 255).astype(np.uint8)
     if by == "opencv":
@@ -98,6 +103,7 @@ def compressed(quality: int, top: int = 0, left: int = 0, dtype=np.uint8, channe
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("top", "left", "channels"), [(0, 0, 3), (3, 5, 3), (7, 0, 1)])
+@pytest.mark.sampled(4)
 def test_the_borders_of_blocks_are_found_wherever_the_grid_begins(dtype, top, left, channels):
     found = [blocks(compressed(quality, top, left, dtype, channels)) for quality in (10, 30, 60)]
     assert found[0] > 1 and found[0] > found[1] > found[2]

@@ -128,6 +128,7 @@ def test_a_chain_of_blocks_that_is_damaged_behind_its_stream(test_data: Path) ->
 @pytest.mark.parametrize("transparent", [None, 3])
 @pytest.mark.parametrize("interlace", [0, 1])
 @pytest.mark.parametrize("box", [(0, 0, 47, 33), (5, 9, 60, 50), (60, 40, 47, 33)])
+@pytest.mark.sampled(6)
 def test_canvas_interlace_and_transparency_are_as_in_pillow(
     transparent: int | None, interlace: int, box: tuple[int, int, int, int]
 ) -> None:

@@ -11,6 +11,7 @@ from img2img.image.alpha import bleed, over_white, visible
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (13, 21), (64, 64)])
+@pytest.mark.sampled(6)
 def test_visible_pixels_stay_and_hidden_ones_lie_between_them(dtype, size):
     rng = np.random.default_rng(0)
     pixels = (rng.random((*size, 3)) * 200 + 50).astype(dtype)

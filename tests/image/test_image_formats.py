@@ -22,7 +22,7 @@ EXACT = {".png", ".tif", ".tiff", ".bmp", ".dib", ".jp2", ".pgm", ".ppm", ".pnm"
 
 @pytest.mark.parametrize("extension", sorted(WRITABLE))
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.sampled(100)
+@pytest.mark.sampled(68)
 def test_what_fits_comes_back_and_what_does_not_is_refused(extension: str, kind: str) -> None:
     channels, dtype, alpha = KINDS[kind]
     image = picture(channels, dtype, alpha)
@@ -254,7 +254,7 @@ def test_an_apng_with_its_own_still_picture_shows_it() -> None:
     "compression", ["raw", "tiff_lzw", "packbits", "tiff_deflate", "tiff_adobe_deflate", "zstd", "lzma"]
 )
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "P", "CMYK", "I;16", "F"])
-@pytest.mark.sampled(30)
+@pytest.mark.sampled(15)
 def test_tiff_of_pillow(mode: str, compression: str) -> None:
     source = Pillow.fromarray(smooth(3))
     if mode == "I;16":
@@ -291,6 +291,7 @@ def _tiff_of_opencv(pixels: np.ndarray, predictor: int) -> bytes:
     ],
 )
 @pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.sampled(10)
 def test_tiff_of_opencv(dtype: str, predictor: int, channels: int) -> None:
     pixels = smooth(channels, dtype)
     image = decode(_tiff_of_opencv(pixels, predictor))
@@ -358,7 +359,7 @@ def _tiff(
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("tile", [0, 16])
 @pytest.mark.parametrize("channels", [1, 3, 5])
-@pytest.mark.sampled(36)
+@pytest.mark.sampled(18)
 def test_tiff_layouts(dtype: str, order: str, planar: bool, tile: int, channels: int) -> None:
     samples = smooth(channels, dtype)
     extra = {"EXTRA_SAMPLES": (0,) * (channels - 3)} if channels > 3 else {}

@@ -45,7 +45,7 @@ def test_upright_is_what_pillow_does() -> None:
 @pytest.mark.parametrize(
     "kind", ["JPEG", "PNG", "WEBP", "AVIF", "TIFF", "TIFF jpeg", "TIFF group4", "PNG 16"]
 )
-@pytest.mark.sampled(24)
+@pytest.mark.sampled(16)
 def test_every_orientation_in_every_format(kind: str, turn: int) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = turn
@@ -115,7 +115,7 @@ def test_orientation_from_xmp_when_exif_has_none() -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.sampled(30)
+@pytest.mark.sampled(20)
 def test_icc_and_exif_survive(extension: str, dtype: str, alpha: bool, order: str) -> None:
     image = picture(3, dtype, alpha).replace(icc=profile(), exif=exif_block(6, order))
     if fit_reason(image, extension):
@@ -276,7 +276,7 @@ def test_broken_exif_is_dropped_and_never_stops_a_picture(exif: bytes) -> None:
 def test_mutated_exif_never_crashes() -> None:
     random = np.random.default_rng(5)
     good = exif_block(3)
-    for _ in range(3000):
+    for _ in range(1000):
         block = bytearray(good[: random.integers(8, len(good) + 1)])
         for _ in range(random.integers(1, 6)):
             block[random.integers(len(block))] = random.integers(256)

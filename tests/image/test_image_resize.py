@@ -17,6 +17,7 @@ from img2img.image.resize import resize
 @pytest.mark.parametrize(
     "folder", ["Set5/image_SRF_2", "Set5/image_SRF_3", "Set5/image_SRF_4", "Set14/image_SRF_4"]
 )
+@pytest.mark.sampled(1)
 def test_every_pixel_of_the_benchmarks(test_data: Path, folder: str) -> None:
     pairs = sorted((test_data / "data/sr" / folder).glob("*_HR.png"))
     assert pairs
@@ -39,6 +40,7 @@ def test_agrees_with_torch(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [1, 3, 4, 6])
+@pytest.mark.sampled(6)
 def test_dtype_and_channels_are_kept(dtype: str, channels: int) -> None:
     pixels = smooth(channels, dtype)
     for height, width in ((10, 90), (90, 10), (33, 47), (1, 5), (200, 3)):

@@ -100,6 +100,7 @@ def test_sequential_scans_one_by_one() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("count", [1, 3, 60])
+@pytest.mark.sampled(11)
 def test_zeros_behind_the_picture_do_no_harm(kind: str, count: int) -> None:
     """Cameras pad with them; a decoder that stops at each complaint would lose all of those."""
     data = KINDS[kind]

@@ -54,6 +54,7 @@ def test_a_tile_that_is_missing_is_refused() -> None:
 @pytest.mark.parametrize("boxes", [True, False])
 @pytest.mark.parametrize("lossy", [True, False])
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+@pytest.mark.sampled(6)
 def test_zeroed_or_cut_is_refused(share: float, lossy: bool, boxes: bool) -> None:
     """OpenJPEG takes zeros for packets without content."""
     data = noisy(lossy, boxes)

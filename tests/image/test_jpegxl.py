@@ -56,6 +56,7 @@ class Bits:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.sampled(6)
 def test_every_depth_comes_back(channels: int, dtype: str) -> None:
     array = smooth(channels, dtype)
     image = decode(jxl(array))

@@ -34,6 +34,7 @@ def test_a_depth_that_is_no_number_above_0(test_data: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "value", ["0", "-1", "-5", "+2", "1e3", "0x2", "2.0", "nan", "\u0662", "", LONG, None]
 )
+@pytest.mark.sampled(16)
 def test_numbers_in_a_pam_header_are_plain_and_above_0(field: str, value: str | None) -> None:
     with pytest.raises(ImageReadError):
         decode(pam({field: value}))
@@ -74,6 +75,7 @@ WORDS = ["0 2 255", "2 -2 255", "2 2 0", "2 2 -1", "2 2 65536", "2 2 1e2", "2 2 
 
 @pytest.mark.parametrize("words", [*WORDS, f"2 2 {LONG}", f"{LONG} 2 255", "\u0662 2 255"])
 @pytest.mark.parametrize("kind", ["P2", "P3", "P5", "P6"])
+@pytest.mark.sampled(16)
 def test_numbers_in_a_header_are_plain_and_above_0(kind: str, words: str) -> None:
     samples = b" ".join(b"%d" % value for value in SAMPLES) if kind < "P4" else SAMPLES
     with pytest.raises(ImageReadError):
@@ -126,6 +128,7 @@ def test_data_that_end_early_are_an_error(kind: str) -> None:
 @pytest.mark.parametrize(
     "samples", ["", "1", "1 0 1", "1 0 1 -1", "1 0 1 x", "1 0 1 2", "1 0 1 1.0", "1 0 1 1e0"]
 )
+@pytest.mark.sampled(12)
 def test_plain_samples_that_are_missing_wrong_or_too_large(kind: str, samples: str) -> None:
     size = "1 4" if kind == "P3" else "2 2"
     white = "" if kind == "P1" else " 1"

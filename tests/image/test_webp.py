@@ -123,6 +123,7 @@ def test_contradictions_and_damage_are_named(data: bytes, words: str) -> None:
     "options", [{}, {"lossless": True}, {"exif": b"Exif\0\0" + exif_block(), "icc_profile": profile()}]
 )
 @pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.sampled(4)
 def test_damage_as_pillow_judges_it(options: dict[str, object], channels: int) -> None:
     """There are no checksums: a flipped bit mostly gives another picture, in every decoder."""
     data = from_pillow(smooth(channels, height=80, width=120), "WEBP", **options)
@@ -154,6 +155,7 @@ def test_damage_as_pillow_judges_it(options: dict[str, object], channels: int) -
     ],
     ids=["frames", "empty frames", "chunks", "XMP", "ICC"],
 )
+@pytest.mark.sampled(3)
 def test_many_parts_take_little_time(data: bytes) -> None:
     start = time.process_time()
     with contextlib.suppress(ImageReadError):

@@ -104,6 +104,7 @@ def test_other_encodings_are_understood_with_and_without_a_byte_order_mark(bits:
 
 @pytest.mark.parametrize("before", [b"", b" ", b"\n\0", b"\0", b"\0\0\xff\xfe", b"<\0\0", b"\xff\xfe<"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-be"])
+@pytest.mark.sampled(12)
 def test_zeros_in_a_packet_are_read_or_refused(before: bytes, encoding: str) -> None:
     data = before + packet(b' tiff:Orientation="6"').decode().encode(encoding)
     assert xmp.orientation(data) in (6, None)
@@ -168,6 +169,7 @@ PACKETS = {
 
 @pytest.mark.parametrize("before", PACKETS.values(), ids=list(PACKETS))
 @pytest.mark.parametrize("term", [GENERATED, EDITED])
+@pytest.mark.sampled(12)
 def test_the_mark_joins_what_is_there(before: bytes | None, term: str) -> None:
     after = xmp.with_source_type(before, term)
     assert source_types(after) == [term]

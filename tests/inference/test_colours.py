@@ -128,6 +128,7 @@ def test_an_enlargement_stays_in_the_space_of_its_picture() -> None:
 
 
 @pytest.mark.parametrize("model", ["x2", "x4"])
+@pytest.mark.sampled(1)
 def test_the_published_case(test_data, model: str) -> None:  # type: ignore[no-untyped-def]
     folder = test_data / "cases" / "07_grey_stored_as_rgb_tint"
     if not folder.is_dir():

@@ -43,7 +43,7 @@ def schemes_used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("fastest", [0, 1])
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_rrdbnet_in_strips_equals_whole(schemes_used: list[str], precision: str, fastest: int) -> None:
     generator = network("rrdbnet", features=8, blocks=6, growth=4)
     height = 267 if precision == "fp32" else 131  # bfloat16 is slow where a CPU lacks it
@@ -59,7 +59,7 @@ def test_rrdbnet_in_strips_equals_whole(schemes_used: list[str], precision: str,
 
 @pytest.mark.parametrize("fastest", [0, 1, 2])
 @pytest.mark.parametrize("kind", ["resnet", "cut_resnet"])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 def test_normalising_networks_in_strips_equal_whole(schemes_used: list[str], kind: str, fastest: int) -> None:
     generator = network(kind, features=8, blocks=2)
     image = picture(301, 93)

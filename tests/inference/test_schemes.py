@@ -67,7 +67,7 @@ def joined(found: Iterator[tuple[int, Tensor]]) -> Tensor:
 
 @pytest.mark.parametrize("kept", ["two maps", "one map", "nothing"])
 @pytest.mark.parametrize(("cls", "arguments"), RESNETS, ids=lambda v: getattr(v, "__name__", str(v)))
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(5)
 def test_normalising_networks_equal_whole(
     cls: type[Generator], arguments: dict[str, Any], kept: Kept
 ) -> None:
@@ -98,6 +98,7 @@ def test_running_statistics_are_used_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(("scale", "unshuffle"), [(1, 1), (2, 1), (4, 1), (8, 1), (1, 4), (2, 2)])
+@pytest.mark.sampled(3)
 def test_rrdbnet_equals_whole(scale: int, unshuffle: int) -> None:
     torch.manual_seed(0)
     arguments = {**RRDBNet.tiny, "scale": scale, "unshuffle": unshuffle}
@@ -200,8 +201,8 @@ def memory(generator: Generator, height: int, width: int, scheme: Scheme) -> Mem
 def test_memory_is_what_was_promised(cls: type[Generator], arguments: dict[str, Any]) -> None:
     with torch.device("meta"):
         generator = cls(**{"blocks": 1, **arguments}).eval()
-    for scheme in schemes(generator, 192, 128, 48):
-        peak = memory(generator, 192, 128, scheme).peak
+    for scheme in schemes(generator, 128, 96, 48):
+        peak = memory(generator, 128, 96, scheme).peak
         assert peak <= scheme.peak <= 2.8 * peak, scheme
 
 
@@ -211,7 +212,7 @@ def test_no_map_is_larger_than_the_low_resolution(kept: Kept) -> None:
     """256 channels at a sixteenth of the pixels are 16 values for each; at full resolution it would be 64."""
     with torch.device("meta"):
         generator = Resnet(blocks=1).eval()
-    assert memory(generator, 512, 16, Scheme(kept, 32, 0)).largest <= 4 * 16 * 512 * 16
+    assert memory(generator, 256, 16, Scheme(kept, 32, 0)).largest <= 4 * 16 * 256 * 16
 
 
 def test_the_fastest_scheme_that_fits_is_chosen() -> None:

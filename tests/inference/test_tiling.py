@@ -14,7 +14,7 @@ CASES = list(itertools.product((1, 7, 64, 65, 100, 333), (1, 16, 50, 90), (0, 3,
 
 
 @pytest.mark.parametrize(("length", "window", "margin", "ramp", "unit"), CASES)
-@pytest.mark.sampled(72)
+@pytest.mark.sampled(36)
 def test_spans_cover_with_their_margins(length, window, margin, ramp, unit):
     length = -(-length // unit) * unit
     row, size = spans(length, window, margin, ramp, unit)
@@ -89,6 +89,7 @@ def test_exact_where_that_is_affordable_and_blended_where_it_is_not():
 
 @pytest.mark.parametrize("size", [(1, 1), (40, 3000), (3000, 40), (5000, 4000), (64, 64)])
 @pytest.mark.parametrize("radius", [2, 18, 349])
+@pytest.mark.sampled(6)
 def test_windows_fit_into_the_memory_and_the_smallest_is_taken_where_none_does(size, radius):
     grid = layout(*size, 200_000, radius=radius, cached=20_000)
     assert grid.height * grid.width <= 200_000

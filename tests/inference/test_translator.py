@@ -39,6 +39,7 @@ def compact(**arguments):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1, 3), (5, 7, 3), (1, 30, 3), (5, 7, 1), (5, 7), (5, 7, 4), (5, 7, 2)])
+@pytest.mark.sampled(9)
 def test_arrays_keep_their_kind(rng, dtype, shape):
     pixels = picture(rng, shape, dtype)
     result = Translator(Enlarge(), device="cpu", precision="fp32", alpha="bicubic")(pixels)
@@ -183,7 +184,7 @@ SIZES = [(1, 1), (1, 50), (33, 47), (64, 64), (90, 41)]
     ("tile", "size"),
     [(tile, size) for tile in (16, 40) for size in SIZES] + [(1, size) for size in [*SIZES[:2], (11, 13)]],
 )
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 def test_compact_tiled_equals_whole(rng, size, tile):
     generator = compact()
     pixels = picture(rng, (*size, 3))
@@ -212,13 +213,13 @@ def test_less_memory_means_more_tiles_and_the_same_picture(rng, memory):
 def test_rrdbnet_in_blended_tiles_is_close_to_whole(rng):
     torch.manual_seed(0)
     generator = RRDBNet(features=8, blocks=4, growth=4, scale=2)
-    smooth = np.linspace(0, 1, 200, dtype=np.float32)
-    pixels = np.stack([np.add.outer(smooth, smooth[:180]) / 2] * 3, 2)
+    smooth = np.linspace(0, 1, 140, dtype=np.float32)
+    pixels = np.stack([np.add.outer(smooth, smooth[:130]) / 2] * 3, 2)
     whole = Translator(generator, device="cpu", precision="fp32", tile=10**6)(pixels)
     translator = Translator(generator, device="cpu", precision="fp32", tile=64)
-    grid = translator._runner._layout(200, 180, 10**9, pixels.dtype)
+    grid = translator._runner._layout(140, 130, 10**9, pixels.dtype)
     tiled = translator(pixels)
-    assert grid.tiles > 4 and grid.ramp > 0
+    assert grid.tiles >= 4 and grid.ramp > 0
     np.testing.assert_allclose(tiled, whole, atol=1e-3)
 
 

@@ -55,6 +55,7 @@ def model(inputs: int, outputs: int, info: ModelInfo = OWN, **options) -> Transl
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", ["native", 16])
+@pytest.mark.sampled(6)
 def test_translation_sees_a_transparent_picture_on_white(dtype, channels, size):
     image = sprite(dtype, channels)
     clear, flat = model(3, 3, size=size)([image, over_white(image)])
@@ -96,7 +97,7 @@ def test_bands_that_are_not_alpha_pass_as_they_are():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("info", [OWN, LIKE], ids=["own", "like input"])
 @pytest.mark.parametrize(("inputs", "outputs"), [(3, 3), (4, 3), (3, 4), (4, 4), (1, 1), (2, 2), (2, 1)])
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(4)
 def test_what_is_hidden_reaches_no_result(dtype, info, inputs, outputs):
     white = white_of(np.dtype(dtype))
     hidden = (0, white, np.nan if dtype == np.float32 else white // 2)
@@ -226,6 +227,7 @@ def test_models_with_alpha_are_trained_and_used(tmp_path, source, target):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.sampled(1)
 def test_an_enlarged_mask_has_no_holes_in_the_opaque_and_no_specks_in_the_clear(dtype):
     """A network rings beside the hard edges of a mask: what is far from an edge stays what it was."""
     white = white_of(np.dtype(dtype))

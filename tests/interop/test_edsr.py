@@ -170,6 +170,7 @@ def test_it_has_as_many_parameters_as_the_published_ones(arguments: dict[str, in
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.int8, torch.int32, torch.bool])
+@pytest.mark.sampled(3)
 def test_whole_numbers_are_no_weights_wherever_they_stand(tmp_path: Path, layout: str, dtype: torch.dtype):
     weights = state(network(2, 4, 1), layout)
     for key in weights:

@@ -158,7 +158,7 @@ def agrees(path: Path, expected: Generator, tolerance: float = 1e-5) -> None:
 
 @pytest.mark.parametrize(("write", "cls", "arguments"), NETWORKS, ids=lambda value: str(value)[:60])
 @pytest.mark.parametrize(("flag", "fused"), [(HALF, True), (FLOAT, False)])
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(4)
 def test_it_computes_what_was_written(write, cls, arguments, flag: int, fused: bool, tmp_path: Path):
     original = network(cls, arguments)
     path = write(original, Writer(flag, fused)).write(tmp_path / "x.v1")

@@ -99,7 +99,7 @@ EXTRAS = {
 
 @pytest.mark.parametrize("options", [{}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}])
 @pytest.mark.parametrize("extra", EXTRAS)
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(8)
 def test_what_lies_beside_the_weights_is_skipped(path, state, extra, options):
     torch.save({"hyper": EXTRAS[extra], "state_dict": state, "more": [EXTRAS[extra]]}, path, **options)
     assert opens(path, state)
@@ -360,7 +360,7 @@ def test_flipped_bits_are_noticed(path, state):
     """A flip either fails the file, or hits what is no content: what opens is right to the last bit."""
     torch.save(state, path)
     data, dice, refused = path.read_bytes(), random.Random(7), 0
-    for _ in range(150):
+    for _ in range(60):
         bad = bytearray(data)
         bad[dice.randrange(len(bad))] ^= 1 << dice.randrange(8)
         path.write_bytes(bad)
@@ -368,7 +368,7 @@ def test_flipped_bits_are_noticed(path, state):
             assert opens(path, state)
         except ModelError:
             refused += 1
-    assert refused > 50
+    assert refused > 20
     where = data.index(state["body.0.weight"].numpy().tobytes())
     path.write_bytes(data[: where + 5] + bytes([data[where + 5] ^ 4]) + data[where + 6 :])
     with pytest.raises(ModelError, match=r"data/0 does not match its checksum; copy it again"):
@@ -441,7 +441,7 @@ def test_damage_anywhere_is_a_sentence(path, state):
         )
         data = buffer.getvalue()
         head = data[:1500]
-        for _ in range(150):
+        for _ in range(60):
             bad = bytearray(head)
             for _ in range(dice.randrange(1, 6)):
                 bad[dice.randrange(len(bad))] = dice.randrange(256)

@@ -97,6 +97,7 @@ RENAMED = {
 
 @pytest.mark.parametrize("names", sorted(RENAMED))
 @pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.sampled(4)
 def test_msrresnet(names: str, scale: int, tmp_path: Path) -> None:
     net = original.randomise(original.MSRResNet(3, 5, 2, scale))
     state = net.state_dict()

@@ -61,7 +61,7 @@ def check_outputs(generator: Generator, net: nn.Module, x: Tensor) -> None:
 @pytest.mark.parametrize(
     ("inputs", "outputs", "features", "downs"), [(3, 3, 4, 5), (1, 3, 6, 5), (4, 1, 2, 7), (7, 5, 2, 6)]
 )
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 def test_unets(norm: str, inputs: int, outputs: int, features: int, downs: int, tmp_path: Path) -> None:
     net = original.randomise(original.UNet(inputs, outputs, downs, features, norm))
     generator = opened(net, tmp_path)
@@ -84,7 +84,7 @@ def test_unets(norm: str, inputs: int, outputs: int, features: int, downs: int, 
 @pytest.mark.parametrize(
     ("inputs", "outputs", "features", "blocks", "downs"), [(3, 3, 4, 6, 2), (1, 4, 5, 1, 2), (2, 3, 2, 3, 4)]
 )
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(4)
 def test_resnets(
     norm: str,
     dropout: bool,
@@ -115,7 +115,7 @@ def test_resnets(
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize(("blur_down", "blur_up"), [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("dropout", [False, True])
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 def test_cut(norm: str, blur_down: bool, blur_up: bool, dropout: bool, tmp_path: Path) -> None:
     net = original.ResNet(3, 1, 4, 4, norm, dropout, blur_down=blur_down, blur_up=blur_up)
     generator = opened(original.randomise(net), tmp_path)
@@ -202,6 +202,7 @@ def test_another_blur_is_refused() -> None:
 
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
 @pytest.mark.parametrize("layers", [1, 3, 5])
+@pytest.mark.sampled(5)
 def test_discriminators_are_named(norm: str, layers: int, tmp_path: Path) -> None:
     torch.save(original.patch_discriminator(6, 4, layers, norm).state_dict(), tmp_path / "latest_net_D.pth")
     with pytest.raises(UnknownModelError, match="holds a PatchGAN discriminator"):

@@ -82,6 +82,7 @@ def test_patches_and_scales_are_averaged() -> None:
 @pytest.mark.parametrize("norm", ["instance", "none"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "last"])
 @pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.sampled(4)
 def test_second_derivatives_through_a_patchgan(norm: str, layout: torch.memory_format, batch: int) -> None:
     torch.manual_seed(0)
     net = PatchGAN(features=4, layers=2, norm=norm)

@@ -26,11 +26,6 @@ from img2img.types import SYMMETRIC
 KINDS = {"hint": "picture", "place": "mask", "parts": "ids", "label": "vector"}
 
 
-@pytest.fixture(autouse=True)
-def _without_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda number: None)
-
-
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(cli, list(map(str, arguments)))
 

@@ -265,6 +265,7 @@ def test_it_learns_to_keep_contents() -> None:
 
 
 @pytest.mark.parametrize("keys", [{}, FASTCUT])
+@pytest.mark.slow
 def test_a_run_continues_exactly(keys: dict[str, Any]) -> None:
     stream = list(batches(5))
     whole = trainer(cut(**keys))

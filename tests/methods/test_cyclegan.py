@@ -189,7 +189,7 @@ def test_discogan_is_a_configuration() -> None:
         ({"gan": "hinge"}, set()),
     ],
 )
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 def test_every_part_can_be_named(keys: dict[str, Any], added: set[str]) -> None:
     plain = {name for _, losses in losses_of(cyclegan(), next(batches(1))) for name in losses}
     learner = trainer(cyclegan(**keys))

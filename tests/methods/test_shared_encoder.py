@@ -77,6 +77,7 @@ def test_the_encoder_is_one_and_the_decoders_are_two() -> None:
         made("shared_encoder", generator={"name": "resnet"})
 
 
+@pytest.mark.slow
 def test_each_kind_becomes_the_other() -> None:
     """Dark spots at random places: A on red, B on blue. A through the decoder of B is blue."""
 

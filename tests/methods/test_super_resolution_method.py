@@ -311,7 +311,7 @@ def straight(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("stop_at", [2, 3, 4])
-@pytest.mark.sampled(1)
+@pytest.mark.slow
 def test_resuming_around_the_switch_is_exact(
     photos: Path, straight: Path, tmp_path: Path, stop_at: int
 ) -> None:

@@ -188,6 +188,7 @@ def test_masks_may_be_drawn_and_ids_come_from_a_folder_beside_a_list(world: Path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on_bit_for_bit(world: Path, tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "log"
     arguments = ["train", "--method", "toy", "--list", world / "cell.csv", "-o", run]

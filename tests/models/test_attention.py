@@ -78,6 +78,7 @@ def test_a_fresh_layer_is_the_identity_and_learns_first_how_much_it_counts() -> 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (3, 2), (7, 7)])
 @pytest.mark.parametrize("channels", [1, 4, 12])
+@pytest.mark.sampled(6)
 def test_odd_sizes_and_few_channels(size: tuple[int, int], channels: int) -> None:
     made, x = layer(channels), torch.rand(2, channels, *size)
     with_gradient = made(x).detach()

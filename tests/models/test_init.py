@@ -74,7 +74,7 @@ def test_the_gain_and_a_whole_network() -> None:
 
 @pytest.mark.parametrize("kind", ["normal", "xavier", "kaiming", "orthogonal"])
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(1)
 def test_spectral_layers_draw_the_kernel_and_know_its_largest_singular_value(kind: str, train: bool) -> None:
     torch.manual_seed(0)
     for net in (UNetDiscriminator(features=8), PatchGAN(features=8, norm="none", spectral=True)):

@@ -37,6 +37,7 @@ def copied(ours: torch.nn.Module, reference: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("enhancers", [0, 1, 2])
+@pytest.mark.sampled(1)
 def test_layers_are_those_of_the_reference(enhancers: int) -> None:
     torch.manual_seed(0)
     net = Pix2PixHD(5, 3, **SMALL, labels=True, instance=True, enhancers=enhancers).double()

@@ -24,6 +24,7 @@ from img2img.types import SYMMETRIC
         ({"blocks": 6, "norm": "batch"}, 7_841_411),
     ],
 )
+@pytest.mark.sampled(4)
 def test_parameters(cls: type[Resnet], arguments: dict, count: int) -> None:
     with torch.device("meta"):
         assert parameters(cls(**arguments)) == count
@@ -55,6 +56,7 @@ def test_the_receptive_field_grows_with_the_blocks() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("cls", "arguments"), VARIANTS)
 @pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.sampled(6)
 def test_a_strip_with_its_halo_equals_the_whole(cls: type[Resnet], arguments: dict, norm: str) -> None:
     torch.manual_seed(0)
     net = cls(features=2, blocks=1, norm=norm, **arguments).eval().double()
@@ -71,6 +73,7 @@ def test_a_strip_with_its_halo_equals_the_whole(cls: type[Resnet], arguments: di
 
 
 @pytest.mark.parametrize(("cls", "arguments"), VARIANTS)
+@pytest.mark.sampled(3)
 def test_live_features(cls: type[Resnet], arguments: dict) -> None:
     net = cls(features=16, blocks=2, **arguments)
     assert live_features(net, 64) <= net.live_features <= 1.4 * live_features(net, 64)
@@ -78,6 +81,7 @@ def test_live_features(cls: type[Resnet], arguments: dict) -> None:
 
 @pytest.mark.parametrize(("cls", "arguments"), VARIANTS)
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+@pytest.mark.sampled(8)
 def test_shapes_ranges_and_gradients_at_the_smallest_size(
     cls: type[Resnet], arguments: dict, norm: str
 ) -> None:

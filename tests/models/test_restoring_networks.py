@@ -33,6 +33,7 @@ def test_parameters_of_the_published_configurations(name: str, arguments: dict[s
 
 @pytest.mark.parametrize("reach", [0, 1, 3, 6, 20])
 @pytest.mark.parametrize("shape", [(7, 12), (1, 5), (13, 13)])
+@pytest.mark.sampled(6)
 def test_means_over_windows(reach: int, shape: tuple[int, int]):
     x = torch.rand(2, 3, *shape, dtype=torch.float64)
     expected = F.avg_pool2d(

@@ -50,6 +50,7 @@ GENERATORS = [
 
 @pytest.mark.parametrize(("arguments", "widths", "ups"), GENERATORS)
 @pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.sampled(2)
 def test_the_generator_is_the_plain_one(arguments: dict, widths: list, ups: list, norm: str) -> None:
     """In training and after it: outputs, gradients, averages of norms, singular vectors."""
     torch.manual_seed(0)
@@ -111,6 +112,7 @@ def test_tiles_are_for_the_averages_of_the_training_alone() -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.sampled(1)
 def test_live_features(norm: str) -> None:
     net = SpadeResnet(features=8, hidden=24, downs=3, noise=4, norm=norm)
     assert live_features(net, 64) <= net.live_features <= 1.6 * live_features(net, 64)

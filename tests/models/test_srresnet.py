@@ -34,6 +34,7 @@ def test_the_receptive_field(cls: type[Generator], scale: int) -> None:
 
 @BOTH
 @SCALES
+@pytest.mark.sampled(4)
 def test_live_features(cls: type[Generator], scale: int) -> None:
     net = cls(features=16, blocks=2, scale=scale)
     assert live_features(net, 16) <= net.live_features <= 1.4 * live_features(net, 16)

@@ -50,6 +50,7 @@ def test_published_receptive_radii(name, arguments, radius):
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 @pytest.mark.parametrize("activation", ["prelu", "relu", "leakyrelu"])
+@pytest.mark.sampled(6)
 def test_compact_adds_its_input_enlarged_by_nearest_neighbour(scale, activation):
     generator = Compact(scale=scale, features=4, convs=1, activation=activation)
     x = torch.rand(2, 3, 5, 6)
@@ -107,7 +108,7 @@ def test_rrdbnet_refuses_nonsense(arguments):
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("unshuffle", [1, 2, 4])
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 def test_rrdbnet_at_every_scale_in_strips_equals_whole(scale, unshuffle):
     torch.manual_seed(0)
     generator = RRDBNet(scale=scale, unshuffle=unshuffle, features=8, blocks=1, growth=4).double()

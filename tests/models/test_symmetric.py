@@ -33,7 +33,7 @@ def symmetric(scale: int = 4, **arguments: int) -> EDSR:
 
 @pytest.mark.parametrize(("scale", "unshuffle"), [(1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (2, 2), (1, 4)])
 @pytest.mark.parametrize("position", range(POSITIONS))
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(8)
 def test_output_turns_with_the_input(scale: int, unshuffle: int, position: int) -> None:
     network, side = symmetric(scale, unshuffle=unshuffle), 8 if unshuffle > 1 else 9
     x = torch.rand(2, 3, side, 12).double()
@@ -80,6 +80,7 @@ def test_the_mean_is_a_projection() -> None:
 
 
 @pytest.mark.parametrize("kind", ["default", "normal", "xavier", "kaiming", "orthogonal"])
+@pytest.mark.sampled(2)
 def test_weights_begin_symmetric_and_as_large_as_those_of_a_plain_network(kind: InitKind) -> None:
     sizes = []
     for symmetric in (False, True):

@@ -22,6 +22,7 @@ def test_parameters(arguments: dict, count: int) -> None:
 
 @pytest.mark.parametrize("upsample", ["deconv", "resize"])
 @pytest.mark.parametrize("norm", ["batch", "instance", "none"])
+@pytest.mark.sampled(4)
 def test_shapes_ranges_and_gradients(upsample: str, norm: str) -> None:
     torch.manual_seed(0)
     net = UNet(2, 5, features=3, downs=4, norm=norm, upsample=upsample)

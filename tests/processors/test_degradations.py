@@ -336,6 +336,7 @@ def test_sharpened_targets_are_those_of_real_esrgan():
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
+@pytest.mark.sampled(7)
 def test_equal_streams_give_equal_pictures_and_others_other_ones(name, picture):
     degradation = DEGRADATIONS[name]()
     before = picture.copy()
@@ -410,6 +411,7 @@ def test_some_pictures_of_mixed_stay_as_they_are(picture):
 
 @pytest.mark.parametrize("kind", ["denoise", "dejpeg", "deblur", "mixed", "old", "second_order", "real"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38])
+@pytest.mark.sampled(9)
 def test_what_is_no_light_fails_its_picture(kind, value):
     pixels = np.full((24, 24, 3), 0.5, np.float32)
     pixels[3, 4, 1] = value

@@ -17,7 +17,7 @@ import torch
 from img2img.errors import Img2ImgError
 from img2img.training import Watch, read_experiment, run, train
 
-STEPS = 6  # of the comparison with one process
+STEPS = 3  # of the comparison with one process
 SETS = ["log_every=2", "sample_every=0", "save_every=3", "precision=fp32", "threads=1", "devices=2"]
 
 

@@ -21,10 +21,10 @@ PAPER = "schedule={kind: linear, constant_epochs: 1, decay_epochs: 1}"
 
 def test_a_run_beyond_its_schedule_is_told_that_it_idles(pairs: Path, tmp_path: Path) -> None:
     notes = Notes()
-    go(pairs, tmp_path, "steps=null", "epochs=2", PAPER, watch=notes)
+    go(pairs, tmp_path, "steps=null", "batch_size=4", "epochs=2", PAPER, watch=notes)
     assert not notes.warned
     before = newest(tmp_path)["trainer"]["method"]
-    go(pairs, tmp_path, "steps=null", "epochs=4", PAPER, resume=True, watch=notes)
+    go(pairs, tmp_path, "steps=null", "batch_size=4", "epochs=4", PAPER, resume=True, watch=notes)
     (warning,) = notes.warned
     assert "the last 2 of its 4 epochs" in warning and "schedule.decay_epochs=" in warning
     weights = [key for key, value in before.items() if key.endswith("weight") and value.ndim == 4]
@@ -33,9 +33,9 @@ def test_a_run_beyond_its_schedule_is_told_that_it_idles(pairs: Path, tmp_path: 
 
 def test_a_schedule_that_follows_the_length_goes_on_learning(pairs: Path, tmp_path: Path) -> None:
     notes = Notes()
-    free = "schedule={kind: linear}"
-    go(pairs, tmp_path, "steps=null", "epochs=2", free, watch=notes)
-    go(pairs, tmp_path, "steps=null", "epochs=6", free, resume=True, watch=notes)
+    free = ("steps=null", "batch_size=4", "schedule={kind: linear}")
+    go(pairs, tmp_path, "epochs=2", *free, watch=notes)
+    go(pairs, tmp_path, "epochs=6", *free, resume=True, watch=notes)
     assert not notes.warned
     assert any(re.match(r"The learning rate from step \d+ on: .* instead of", text) for text in notes.said)
     rates = [line["rates"]["generator"] for line in lines(tmp_path) if line["kind"] == "training"]

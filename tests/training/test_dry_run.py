@@ -76,6 +76,7 @@ def test_weights_to_start_from_are_tried(
         (("feature_matching=1",), True),
     ],
 )
+@pytest.mark.sampled(3)
 def test_a_discriminator_alone_is_warned_of(
     world: Path, sets: tuple[str, ...], warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

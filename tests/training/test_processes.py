@@ -130,7 +130,7 @@ def test_two_processes_compute_what_one_does(together: Path, tool: ModuleType, c
     ranks = [torch.load(together / f"{rank}.pt", weights_only=True)[case] for rank in range(2)]
     found = tool.differences(case, STEPS, ranks, Runtime("cpu", precision="fp32"))
     assert found["weights"] < 1e-10 and found["between_ranks"] == 0
-    assert found["idle_biases"] < 1e-8 and found["way_from_the_start"] > 1e-3
+    assert found["idle_biases"] < 1e-8 and found["way_from_the_start"] > 4e-4
 
 
 @pytest.mark.slow
