@@ -49,6 +49,7 @@ def convert(
     estimate: bool = False,
     planned: Plan | None = None,
     variants: Mapping[str, Mapping[str, Companion]] = ONCE,
+    show_within: Callable[[Callable[[str], None]], None] = lambda show: None,
 ) -> int:
     """Runs a processor over `inputs` and tells the user about it.
 
@@ -61,6 +62,7 @@ def convert(
         planned: What is done, where that is more than what `inputs`, `options` and `companions` say.
         variants: What is made of each file, see `img2img.batch.plan`.
         estimate: Whether results hold what `img2img.image.estimates` finds; with a report they always do.
+        show_within: Called with what shows, beside the bar, how far the picture at work is.
 
     Returns:
         The exit code.
@@ -91,7 +93,7 @@ def convert(
             say(note, "yellow")
     if options.dry_run:
         return _show(work, options, load)
-    return _run(work, options, load, on_result, estimate)
+    return _run(work, options, load, on_result, estimate, show_within)
 
 
 def _require_picture(path: Path, options: BatchOptions) -> None:
@@ -140,7 +142,12 @@ def _files(count: int) -> str:
 
 
 def _run(
-    work: Plan, options: BatchOptions, load: Load, on_result: Callable[[Result], None], estimate: bool
+    work: Plan,
+    options: BatchOptions,
+    load: Load,
+    on_result: Callable[[Result], None],
+    estimate: bool,
+    show_within: Callable[[Callable[[str], None]], None],
 ) -> int:
     from img2img.batch import Report, Summary, claim, exit_code, run
     from img2img.image.estimates import estimates
@@ -157,6 +164,7 @@ def _run(
         progress = stack.enter_context(
             ProgressBar(total, "images", "none" if options.quiet else options.progress)
         )
+        show_within(progress.within)
         results = run(
             work,
             processor,

@@ -171,7 +171,7 @@ def inpaint(
         return found, settings | own
 
     if isinstance(holes, Path) and holes.is_file():
-        _require_white(holes, invert, options)
+        require_white(holes, invert, options)
     lossy: set[str] = set()
     whole: list[Path] = []
 
@@ -195,7 +195,7 @@ def inpaint(
     return code
 
 
-def _require_white(path: Path, invert: bool, options: BatchOptions) -> None:
+def require_white(path: Path, invert: bool, options: BatchOptions) -> None:
     """Makes sure that one mask for all marks something and not all; else it would fail every single file."""
     from img2img.image import read_image
     from img2img.processors.inpaint import marked

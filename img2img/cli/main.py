@@ -29,6 +29,7 @@ COMMANDS = {
     "translate": ("translate", "translate", "Turn images into others with a pix2pix or CycleGAN model."),
     "stylize": ("stylize", "stylize", "Paint images in the style of a picture."),
     "inpaint": ("inpaint", "inpaint", "Fill holes in images: by masks, transparency or a colour."),
+    "prior": ("prior", "prior", "Restore, fill or enlarge each image by itself: Deep Image Prior."),
     "process": ("process", "process", "Run OpenCV operations over folders of images (alias: enhance)."),
     "evaluate": ("evaluate", "evaluate", "Measure results or a model against the truth: PSNR, SSIM, L1."),
     "runs": ("runs", "runs", "List trainings: state, steps, best value."),

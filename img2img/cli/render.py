@@ -236,13 +236,22 @@ class ProgressBar:
                 progress.MofNCompleteColumn(),
                 progress.TextColumn(self.unit + "{task.fields[note]}"),
                 progress.TextColumn("{task.fields[rate]}"),
+                progress.TextColumn("{task.fields[within]}"),
                 progress.TimeRemainingColumn(compact=True),
                 console=stderr(),
                 transient=True,
             )
-            self._task = self._bar.add_task("", total=self.total, note="", rate="")
+            self._task = self._bar.add_task("", total=self.total, note="", rate="", within="")
             self._bar.start()
         return self
+
+    def within(self, text: str) -> None:
+        """Shows how far a step is that takes long by itself."""
+        if self._bar is not None:
+            self._bar.update(self._task, within=display_text(text))
+        elif self.style == "plain" and time.monotonic() - self._printed >= _EVERY:
+            self._printed = time.monotonic()
+            say(text)
 
     def advance(self, failed: bool = False) -> None:
         """Counts one more step."""
@@ -253,7 +262,7 @@ class ProgressBar:
         elapsed = max(now - self._started, 1e-6)
         rate = self.done / elapsed
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=note, rate=f"{rate:.1f}/s")
+            self._bar.update(self._task, completed=self.done, note=note, rate=f"{rate:.1f}/s", within="")
         elif self.style == "plain" and now - self._printed >= _EVERY and self.done < self.total:
             self._printed = now
             left = duration((self.total - self.done) / rate)

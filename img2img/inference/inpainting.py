@@ -25,7 +25,7 @@ from img2img.inference.processing import misfits
 from img2img.interop import open_checkpoint
 from img2img.models import Generator
 from img2img.processors.detail import gaussian
-from img2img.processors.inpaint import Classic, Colour, Hole, Inpainter, depth, thickness
+from img2img.processors.inpaint import Classic, Colour, Hole, Inpainter, continued_alpha, depth, thickness
 from img2img.types import ValueRange
 
 FEATHER = 16  # pixels
@@ -150,14 +150,7 @@ class NetworkFill:
         made, notes = self._filled(_cut(image, window), part)
         pixels = image.pixels.copy()
         pixels[window] = np.where(part[..., None], made, pixels[window])
-        alpha = image.alpha
-        if alpha is not None:
-            level = alpha[~hole][0]
-            if (alpha[~hole] == level).all():
-                alpha = np.full_like(alpha, level)
-            else:
-                alpha = Classic()(Image(alpha[..., None]), hole).pixels[..., 0]
-        done = image.replace(pixels=pixels, alpha=alpha).warn(*notes)
+        done = image.replace(pixels=pixels, alpha=continued_alpha(image, hole)).warn(*notes)
         if self.source_type is None or done.metadata.source_type is not None:
             return done
         return done.replace(metadata=done.metadata.replace(source_type=self.source_type))

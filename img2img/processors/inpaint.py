@@ -96,6 +96,17 @@ def _limits(known: Pixels) -> tuple[float, float]:
     return low, high
 
 
+def continued_alpha(image: Image, hole: Hole) -> Pixels | None:
+    """Returns the alpha of `image` (H, W) with the hole filled: as it is everywhere else, or by Telea's method."""
+    alpha = image.alpha
+    if alpha is None:
+        return None
+    known = alpha[~hole]
+    if (known == known[0]).all():
+        return np.full_like(alpha, known[0])
+    return Classic()(Image(alpha[..., None]), hole).pixels[..., 0]
+
+
 def thickness(hole: Hole) -> NDArray[np.float32]:
     """Returns for each pixel of a hole how thick the hole is there, 0 elsewhere, (H, W).
 
