@@ -42,7 +42,7 @@ class Stopping(ABC):
         self.step = self.best = 0
 
     def add(self, picture: Tensor) -> bool:
-        """Takes the output of one step, of any shape, and returns whether the variance is the lowest so far."""
+        """Takes the output of one step and returns whether the variance is the lowest so far."""
         self.step += 1
         self.variance = self._after(picture.detach().cpu().flatten())
         if not self.variance < self.least:

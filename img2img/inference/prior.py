@@ -63,10 +63,10 @@ class PriorProgress:
 class DeepPrior:
     """Restores each picture by fitting an untrained network to it; a batch processor.
 
-    What a network draws of a picture before it draws its damage depends on nothing but the picture and the
-    seed. Depth, alpha, grey and profile stay: levels are fitted as they are, from black to white of the depth,
-    those under alpha 0 are those around them, and alpha is carried over (enlarged, by bicubic). Floats that go
-    beyond 0 and 1 are fitted between their least and their largest.
+    The result depends on nothing but the picture and the seed. Depth, alpha, grey and profile stay: levels
+    are fitted as they are, from black to white of the depth, those under alpha 0 are those around them, and
+    alpha is carried over (enlarged, by bicubic). Floats that go beyond 0 and 1 are fitted between their least
+    and their largest.
 
     A picture that takes more memory than there is becomes tiles that overlap by 64 pixels, each with a fit
     of its own. How long it takes is known after four steps: a picture that would take more than a day is
@@ -155,7 +155,7 @@ class DeepPrior:
         return image.replace(pixels=pixels, alpha=alpha, metadata=metadata, jpeg_quality=None).warn(*notes)
 
     def _made(self, image: Image, recipe: PriorRecipe, hole: Hole | None) -> tuple[Pixels, list[str]]:
-        """Returns what is fitted to the pixels of `image`, in its depth and channels, and sentences about it."""
+        """Returns pixels like those of `image` that are fitted to it, and sentences about them."""
         grey = as_grey(image)
         seen = bleed(grey).replace(alpha=None)
         require_sound(seen.pixels)
@@ -251,10 +251,10 @@ class DeepPrior:
         grid = TileGrid(rows, columns, tall, broad, ramp)
         high, wide = padded((tall * self.factor, broad * self.factor), unit)
         if high * wide > fitting:
+            takes, there = (pixels * each / 2**20 for pixels in (high * wide, fitting))
             raise ProcessingError(
-                f"a tile of {broad * self.factor} x {tall * self.factor} pixels takes "
-                f"{high * wide * each / 2**20:,.0f} MiB, and {fitting * each / 2**20:,.0f} are there; give it "
-                "more `memory` or fewer `channels`"
+                f"a tile of {broad * self.factor} x {tall * self.factor} pixels takes {takes:,.0f} MiB, and "
+                f"{there:,.0f} are there; give it more `memory` or fewer `channels`"
             )
         return grid
 
@@ -293,8 +293,8 @@ class _Clock:
             pace = f"{state.seconds:.2g} s"
             if self._seconds is None and left > LONGEST:
                 raise ProcessingError(
-                    f"it takes up to {state.steps:,} steps of {pace}{of_tiles}, {left / 86400:.3g} days; give "
-                    "it `minutes`, fewer `steps` or `channels`, a faster `device`, or a smaller picture"
+                    f"it takes up to {state.steps:,} steps of {pace}{of_tiles}, {left / 86400:.3g} days; "
+                    "give it `minutes`, fewer `steps` or `channels`, a faster `device`, or a smaller picture"
                 )
             possible = math.inf if self._seconds is None else self._seconds / self.tiles / state.seconds
             if possible < min(FEWEST, state.steps):

@@ -86,10 +86,10 @@ def fit(
 ) -> FittedPicture:
     """Fits a fresh network until what is observed of its output is like `observed`, or rather until before.
 
-    When the loss rises by 5 dB in one step, the weights of before come back, as the authors do it. Unlike them
-    the output is averaged in all tasks, the average takes fewer outputs in early steps (the share of what was
-    before is (1 + step) / (10 + step), at most 0.99), and sides that are no multiples of the network's are
-    extended instead of cut: what is drawn there counts for nothing.
+    When the loss rises by 5 dB in one step, the weights of before come back, as the authors do it. Unlike
+    there the output is averaged in all tasks, the average takes fewer outputs in early steps (the share of
+    what was before is (1 + step) / (10 + step), at most 0.99), and sides that are no multiples of the
+    network's are extended instead of cut: what is drawn there counts for nothing.
 
     Args:
         recipe: Of the task.

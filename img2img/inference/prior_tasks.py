@@ -82,7 +82,7 @@ def recipe_for(task: PriorTask, factor: int = 4) -> PriorRecipe:
 
 
 def form_of(hole: NDArray[np.bool_]) -> str:
-    """Returns what is missing in a picture (H, W): "pixels" here and there, a "region", or what "text" hides."""
+    """Returns what is missing in a picture (H, W): single "pixels", a "region", or what "text" hides."""
     away = depth(hole)
     if away.max() > max(_THIN, _WIDE * min(hole.shape)):
         return "region"

@@ -1,4 +1,4 @@
-"""The network of Deep Image Prior: an encoder and a decoder with thin bridges, fitted to one picture from noise."""
+"""The network of Deep Image Prior: encoder and decoder with thin bridges, fitted to one picture."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Enlarging = Literal["bilinear", "nearest"]
 class Hourglass(nn.Module):
     """Maps noise to a picture; what it finds hard to draw is what it removes.
 
-    With five scales of 128 channels, bridges of 4 and 32 channels of noise it has 2,217,831 parameters, as the
-    authors print. It is always in training: batch norm goes by the statistics of the one picture.
+    With five scales of 128 channels, bridges of 4 and 32 channels of noise it has 2,217,831 parameters. It is
+    always in training: batch norm goes by the statistics of the one picture.
 
     Args:
         in_channels: Of the noise.

@@ -97,7 +97,7 @@ def _limits(known: Pixels) -> tuple[float, float]:
 
 
 def continued_alpha(image: Image, hole: Hole) -> Pixels | None:
-    """Returns the alpha of `image` (H, W) with the hole filled: as it is everywhere else, or by Telea's method."""
+    """Returns the alpha of `image` (H, W) with the hole filled: as it is all around, or by Telea's method."""
     alpha = image.alpha
     if alpha is None:
         return None
