@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from img2img.cli.main import ALIASES, COMMANDS, cli
 
-LEAVES = ["upscale", "restore", "translate", "inpaint", "process", "demo", "doctor", "completion"]
+LEAVES = ["upscale", "restore", "translate", "inpaint", "prior", "process", "demo", "doctor", "completion"]
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -40,7 +40,7 @@ def test_plain_help_shows_at_most_a_dozen_options(name: str) -> None:
     assert 1 <= len(re.findall(r"^  -", text, re.MULTILINE)) <= 12
 
 
-@pytest.mark.parametrize("name", ["upscale", "restore", "translate", "inpaint", "process"])
+@pytest.mark.parametrize("name", ["upscale", "restore", "translate", "inpaint", "prior", "process"])
 def test_help_all_shows_everything_in_groups(name: str) -> None:
     _, text = run(name, "--help-all")
     for heading in ("Options", "Which files", "What is written", "Limits", "Speed", "Messages"):
