@@ -155,7 +155,7 @@ def prior(
         raise click.UsageError("--factor is that of --task upscale.")
     if isinstance(holes, Path) and holes.is_file():
         require_white(holes, invert, options)
-    watch = _Watch(None if preview is None else _Preview(preview, inputs, options), options.quiet)
+    watch = _PriorWatch(None if preview is None else _Preview(preview, inputs, options), options.quiet)
     settings: dict[str, Any] = {
         "task": task,
         "steps": steps,
@@ -195,7 +195,7 @@ def prior(
     return convert(inputs, options, load, companions=masks, show_within=watch.show_with)
 
 
-class _Watch:
+class _PriorWatch:
     """Tells how far the picture at work is, and before that how long it may take."""
 
     def __init__(self, preview: _Preview | None, quiet: bool) -> None:

@@ -25,7 +25,7 @@ from img2img.inference.processing import misfits
 from img2img.interop import open_checkpoint
 from img2img.models import Generator
 from img2img.processors.detail import gaussian
-from img2img.processors.inpaint import Classic, Colour, Hole, Inpainter, continued_alpha, depth, thickness
+from img2img.processors.inpaint import Colour, Hole, Inpainter, continued_alpha, depth, thickness
 from img2img.types import ValueRange
 
 FEATHER = 16  # pixels

@@ -183,7 +183,7 @@ class DeepPrior:
             for row, column in grid
         ]
         work = [hole is None or bool(hole[window].any()) for window in windows]
-        clock = _Clock(name, sum(work), None if self._minutes is None else self._minutes * 60)
+        clock = _PriorClock(name, sum(work), None if self._minutes is None else self._minutes * 60)
         blender = Blender(grid, self.factor)
         result = np.empty((height * self.factor, width * self.factor, channels), np.float32)
         ends = []
@@ -198,7 +198,9 @@ class DeepPrior:
             result[top : top + len(pixels), left : left + pixels.shape[1]] = pixels
         return result, ends
 
-    def _fitted(self, known: Tensor, recipe: PriorRecipe, hole: Hole | None, clock: _Clock) -> FittedPicture:
+    def _fitted(
+        self, known: Tensor, recipe: PriorRecipe, hole: Hole | None, clock: _PriorClock
+    ) -> FittedPicture:
         height, width = (side * self.factor for side in known.shape[-2:])
         if hole is not None:
             there = torch.from_numpy(~hole).to(known)
@@ -261,7 +263,7 @@ class DeepPrior:
         return grid
 
 
-class _Clock:
+class _PriorClock:
     """How long a picture takes, and whether that is too long.
 
     Args:

@@ -50,7 +50,9 @@ def test_a_folder_with_a_bad_file_is_done_and_done_once(photos: Path, tmp_path: 
     before = (out / "a.png").stat().st_mtime_ns
     (out / "deep" / "same.png").unlink()
     prior(photos, "-o", out, "--task", "denoise", *QUICK, "--report", report)
-    states = {Path(each["source"]).name: each["status"] for each in map(json.loads, report.open())}
+    states = {
+        Path(each["source"]).name: each["status"] for each in map(json.loads, report.read_text().splitlines())
+    }
     assert states == {"a.png": "skipped", "b.tif": "skipped", "same.png": "done", "text.png": "failed"}
     assert (out / "a.png").stat().st_mtime_ns == before
     prior(photos / "a.png", "-o", tmp_path / "other", "--task", "denoise", *QUICK, "--seed", 1)
