@@ -11,6 +11,7 @@ from img2img.interop import spade as spade
 from img2img.interop import span as span
 from img2img.interop import srgan as srgan
 from img2img.interop import stargan as stargan
+from img2img.interop import style as style
 from img2img.interop import translation as translation
 from img2img.interop.layouts import CheckpointLayout as CheckpointLayout
 from img2img.interop.layouts import Recognised as Recognised

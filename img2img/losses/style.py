@@ -15,6 +15,8 @@ from torch import Tensor
 
 from img2img.losses.pixel import full
 
+_FLAT = 0.01  # square of a Gram matrix
+
 
 def gram(features: Tensor) -> Tensor:
     """Returns what channels have in common, (N, C, C): products over all pixels, over C * H * W.
@@ -30,7 +32,10 @@ def gram(features: Tensor) -> Tensor:
 
 
 def gram_distance(found: Tensor, wanted: Tensor) -> Tensor:
-    """Returns the squared Frobenius distance of Gram matrices, averaged over pictures: 0-dim fp32.
+    """Returns the squared Frobenius distance of Gram matrices over the square of the wanted one: 0-dim fp32.
+
+    Averaged over pictures. The squares of bold and of faint styles differ a thousandfold, and so would the
+    weight that each needs; those of flat pictures, below 0.01 of features of mean square 1, count as 0.01.
 
     Args:
         found: (N, C, C).
@@ -40,7 +45,9 @@ def gram_distance(found: Tensor, wanted: Tensor) -> Tensor:
         ValueError: The shapes differ.
     """
     _check(found, wanted)
-    return (full(found) - full(wanted)).square().sum((1, 2)).mean()
+    wanted = full(wanted)
+    distance = (full(found) - wanted).square().sum((1, 2))
+    return (distance / (wanted.square().sum((1, 2)) + _FLAT)).mean()
 
 
 def moments_distance(found: tuple[Tensor, Tensor], wanted: tuple[Tensor, Tensor]) -> Tensor:

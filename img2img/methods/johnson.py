@@ -29,7 +29,7 @@ class JohnsonConfig(MethodConfig):
 
     name: str = Field("johnson", description="johnson.")
     generator: GeneratorConfig = Field(
-        GeneratorConfig.model_validate({"name": "resnet", "features": 32, "blocks": 5, "upsample": "resize"}),
+        GeneratorConfig(name="style_resnet"),
         description="The generator and its arguments.",
     )
     init: InitConfig = Field(
@@ -49,7 +49,7 @@ class JohnsonConfig(MethodConfig):
     )
     content_weight: float = Field(1.0, ge=0, description="Weight of the content.")
     style_weight: float = Field(
-        60.0, ge=0, description="Weight of the style: more is further from the picture."
+        2.0, ge=0, description="Weight of the style: more is further from the picture."
     )
     tv_weight: float = Field(
         0.1, ge=0, description="Weight of the total variation, the squares of differences of neighbours."
@@ -65,9 +65,8 @@ class Johnson(Method):
 
     References:
         arXiv:1603.08155, section 3. Deviations: features are of one size in all layers (see
-        `img2img.losses.balance`), so the weights of losses are others; the network is that of CycleGAN with
-        half of its features, which reflects the border in each layer in place of 40 pixels at the start, and
-        enlarges before it convolves.
+        `img2img.losses.balance`) and distances of Gram matrices relative, so the weights of losses are
+        others; the network is that of PyTorch's examples, see `StyleResnet`.
     """
 
     fields = STYLISED

@@ -31,6 +31,7 @@ from img2img.models.span import SPAN as SPAN
 from img2img.models.srresnet import SRResNet as SRResNet
 from img2img.models.stargan import StarGANDiscriminator as StarGANDiscriminator
 from img2img.models.stargan import StarGANGenerator as StarGANGenerator
+from img2img.models.style_resnet import StyleResnet as StyleResnet
 from img2img.models.unet import UNet as UNet
 from img2img.models.unet_discriminator import UNetDiscriminator as UNetDiscriminator
 from img2img.models.vgg_discriminator import SRGANDiscriminator as SRGANDiscriminator

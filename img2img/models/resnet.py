@@ -17,7 +17,7 @@ from img2img.models.attention import SelfAttention, attention_place
 from img2img.models.base import Generator, generators
 from img2img.models.dropout import Dropout
 from img2img.models.joining import channels_of, join, read_further
-from img2img.models.norm import NormKind, make_norm
+from img2img.models.norm import InstanceNorm, NormKind, make_norm
 from img2img.models.stage import Upsampling, reflect_conv, stage, upsampling
 from img2img.models.strips import (
     Kept,
@@ -43,17 +43,18 @@ class ResidualBlock(nn.Module):
         channels: C, before and after.
         norm: "batch", "instance" or "none".
         dropout: Whether dropout of one half stands between the convolutions.
+        affine: Whether instance norm has weights.
     """
 
-    def __init__(self, channels: int, norm: NormKind, dropout: bool) -> None:
+    def __init__(self, channels: int, norm: NormKind, dropout: bool, affine: bool = False) -> None:
         super().__init__()
         bias = norm == "instance"
         self.conv1 = reflect_conv(channels, channels, 3, bias)
-        self.norm1 = make_norm(norm, channels, "image")
+        self.norm1 = _norm(norm, channels, affine)
         self.activation = nn.ReLU(inplace=True)
         self.dropout = Dropout(0.5) if dropout else nn.Identity()
         self.conv2 = reflect_conv(channels, channels, 3, bias)
-        self.norm2 = make_norm(norm, channels, "image")
+        self.norm2 = _norm(norm, channels, affine)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
@@ -97,6 +98,8 @@ class Resnet(Generator):
 
     output_layers = ("last",)
     tiny: ClassVar[dict[str, Any]] = {"features": 4, "blocks": 1}
+    kernel: ClassVar[int] = 7  # of the first and of the last convolution
+    affine: ClassVar[bool] = False  # whether instance norm has weights
 
     def __init__(
         self,
@@ -130,13 +133,15 @@ class Resnet(Generator):
         self.low_features = widths[-1]
         self.head = nn.Sequential(
             stage(
-                conv=reflect_conv(planes, features, 7, norm == "instance"),
-                norm=make_norm(norm, features, "image"),
+                conv=reflect_conv(planes, features, self.kernel, norm == "instance"),
+                norm=_norm(norm, features, self.affine),
                 activation=nn.ReLU(inplace=True),
             ),
             *(self._down(outer, inner, norm) for outer, inner in pairwise(widths)),
         )
-        layers: list[nn.Module] = [ResidualBlock(widths[-1], norm, dropout) for _ in range(blocks)]
+        layers: list[nn.Module] = [
+            ResidualBlock(widths[-1], norm, dropout, self.affine) for _ in range(blocks)
+        ]
         if place := attention_place(attention, blocks, (blocks + 1) // 2, "residual blocks"):
             layers.insert(place, SelfAttention(widths[-1]))
             self.tiling = "none"
@@ -144,7 +149,7 @@ class Resnet(Generator):
         self.tail = nn.Sequential(
             *(self._up(inner, outer, norm, upsample) for inner, outer in pairwise(reversed(widths)))
         )
-        self.last = stage(conv=reflect_conv(features, out_channels, 7), output=nn.Tanh())
+        self.last = stage(conv=reflect_conv(features, out_channels, self.kernel), output=nn.Tanh())
 
     def forward(self, x: Tensor, **conditions: Tensor) -> Tensor:
         """(N, in_channels, H, W) and what `further` names to (N, out_channels, H, W), all in [-1, 1]."""
@@ -200,7 +205,7 @@ class Resnet(Generator):
         """Returns the stage that halves the resolution."""
         return stage(
             conv=nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=norm == "instance"),
-            norm=make_norm(norm, out_channels, "image"),
+            norm=_norm(norm, out_channels, self.affine),
             activation=nn.ReLU(inplace=True),
         )
 
@@ -208,7 +213,7 @@ class Resnet(Generator):
         """Returns the stage that doubles the resolution."""
         return stage(
             **upsampling(kind, in_channels, out_channels, kernel=3, bias=norm == "instance"),
-            norm=make_norm(norm, out_channels, "image"),
+            norm=_norm(norm, out_channels, self.affine),
             activation=nn.ReLU(inplace=True),
         )
 
@@ -219,7 +224,14 @@ class Resnet(Generator):
         up again, where a transposed convolution sees no more than the next pixel.
         """
         cell = 1 << downs
-        return 3 + (cell - 1) + 2 * cell * blocks + (cell + 2 if upsample == "deconv" else 2 * cell)
+        wider = 2 * (self.kernel // 2 - 3)
+        return wider + 3 + (cell - 1) + 2 * cell * blocks + (cell + 2 if upsample == "deconv" else 2 * cell)
+
+
+def _norm(kind: NormKind, channels: int, affine: bool) -> nn.Module:
+    if affine and kind == "instance":
+        return InstanceNorm(channels, affine=True)
+    return make_norm(kind, channels, "image")
 
 
 def _low_map(chain: list[StripStep], x: Tensor, rows: int, low: int) -> Tensor:

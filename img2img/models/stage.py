@@ -36,10 +36,12 @@ class _ReflectConv2d(nn.Conv2d):
         return F.conv2d(input, weight, bias, self.stride, 0, self.dilation, self.groups)
 
 
-def reflect_conv(in_channels: int, out_channels: int, kernel: int, bias: bool = True) -> nn.Conv2d:
-    """Returns a convolution that keeps H and W by reflecting the border."""
+def reflect_conv(
+    in_channels: int, out_channels: int, kernel: int, bias: bool = True, stride: int = 1
+) -> nn.Conv2d:
+    """Returns a convolution that reflects the border; it keeps H and W, or halves them by a stride of 2."""
     return _ReflectConv2d(
-        in_channels, out_channels, kernel, padding=kernel // 2, bias=bias, padding_mode="reflect"
+        in_channels, out_channels, kernel, stride, kernel // 2, bias=bias, padding_mode="reflect"
     )
 
 
