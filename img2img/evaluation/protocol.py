@@ -235,7 +235,7 @@ class SuperResolutionProtocol(EvaluationProtocol):
             name: _number(name, *(colours if name.endswith("_rgb") else both), border=self.scale)
             for name in self._own
         }
-        return own | _extras(self.extra, *colours, say, border=self.scale)
+        return own | _extras(self.extra, colours[0], colours[1], say, border=self.scale)
 
     def describe(self) -> str:
         """See `EvaluationProtocol`."""

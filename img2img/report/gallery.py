@@ -146,8 +146,8 @@ def measured(gallery: Gallery, target: str, advance: Callable[[bool], None] = la
         advance: Told of each pair that is done, with whether it failed.
     """
     from img2img.evaluation import PlainProtocol, Problem, measure  # torch loads here
+    from img2img.evaluation.comparison import Comparison
     from img2img.evaluation.matching import File
-    from img2img.evaluation.run import Comparison
 
     protocol = PlainProtocol()
     others = [name for name in gallery.folders if name != target]

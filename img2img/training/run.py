@@ -348,7 +348,11 @@ class _Run:
         scores = self.outcome.scores
         return TrainingSummary(
             *(self.folder, self.step, self.total, stopped),
-            *(scores.best, scores.last, scores.start, models, scores.by),
+            best=scores.best,
+            last=scores.last,
+            start=scores.start,
+            models=models,
+            by=scores.by,
         )
 
     def save(self) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 from img2img.config import load_yaml
 from img2img.errors import Img2ImgError, UsageError, display_path
 from img2img.files import read_regular
-from img2img.training.log import METRICS
-from img2img.training.run import CONFIG
+from img2img.report.log import METRICS
+from img2img.report.run import CONFIG
 from img2img.ui.models import walk
 from img2img.ui.places import Roots
 
