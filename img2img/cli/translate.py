@@ -141,7 +141,8 @@ def translate(
 
         edits = bool(set_attribute) or all_attributes
         translator, settings = network.load(numbers=not edits, **choices)
-        if fills_holes(translator.generator) and not options.quiet:
+        changes = fills_holes(translator.generator) and not getattr(translator.generator, "holes", False)
+        if changes and not options.quiet:
             say(
                 "The model fills holes, and changes what is known, too; img2img inpaint keeps that.", "yellow"
             )

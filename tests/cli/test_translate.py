@@ -185,6 +185,7 @@ def test_samples_have_their_seeds_in_name_and_manifest_and_more_are_added(flow: 
 
 
 @pytest.mark.parametrize("kind", ["deep", "alpha", "grey"])
+@pytest.mark.sampled(1)
 def test_samples_of_any_kind_of_picture(flow: Path, tmp_path: Path, kind: str) -> None:
     random = np.random.default_rng(0)
     if kind == "deep":
@@ -203,6 +204,7 @@ def test_samples_of_any_kind_of_picture(flow: Path, tmp_path: Path, kind: str) -
     assert (made.alpha is None) == (image.alpha is None)
 
 
+@pytest.mark.slow
 def test_samples_of_dropout(folder: Path, tmp_path: Path) -> None:
     command = ("translate", folder / "in" / "32x32.png", "-m", folder / "unet.safetensors", "--dropout")
     assert img2img(*command, "-o", tmp_path / "x.png", "--seed", 4).exit_code == 0

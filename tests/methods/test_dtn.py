@@ -89,6 +89,7 @@ def test_f_of_a_classifier_is_its_layer_without_what_follows(classifier: Path) -
     assert (f.channels, f.ratio) == (128, 8) and f.seen(x).shape[2:] == (7, 5) and f(x).shape[2:] == (8, 6)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_f_as_it_is_and_the_model_needs_nothing_beside_it(
     classifier: Path, tmp_path: Path
 ) -> None:
