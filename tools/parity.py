@@ -2,7 +2,8 @@
 
 A case is the name of a method that is written down once more in plain torch beside this file: stargan, and
 stargan_joint of two data sets, of attributes and of classes; pix2pixhd, its global generator with boundaries
-and the encoder. Both do the same steps in fp64.
+and the encoder; oasis, and oasis_plain without mixtures and with all classes alike. Both do the same steps in
+fp64.
 
 A folder is of the original pix2pix or CycleGAN. It holds what a run of that code left: `expected.json` with
 the losses of consecutive steps and the L2 norms of all tensors after the last one, the images of the steps in
@@ -256,10 +257,60 @@ def pix2pixhd(count: int = 3) -> list[dict[str, float]]:
     return deviations
 
 
+def oasis(label_mix: float = 10.0, balance: bool = True, count: int = 3) -> list[dict[str, float]]:
+    """Does steps of OASIS here and in plain torch, and returns how far each loss of each is apart.
+
+    Args:
+        label_mix: The weight of what is seen in mixtures.
+        balance: Whether rare classes count more.
+        count: Steps.
+    """
+    plain = _beside("plain_oasis")
+    torch.manual_seed(0)
+    side, classes, noise, rates = 16, 4, 3, {"generator": 1e-3, "discriminator": 4e-3}
+    section = {
+        "name": "oasis",
+        "generator": {"name": "spade_resnet", "features": 2, "downs": 2, "noise": noise, "hidden": 4},
+        "discriminator": {"features": 2, "downs": 2},
+        "label_mix": label_mix,
+        "balance": balance,
+    }
+    config = methods["oasis"].Config.model_validate(section)
+    method = methods["oasis"](config, {"source": classes, "target": 3}).double()
+    generator = plain.PlainGenerator(classes, noise, [8, 4, 2], [False, True, True], 4, batch=True)
+    judge = plain.PlainDiscriminator(classes, [4, 4], 2)
+    plain.copy_weights(method.get_submodule("generator"), generator)
+    plain.copy_weights(method.get_submodule("discriminator"), judge)
+    samples = []
+    for _ in range(count):
+        maps = (
+            torch.randint(classes, (2, side // 4, side // 4)).repeat_interleave(4, 1).repeat_interleave(4, 2)
+        )
+        labels = nn.functional.one_hot(maps, classes).permute(0, 3, 1, 2).double().contiguous()
+        samples.append((labels, 2 * torch.rand(2, 3, side, side, dtype=torch.float64) - 1))
+    expected = list(plain.steps(generator, judge, samples, rates, label_mix, balance))
+    trainer = Trainer(
+        method,
+        TrainingSettings(steps=count, betas=(0.0, 0.999), precision="fp32"),
+        Runtime(device="cpu", precision="fp32"),
+        lambda step, group: rates[group],
+    )
+    deviations = []
+    for number, ((labels, target), losses) in enumerate(zip(samples, expected, strict=True)):
+        torch.manual_seed(number)
+        trainer.step(Batch({"source": labels, "target": target}))
+        found = {name: loss for name, loss in trainer.means().items() if not name.startswith("norm_")}
+        assert found.keys() == losses.keys(), (found.keys(), losses.keys())
+        deviations.append({name: abs(loss - losses[name]) for name, loss in found.items()})
+    return deviations
+
+
 CASES: dict[str, Callable[[], list[dict[str, float]]]] = {
     "stargan": stargan,
     "stargan_joint": partial(stargan, joint=True),
     "pix2pixhd": pix2pixhd,
+    "oasis": oasis,
+    "oasis_plain": partial(oasis, label_mix=0.0, balance=False),
 }
 
 

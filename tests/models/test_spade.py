@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
-from plain_spade import PlainDiscriminator, PlainGenerator, copy_weights
 from probes import live_features, parameters, radius
 from torch import nn
 
@@ -19,6 +19,14 @@ from img2img.models.noise import set_noise
 from img2img.models.norm import BatchNorm
 from img2img.models.segmentation_discriminator import SegmentationDiscriminator
 from img2img.models.spectral import spectral_norm
+
+_SPEC = importlib.util.spec_from_file_location(
+    "plain_oasis", Path(__file__).parents[2] / "tools" / "plain_oasis.py"
+)
+plain = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(plain)
+PlainDiscriminator, PlainGenerator = plain.PlainDiscriminator, plain.PlainGenerator
+copy_weights = plain.copy_weights
 
 
 @pytest.mark.parametrize(

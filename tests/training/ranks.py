@@ -1,4 +1,4 @@
-"""One of two processes that train together: `python ranks.py RANK FOLDER PORT...`, for test_processes.py.
+"""One of two processes that train together: `python ranks.py WHAT RANK FOLDER PORT...`, for tests of them.
 
 The scenarios follow each other in one pair of processes, because starting one takes seconds. Each leaves
 `NAME.RANK.json` with what was said and how it ended.
@@ -18,6 +18,9 @@ from img2img.errors import Img2ImgError
 from img2img.training import Watch, read_experiment, run, train
 
 STEPS = 3  # of the comparison with one process
+# of the controller of ADA: a correction comes after two steps, and is a millionth or large
+CALM = {"target": -0.9, "interval": 2, "kimg": 1e6}
+BUSY = {"target": 0.0, "interval": 2, "kimg": 0.04, "p": 0.5}
 SETS = ["log_every=2", "sample_every=0", "save_every=3", "precision=fp32", "threads=1", "devices=2"]
 
 
@@ -73,9 +76,23 @@ def watched(*args, **kwargs) -> Iterator:
         yield batch
 
 
+def adaptive(rank: int, folder: Path, ports: list[str]) -> None:
+    """The controller of ADA, where it changes nothing to speak of, and where it does."""
+    calm = ["method.pool_size=0", f"method.ada={json.dumps(CALM)}", "steps=5"]
+    scenario("calm", rank, folder, ports[0], *calm)
+    busy = [f"method.ada={json.dumps(BUSY)}", "steps=7"]
+    scenario("straight", rank, folder, ports[1], *busy)
+    scenario("stopped", rank, folder, ports[2], *busy, stop_at=3)
+    torch.manual_seed(9)
+    scenario("resumed", rank, folder, ports[3], *busy, run_in="stopped", resume=True)
+
+
 def main() -> None:
-    rank, folder, ports = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:]
+    what, rank, folder, ports = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1"}
+    if what == "adaptive":
+        adaptive(rank, folder, ports)
+        return
     sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
     from processes import CASES, work
 

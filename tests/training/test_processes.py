@@ -21,7 +21,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from drawings import draw_pairs, draw_photos
-from ranks import STEPS, Notes
+from ranks import BUSY, CALM, SETS, STEPS, Notes
 
 from img2img.cli.main import cli
 from img2img.data import batches, open_data
@@ -60,9 +60,26 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_photos(folder / "b", 7, 36)
     small = ["log_every=2", "sample_every=0", "save_every=3", "precision=fp32", "threads=1"]
     train(source(folder, "steps=6", *small), folder / "grown")
-    ports = free_ports(7)
+    both(folder, "all", 7)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def adaptive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the scenarios with ADA."""
+    folder = tmp_path_factory.mktemp("adaptive")
+    draw_photos(folder / "a", 5, 36)
+    draw_photos(folder / "b", 7, 36)
+    both(folder, "adaptive", 4)
+    return folder
+
+
+def both(folder: Path, what: str, ports: int) -> None:
+    """Runs ranks.py in two processes."""
+    command = [HERE / "ranks.py", what]
+    places = free_ports(ports)
     ranks = [
-        programs.start([HERE / "ranks.py", rank, folder, *ports], env=ENVIRONMENT, stderr=subprocess.PIPE)
+        programs.start([*command, rank, folder, *places], env=ENVIRONMENT, stderr=subprocess.PIPE)
         for rank in range(2)
     ]
     try:
@@ -73,7 +90,6 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rank.wait()
             rank.stderr.close()
     assert [rank.returncode for rank in ranks] == [0, 0], errors
-    return folder
 
 
 def source(folder: Path, *sets: str):
@@ -225,6 +241,45 @@ def test_all_give_up_at_the_same_step_and_one_says_so(together: Path) -> None:
     first, second = results(together, "hopeless")
     assert first["error"] == "TrainingError" and "of 2 steps in a row" in first["text"]
     assert (second["error"], second["text"], second["warned"]) == ("SystemExit", "1", [])
+
+
+def controller(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    """Returns what the controllers of ADA hold, of both discriminators."""
+    method = state(folder, step)["trainer"]["method"]
+    return {
+        name: value for name, value in method.items() if name.rpartition(".")[2] in ("p", "seen", "calls")
+    }
+
+
+@pytest.mark.slow
+def test_the_controller_of_two_processes_is_that_of_one(adaptive: Path, tmp_path: Path) -> None:
+    """It counts the pictures of both, and how sure the discriminator is of them."""
+    sets = ["batch_size=2", "steps=5", "method.pool_size=0", f"method.ada={json.dumps(CALM)}"]
+    train(source(adaptive, *sets, *SETS[:-1]), tmp_path / "alone")
+    alone, two = controller(tmp_path / "alone", 5), controller(adaptive / "calm", 5)
+    assert len(two) == 6 and two.keys() == alone.keys()
+    for name, value in two.items():
+        torch.testing.assert_close(value, alone[name], rtol=1e-6, atol=0)
+        expected = {"p": 2 * 4 / (1000 * CALM["kimg"]), "calls": 1.0}  # two corrections for 4 pictures each
+        if (kind := name.rpartition(".")[2]) in expected:
+            assert value == pytest.approx(expected[kind], rel=1e-5)
+        else:
+            assert value[1] == 2 and abs(value[0]) <= 2, "the last step has pictures of both processes"
+
+
+@pytest.mark.slow
+def test_two_processes_resume_exactly_between_two_corrections(adaptive: Path) -> None:
+    assert [result["step"] for result in results(adaptive, "stopped")] == [3, 3]
+    assert all(
+        float(value) == 1 for name, value in controller(adaptive / "stopped", 3).items() if "calls" in name
+    )
+    assert [result["step"] for result in results(adaptive, "resumed")] == [7, 7]
+    assert same(state(adaptive / "straight", 7), state(adaptive / "stopped", 7))
+    assert losses(adaptive / "straight") == losses(adaptive / "stopped")
+    moved = [value for name, value in controller(adaptive / "stopped", 7).items() if name.endswith(".p")]
+    assert all(0 <= value <= 1 and value != BUSY["p"] for value in moved)
+    for before, after in zip(results(adaptive, "straight"), results(adaptive, "resumed"), strict=True):
+        assert before["random"] == after["random"]
 
 
 @pytest.mark.slow

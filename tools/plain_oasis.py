@@ -1,6 +1,11 @@
-"""SPADE's and OASIS's networks in plain torch, written from their papers, to compare ours with."""
+"""OASIS in plain torch, after its paper and SPADE's: the reference of `parity.py oasis`.
+
+Networks of plain arithmetic, and training steps; they share nothing with the package.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +21,7 @@ class Weight(nn.Module):
         self.u = torch.zeros(shape[0], dtype=torch.double)
 
     def forward(self) -> Tensor:
+        """Returns the divided weight; in training after one more iteration."""
         matrix = self.w.flatten(1)
         with torch.no_grad():
             v = matrix.T @ self.u
@@ -28,6 +34,8 @@ class Weight(nn.Module):
 
 
 class Conv(nn.Module):
+    """A convolution that keeps the size, with a weight as it is or divided."""
+
     def __init__(self, a: int, b: int, k: int, bias: bool = True, spectral: bool = False) -> None:
         super().__init__()
         shape = (b, a, k, k)
@@ -36,6 +44,7 @@ class Conv(nn.Module):
         self.b = nn.Parameter(torch.zeros(b, dtype=torch.double)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, a, H, W) to (N, b, H, W)."""
         weight = self.plain if self.spectral is None else self.spectral()
         return F.conv2d(x, weight, self.b, padding=self.k // 2)
 
@@ -50,6 +59,7 @@ class Norm(nn.Module):
         self.gamma, self.beta = Conv(hidden, c, 3), Conv(hidden, c, 3)
 
     def forward(self, x: Tensor, seg: Tensor) -> Tensor:
+        """(N, c, H, W) and the labels (N, K, h, w) to (N, c, H, W)."""
         dims = (0, 2, 3) if self.batch else (2, 3)
         mean, var = x.mean(dims, keepdim=True), x.var(dims, unbiased=False, keepdim=True)
         if self.batch and self.training:
@@ -64,6 +74,8 @@ class Norm(nn.Module):
 
 
 class Block(nn.Module):
+    """A residual block of the generator with its norms."""
+
     def __init__(self, a: int, b: int, labels: int, hidden: int, batch: bool) -> None:
         super().__init__()
         m = min(a, b)
@@ -74,6 +86,7 @@ class Block(nn.Module):
             self.ns, self.cs = Norm(a, labels, hidden, batch), Conv(a, b, 1, bias=False, spectral=True)
 
     def forward(self, x: Tensor, seg: Tensor) -> Tensor:
+        """(N, a, H, W) and the labels (N, K, h, w) to (N, b, H, W)."""
         s = self.cs(self.ns(x, seg)) if self.learned else x
         d = self.c0(F.leaky_relu(self.n0(x, seg), 0.2))
         return s + self.c1(F.leaky_relu(self.n1(d, seg), 0.2))
@@ -93,6 +106,7 @@ class PlainGenerator(nn.Module):
         self.img = Conv(widths[-1], 3, 3)
 
     def forward(self, seg: Tensor, z: Tensor) -> Tensor:
+        """One-hot labels (N, K, H, W) and noise (N, Z) to pictures (N, 3, H, W)."""
         if self.noise:
             z = z[:, :, None, None].repeat(1, 1, *seg.shape[2:])
             seg = torch.cat([z, seg], 1)
@@ -116,6 +130,7 @@ class PlainBlockD(nn.Module):
             self.cs = Conv(a, b, 1, spectral=True)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, a, H, W) to (N, b, ...), of half or twice the size."""
         s = x
         if self.way > 0:
             s = F.interpolate(s, scale_factor=2)
@@ -130,6 +145,8 @@ class PlainBlockD(nn.Module):
 
 
 class PlainDiscriminator(nn.Module):
+    """The U-Net that judges; `last` are the channels in front of the logits."""
+
     def __init__(self, classes: int, widths: list[int], last: int) -> None:
         super().__init__()
         w = [3, *widths]
@@ -141,6 +158,7 @@ class PlainDiscriminator(nn.Module):
         self.out = Conv(last, classes + 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to logits (N, 1 + K, H, W): made, then the classes."""
         kept = []
         for block in self.down:
             x = block(x)
@@ -166,3 +184,63 @@ def copy_weights(ours: nn.Module, theirs: nn.Module) -> None:
             assert (other.b is None) == (mine.bias is None)
             if other.b is not None:
                 other.b.copy_(mine.bias)
+
+
+def weights_of(labels: Tensor, balance: bool) -> Tensor:
+    """Returns how much the pixels of one-hot labels (N, K, H, W) count: rare classes more, if `balance`."""
+    if not balance:
+        return torch.ones_like(labels[:, 0])
+    occurrence = labels.sum((0, 2, 3))
+    factors = labels.numel() / ((occurrence > 0).sum() * labels.shape[1]) / occurrence
+    return (factors[:, None, None] * labels).nan_to_num(0, 0, 0).sum(1)
+
+
+def steps(
+    generator: PlainGenerator,
+    judge: PlainDiscriminator,
+    samples: Iterable[tuple[Tensor, Tensor]],
+    rates: Mapping[str, float],
+    label_mix: float,
+    balance: bool,
+) -> Iterator[dict[str, float]]:
+    """Trains the networks and yields the losses of each step, weighted; one step draws after manual_seed.
+
+    Args:
+        generator, judge: The networks.
+        samples: One-hot labels (N, K, H, W) and pictures (N, 3, H, W) of each step.
+        rates: Of "generator" and "discriminator".
+        label_mix: The weight of what is seen in mixtures; 0 for none.
+        balance: Whether rare classes count more.
+    """
+    adam = {
+        name: torch.optim.Adam(net.parameters(), rates[name], (0.0, 0.999))
+        for name, net in (("generator", generator), ("discriminator", judge))
+    }
+    for number, (labels, real) in enumerate(samples):
+        torch.manual_seed(number)
+        truth, weights, noise = labels.argmax(1) + 1, weights_of(labels, balance), generator.noise
+        fake = generator(labels, torch.randn(len(labels), noise).double())
+        loss = (F.cross_entropy(judge(fake), truth, reduction="none") * weights).mean()
+        losses = {"g_gan": loss.item()}
+        gradients = torch.autograd.grad(loss, list(generator.parameters()))
+        for parameter, gradient in zip(generator.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        adam["generator"].step()
+
+        with torch.no_grad():
+            fake = generator(labels, torch.randn(len(labels), noise).double())
+        of_fake, of_real = judge(fake), judge(real)
+        d_fake = F.cross_entropy(of_fake, torch.zeros_like(truth))
+        d_real = (F.cross_entropy(of_real, truth, reduction="none") * weights).mean()
+        total = d_fake + d_real
+        losses |= {"d_fake": d_fake.item(), "d_real": d_real.item()}
+        if label_mix:
+            chosen = torch.rand(labels.shape[1]) < 0.5
+            mask = chosen[labels.argmax(1)].double()[:, None]
+            mixed = judge(mask * real + (1 - mask) * fake)
+            mix = label_mix * F.mse_loss(mixed, mask * of_real + (1 - mask) * of_fake)
+            total, losses["d_label_mix"] = total + mix, mix.item()
+        adam["discriminator"].zero_grad()
+        total.backward()
+        adam["discriminator"].step()
+        yield losses
