@@ -78,9 +78,9 @@ def watched(*args, **kwargs) -> Iterator:
 
 def adaptive(rank: int, folder: Path, ports: list[str]) -> None:
     """The controller of ADA, where it changes nothing to speak of, and where it does."""
-    calm = ["method.pool_size=0", f"method.ada={json.dumps(CALM)}", "steps=5"]
+    calm = ["method.pool=0", f"method.ada={json.dumps(CALM)}", "steps=5"]
     scenario("calm", rank, folder, ports[0], *calm)
-    busy = [f"method.ada={json.dumps(BUSY)}", "steps=7"]
+    busy = [f"method.ada={json.dumps(BUSY)}", "steps=7", "keep_states=9"]
     scenario("straight", rank, folder, ports[1], *busy)
     scenario("stopped", rank, folder, ports[2], *busy, stop_at=3)
     torch.manual_seed(9)

@@ -254,7 +254,7 @@ def controller(folder: Path, step: int) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 def test_the_controller_of_two_processes_is_that_of_one(adaptive: Path, tmp_path: Path) -> None:
     """It counts the pictures of both, and how sure the discriminator is of them."""
-    sets = ["batch_size=2", "steps=5", "method.pool_size=0", f"method.ada={json.dumps(CALM)}"]
+    sets = ["batch_size=2", "steps=5", "method.pool=0", f"method.ada={json.dumps(CALM)}"]
     train(source(adaptive, *sets, *SETS[:-1]), tmp_path / "alone")
     alone, two = controller(tmp_path / "alone", 5), controller(adaptive / "calm", 5)
     assert len(two) == 6 and two.keys() == alone.keys()
