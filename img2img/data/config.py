@@ -309,6 +309,8 @@ class DataConfig(BaseModel):
             if not 0 < count <= MOST:
                 raise ValueError(f"palette is a number of classes from 1 to {MOST}, or their colours")
             values = {**values, "palette": indices(count)}
+        if isinstance(values, dict) and isinstance(values.get("palette"), str | float | bool):
+            raise ValueError(f"palette is a number of classes from 1 to {MOST}, or their colours")
         if isinstance(values, dict) and isinstance(values.get("palette"), list | tuple):
             colours = [(c,) if isinstance(c, int) else c for c in values["palette"]]
             values = {**values, "palette": colours}

@@ -19,7 +19,7 @@ from img2img.image.alpha import over_white
 from img2img.image.channels import with_channels
 from img2img.image.conversion import UNTAGGED, meaning, same_colours
 from img2img.image.image import Pixels
-from img2img.image.palette import MOST_COLOURS, Palette, is_numbered
+from img2img.image.palette import MOST_COLOURS, Palette, is_numbered, with_levels
 from img2img.image.palette import stranger as strange_colour
 
 GRID = 16  # a thumbnail has GRID x GRID values
@@ -45,6 +45,7 @@ class ImageStats:
         extent: The numbers in it.
         grey: Whether its channels are equal.
         between: The share of its values that are neither black nor white, nor within a twentieth of them.
+        whole: Whether all of its values are whole numbers.
         foreign: The share of the pixels whose colour is not in the palette that was asked about.
     """
 
@@ -60,6 +61,7 @@ class ImageStats:
     extent: Extent
     grey: bool = True
     between: float = 0.0
+    whole: bool = True
     foreign: float = 0.0
     stranger: str = ""
     space: str | None = None
@@ -178,6 +180,7 @@ def _stats(image: Image, labels: bool, palette: Palette | None) -> ImageStats:
         extent=extent,
         grey=bool((pixels == pixels[..., :1]).all()),
         between=float(((values > 0.05) & (values < 0.95)).mean()),
+        whole=pixels.dtype != np.float32 or bool((np.rint(pixels) == pixels).all()),
         foreign=foreign,
         stranger=stranger,
         space=_space(image),
@@ -204,12 +207,12 @@ def _foreign(image: Image, palette: Palette | None, step: int) -> tuple[float, s
     if palette is None:
         return 0.0, ""
     try:
-        pixels = with_channels(image, len(palette[0]), unmixed=True)
+        pixels = with_channels(with_levels(image), len(palette[0]), unmixed=True)
     except ProcessingError:  # that is a finding of its own
         return 0.0, ""
     known = _codes(np.array([palette], np.uint16))
     share = float(1 - np.isin(_codes(pixels), known).mean())
-    if not share or pixels.dtype == np.float32 or is_numbered(palette):  # of numbers all others are wrong
+    if not share or is_numbered(palette):  # of numbers all others are wrong
         return share, ""
     return share, strange_colour(pixels[::step, ::step], palette)
 

@@ -21,6 +21,16 @@ def labels(material: Material) -> Iterator[Finding]:
     sources = [side for side in material.sides if side.field in names]
     if not sources:
         return
+    broken = [s for s in sources if not s.stats.whole]
+    if broken and config.source_labels != "nearest":
+        yield Finding(
+            "error",
+            "fractions",
+            f"{len(broken)} of {len(sources)} label maps hold fractions.",
+            "Label maps hold a whole number or a colour for each class; store them as PNG, or as TIFF of 8 "
+            "or 16 bits.",
+            tuple(Case((s.path,), half(material, s)) for s in broken),
+        )
     if config.palette is not None:
         foreign = [s for s in sources if s.stats.foreign > 0]
         numbered = is_numbered(config.palette)
@@ -99,8 +109,15 @@ def maps(material: Material) -> Iterator[Finding]:
     )
     yield from _found(
         "error",
+        "fraction-ids",
+        [side for side in ids if not side.stats.whole],
+        "with values that are no whole numbers.",
+        "A map of ids has one whole number for each object; store it as PNG or TIFF of 8 or 16 bits.",
+    )
+    yield from _found(
+        "error",
         "colour-ids",
-        [side for side in ids if not side.stats.grey],
+        [side for side in ids if not side.stats.grey and side.stats.whole],
         "with several channels that differ.",
         "A map of ids has one channel, with one number for each object.",
         lambda side: plural(side.stats.channels, "channel"),

@@ -22,7 +22,7 @@ from img2img.data.places import present, sides
 from img2img.data.ranges import advice, extent_of
 from img2img.data.record import Record, Records, some_names
 from img2img.data.records import find_records
-from img2img.errors import ConfigError, ImageError, PlanError, display_path
+from img2img.errors import ConfigError, ImageError, PlanError, ProcessingError, display_path
 from img2img.fields import Fields, Labels, Mask, Picture, Vector, groups, pictures, placed, scale_of
 from img2img.image import Image, read_image
 from img2img.image import palette as palettes
@@ -284,8 +284,8 @@ class _Opening:
                     image = read_image(path)
                     if record.aligned is not None:
                         image = halves(image, path)[list(record.files).index(name)]
-                    yield seen(image, self.bands[name], path, unmixed=True)
-                except ImageError:
+                    yield seen(palettes.with_levels(image), self.bands[name], path, unmixed=True)
+                except (ImageError, ProcessingError):
                     continue  # it is named when its turn comes
 
         return tuple(colour for colour in palettes.collect(maps()) if colour != self.config.ignore_label)
@@ -390,11 +390,9 @@ class _Opening:
 
 def _as_labels(image: Image, colours: Palette, path: Path) -> Pixels | None:
     """Returns the colours of a label map; None where it cannot be one, which is told when its turn comes."""
-    if image.pixels.dtype == np.float32:
-        return None
     try:
-        return seen(image, len(colours[0]), path, unmixed=True)
-    except ImageError:
+        return seen(palettes.with_levels(image), len(colours[0]), path, unmixed=True)
+    except (ImageError, ProcessingError):
         return None
 
 

@@ -30,7 +30,11 @@ def partners(material: Material) -> Iterator[Finding]:
 def _lacking(alone: Mapping[Path, str]) -> str:
     """Returns what files have not that are alone."""
     partner = {"partner": "a partner of the same name"}
-    return " or ".join(dict.fromkeys(partner.get(what, f"a {what}") for what in alone.values()))
+    return " or ".join(
+        dict.fromkeys(
+            partner.get(what, f"{'an' if what[0] in 'aeiou' else 'a'} {what}") for what in alone.values()
+        )
+    )
 
 
 def spare(material: Material) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from img2img.image.channels import with_channels
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels
 from img2img.image.numbers import require_sound, to_unit
-from img2img.image.palette import Palette, classes, require_classes
+from img2img.image.palette import Palette, classes, require_classes, with_levels
 from img2img.image.planes import ids_of, mask_of
 from img2img.image.resize import covering, resize, resize_nearest
 from img2img.types import ValueRange
@@ -80,14 +80,14 @@ class Recipe:
             return self._exact(image, path)
         channels = len(self.palette[0]) if self.palette else self.channels
         try:
+            if self.palette:
+                image = with_levels(image)
             if self.numbers is not None:
                 image = to_unit(image, self.numbers)
             pixels = seen(
                 image if self.labels else converted(image), channels, path, unmixed=self.method == "nearest"
             )
             require_sound(pixels, self.numbers)
-            if self.palette and pixels.dtype == np.float32:
-                raise ProcessingError("label maps hold whole numbers, and this picture holds fractions.")
             if self.palette:
                 require_classes(image, pixels, self.palette)
             if self.numbers is not None:

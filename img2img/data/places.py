@@ -90,10 +90,11 @@ def require_places(config: DataConfig, fields: Fields) -> None:
     Raises:
         ConfigError: A field has none, or the places are for other fields.
     """
+    known = placed(fields)
     fields = placed(present(config, fields))
     if unknown_ := [name for name in config.fields if name not in fields]:
         raise ConfigError(
-            f"data.fields: {unknown('field', unknown_[0], fields)} A sample holds what the method says."
+            f"data.fields: {unknown('field', unknown_[0], known)} A sample holds what the method says."
         )
     names, together = pictures(fields), groups(fields)
     if not names:

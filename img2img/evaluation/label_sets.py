@@ -13,7 +13,7 @@ from img2img.evaluation.matching import File
 from img2img.image import Image, read_image
 from img2img.image.channels import with_channels
 from img2img.image.image import Pixels
-from img2img.image.palette import MOST, LabelSet, collect
+from img2img.image.palette import MOST, LabelSet, collect, with_levels
 from img2img.interop import open_checkpoint
 from img2img.tables import numbers_in, read_rows, shown
 from img2img.weights import find_model
@@ -144,11 +144,10 @@ def _collected(targets: Sequence[File]) -> LabelSet:
     def maps() -> Iterator[Pixels]:
         for image in images():
             try:
-                pixels = with_channels(image, 1 if channels == 1 else 3, unmixed=True)
+                pixels = with_channels(with_levels(image), 1 if channels == 1 else 3, unmixed=True)
             except ProcessingError:
                 continue
-            if pixels.dtype.kind == "u":
-                yield pixels
+            yield pixels
 
     palette = collect(maps(), "`palette`")
     if not palette:

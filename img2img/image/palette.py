@@ -31,6 +31,24 @@ def is_numbered(palette: Palette) -> bool:
     return palette == indices(last + 1) or (last > 1 and palette[:last] == indices(last))
 
 
+def with_levels(image: Image) -> Image:
+    """Returns a label map with integers where it holds whole numbers as floats; any other as it is.
+
+    Raises:
+        ProcessingError: It holds fractions, or numbers that are none of a class.
+    """
+    pixels, alpha = image.pixels, image.alpha
+    if pixels.dtype != np.float32:
+        return image
+    if not ((np.rint(pixels) == pixels) & (pixels >= 0) & (pixels < MOST)).all():
+        raise ProcessingError(
+            f"label maps hold whole numbers from 0 to {MOST - 1}, and this picture holds others (fractions, "
+            "negative ones or NaN)"
+        )
+    levels = None if alpha is None else np.rint(alpha * (MOST - 1)).astype(np.uint16)
+    return image.replace(pixels=pixels.astype(np.uint16), alpha=levels)
+
+
 def require_classes(image: Image, pixels: Pixels, palette: Palette) -> None:
     """Makes sure that label maps of numbers hold those of `palette` alone; a near number is another class.
 
@@ -116,8 +134,7 @@ class LabelSet:
             ProcessingError: The picture is no label map.
         """
         width = len(self.palette[0])
-        if image.pixels.dtype == np.float32:
-            raise ProcessingError("label maps hold whole numbers, and this picture holds fractions")
+        image = with_levels(image)
         colours = self.palette if self.ignore is None else (*self.palette, self.ignore)
         pixels = with_channels(image, width, unmixed=True)
         require_classes(image, pixels, colours)
@@ -132,7 +149,9 @@ class LabelSet:
         return found, stranger(pixels, colours)
 
 
-def collect(maps: Iterable[Pixels], key: str = "data.palette") -> Palette:
+def collect(
+    maps: Iterable[Pixels], key: str = "data.palette, or say that there are none (data.source_labels)"
+) -> Palette:
     """Returns the colours of some label maps, sorted. Numbers in one channel may be as many as there are.
 
     Args:
@@ -149,8 +168,7 @@ def collect(maps: Iterable[Pixels], key: str = "data.palette") -> Palette:
         if len(colours) > MOST_COLOURS and pixels.shape[2] > 1:
             raise ConfigError(
                 f"the label maps have more than {MOST_COLOURS} colours, so these cannot stand for classes "
-                f"(JPEG blurs colours into one another); give the true ones as {key}, or say that there are "
-                "none (data.source_labels)."
+                f"(JPEG blurs colours into one another); give the true ones as {key}."
             )
     return tuple(sorted(colours))
 

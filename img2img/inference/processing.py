@@ -19,7 +19,7 @@ from img2img.image.colour_fix import ColourFix, with_colours_of
 from img2img.image.conversion import converted
 from img2img.image.image import Pixels, white_of
 from img2img.image.numbers import depth_of, from_unit, require_sound, to_unit, words
-from img2img.image.palette import MOST_COLOURS, LabelSet, classes, foreign, require_classes
+from img2img.image.palette import MOST_COLOURS, LabelSet, classes, foreign, require_classes, with_levels
 from img2img.image.resize import covering, resize, resize_nearest
 from img2img.image.xmp import GENERATED
 from img2img.inference import conditions as companions
@@ -153,8 +153,8 @@ class ImageProcessing:
         Classes (H, W, 1) become one channel for each where the network runs.
         """
         palette = self.info.palette
-        if image.pixels.dtype == np.float32 and palette:
-            raise ProcessingError("label maps hold whole numbers, and this picture holds fractions.")
+        if palette:
+            image = with_levels(image)
         pixels = with_channels(
             image, len(palette[0]) if palette else self.generator.in_channels, unmixed=True
         )

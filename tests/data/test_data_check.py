@@ -11,7 +11,7 @@ from worlds import noise, pairs, write
 from img2img.data import DataConfig, checks, open_data
 from img2img.data.check import Checked, Finding, check
 from img2img.data.inspection import inspect_file
-from img2img.fields import PAIRED, enlarging
+from img2img.fields import PAIRED, Ids, enlarging
 from img2img.image.resize import resize
 
 COUNT = 12
@@ -316,6 +316,24 @@ def test_label_maps_with_colours_that_the_palette_lacks(tmp_path: Path) -> None:
     wrong = only(run(config | {"palette": [[0, 0, 255], [255, 0, 0]]}))
     assert wrong.level == "error" and len(wrong.cases) == COUNT
     assert "have the colour 0 200 0, which is none of the palette" in wrong.cases[0].detail
+
+
+def test_maps_of_fractions_are_none(tmp_path: Path) -> None:
+    config = world(tmp_path) | {
+        "fields": {"instance": tmp_path / "ids"},
+        "source_labels": "one_hot",
+        "palette": 300,
+    }
+    fields = {**PAIRED, "instance": Ids(like="source")}
+    for i in range(24):
+        whole = np.full((40, 40, 1), i, np.float32)
+        whole[:9] = 200
+        write(tmp_path / "A", f"{i}.png", whole.astype(np.uint8))
+        write(tmp_path / "ids", f"{i}.tif", whole + 0.5 * (i == 3))
+    (tmp_path / "A" / "5.png").unlink()
+    write(tmp_path / "A", "5.tif", whole * 0.3)
+    found = {one.kind: one for one in run(config, fields=fields).findings if one.level == "error"}
+    assert files(found["fraction-ids"]) == [["3.tif"]] and files(found["fractions"]) == [["5.tif"]]
 
 
 def test_label_maps_that_jpeg_has_blurred(tmp_path: Path) -> None:

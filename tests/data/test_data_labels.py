@@ -11,10 +11,10 @@ import torch
 from worlds import noise, write
 
 from img2img.data import Data, DataConfig, batches, open_data
-from img2img.errors import ConfigError
+from img2img.errors import ConfigError, ProcessingError
 from img2img.fields import PAIRED
 from img2img.image import Image
-from img2img.image.palette import LabelSet, classes, collect, indices
+from img2img.image.palette import LabelSet, classes, collect, indices, with_levels
 from img2img.types import SYMMETRIC, UNIT, Batch
 
 COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255], [255, 255, 0]], np.uint8)
@@ -103,6 +103,20 @@ def test_numbers_of_16_bits_are_as_many_classes_as_there_are(tmp_path: Path) -> 
     assert torch.equal(batch.source.sum(1, keepdim=True), known.float()), "what is ignored is of no class"
 
 
+def test_whole_numbers_in_floats_are_classes_and_fractions_are_none(tmp_path: Path) -> None:
+    index = np.random.default_rng(0).integers(0, 300, (8, 8, 1))
+    write(tmp_path / "A", "0.tif", index.astype(np.float32))
+    write(tmp_path / "B", "0.png", index.astype(np.uint16))
+    found = first(opened(tmp_path, source_labels="one_hot", palette=300, flip=False), 1)[0]
+    assert np.array_equal(found.source[0].argmax(0), index[..., 0])
+    assert opened(tmp_path, source_labels="one_hot").palette == tuple((n,) for n in np.unique(index).tolist())
+    numbers, _ = LabelSet(indices(300)).numbers(Image(index.astype(np.float32)))
+    assert np.array_equal(numbers, index[..., 0])
+    for wrong in (index + 0.5, index - 1.0, np.where(index > 9, np.nan, 1.0)):
+        with pytest.raises(ProcessingError, match="label maps hold whole numbers"):
+            with_levels(Image(wrong.astype(np.float32)))
+
+
 def test_the_largest_palette_is_searched_and_written_fast(tmp_path: Path) -> None:
     palette = indices(65536)
     pixels = np.random.default_rng(0).integers(0, 65536, (64, 64, 1), np.uint16)
@@ -151,6 +165,7 @@ def test_labels_have_no_values_to_change(tmp_path: Path) -> None:
         (70000, "from 1 to 65536"),
         (0, "from 1 to 65536"),
         ([0, 70000], "levels"),
+        ("many", "a number of classes"),
         ([0, 1, 0], "differ"),
         ([[0, 0, 0]] * 2, "differ"),
     ],

@@ -19,7 +19,7 @@ from img2img.training import Watch, read_experiment, run, train
 
 STEPS = 3  # of the comparison with one process
 # of the controller of ADA: a correction comes after two steps, and is a millionth or large
-CALM = {"target": -0.9, "interval": 2, "kimg": 1e6}
+CALM = {"target": 0.0, "interval": 2, "kimg": 1e6, "p": 1e-6}
 BUSY = {"target": 0.0, "interval": 2, "kimg": 0.04, "p": 0.5}
 SETS = ["log_every=2", "sample_every=0", "save_every=3", "precision=fp32", "threads=1", "devices=2"]
 
