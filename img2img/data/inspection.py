@@ -203,7 +203,7 @@ def _codes(pixels: Pixels) -> NDArray[np.uint64]:
 
 
 def _foreign(image: Image, palette: Palette | None, step: int) -> tuple[float, str]:
-    """Returns the share of colours that `palette` lacks, and of every `step`th pixel what is strange."""
+    """Returns the share of colours that `palette` lacks, and of some pixels a clause on what is strange."""
     if palette is None:
         return 0.0, ""
     try:
@@ -214,7 +214,7 @@ def _foreign(image: Image, palette: Palette | None, step: int) -> tuple[float, s
     share = float(1 - np.isin(_codes(pixels), known).mean())
     if not share or is_numbered(palette):  # of numbers all others are wrong
         return share, ""
-    return share, strange_colour(pixels[::step, ::step], palette)
+    return share, strange_colour(pixels[:: 2 * step, :: 2 * step], palette)
 
 
 def _thumbnail(pixels: Pixels) -> NDArray[np.float32] | None:
