@@ -11,6 +11,7 @@ import pytest
 import safetensors.torch
 import torch
 from companions import Companions
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from img2img.checkpoint import KEY, MAX_HEADER, ModelInfo, fingerprint, open_model, read_header, save_model
 from img2img.errors import ModelError, UnknownModelError
@@ -335,6 +336,28 @@ def test_the_fingerprint_tells_weights_apart(generator):
     with torch.no_grad():
         generator.body[0].bias[0] += 1
     assert fingerprint(generator.state_dict()) != first
+
+
+class Written(TorchDispatchMode):
+    """Writes down what is computed within it."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.add(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))
+
+
+def test_opening_fills_no_weights(path):
+    random = {"uniform_", "normal_"}
+    with Written() as written, torch.device("meta"):
+        SRResNet(**SRResNet.tiny)
+    assert written.names & random
+    with Written() as written:
+        open_model(path)
+    assert not written.names & random
 
 
 @pytest.mark.slow

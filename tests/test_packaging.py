@@ -33,6 +33,27 @@ def build(checkout: Path, hook: str, into: Path) -> Path:
     return wheel
 
 
+def test_every_package_and_every_file_in_one_is_named_in_the_setup() -> None:
+    """What wheels and editable installs are made of; the slow tests make both."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    moved = dict(line.split(" = ") for line in config["options"]["package_dir"].strip().splitlines())
+    places = {moved.get(name, name.replace(".", "/")): name for name in config["options"]["packages"].split()}
+    tops = [ROOT / name for name in ("img2img", *moved.values())]
+    files = [file for top in tops for file in top.rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    assert {file.parent.relative_to(ROOT).as_posix() for file in files if file.suffix == ".py"} == set(places)
+    for file in files:
+        if file.suffix == ".py":
+            continue
+        name = file.relative_to(ROOT)
+        place = next(folder for folder in name.parents if folder.as_posix() in places)
+        inside = name.relative_to(place)
+        patterns = config["options.package_data"].get(places[place.as_posix()], "").split(",")
+        depths = [Path(each.strip()) for each in patterns]
+        assert any(inside.match(str(d)) and len(inside.parts) == len(d.parts) for d in depths), name
+
+
+@pytest.mark.slow
 def test_the_wheel_holds_configs_and_recipes_inside_the_package(checkout: Path, tmp_path: Path) -> None:
     names = zipfile.ZipFile(build(checkout, "build_wheel", tmp_path / "wheel")).namelist()
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"img2img"}

@@ -289,12 +289,11 @@ def played(player: Adversary, real: Tensor, fake: Tensor, steps: int) -> list[di
     return found
 
 
-@pytest.mark.slow
 def test_a_discriminator_that_knows_the_real_ones_makes_it_stronger_and_one_that_does_not_weaker() -> None:
     real, fake = torch.full((4, 3, 16, 16), 0.8), torch.full((4, 3, 16, 16), -0.8)
-    known = played(adversary(policy=["blit"]), real, fake, 24)
+    known = played(adversary(policy=["blit"]), real, fake, 12)
     assert known[-1]["d_ada_sign"] > 0.6 and known[-1]["d_ada_p"] > known[0]["d_ada_p"] == 0
-    blind = played(adversary(p=0.5, policy=["blit"]), fake, fake, 24)
+    blind = played(adversary(p=0.5, policy=["blit"]), fake, fake, 12)
     assert blind[-1]["d_ada_p"] < 0.5
 
 
