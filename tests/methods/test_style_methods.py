@@ -61,6 +61,20 @@ def test_the_losses_of_johnson() -> None:
         torch.testing.assert_close(found[name].double(), value, rtol=1e-4, atol=1e-9)
 
 
+def test_the_stages_of_johnson() -> None:
+    method = made("johnson")
+    samples = batch(method, STYLISED)
+    method.begin("picture")
+    (loss,) = losses(method, samples).values()
+    with torch.no_grad():
+        expected = (method.generator(samples.source) - samples.source).square().mean()
+    torch.testing.assert_close(loss, expected)
+    method.begin("style")
+    assert losses(method, samples).keys() == {"g_content", "g_style", "g_tv"}
+    with pytest.raises(ConfigError, match="stages picture and style, not 'x'"):
+        method.begin("x")
+
+
 def test_the_losses_of_adain_and_the_style_that_a_model_begins_with() -> None:
     method = made("adain", style_weight=7.0)
     assert isinstance(method, AdaINMethod)
