@@ -35,6 +35,13 @@ _PATH = click.Path(path_type=Path)
     help="The truth that folders of pictures are measured against. [default: the first folder]",
 )
 @option("--title", help="What stands above the page.")
+@option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    help="A further metric for folders: lpips, dists, ms_ssim; repeatable.",
+)
 @option("--no-metrics", is_flag=True, help="Show folders of pictures without measuring them.")
 @option(
     "--progress",
@@ -50,6 +57,7 @@ def report(
     output: Path,
     target: Path | None,
     title: str | None,
+    metrics: tuple[str, ...],
     no_metrics: bool,
     progress: ProgressStyle,
     quiet: bool,
@@ -92,7 +100,7 @@ def report(
     if folders:
         gallery = side_by_side(folders)
         if len(folders) > 1 and not no_metrics:
-            _measure(gallery, "none" if quiet else progress)
+            _measure(gallery, metrics, "none" if quiet else progress)
         galleries.insert(0, gallery)
     if title is None:
         names = [each.resolve().name for each in (*runs, *folders)] or [each.stem for each in places]
@@ -108,10 +116,10 @@ def report(
     return 0
 
 
-def _measure(gallery: Gallery, progress: ProgressStyle) -> None:
+def _measure(gallery: Gallery, metrics: tuple[str, ...], progress: ProgressStyle) -> None:
     from img2img.report.gallery import measured
 
     first, *others = gallery.folders
     pairs = sum(name in row.files and first in row.files for row in gallery.rows for name in others)
     with quiet_libraries(), ProgressBar(pairs, "pairs", progress) as bar:
-        measured(gallery, first, lambda failed: bar.advance(failed=failed))
+        measured(gallery, first, metrics, lambda failed: bar.advance(failed=failed))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LARGEST_JSON = 2**28  # bytes
 _NO_WORDS: frozenset[str] = frozenset()
+_TARGET = "target"
 _ABOUT = ("name", "target", "source", "picture", "path")
 
 
@@ -137,19 +138,31 @@ def named(places: Sequence[Path], names: Sequence[str] | None) -> list[str]:
     return found
 
 
-def measured(gallery: Gallery, target: str, advance: Callable[[bool], None] = lambda failed: None) -> Gallery:
+def measured(
+    gallery: Gallery,
+    target: str,
+    extra: Sequence[str] = (),
+    advance: Callable[[bool], None] = lambda failed: None,
+) -> Gallery:
     """Adds PSNR, SSIM and L1 of every picture against the one of the folder `target`.
 
     Args:
         gallery: What `side_by_side` returned; it is filled.
         target: The name of the folder whose pictures are the truth.
+        extra: Names of further metrics, see `img2img.metrics`; what cannot be had is left out with a note.
         advance: Told of each pair that is done, with whether it failed.
+
+    Raises:
+        ConfigError: There is no such metric.
     """
     from img2img.evaluation import PlainProtocol, Problem, measure  # torch loads here
     from img2img.evaluation.comparison import Comparison
+    from img2img.evaluation.extras import usable
     from img2img.evaluation.matching import File
 
-    protocol = PlainProtocol()
+    ready, reasons = usable(extra)
+    gallery.notes += reasons
+    protocol = PlainProtocol(extra=ready)
     others = [name for name in gallery.folders if name != target]
     for name in others:
         gallery.columns |= {f"{name}: {c}": protocol.higher_is_better(c) for c in protocol.columns}
@@ -175,7 +188,7 @@ def measured(gallery: Gallery, target: str, advance: Callable[[bool], None] = la
 
 
 def from_evaluation(path: Path) -> Gallery:
-    """Reads what `img2img.evaluation.Evaluation.to_json` has written to a file.
+    """Reads what `img2img.evaluation` has written as JSON: of one model or folder, or of several.
 
     Raises:
         UsageError: It is no such file.
@@ -187,37 +200,50 @@ def from_evaluation(path: Path) -> Gallery:
         raise UsageError(f"{display_path(path)}: cannot be read: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{wrong}: it is no JSON.") from error
-    if not isinstance(facts, dict) or not isinstance(facts.get("scores"), list):
-        raise UsageError(f"{wrong}: it has no list of scores.")
-    gallery = Gallery(path.name, ["target", "source"])
-    notes = facts.get("notes")
-    gallery.notes += [
-        str(facts.get("protocol", "")),
-        *(map(str, notes) if isinstance(notes, list) else ()),
-    ]
-    gallery.notes = [note for note in gallery.notes if note]
-    for score in facts["scores"]:
-        if isinstance(score, dict):
-            gallery.rows.append(_row(score))
-    for row in gallery.rows:
-        gallery.columns |= {c: is_higher_better(c) for c in row.values if c not in gallery.columns}
-    if not any("source" in row.files for row in gallery.rows):
-        gallery.folders = ["target"]
+    facts = facts if isinstance(facts, dict) else {}
+    several = facts.get("candidates")
+    candidates = several if isinstance(several, list) else [{**facts, "name": "source"}]
+    gallery = Gallery(path.name, [_TARGET])
+    rows: dict[str, GalleryRow] = {}
+    for candidate in candidates:
+        if not isinstance(candidate, dict) or not isinstance(candidate.get("scores"), list):
+            raise UsageError(f"{wrong}: it has no list of scores.")
+        _add_candidate(gallery, rows, candidate, alone=len(candidates) == 1)
+    gallery.rows = list(rows.values())
     return gallery
 
 
-def _row(score: Mapping[str, Any]) -> GalleryRow:
-    files = {
-        name: Path(place)
-        for name, place in (("target", score.get("target")), ("source", score.get("source")))
-        if isinstance(place, str) and place and "\0" not in place
-    }
-    values = {
-        key: math.inf if value is None else float(value)
-        for key, value in score.items()
-        if key not in _ABOUT and (value is None or isinstance(value, int | float))
-    }
-    return GalleryRow(str(score.get("name", "")), files, values)
+def _add_candidate(
+    gallery: Gallery, rows: dict[str, GalleryRow], candidate: Mapping[str, Any], alone: bool
+) -> None:
+    """Files what was measured of one model or folder; `alone` is whether it is the only one."""
+    title = str(candidate.get("name"))
+    metrics = candidate.get("metrics")
+    known = metrics if isinstance(metrics, dict) else {}
+    for score in candidate["scores"]:
+        if not isinstance(score, dict):
+            continue
+        name = str(score.get("name", ""))
+        row = rows.setdefault(name, GalleryRow(name))
+        for role, place in ((_TARGET, score.get("target")), (title, score.get("source"))):
+            if isinstance(place, str) and place and "\0" not in place:
+                row.files.setdefault(role, Path(place))
+        for key, value in score.items():
+            if key in _ABOUT or not (value is None or isinstance(value, int | float)):
+                continue
+            column = key if alone else f"{title}: {key}"
+            # of equal pictures PSNR is infinite, which JSON does not have
+            absent = math.inf if key.startswith("psnr") else math.nan
+            row.values[column] = absent if value is None else float(value)
+            if column not in gallery.columns:
+                about = known.get(key)
+                higher = about.get("higher_is_better") if isinstance(about, dict) else None
+                gallery.columns[column] = higher if isinstance(higher, bool) else is_higher_better(key)
+    if any(title in row.files for row in rows.values()) and title not in gallery.folders:
+        gallery.folders.append(title)
+    notes = candidate.get("notes")
+    said = [candidate.get("protocol"), *(notes if isinstance(notes, list) else ())]
+    gallery.notes += [str(note) for note in said if note and str(note) not in gallery.notes]
 
 
 def sorted_by(gallery: Gallery, column: str) -> list[GalleryRow]:

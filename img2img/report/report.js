@@ -472,8 +472,6 @@ function grids(enlarge) {
       if (figure.grid === grid) continue;
       figure.grid = grid;
       image.src = grid.src;
-      image.width = grid.w;
-      image.style.height = "auto";
       caption.textContent = `${run.name}, step ${count(grid.step)}`;
     }
   }
@@ -481,17 +479,29 @@ function grids(enlarge) {
   fill();
 }
 
+function aligned(columns, rows) {
+  // says how many decimals the numbers of each column have, the same for all of them
+  return columns.map((_, place) => {
+    const sizes = rows.map((row) => Math.abs(row.values[place])).filter((size) => Number.isFinite(size) && size > 0);
+    const largest = sizes.reduce((a, b) => Math.max(a, b), 0);
+    if (!sizes.length || largest >= 1e6 || largest < 1e-3) return (value) => shown(value);
+    const decimals = largest >= 1000 ? 0 : largest >= 100 ? 1 : largest >= 10 ? 2 : largest >= 1 ? 3 : 4;
+    return (value) => (typeof value === "number" ? value.toFixed(decimals) : shown(value));
+  });
+}
+
 function gallery(table_, place) {
   const { folders, columns } = table_;
   const rows = table_.rows.map((row, number) => ({ ...row, number }));
   const open = rows.filter((row) => row.pictures && Object.keys(row.pictures).length);
   place.append(notes(table_.notes) ?? "");
+  const print = aligned(columns, rows);
   let current = null;
   const lines = rows.map((row) => ({
     row,
     text: row.name,
     note: row.note || (row.pictures ? "" : "Its picture is not in this page."),
-    cells: [row.name, ...row.values.map((value) => shown(value))],
+    cells: [row.name, ...row.values.map((value, column) => print[column](value))],
     sort: [row.name, ...row.values.map(asNumber)],
     open: row.pictures && Object.keys(row.pictures).length ? () => choose(row) : null,
   }));
@@ -502,7 +512,7 @@ function gallery(table_, place) {
     select.addEventListener("change", () => choose(current));
     return select;
   };
-  const before = pick(0), after = pick(Math.min(1, folders.length - 1));
+  const before = pick(folders.length > 2 ? 1 : 0), after = pick(folders.length - 1);
   const name = make("b");
   function choose(row) {
     if (!row) return;
@@ -519,7 +529,7 @@ function gallery(table_, place) {
   const list = table({
     columns: [{ name: "name" }, ...columns.map((column) => ({ ...column, number: true }))],
     rows: lines,
-    foot: columns.length && rows.length > 1 ? [`mean of ${rows.length.toLocaleString("en")}`, ...table_.means.map((value) => shown(value))] : null,
+    foot: columns.length && rows.length > 1 ? [`mean of ${rows.length.toLocaleString("en")}`, ...table_.means.map((value, column) => print[column](value))] : null,
     filter: rows.length > 12,
     chosen: () => lines.find((line) => line.row === current),
   });
@@ -538,7 +548,7 @@ function gallery(table_, place) {
       for (const row of some) {
         const picture = row.pictures[folder] ?? Object.values(row.pictures).pop();
         const tile = make("button", { title: row.name, onclick: () => choose(row) }, make("img", { src: picture.src, alt: "", loading: "lazy" }),
-          make("div", {}, row.name), make("div", { class: "soft" }, shown(row.values[column])));
+          make("div", {}, row.name), make("div", { class: "soft" }, print[column](row.values[column])));
         strips.push(() => tile.classList.toggle("chosen", row === current));
         strip.append(tile);
       }
@@ -546,8 +556,7 @@ function gallery(table_, place) {
     }
     strips.forEach((mark) => mark());
   }
-  const right = make("div", {}, list.box);
-  if (!view) { place.append(right); return; }
+  if (!view) { place.append(list.box); return; }
   const step = (way) => {
     const order = list.order().map((line) => line.row).filter((row) => open.includes(row));
     choose(order[(order.indexOf(current) + way + order.length) % order.length]);
@@ -555,12 +564,17 @@ function gallery(table_, place) {
   const choices = make("div", { class: "bar" },
     make("button", { onclick: () => step(-1), "aria-label": "Previous" }, "◂"), make("button", { onclick: () => step(1), "aria-label": "Next" }, "▸"),
     folders.length > 1 ? labelled("Before", before) : null, folders.length > 1 ? labelled("After", after) : null, name);
-  place.append(make("div", { class: "split" }, make("div", {}, choices, view.box, view.bar), right));
+  const left = make("div", {}, choices, view.box, view.bar);
+  const extreme = make("div");
   if (columns.length && open.length > 1) {
-    const by = make("select", { onchange: () => extremes(Number(by.value)) }, ...columns.map((column, number) => make("option", { value: number }, column.name)));
-    place.append(make("div", { class: "bar" }, labelled("Best and worst by", by)), ends);
-    extremes(0);
+    const by = make("select", { class: "by", onchange: () => extremes(Number(by.value)) }, ...columns.map((column, number) => make("option", { value: number }, column.name)));
+    const last = columns.findIndex((column) => column.name.startsWith(folders[folders.length - 1] + ": "));
+    by.value = Math.max(last, 0);
+    extreme.append(make("div", { class: "bar" }, labelled("Best and worst by", by)), ends);
+    extremes(Number(by.value));
   }
+  const many = columns.length > 4; // a wide table lies below
+  place.append(make("div", { class: "split" }, left, many ? extreme : list.box), many ? list.box : extreme);
   choose(open[0]);
 }
 
