@@ -3,8 +3,8 @@
     python tools/screenshots.py runs runs/facades runs/shoes
     python tools/screenshots.py pictures pictures.html
 
-`runs` makes the page of two runs itself; `pictures` takes one of folders that `img2img report` wrote. Playwright
-and Chromium have to be installed (`pip install playwright`, `apt-get install chromium`).
+`runs` makes the page of two runs itself; `pictures` takes one of folders that `img2img report` wrote.
+Playwright and Chromium have to be installed (`pip install playwright`, `apt-get install chromium`).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def opened(page: Path, scheme: Literal["light", "dark"]) -> Iterator[Any]:
         tab = browser.new_page(viewport=SIZE, color_scheme=scheme)
         tab.on("console", lambda message: sys.exit(f"the page says: {message.text}"))
         tab.on("pageerror", lambda error: sys.exit(f"the page fails: {error}"))
+        tab.set_default_timeout(300_000)  # machines may have other work
         tab.goto(page.resolve().as_uri())
         yield tab
         browser.close()
@@ -78,8 +79,8 @@ def runs(places: tuple[Path, ...]) -> None:
     """Curves, samples and configuration of runs."""
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "report.html"
-        title = " and ".join(place.resolve().name for place in places)
-        write_report(page, [read_run(place) for place in places], title=title)
+        title = " and ".join(place.name for place in places)
+        write_report(page, [read_run(place, place.name) for place in places], title=title)
         with opened(page, "light") as tab:
             tab.locator("#smooth").fill("0.7")
             shoot(tab, "curves")
@@ -91,6 +92,7 @@ def runs(places: tuple[Path, ...]) -> None:
             scroll_to(tab, "Curves")
             shoot(tab, "dark")
             scroll_to(tab, "Configuration")
+            tab.get_by_label("Filter").fill("training.")
             shoot(tab, "configuration")
 
 

@@ -135,11 +135,13 @@ function table({ columns, rows, foot, start, chosen, filter }) {
 
 // ---------------------------------------------------------------------------------------------- charts
 
+const FEW = 40; // values that are marked each, and not smoothed
 const look = { smooth: 0, log: false, samples: false };
 
 function smoothed(values, weight) {
-  // mean with weights that fall off backwards, without the pull of the first value towards zero
-  if (!weight) return values;
+  // mean with weights that fall off backwards, without the pull of the first value towards zero; of few
+  // values, such as those of the held-out part, each counts as it is
+  if (!weight || values.length <= FEW) return values;
   let total = 0, mass = 0;
   return values.map((value) => {
     if (value === null) return null;
@@ -255,10 +257,10 @@ function chart(curve) {
         });
         if (there.length) plot.append(draw("path", { class: "band", style: `fill:${line.run.colour}`, d: `M${there.join("L")}L${back.join("L")}Z` }));
       }
-      const raw = look.smooth ? draw("path", { class: "raw", d: path(line.x, line.raw), ...stroke }) : null;
+      const raw = look.smooth && line.y !== line.raw ? draw("path", { class: "raw", d: path(line.x, line.raw), ...stroke }) : null;
       if (raw && line.x.length > 1) plot.append(raw);
       plot.append(draw("path", { d: path(line.x, line.y), ...stroke }));
-      if (line.x.length <= 40) {
+      if (line.x.length <= FEW) {
         line.y.forEach((value, place) => {
           if (fits(value)) plot.append(draw("circle", { cx: atX(line.x[place]), cy: atY(value), r: 2.2, fill: line.run.colour }));
         });

@@ -35,6 +35,7 @@ def browser() -> Iterator[Any]:
 def visit(browser: Any) -> Iterator[Any]:
     """Opens a page, and checks in the end that it said nothing and asked for nothing."""
     page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(120_000)  # machines may have other work
     troubles: list[str] = []
     page.on("console", lambda message: troubles.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: troubles.append(str(error)))
@@ -54,7 +55,7 @@ def visit(browser: Any) -> Iterator[Any]:
 
 
 def test_two_runs_are_laid_over_each_other(visit: Any, tmp_path: Path) -> None:
-    runs = [make_run(tmp_path / "one"), make_run(tmp_path / "two", steps=7, method="cut", shift=1.0)]
+    runs = [make_run(tmp_path / "one"), make_run(tmp_path / "two", steps=60, method="cut", shift=1.0)]
     write_report(tmp_path / "r.html", [read_run(run) for run in runs])
     page = visit(tmp_path / "r.html")
     loss = page.locator(".card", has_text="g_l1").locator("svg.chart")
@@ -63,7 +64,7 @@ def test_two_runs_are_laid_over_each_other(visit: Any, tmp_path: Path) -> None:
     page.locator("#log").check()
     assert loss.locator("path").first.get_attribute("d") != before
     page.locator("#smooth").fill("0.8")
-    assert loss.locator("path.raw").count() == 2
+    assert loss.locator("path.raw").count() == 1  # few values are not smoothed
     page.locator(".chip", has_text="two").click()  # the chip hides the run
     assert loss.locator("path:not(.raw)").count() == 1
     page.locator(".chip", has_text="two").click()
