@@ -30,7 +30,7 @@ PACKAGES = (
         "img2img.checkpoint",
     ),
     *("img2img.inference", "img2img.fields", "img2img.methods", "img2img.training", "img2img.data"),
-    *("img2img.metrics", "img2img.evaluation", "img2img.errors"),
+    *("img2img.metrics", "img2img.evaluation", "img2img.report", "img2img.errors"),
 )
 
 

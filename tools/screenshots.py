@@ -103,6 +103,7 @@ def pictures(page: Path, row: int) -> None:
     """The before-and-after of folders."""
     with opened(page, "light") as tab:
         tab.locator("tbody tr").nth(row).click()
+        tab.evaluate("scrollTo(0, 0)")
         shoot(tab, "pictures")
 
 

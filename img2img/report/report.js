@@ -505,7 +505,7 @@ function gallery(table_, place) {
     note: row.note || (row.pictures ? "" : "Its picture is not in this page."),
     cells: [row.name, ...row.values.map((value, column) => print[column](value))],
     sort: [row.name, ...row.values.map(asNumber)],
-    open: row.pictures && Object.keys(row.pictures).length ? () => choose(row) : null,
+    open: row.pictures && Object.keys(row.pictures).length ? () => { choose(row); left.scrollIntoView({ block: "nearest" }); } : null,
   }));
   const view = open.length ? viewer() : null;
   const pick = (chosen) => {
