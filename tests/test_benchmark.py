@@ -15,6 +15,7 @@ SMALL = {
     "engine": ["--images", "1", "--rounds", "1", "--minimum", "0"],
     "memory": ["--few", "5", "--many", "50", "--maximum", "200"],
     "plan": ["--files", "600"],
+    "evaluate": ["--pairs", "3", "--maximum", "1000"],
 }
 ELSEWHERE = {
     "degrade",
@@ -46,6 +47,7 @@ def test_a_small_run(tool, name, tmp_path):
         "engine": lambda: numbers["engine_to_reference"] > 0 and numbers["images"] == 1,
         "memory": lambda: [entry["done"] for entry in numbers["files"].values()] == [5, 50],
         "plan": lambda: numbers["files"] == 600,
+        "evaluate": lambda: numbers["pairs"] == 3 and numbers["seconds_for_1000"] > 0,
     }
     assert found[name](), numbers
     assert not list(tmp_path.iterdir())

@@ -39,6 +39,7 @@ class Commands(click.Group):
 
     elsewhere: ClassVar[dict[str, str]] = {
         "degrade": "benchmark_degrade",
+        "evaluate": "benchmark_evaluate",
         "fidelity": "benchmark_infer",
         "infer": "benchmark_infer",
         "train": "benchmark_train",

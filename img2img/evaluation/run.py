@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ from img2img.evaluation.comparison import Comparison, PathName, plan
 from img2img.evaluation.contest import Contest
 from img2img.evaluation.label_sets import labels_protocol
 from img2img.evaluation.labels import LabelsProtocol
+from img2img.evaluation.matching import File
 from img2img.evaluation.predictor import Model, Predict, and_back, open_predictor, require_labels
 from img2img.evaluation.protocol import (
     EvaluationProtocol,
@@ -29,6 +32,7 @@ from img2img.registry import unknown
 from img2img.types import ValueRange
 
 PROTOCOLS = ("sr", "plain", "translation", "labels")
+_AT_ONCE = 2  # pairs of files: more would need more memory where pictures are large
 _CHOICES = ("y", "grey", "rgb", "numbers", "extra")  # of protocols
 
 
@@ -68,49 +72,72 @@ def measure(
         protocol: The protocol.
         predict: Makes predictions of inputs; None where the files are predictions.
     """
-    for target, other in work.pairs:
-        path = target.path
+
+    def one(pair: tuple[File, File | None]) -> Score | Problem:
+        return _measured(*pair, protocol, predict)
+
+    if predict is not None:  # a network has all cores to itself
+        yield from map(one, work.pairs)
+        return
+    with one_thread(), ThreadPoolExecutor(_AT_ONCE) as pool:
+        waiting: deque[Future[Score | Problem]] = deque()
         try:
-            picture = read_image(path)
-            whole = picture if protocol.names else over_white(picture)
-            truth = protocol.truth(protocol.levels(whole))
-            if other is not None:
-                path = other.path
-                source = read_image(path)
-            else:
-                assert isinstance(protocol, SuperResolutionProtocol)
-                source = protocol.low_resolution(truth)
-            made = source if predict is None else predict(source)
-            flat = made if protocol.names else over_white(made)
-            prediction = flat if protocol.names else converted(flat, meaning(whole), "the prediction")
-            recoloured = prediction.pixels is not flat.pixels
-            prediction = protocol.levels(prediction)
-            if (prediction.height, prediction.width) == (picture.height, picture.width):
-                prediction = protocol.truth(prediction)
-            confusion, notes = None, prediction.warnings
-            if isinstance(protocol, LabelsProtocol):
-                confusion = protocol.confusion(prediction, truth)
-                values, notes = confusion.scores(), (*notes, *confusion.notes)
-            else:
-                said: list[str] = []
-                with one_thread():
-                    values = protocol.measure(prediction, truth, said.append)
-                notes = (*notes, *said)
-        except (ImageError, ProcessingError) as error:
-            yield Problem(path, error.reason if isinstance(error, ImageError) else str(error))
-            continue
-        yield Score(
-            target.name.as_posix(),
-            target.path,
-            None if other is None else other.path,
-            values,
-            kind_of(truth),
-            tuple(dict.fromkeys((*truth.warnings, *source.warnings, *notes))),
-            (prediction, truth),
-            not (_opaque(picture) and _opaque(made)),
-            recoloured,
-            confusion,
-        )
+            for pair in work.pairs:
+                waiting.append(pool.submit(one, pair))
+                if len(waiting) > _AT_ONCE:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for each in waiting:
+                each.cancel()
+
+
+def _measured(
+    target: File, other: File | None, protocol: EvaluationProtocol, predict: Predict | None
+) -> Score | Problem:
+    """Returns the numbers of one pair, or what is wrong with it."""
+    path = target.path
+    try:
+        picture = read_image(path)
+        whole = picture if protocol.names else over_white(picture)
+        truth = protocol.truth(protocol.levels(whole))
+        if other is not None:
+            path = other.path
+            source = read_image(path)
+        else:
+            assert isinstance(protocol, SuperResolutionProtocol)
+            source = protocol.low_resolution(truth)
+        made = source if predict is None else predict(source)
+        flat = made if protocol.names else over_white(made)
+        prediction = flat if protocol.names else converted(flat, meaning(whole), "the prediction")
+        recoloured = prediction.pixels is not flat.pixels
+        prediction = protocol.levels(prediction)
+        if (prediction.height, prediction.width) == (picture.height, picture.width):
+            prediction = protocol.truth(prediction)
+        confusion, notes = None, prediction.warnings
+        if isinstance(protocol, LabelsProtocol):
+            confusion = protocol.confusion(prediction, truth)
+            values, notes = confusion.scores(), (*notes, *confusion.notes)
+        else:
+            said: list[str] = []
+            with one_thread():
+                values = protocol.measure(prediction, truth, said.append)
+            notes = (*notes, *said)
+    except (ImageError, ProcessingError) as error:
+        return Problem(path, error.reason if isinstance(error, ImageError) else str(error))
+    return Score(
+        target.name.as_posix(),
+        target.path,
+        None if other is None else other.path,
+        values,
+        kind_of(truth),
+        tuple(dict.fromkeys((*truth.warnings, *source.warnings, *notes))),
+        (prediction, truth),
+        not (_opaque(picture) and _opaque(made)),
+        recoloured,
+        confusion,
+    )
 
 
 def _opaque(image: Image) -> bool:

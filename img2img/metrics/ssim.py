@@ -64,9 +64,9 @@ def means(a: Tensor, b: Tensor, title: str) -> tuple[Tensor, Tensor]:
 
 def _places(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the factors at every place where a window fits, (N, C, H - 10, W - 10) each."""
-    mean_a, mean_b, square_a, square_b, product = _blur(torch.stack([a, b, a * a, b * b, a * b]))
+    mean_a, mean_b, square, product = _blur(torch.stack([a, b, a * a + b * b, a * b]))
     squares, mixed = mean_a.square() + mean_b.square(), mean_a * mean_b
-    return _factors(mixed, squares, product - mixed, square_a + square_b - squares)
+    return _factors(mixed, squares, product - mixed, square - squares)
 
 
 def similarity(means: Tensor, squares: Tensor, covariance: Tensor, variances: Tensor) -> Tensor:
