@@ -144,7 +144,10 @@ class NetworkOptions:
         try:
             require_conditions(needed, self.companions, "`companions`")
         except ConfigError as error:
-            if any(isinstance(needed[name], Vector) for name in needed.keys() - self.companions.keys()):
+            context = click.get_current_context(silent=True)
+            lacking = [needed[name] for name in needed.keys() - self.companions.keys()]
+            may_set = context is not None and "set_attribute" in context.params  # of translate alone
+            if may_set and any(isinstance(field, Vector) for field in lacking):
                 raise ConfigError(f"{error} Or set some by their names (`set_attribute`).") from None
             if not fills_holes(translator.generator):
                 raise

@@ -310,6 +310,7 @@ def test_what_a_model_takes_beside_pictures_is_in_the_table(tmp_path: Path) -> N
     assert [row["original"] for row in rows] == ["0.png", "1.png"]
     assert rows[0]["conditions"] == f"hint={tmp_path / 'hints'} mood=1,0"
     alone = call(*command)
+    assert "--set-attribute" not in alone.output, "this command has no such option"
     assert alone.exit_code == 2 and "Give --with hint=DIR --with mood=NUMBERS" in " ".join(
         alone.stderr.split()
     )
