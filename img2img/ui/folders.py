@@ -46,6 +46,7 @@ class Wish:
         extension: Format of all outputs, or None for that of each input.
         suffix: What goes before the extension of every output.
         companions: What the model needs beside each picture: by name a folder, a file, a table or numbers.
+        style: The place of a picture in whose style to paint; empty for none.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Wish:
     extension: str | None = None
     suffix: str = ""
     companions: Mapping[str, str] | None = None
+    style: str = ""
 
 
 class FolderJob:
@@ -185,7 +187,10 @@ class Folders:
             source = self._roots.inside(wish.source, "the folder of pictures")
             output = self._roots.inside(wish.output, "a folder for the results")
             places = self._places(wish.companions or {})
-            process, settings = self._worker.do(self._models.open, wish.settings)
+            wanted = wish.settings
+            if wish.style.strip():
+                wanted = replace(wanted, style_picture=self._roots.inside(wish.style, "a picture"))
+            process, settings = self._worker.do(self._models.open, wanted)
             require_conditions(getattr(process, "conditions", ()), places, "`companions`")
             extension = wish.extension
             if extension is None and self._models.offer(wish.settings.model).labels:

@@ -13,13 +13,17 @@ from img2img.batch import Processor
 from img2img.checkpoint import ModelInfo
 from img2img.errors import UsageError, display_path
 from img2img.fields import Field, Fields, Vector, in_words
+from img2img.image import Limits, read_image
+from img2img.image.codec import DEFAULT_LIMITS
 from img2img.inference import Translator, load_model
 from img2img.inference.attributes import AttributeEditor
 from img2img.inference.identity import identity
 from img2img.inference.inpainting import fills_holes, network_inpainter
 from img2img.inference.restoring import restorers, restoring
+from img2img.inference.styles import SIDE, Styles
+from img2img.inference.stylizer import Stylizer
 from img2img.interop import open_checkpoint
-from img2img.models import Generator
+from img2img.models import AdaIN, Generator
 from img2img.models.noise import set_noise
 from img2img.models.pix2pixhd import style_count
 from img2img.processors.inpaint import Classic, ClassicMethod, Inpainter
@@ -50,23 +54,27 @@ class Offer:
         note: What it is, in a sentence.
         scale: How many times as large it makes pictures, None where it keeps their size.
         strength: Whether its results may be mixed with the picture as it was.
+        restores: Whether its results are better versions of its inputs, at their size.
         holes: Whether it fills holes, and so needs a mask.
         attributes: The names of what it can set.
         styles: How many it has to choose from.
         noise: Whether another seed is another result.
         needs: What else must be given beside the picture.
         labels: Whether it makes label maps.
+        paints: Whether it paints in the style of a picture, which it needs.
     """
 
     note: str
     scale: float | None = None
     strength: bool = False
+    restores: bool = False
     holes: bool = False
     attributes: tuple[str, ...] = ()
     styles: int = 0
     noise: bool = False
     needs: tuple[tuple[str, Field], ...] = ()
     labels: bool = False
+    paints: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,7 @@ class Settings:
         style: Which style.
         seed: Of the random input.
         invert: Whether black in a mask is the hole.
+        style_picture: A file in whose style to paint.
     """
 
     model: str
@@ -93,6 +102,7 @@ class Settings:
     style: int = 0
     seed: int = 0
     invert: bool = False
+    style_picture: Path | None = None
 
 
 class Models:
@@ -101,10 +111,11 @@ class Models:
     Args:
         roots: Where files may lie; models that have a name may be elsewhere.
         device: What computes them.
+        limits: What is refused of pictures that show a style.
     """
 
-    def __init__(self, roots: Roots, device: str = "auto") -> None:
-        self._roots, self._device = roots, device
+    def __init__(self, roots: Roots, device: str = "auto", limits: Limits = DEFAULT_LIMITS) -> None:
+        self._roots, self._device, self._limits = roots, device, limits
         self._known: dict[tuple[Any, ...], tuple[Processor, dict[str, Any]]] = {}
 
     def choices(self) -> list[tuple[str, str]]:
@@ -171,9 +182,9 @@ class Models:
         if settings.factor is not None and not 0 < settings.factor <= MOST:
             raise UsageError(f"The factor is greater than 0 and at most {MOST:g}.")
         key: tuple[Any, ...] = (settings,)
-        if settings.model not in JOBS:
-            path = self.path(settings.model)
-            key += (path, path.stat().st_mtime_ns, path.stat().st_size)
+        files = [] if settings.model in JOBS else [self.path(settings.model)]
+        files += [] if settings.style_picture is None else [settings.style_picture]
+        key += tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in files)
         if key not in self._known:
             while len(self._known) > 1:
                 del self._known[next(iter(self._known))]
@@ -182,6 +193,7 @@ class Models:
 
     def _opened(self, settings: Settings) -> tuple[Processor, dict[str, Any]]:
         name, offer = settings.model, self.offer(settings.model)
+        _require_offered(settings, offer)
         shared: dict[str, Any] = {"strength": settings.strength, "color_fix": None}
         if offer.holes:
             told = {"holes": "mask", "invert": settings.invert}
@@ -202,9 +214,24 @@ class Models:
             translator, own = self._load(path, scale=factor, **shared)
             return translator, own | {"scale": float(translator.scale)}
         path = self.path(name)
-        if offer.strength and not offer.needs:
+        if offer.restores:
             return restoring(self._load, restorers(CLEAN, path), every=True, **shared)
+        if offer.paints or settings.strength != 1:
+            return self._painting(path, offer, settings)
         return self._translating(path, offer, settings)
+
+    def _painting(self, path: Path, offer: Offer, settings: Settings) -> tuple[Processor, dict[str, Any]]:
+        more: dict[str, Any] = {"size": None, "fit": "keep"}
+        share = settings.strength
+        if offer.paints:
+            if settings.style_picture is None:
+                raise UsageError("The model paints in the style of a picture: give one.")
+            picture = read_image(settings.style_picture, self._limits)
+            named = picture.replace(name=settings.style_picture.name)
+            more["style"], share = Styles([named], [1.0], SIDE, share), 1.0
+        translator, own = self._load(path, **more)
+        own.pop("style", None)  # its moments are among the weights, which the fingerprint is of
+        return Stylizer(translator, share), own | {"strength": settings.strength, "keep_colours": False}
 
     def _translating(self, path: Path, offer: Offer, settings: Settings) -> tuple[Processor, dict[str, Any]]:
         more: dict[str, Any] = {"size": None, "norm_stats": None, "dropout": None}
@@ -229,25 +256,43 @@ class Models:
         return translator, identity(translator, more)
 
 
+def _require_offered(settings: Settings, offer: Offer) -> None:
+    """Makes sure that nothing was set that changes nothing; a factor may stay where it was."""
+    given = {
+        "strength": (settings.strength != 1, offer.strength),
+        "attributes": (bool(settings.on or settings.off or settings.every), bool(offer.attributes)),
+        "style": (settings.style != 0, offer.styles > 0),
+        "seed": (settings.seed != 0, offer.noise),
+        "style of a picture": (settings.style_picture is not None, offer.paints),
+    }
+    for name, (is_set, can_be) in given.items():
+        if is_set and not can_be:
+            raise UsageError(f"What was chosen has no {name} to set; leave it out.")
+
+
 @lru_cache(64)
 def _offer(path: Path, changed: int, size: int) -> Offer:
     generator, info = open_checkpoint(path)
     conditions: Fields = Translator(generator, info, "cpu").conditions
     named = {name: f for name, f in conditions.items() if isinstance(f, Vector) and f.names}
     attributes = next(iter(named.values())).names if named else ()
+    colours = (generator.scale, generator.in_channels, generator.out_channels) == (1, 3, 3)
+    mixes = info.output == "own" and colours and not (conditions or info.palette or info.nearest)
     like = info.output == "like_input" and generator.in_channels == generator.out_channels
     holes = fills_holes(generator)
     needs = tuple((n, f) for n, f in conditions.items() if n not in named and not holes)
     return Offer(
         _note(generator, info, needs),
         scale=float(generator.scale) if generator.scale != 1 else None,
-        strength=like and not holes,
+        strength=mixes or (like and not holes),
+        restores=like and generator.scale == 1 and not conditions,
         holes=holes,
         attributes=attributes,
         styles=style_count(generator),
         noise=set_noise(generator, 0) > 0,
         needs=needs,
         labels=info.output == "labels",
+        paints=isinstance(generator, AdaIN),
     )
 
 

@@ -8,6 +8,7 @@ import logging
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -22,7 +23,7 @@ from img2img.ui.folders import FolderJob, Folders, Wish
 from img2img.ui.models import MOST, UPSCALE, Models, Offer, Settings
 from img2img.ui.pictures import Pictures
 from img2img.ui.places import Roots
-from img2img.ui.trainings import read_run, runs
+from img2img.ui.trainings import Points, curves, open_run, runs, words
 from img2img.ui.worker import Worker
 
 P = ParamSpec("P")
@@ -129,6 +130,7 @@ class Page:
         first_need: str | None = None,
         second_need: str | None = None,
         numbers: str = "",
+        style_picture: str | None = None,
         drawing: Mapping[str, Any] | None = None,
     ) -> tuple[tuple[str, str], str, str]:
         """Converts one picture; returns two files to compare, the result and sentences about it."""
@@ -137,6 +139,7 @@ class Page:
         settings = _settings(
             model, factor, strength, set_attributes, clear_attributes, every_attribute, style, seed, invert
         )
+        settings = replace(settings, style_picture=Path(style_picture) if style_picture else None)
         layers = [each for each in (drawing or {}).get("layers", []) if each]
         files, others = iter((first_need, second_need)), {}
         for name, field in self._worker.do(self._models.offer, model).needs:
@@ -161,13 +164,15 @@ class Page:
         extension: str = _FORMATS[0],
         suffix: str = "",
         companions: str = "",
+        style_picture: str = "",
     ) -> Iterator[tuple[str, dict[str, Any], str | None]]:
         """Converts a folder; yields how far it is, counts and failures, and in the end the report."""
         settings = _settings(
             model, factor, strength, set_attributes, clear_attributes, False, style, seed, invert
         )
         chosen = None if extension in ("", None, _FORMATS[0]) else extension
-        job = self.folders.start(Wish(source, output, settings, chosen, suffix, _pairs(companions)))
+        wish = Wish(source, output, settings, chosen, suffix, _pairs(companions), style_picture)
+        job = self.folders.start(wish)
         yield from self._watched(job)
 
     def watch_folder(self) -> Iterator[tuple[str, dict[str, Any], str | None]]:
@@ -193,14 +198,13 @@ class Page:
 
     def training(self, run: str) -> tuple[str, str | None, Any, Any]:
         """Returns how far a run is, its last grid of samples, and its losses and scores as tables."""
-        found = read_run(self._roots, run)
-        last = max(found.grids, default=None)
-        told = found.facts + (f"; samples of step {last:,}" if last is not None else "")
+        found = open_run(self._roots, run)
+        grid = found.samples[max(found.samples)] if found.samples else None
         return (
-            f"{display_path(found.folder)}: {told}.",
-            None if last is None else str(found.grids[last]),
-            _table(found.losses),
-            _table(found.scores),
+            f"{display_path(found.folder)}: {words(found)}",
+            None if grid is None else str(grid),
+            _table(curves(found, "losses")),
+            _table(curves(found, "validation")),
         )
 
     # the page
@@ -227,12 +231,13 @@ class Page:
     def _picture_tab(self) -> None:
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
-                picture = gr.File(label="Picture", height=130, elem_id="picture_file")
+                picture = gr.File(label="Picture", height=140, elem_id="picture_file")
                 chosen = self._model_controls()
-                mask = gr.File(label="Or a mask: white is hole", height=90, visible=False)
-                first = gr.File(visible=False, height=90)
-                second = gr.File(visible=False, height=90)
+                mask = gr.File(label="Or a mask: white is hole", height=140, visible=False)
+                first = gr.File(visible=False, height=140)
+                second = gr.File(visible=False, height=140)
                 numbers = gr.Textbox("", visible=False)
+                painted = gr.File(label="A picture that shows the style", height=140, visible=False)
                 go = gr.Button("Convert", variant="primary", elem_id="convert")
             with gr.Column(scale=2, min_width=480):
                 canvas = MaskEditor(
@@ -258,14 +263,23 @@ class Page:
                 note = gr.Textbox(label="What it is", lines=1, max_lines=6, interactive=False, elem_id="note")
                 result = gr.File(label="The result, at full size and depth", height=90, elem_id="result")
 
-        def look(path: str | None) -> tuple[Any, Any, str, None]:
+        def drawing(path: str | None, holes: bool) -> Any:
+            if not (path and holes):  # a canvas that is hidden does not take a picture
+                return gr.update(visible=holes, value=None)
+            try:
+                shown = str(self._pictures.look(Path(path))[0])
+            except Img2ImgError:  # which was told when it was dropped
+                return gr.update(visible=True, value=None)
+            return gr.update(visible=True, value={"background": shown, "layers": [], "composite": shown})
+
+        def look(path: str | None, model: str) -> tuple[Any, Any, str, None]:
             if not path:
                 return None, None, "", None
             shown, facts = self._pictures.look(Path(path))
-            drawing = {"background": str(shown), "layers": [], "composite": str(shown)}
-            return (str(shown), str(shown)), drawing, facts, None
+            holes = self._worker.do(self._models.offer, model).holes
+            return (str(shown), str(shown)), drawing(path, holes), facts, None
 
-        def offered(model: str) -> list[Any]:
+        def offered(model: str, path: str | None) -> list[Any]:
             offer = self._worker.do(self._models.offer, model)
             spatial = [(n, f) for n, f in offer.needs if not isinstance(f, Vector)]
             vectors = [(n, f) for n, f in offer.needs if isinstance(f, Vector)]
@@ -277,14 +291,17 @@ class Page:
                 gr.update(visible=offer.holes, value=None),
                 *slots,
                 gr.update(visible=bool(vectors), label=", ".join(n for n, _ in vectors), value=""),
-                gr.update(visible=offer.holes),
+                gr.update(visible=offer.paints, value=None),
+                drawing(path, offer.holes),
             ]
 
-        picture.change(self._told(look), picture, [slider, canvas, note, result], api_visibility="private")
+        picture.change(
+            self._told(look), [picture, chosen[0]], [slider, canvas, note, result], api_visibility="private"
+        )
         chosen[0].change(
             self._told(offered),
-            chosen[0],
-            [*chosen[1:], mask, first, second, numbers, canvas],
+            [chosen[0], picture],
+            [*chosen[1:], mask, first, second, numbers, painted, canvas],
             api_visibility="private",
         )
         model, factor, strength, on, off, every, style, seed, invert, _ = chosen
@@ -292,7 +309,7 @@ class Page:
             self._told(self.convert),
             [
                 picture, model, factor, strength, on, off, every, style, seed,
-                mask, invert, first, second, numbers, canvas,
+                mask, invert, first, second, numbers, painted, canvas,
             ],
             [slider, result, note],
             api_name="convert",
@@ -339,8 +356,11 @@ class Page:
                         info="What a model needs beside each picture, a line each: mask=masks",
                         lines=2,
                     )
+                    painted = gr.Textbox(
+                        "", label="Style", info="The place of a picture, for models that paint in any style."
+                    )
                 with gr.Row():
-                    go = gr.Button("Convert the folder", variant="primary", elem_id="convert_folder")
+                    go = gr.Button("Convert", variant="primary", elem_id="convert_folder")
                     stop = gr.Button("Cancel", variant="stop", elem_id="cancel")
             with gr.Column(scale=2, min_width=480):
                 progress = gr.HTML(
@@ -362,7 +382,7 @@ class Page:
             self._told_each(self.convert_folder),
             [
                 source, output, model, factor, strength, on, off, style, seed, invert,
-                extension, suffix, companions,
+                extension, suffix, companions, painted,
             ],
             shown,
             api_name="convert_folder",
@@ -459,7 +479,7 @@ def _names_url(value: Any) -> bool:
 
 
 def _trouble(text: str) -> gr.Error:
-    return gr.Error(text, duration=None, title="This did not work", print_exception=False)
+    return gr.Error(text.replace("`", ""), duration=20, title="This did not work", print_exception=False)
 
 
 def _settings(
@@ -515,8 +535,8 @@ def _pairs(text: str) -> dict[str, str]:
     return found
 
 
-def _table(curves: Mapping[str, list[tuple[int, float]]]) -> Any:
+def _table(found: Mapping[str, Points]) -> Any:
     import pandas
 
-    rows = [(step, value, name) for name, curve in curves.items() for step, value in curve]
+    rows = [(step, value, name) for name, points in found.items() for step, value in points]
     return pandas.DataFrame(rows, columns=["step", "value", "name"])

@@ -96,7 +96,7 @@ def serve(
     with bind(port) as listening, _own_folder() as folder:
         page_type, uvicorn = _installed()
         worker = Worker()
-        page = page_type(places, Models(places, device), worker, limits, folder / "results", say)
+        page = page_type(places, Models(places, device, limits), worker, limits, folder / "results", say)
         app = _app(page, limits)
 
         class Server(uvicorn.Server):  # type: ignore[misc,name-defined]
@@ -182,6 +182,9 @@ def _app(page: Page, limits: Limits) -> Any:
     theme = gr.themes.Soft(
         primary_hue="indigo", neutral_hue="slate", font=fonts, font_mono=["ui-monospace", "monospace"]
     ).set(
+        body_background_fill="*neutral_50",
+        body_background_fill_dark="*neutral_950",
+        block_border_width="1px",
         block_label_background_fill="*background_fill_primary",
         block_label_text_color="*neutral_500",
         block_title_background_fill="none",

@@ -23,6 +23,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     for name in "ab":
         pixels = np.random.default_rng(0).integers(0, 65536, (9, 12, 3)).astype(np.uint16)
         write_image(Image(pixels), root / "photos" / f"{name}.png")
+    ramp = np.linspace(0, 65535, 120 * 90 * 3).reshape(90, 120, 3).astype(np.uint16)
+    write_image(Image(ramp), root / "large.png")
     page = Page(root, tmp_path_factory.mktemp("scratch"))
     yield page
     if page.process.poll() is None:

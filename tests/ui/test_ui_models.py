@@ -15,7 +15,7 @@ from img2img.checkpoint import ModelInfo, save_model
 from img2img.cli.main import cli
 from img2img.errors import Img2ImgError, ModelError, UsageError
 from img2img.image import Image, Limits, write_image
-from img2img.models import EDSR
+from img2img.models import EDSR, AdaIN
 from img2img.ui.folders import Folders, Wish
 from img2img.ui.models import JOBS, Models, Settings
 from img2img.ui.places import Roots
@@ -39,6 +39,8 @@ def root(tmp_path: Path) -> Path:
         torch.manual_seed(0)
         info = ModelInfo(output)  # type: ignore[arg-type]
         save_model(root / f"{name}.safetensors", EDSR(features=1, blocks=0, scale=scale), info)
+    save_model(root / "paint.safetensors", AdaIN(**AdaIN.tiny), ModelInfo("own"))
+    write_image(Image(rng.integers(0, 256, (16, 16, 3), np.uint8)), root / "style.png")
     return root
 
 
@@ -57,7 +59,8 @@ def test_jobs_names_and_files_of_the_roots_can_be_chosen(models: Models) -> None
 def test_what_a_model_does_decides_what_is_offered(models: Models, root: Path) -> None:
     assert models.offer("big.safetensors").scale == 2
     assert models.offer("run").strength and models.offer("run").scale is None
-    assert not models.offer("other.safetensors").strength
+    assert models.offer("run").restores and not models.offer("other.safetensors").restores
+    assert models.offer("paint.safetensors").paints and not models.offer("other.safetensors").paints
     assert models.offer("telea").holes
     assert models.path("run") == root / "run" / "best.safetensors"
 
@@ -95,6 +98,7 @@ def test_a_pickle_runs_nothing(models: Models, root: Path) -> None:
         Settings("run", seed=-1),
         Settings("other.safetensors", seed=1),
         Settings("other.safetensors", style=1),
+        Settings("paint.safetensors"),
         Settings("other.safetensors", on=("Blond",)),
     ],
 )
@@ -111,6 +115,12 @@ def test_what_makes_no_sense_is_a_sentence(models: Models, settings: Settings) -
         (("restore", "-m", "run/best.safetensors", "--strength", "0.5"), Settings("run", strength=0.5), {}),
         (("translate", "-m", "other.safetensors"), Settings("other.safetensors"), {}),
         (("inpaint", "--mask", "masks"), Settings("telea"), {"mask": "masks"}),
+        (("stylize", "-m", "paint.safetensors", "--style", "style.png"), Settings("paint.safetensors"), {}),
+        (
+            ("stylize", "-m", "other.safetensors", "--strength", "0.5"),
+            Settings("other.safetensors", strength=0.5),
+            {},
+        ),
     ],
 )
 def test_the_page_finds_done_what_the_command_line_did(
@@ -125,7 +135,7 @@ def test_the_page_finds_done_what_the_command_line_did(
     assert result.exit_code == 0, result.output
     worker = Worker()
     job = Folders(models._roots, models, worker, Limits(), root).start(
-        Wish("photos", "out", settings, companions=companions)
+        Wish("photos", "out", settings, None, "", companions, "style.png" if "--style" in arguments else "")
     )
     job.wait()
     worker.close()
