@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from img2img.errors import ProcessingError
 from img2img.inference.schemes import Scheme, choose_scheme, in_strips, no_tiles, schemes
-from img2img.models import Compact, CutResnet, Generator, Resnet, RRDBNet, UNet, build
+from img2img.models import AdaIN, Compact, CutResnet, Generator, Resnet, RRDBNet, StyleResnet, UNet, build
 from img2img.models.base import set_norm_stats
 from img2img.models.dropout import set_dropout
 from img2img.models.norm import InstanceNorm
@@ -194,16 +194,34 @@ def memory(generator: Generator, height: int, width: int, scheme: Scheme) -> Mem
 
 @pytest.mark.parametrize(
     ("cls", "arguments"),
-    [(Resnet, {}), (Resnet, {"upsample": "resize"}), (CutResnet, {}), (RRDBNet, {}), (RRDBNet, {"scale": 8})],
+    [
+        (Resnet, {"blocks": 1}),
+        (Resnet, {"blocks": 1, "upsample": "resize"}),
+        (CutResnet, {"blocks": 1}),
+        (RRDBNet, {"blocks": 1}),
+        (RRDBNet, {"blocks": 1, "scale": 8}),
+        (AdaIN, {}),
+        (AdaIN, {"encoder": "vgg16", "transfer": False}),
+    ],
     ids=lambda v: getattr(v, "__name__", str(v)),
 )
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(2)
 def test_memory_is_what_was_promised(cls: type[Generator], arguments: dict[str, Any]) -> None:
     with torch.device("meta"):
-        generator = cls(**{"blocks": 1, **arguments}).eval()
+        generator = cls(**arguments).eval()
     for scheme in schemes(generator, 128, 96, 48):
         peak = memory(generator, 128, 96, scheme).peak
         assert peak <= scheme.peak <= 2.8 * peak, scheme
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", [AdaIN, StyleResnet])
+def test_styles_paint_12_megapixels_within_a_gibibyte(cls: type[Generator]) -> None:
+    """Of all tensors together but the weights and the finished picture."""
+    with torch.device("meta"):
+        generator = cls().eval()
+    scheme = choose_scheme(generator, 3000, 4000, 2**30)
+    assert scheme is not None and memory(generator, 3000, 4000, scheme).peak <= 2**30
 
 
 @pytest.mark.parametrize("kept", ["two maps", "one map", "nothing"])
