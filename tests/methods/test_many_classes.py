@@ -83,6 +83,7 @@ def test_label_maps_of_300_classes_are_made_and_measured(tmp_path: Path) -> None
     assert np.array_equal(rows, hist), "of so many classes the pairs that occur"
 
 
+@pytest.mark.slow
 def test_pictures_are_made_of_label_maps_of_300_classes(tmp_path: Path) -> None:
     maps = world(tmp_path)
     sets = ("source_labels=one_hot", f"palette={COUNT}", f"generator={UNET}")
@@ -100,6 +101,7 @@ def test_pictures_are_made_of_label_maps_of_300_classes(tmp_path: Path) -> None:
     assert "holds the class 300, and there are 300, 0 to 299" in said
 
 
+@pytest.mark.slow
 def test_tables_name_more_classes_than_256(tmp_path: Path) -> None:
     maps = world(tmp_path)
     with (tmp_path / "classes.csv").open("w", newline="") as file:
