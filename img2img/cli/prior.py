@@ -29,7 +29,7 @@ from img2img.errors import ImageError, UsageError, display_path
 if TYPE_CHECKING:
     from img2img.batch import Processor
     from img2img.inference.early_stopping import StoppingRule
-    from img2img.inference.prior import PriorProgress
+    from img2img.inference.prior import PriorEstimate, PriorProgress
     from img2img.inference.prior_tasks import HoleForm, PriorTask
     from img2img.processors.inpaint import Colour
 
@@ -179,6 +179,7 @@ def prior(
             seed=seed,
             device=device,
             memory=memory,
+            on_estimate=watch.announce,
             on_progress=watch,
         )
         if holes is None:
@@ -201,23 +202,24 @@ class _PriorWatch:
     def __init__(self, preview: _Preview | None, quiet: bool) -> None:
         self._preview, self._quiet = preview, quiet
         self._show: Callable[[str], None] = lambda text: None
-        self._announced: str | None = None
 
     def show_with(self, show: Callable[[str], None]) -> None:
         """Takes what shows a line."""
         self._show = show
 
+    def announce(self, estimate: PriorEstimate) -> None:
+        """Says how long a picture takes, if that is long."""
+        if estimate.seconds < _LONG or self._quiet:
+            return
+        each = f" for each of {estimate.tiles} tiles" if estimate.tiles > 1 else ""
+        say(
+            f"{display_path(estimate.name)}: up to {estimate.steps:,} steps of {estimate.pace:.2g} s{each}, "
+            f"at most {duration(estimate.seconds)}."
+        )
+
     def __call__(self, progress: PriorProgress) -> None:
         fit, left = progress.fit, duration(progress.left)
         tiles = f"tile {progress.tile} of {progress.tiles}, " if progress.tiles > 1 else ""
-        if progress.name != self._announced:
-            self._announced = progress.name
-            if progress.left > _LONG and not self._quiet:
-                each = f" for each of {progress.tiles} tiles" if progress.tiles > 1 else ""
-                say(
-                    f"{display_path(progress.name)}: up to {fit.steps:,} steps of {fit.seconds:.2g} s{each}, "
-                    f"at most {left}."
-                )
         self._show(
             f"{display_path(progress.name)}: {tiles}step {fit.step:,} of {fit.steps:,}, at most {left} left"
         )

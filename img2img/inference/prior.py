@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +33,27 @@ from img2img.types import UNIT, ValueRange
 TIMED = 4  # steps after which it is known how long one takes
 FEWEST = 100  # steps below which nothing is recognised
 LONGEST = 24 * 3600.0  # seconds for one picture that nobody asked to take a while
-_PROBE = 64  # side of the picture that tells how much memory a step takes
-_GRADIENTS = 2  # times what a step keeps for its gradients is what it takes with them; 1.8 was measured
+_UNIT = 32  # pixels of which a side has a whole number in the network, at most
+_PROBE = 64  # side of the picture that tells what a step takes
+
+
+@dataclass(frozen=True)
+class PriorEstimate:
+    """How long one picture takes, before it begins.
+
+    Attributes:
+        name: Of the picture, as in `Image`.
+        steps: Of each fit, at most.
+        tiles: How many fits there are.
+        pace: Seconds a step, from steps of a small picture.
+        seconds: In all, at most.
+    """
+
+    name: str
+    steps: int
+    tiles: int
+    pace: float
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -69,8 +88,8 @@ class DeepPrior:
     and their largest.
 
     A picture that takes more memory than there is becomes tiles that overlap by 64 pixels, each with a fit
-    of its own. How long it takes is known after four steps: a picture that would take more than a day is
-    refused then, and so is one whose `minutes` are too short.
+    of its own. How long it takes is estimated before: a picture that would take more than a day is refused
+    unless it has `minutes`, and one whose minutes are too short is after four steps.
 
     Args:
         task: "denoise", "dejpeg" or "upscale"; "inpaint" is done by `fill` in an `Inpainter`. "upscale"
@@ -85,6 +104,7 @@ class DeepPrior:
         seed: Of the network and its input.
         device: See `load_model`.
         memory: Bytes that a fit may use; by default a share of what is free.
+        on_estimate: Called before each picture.
         on_progress: Called after each step from the fourth on. What it raises ends the work on the picture.
 
     Raises:
@@ -104,6 +124,7 @@ class DeepPrior:
         seed: int = 0,
         device: str = "auto",
         memory: int | None = None,
+        on_estimate: Callable[[PriorEstimate], None] = lambda estimate: None,
         on_progress: Callable[[PriorProgress], None] = lambda progress: None,
     ) -> None:
         numbers = {"minutes": minutes, "steps": steps, "channels": channels}
@@ -116,7 +137,8 @@ class DeepPrior:
         stopping(stop)
         self._stop, self._seed, self._memory = stop, seed, memory
         self._device = choose_device(device)
-        self.on_progress = on_progress
+        self._costs: dict[tuple[PriorRecipe, int], StepCost] = {}
+        self.on_estimate, self.on_progress = on_estimate, on_progress
 
     def group_key(self, image: Image) -> Hashable:
         """Returns None: each picture is fitted by itself."""
@@ -177,13 +199,17 @@ class DeepPrior:
     ) -> tuple[Values, list[FittedPicture]]:
         """Returns what is fitted to `values` (H, W, C), and how each fit came to its end."""
         height, width, channels = values.shape
-        grid = self._grid(height, width, channels, recipe)
+        cost = self._cost(recipe, channels)
+        grid = self._grid(height, width, channels, cost)
         windows = [
             (slice(row.start, row.start + grid.height), slice(column.start, column.start + grid.width))
             for row, column in grid
         ]
         work = [hole is None or bool(hole[window].any()) for window in windows]
         clock = _PriorClock(name, sum(work), None if self._minutes is None else self._minutes * 60)
+        area = math.prod(padded((grid.height * self.factor, grid.width * self.factor), _UNIT))
+        if clock.tiles:
+            self.on_estimate(clock.estimate(recipe.steps, cost.seconds * area))
         blender = Blender(grid, self.factor)
         result = np.empty((height * self.factor, width * self.factor, channels), np.float32)
         ends = []
@@ -239,21 +265,24 @@ class DeepPrior:
         clock.tile += 1
         return fitted
 
-    def _grid(self, height: int, width: int, channels: int, recipe: PriorRecipe) -> TileGrid:
+    def _cost(self, recipe: PriorRecipe, channels: int) -> StepCost:
+        if (recipe, channels) not in self._costs:
+            network = network_for(recipe, channels, 0).to(self._device)
+            self._costs[recipe, channels] = step_cost(network, recipe.inputs or 2, self._device)
+        return self._costs[recipe, channels]
+
+    def _grid(self, height: int, width: int, channels: int, cost: StepCost) -> TileGrid:
         """Returns the tiles that a picture becomes: one, where the memory is enough."""
-        network = network_for(recipe, channels, 0).to(self._device)
-        window = WINDOW * channels * 4 if self._stop == "windowed" else 0
-        each = _bytes_per_pixel(network, recipe.inputs or 2, self._device) + window
+        each = cost.bytes + (WINDOW * channels * 4 if self._stop == "windowed" else 0)
         fitting = budget(self._device, self._memory).most // each
-        unit = network.multiple_of
-        high, wide = padded((height * self.factor, width * self.factor), unit)
+        high, wide = padded((height * self.factor, width * self.factor), _UNIT)
         if high * wide <= fitting:
             return TileGrid(*((spans(side, side, 0)[0]) for side in (height, width)), height, width, 0)
-        side = math.isqrt(fitting) // unit * unit // self.factor
+        side = math.isqrt(fitting) // _UNIT * _UNIT // self.factor
         margin, ramp = (math.ceil(length / self.factor) for length in (BLEND_MARGIN, BLEND_RAMP))
         (rows, tall), (columns, broad) = (spans(length, side, margin, ramp) for length in (height, width))
         grid = TileGrid(rows, columns, tall, broad, ramp)
-        high, wide = padded((tall * self.factor, broad * self.factor), unit)
+        high, wide = padded((tall * self.factor, broad * self.factor), _UNIT)
         if high * wide > fitting:
             takes, there = (pixels * each / 2**20 for pixels in (high * wide, fitting))
             raise ProcessingError(
@@ -284,24 +313,32 @@ class _PriorClock:
             return None
         return max(0.0, self._end - time.monotonic()) / (self.tiles - self.tile + 1)
 
+    def estimate(self, steps: int, pace: float) -> PriorEstimate:
+        """Returns how long all of it takes at most, with `pace` seconds a step.
+
+        Raises:
+            ProcessingError: That is too long for something that nobody gave a time.
+        """
+        seconds = steps * pace * self.tiles
+        if self._seconds is None and seconds > LONGEST:
+            raise ProcessingError(
+                f"it takes up to {steps:,} steps of {pace:.2g} s{self._of_tiles}, about "
+                f"{seconds / 86400:.2g} days; give it `minutes`, fewer `steps` or `channels`, a faster "
+                "`device`, or a smaller picture"
+            )
+        return PriorEstimate(self.name, steps, self.tiles, pace, min(seconds, self._seconds or math.inf))
+
     def seen(self, state: FitState) -> PriorProgress:
         """Returns how far the work is.
 
         Raises:
-            ProcessingError: It would take too long, or is given too little time.
+            ProcessingError: Its time is too short.
         """
         left = state.seconds * (state.steps - state.step + state.steps * (self.tiles - self.tile))
-        if self._end is not None:
+        if self._end is not None and self._seconds is not None:
             left = min(left, max(0.0, self._end - time.monotonic()))
-        if self.tile == 1 and state.step == TIMED:
-            if self._seconds is not None:
+            if state.step == TIMED:
                 self.require(int(self._seconds / self.tiles / state.seconds), state.steps)
-            elif left > LONGEST:
-                raise ProcessingError(
-                    f"it takes up to {state.steps:,} steps of {state.seconds:.2g} s{self._of_tiles}, "
-                    f"{left / 86400:.3g} days; give it `minutes`, fewer `steps` or `channels`, a faster "
-                    "`device`, or a smaller picture"
-                )
         return PriorProgress(self.name, state, self.tile, self.tiles, left)
 
     def require(self, possible: int, steps: int) -> None:
@@ -337,8 +374,18 @@ def _reducing(length: int, new_length: int, like: Tensor) -> Tensor:
     return torch.from_numpy(matrix).to(like)
 
 
-def _bytes_per_pixel(network: Hourglass, inputs: int, device: torch.device) -> int:
-    """Returns how many bytes a step takes for each pixel: what it keeps for its gradients, and those."""
+class StepCost(NamedTuple):
+    """What one step takes for each pixel that the network draws."""
+
+    bytes: int
+    seconds: float
+
+
+def step_cost(network: Hourglass, inputs: int, device: torch.device) -> StepCost:
+    """Returns what a step takes, found out by three of a small picture: one to warm up, two to measure.
+
+    The memory is twice what a step keeps for its gradients; 1.8 times was measured.
+    """
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -346,10 +393,18 @@ def _bytes_per_pixel(network: Hourglass, inputs: int, device: torch.device) -> i
         kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
     side = max(_PROBE, 2 * network.multiple_of)
+    still = torch.zeros(1, inputs, side, side, device=device)
+
+    def run() -> float:
+        began = time.monotonic()
+        error = network(still).square().mean()
+        error.backward()
+        error.item()  # waits for it
+        return time.monotonic() - began
+
+    weights = {weight.untyped_storage().data_ptr() for weight in network.parameters()}
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        made: Any = network(torch.zeros(1, inputs, side, side, device=device))
-    del made
+        run()
     total = sum(size for place, size in kept.items() if place not in weights)
-    return math.ceil(_GRADIENTS * total / side**2)
+    return StepCost(math.ceil(2 * total / side**2), min(run(), run()) / side**2)

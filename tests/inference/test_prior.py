@@ -16,7 +16,7 @@ from img2img.image.image import white_of
 from img2img.image.resize import resize
 from img2img.inference import prior
 from img2img.inference.early_stopping import WindowedVariance
-from img2img.inference.prior import DeepPrior, PriorProgress
+from img2img.inference.prior import DeepPrior, PriorEstimate, PriorProgress
 from img2img.inference.prior_fit import FitState, fit
 from img2img.inference.prior_tasks import RECIPES, form_of, recipe_for
 from img2img.processors.inpaint import Inpainter
@@ -221,16 +221,24 @@ def test_a_picture_too_large_for_the_memory_becomes_tiles() -> None:
 
 def test_the_estimate_of_the_memory_grows_with_the_network() -> None:
     small, large = (
-        prior._bytes_per_pixel(prior.network_for(SMALL.narrowed(width), 3, 0), 4, torch.device("cpu"))
+        prior.step_cost(prior.network_for(SMALL.narrowed(width), 3, 0), 4, torch.device("cpu"))
         for width in (4, 8)
     )
-    assert 1.5 < large / small < 2.5
+    assert 1.5 < large.bytes / small.bytes < 2.5
+    assert small.seconds > 0
 
 
-def test_what_takes_days_is_refused_with_an_estimate() -> None:
-    """A picture of many megapixels on a CPU: said after four steps, not found out after a week."""
+def test_what_takes_days_is_refused_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of many megapixels on a CPU; with a time given, it is announced instead."""
+    announced: list[PriorEstimate] = []
+    more: dict[str, Any] = {"on_estimate": announced.append, "steps": 10**9}
     with pytest.raises(ProcessingError, match=r"up to 1,000,000,000 steps of .* days; give it `minutes`"):
-        tiny("denoise", steps=10**9)([Image(ramp(8, 8))])
+        tiny("denoise", **more)([Image(ramp(8, 8))])
+    assert not announced
+    monkeypatch.setattr(prior, "FEWEST", 1)
+    tiny("denoise", minutes=1e-3, **more)([Image(ramp(8, 8), name="a")])
+    assert [(each.name, each.tiles) for each in announced] == [("a", 1)]
+    assert announced[0].seconds == pytest.approx(0.06)
 
 
 def test_too_little_time_is_refused_and_a_little_more_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
