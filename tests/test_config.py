@@ -108,10 +108,10 @@ def test_not_a_number(tmp_path):
         (b"x: !!python/object/apply:os.system [true]", ["line 1, column 4"]),
         (b"x: 0x" + b"f" * 60_000, ["line 1, column 4", "64 bits"]),
         (b"x: " + b"9" * 5000, ["not valid YAML"]),
-        (b"[" * 1500, ["nested deeper than 50"]),
-        (b"- " * 1500, ["nested deeper than 50"]),
+        (b"[" * 1100, ["nested deeper than 50"]),
+        (b"- " * 1100, ["nested deeper than 50"]),
         (b'{"\\e[2Jx": 1, "\\e[2Jx": 2}', ["twice"]),
-        (b"[" + b"a," * 30_000 + b"]", ["more than 10,000 values"]),
+        (b"[" + b"a," * 11_000 + b"]", ["more than 10,000 values"]),
         (b"\xff\xfea\0:\0 \0001\0", ["UTF-8"]),
     ],
 )
@@ -178,7 +178,7 @@ def test_aliases_as_people_use_them():
 
 
 def test_so_are_values_on_the_command_line():
-    for text in ("[" + "a," * 20_000 + "]", "[" * 100, "&a [*a]", "!!python/name:os.system"):
+    for text in ("[" + "a," * 11_000 + "]", "[" * 100, "&a [*a]", "!!python/name:os.system"):
         with pytest.raises(ConfigError):
             override({}, [f"x={text}"], {"": ["x"]})
 

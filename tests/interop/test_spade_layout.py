@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -93,6 +94,7 @@ class Original(nn.Module):
         return torch.tanh(self.conv_img(F.leaky_relu(x, 0.2)))
 
 
+@cache
 def made(labels: int, **kind: object) -> Original:
     """Returns one after two steps of averages, whose singular vectors fit their weights only nearly."""
     torch.manual_seed(labels)
