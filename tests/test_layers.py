@@ -207,3 +207,9 @@ def test_help_and_import_load_nothing_heavy(code: str) -> None:
 @pytest.mark.sampled(1)
 def test_folders_and_operations_do_without_torch(module: str) -> None:
     assert not loaded_after(f"import {module}") & {"torch", "click", "rich"}
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Their folders are no packages: of two with one name `pytest` finds one, and stops."""
+    names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]
+    assert len(names) == len(set(names))
