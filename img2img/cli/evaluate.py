@@ -282,6 +282,8 @@ def evaluate(
         if several:
             contest = Contest(evaluations)
             numbers_of, remarks, first = contest.requirements(), contest.remarks(), contest.first
+            own = (said for each in evaluations.values() for said in each.remarks())
+            remarks += dict.fromkeys(own)
             facts.append({"target": display_path(target), **contest.to_json()})
         else:
             ((name, evaluation),) = evaluations.items()

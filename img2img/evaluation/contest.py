@@ -113,12 +113,11 @@ class Contest:
             mean = float(totals[1][place] - totals[0][place])
             if math.isnan(mean) and means[0][column] != means[1][column]:
                 mean = means[1][column] - means[0][column]
-            interval = inner[place] if math.isfinite(mean) else UNKNOWN
+            known = math.isfinite(mean) and len(self.common) > 1
+            interval = inner[place] if known else UNKNOWN
             up = pair[0].protocol.higher_is_better(column)
             better = None if mean == 0 or math.isnan(mean) else (mean > 0) == up
-            found[column] = Difference(
-                mean, interval, chances[place] if math.isfinite(mean) else math.nan, better
-            )
+            found[column] = Difference(mean, interval, chances[place] if known else math.nan, better)
         return found
 
     def _shared(self, name: str) -> Evaluation:
@@ -135,8 +134,8 @@ class Contest:
             f"{self.first}, p by a {TEST}."
         ]
         if any(count != len(self.common) for count in counts):
-            said.append(f"Differences are over the {len(self.common)} pictures that all of them have.")
-        if 0 < len(self.common) < 6:
+            said.append(f"Differences are over what all of them have: {len(self.common)} pictures.")
+        if 1 < len(self.common) < 6:
             least = 2.0 ** (1 - len(self.common))
             said.append(
                 f"With {len(self.common)} pictures p cannot fall below {least:.3g}: measure more of them."

@@ -7,6 +7,7 @@ from typing import Any
 
 from img2img.errors import ConfigError, DownloadError
 from img2img.metrics import WeightsMissingError, metric_of, metrics
+from img2img.metrics.sets import require_pairs
 
 
 def usable(names: Sequence[str], allow_download: bool = False) -> tuple[tuple[str, ...], list[str]]:
@@ -21,6 +22,7 @@ def usable(names: Sequence[str], allow_download: bool = False) -> tuple[tuple[st
     """
     ready, reasons = [], []
     for name in names:
+        require_pairs(name)
         metric = metrics[name]
         try:
             metric.prepare(allow_download)

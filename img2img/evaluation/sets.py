@@ -30,6 +30,7 @@ from img2img.image.tensor import to_tensor
 from img2img.inference.cache import ModelCache
 from img2img.metrics.features import INCEPTION, Extractor, PictureFeatures, open_extractor
 from img2img.metrics.sets import (
+    NAMES,
     FeatureStatistics,
     frechet_distance,
     inception_score,
@@ -40,7 +41,7 @@ from img2img.registry import unknown
 from img2img.types import UNIT
 from img2img.weights.finder import user_cache
 
-NUMBERS = ("fid", "kid", "precision", "recall", "is")
+NUMBERS = NAMES
 _LOWER = ("fid", "kid")
 _FEW = 2048  # pictures: with fewer, the covariance of Inception's features has no inverse
 _BATCH = 16

@@ -140,7 +140,10 @@ def unit_of(images: Tensor, value_range: ValueRange, border: int = 0) -> Tensor:
     height, width = images.shape[-2:]
     if border < 0 or min(height, width) <= 2 * border:
         raise ValueError(f"a border of {border} pixels leaves nothing of {width}x{height} pixels")
-    low, high = value_range
+    try:
+        low, high = map(float, value_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"a range is two numbers, black and white, not {value_range!r}") from None
     if not -1e30 < low < high < 1e30:
         raise ValueError(f"a range goes from black to the greater number white, not from {low:g} to {high:g}")
     inner = images[..., border : height - border, border : width - border].double()

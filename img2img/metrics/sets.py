@@ -19,10 +19,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from img2img.errors import ModelError
+from img2img.errors import ConfigError, ModelError
 from img2img.files import replacing
 
+NAMES = ("fid", "kid", "precision", "recall", "is")
+"""What the numbers are called on features of Inception v3."""
 _SEED = 2020  # torch-fidelity's
+
+
+def require_pairs(name: str) -> None:
+    """Raises ConfigError for a number of sets where one of pairs of pictures is needed."""
+    if name in NAMES:
+        raise ConfigError(
+            f"{name} compares sets of pictures, and not one picture with another; measure it by the protocol "
+            "sets."
+        )
 
 
 @dataclass(frozen=True)

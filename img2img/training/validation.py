@@ -14,6 +14,7 @@ from img2img.errors import ConfigError
 from img2img.methods import Method
 from img2img.metrics import metrics
 from img2img.metrics.confusion import COLUMNS, tally, tally_scores
+from img2img.metrics.sets import require_pairs
 from img2img.metrics.ssim import WINDOW
 from img2img.models import Generator
 from img2img.registry import unknown
@@ -83,6 +84,7 @@ class Validation:
         self.by = settings.validate_by or (COLUMNS[0] if self.labels else "psnr")
         known = [*metrics, *(COLUMNS if self.labels else ())]
         for name in (*settings.metrics, self.by):
+            require_pairs(name)
             if name not in known:
                 if name in COLUMNS:
                     raise ConfigError(f"{name} is a score of label maps, and the method makes pictures.")

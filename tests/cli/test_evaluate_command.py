@@ -200,6 +200,8 @@ def test_several_targets_and_metrics(targets: Path, tmp_path: Path, monkeypatch:
     assert [each["mean"]["haarpsi"] for each in facts] == [1, 1]
     wrong = img2img("--pred", targets, "--target", targets, "-s", 2, "--metric", "haarps")
     assert wrong.exit_code == 2 and "did you mean 'haarpsi'" in wrong.stderr
+    sets = img2img("--pred", targets, "--target", targets, "-s", 2, "--metric", "fid")
+    assert sets.exit_code == 2 and "by the protocol sets" in sets.stderr
 
 
 def test_the_way_back_is_held_against_where_it_began(targets: Path, tmp_path: Path) -> None:

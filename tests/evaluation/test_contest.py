@@ -73,7 +73,7 @@ def test_differences_are_of_the_pictures_that_both_have() -> None:
     each = contest.differences["b"]["psnr"]
     assert contest.common == ("0.png", "2.png") and each.mean == 1 and each.better
     assert contest.differences["b"]["l1"].better and contest.differences["b"]["ssim"].better is None
-    assert any("2 pictures that all of them have" in said for said in contest.remarks())
+    assert any("all of them have: 2 pictures" in said for said in contest.remarks())
     assert contest.requirements()["b"]["gain_psnr"] == 1 and "gain_psnr" not in contest.requirements()["a"]
 
 

@@ -136,6 +136,8 @@ def test_a_range_the_wrong_way_round_and_small_pictures_get_a_sentence(name: str
     a = torch.zeros(1, 1, 200, 200)
     with pytest.raises(ValueError, match="from black to the greater number white, not from 1 to 0"):
         metrics[name].measure(a, a, ValueRange(1, 0))
+    with pytest.raises(ValueError, match="two numbers, black and white, not 255"):
+        metrics[name].measure(a, a, 255)  # type: ignore[arg-type]
     side = metrics[name].smallest - 1
     if side:
         with pytest.raises(ValueError, match=f"needs .* not {side}x{side}"):

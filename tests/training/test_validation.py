@@ -80,6 +80,7 @@ def test_a_metric_that_can_look_at_no_picture_is_told(runtime: Runtime) -> None:
         ("own", {"validate_by": "psnrr"}, "did you mean 'psnr'"),
         ("own", {"metrics": ["lpip_alex"]}, "did you mean 'lpips_alex'"),
         ("own", {"validate_by": "mean_iou"}, "a score of label maps"),
+        ("own", {"validate_by": "fid"}, "fid compares sets of pictures"),
         ("own", {"validate_by": "lpips_vgg"}, "VGG16 are not at hand"),
     ],
 )
