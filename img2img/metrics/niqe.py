@@ -46,9 +46,9 @@ def niqe(
 ) -> Tensor:
     """Returns how far the statistics of each image are from those of natural photographs.
 
-    On Y of BT.601 in whole levels (grey pictures: their own levels), without border, in blocks of 96x96
-    pixels; what is left over at the right and bottom does not count. In float64; it agrees with BasicSR's
-    code to 4 decimals.
+    On Y of BT.601 in whole levels (grey pictures: their own levels), in blocks of 96x96 pixels; what is left
+    over at the right and bottom does not count. In float64, by BasicSR's procedure; it agrees with the
+    formula written with SciPy to 4 decimals.
 
     Args:
         images: (N, C, H, W), C = 1 or 3 (RGB), in `value_range`.
