@@ -34,13 +34,13 @@ def main(output: Path, browser: str | None, width: int) -> None:
         server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         try:
             assert server.stderr is not None
-            found = re.search(r"http://[\d.:]+", server.stderr.readline())
+            found = re.search(r"http://127\.0\.0\.1:\d+", server.stderr.readline())
             if found is None:
                 raise click.ClickException(server.stderr.read())
             chromium = playwright.chromium.launch(
                 executable_path=browser or shutil.which("chromium"), args=ARGUMENTS
             )
-            page = chromium.new_page(viewport={"width": 1280, "height": 1000})
+            page = chromium.new_page(viewport={"width": 1280, "height": 860})
             page.set_default_timeout(600_000)
             page.goto(found[0])
             page.set_input_files("#picture_file input[type=file]", photo)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from pathlib import Path
 
 import click
@@ -35,7 +38,13 @@ from img2img.cli.options import Count, FileSize
 @click.option(
     "--max-file-size", type=FileSize(), default="2G", show_default=True, help="Refuse larger files."
 )
-@click.option("--open/--no-open", "opens", default=True, show_default=True, help="Open it in the browser.")
+@click.option(
+    "--open/--no-open",
+    "opens",
+    default=True,
+    show_default=True,
+    help="Open it in the browser, where there is a screen.",
+)
 def ui(
     roots: tuple[Path, ...], port: int | None, device: str, max_pixels: int, max_file_size: int, opens: bool
 ) -> int:
@@ -54,10 +63,10 @@ def ui(
 
     def started(address: str) -> None:
         say(f"The page is at {address}. Ctrl-C ends it.")
-        if opens:
+        if opens and _has_screen():
             import webbrowser
 
-            webbrowser.open(address)
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
 
     def ended(at_work: bool) -> None:
         say("Finishing what is in flight; Ctrl-C once more ends it at once." if at_work else "Ended.")
@@ -66,3 +75,10 @@ def ui(
         limits = Limits(max_pixels=max_pixels, max_file_size=max_file_size)
         serve(roots or (Path(),), port, limits, device, stop.event, started, ended, with_options)
     return 0
+
+
+def _has_screen() -> bool:
+    """Returns whether a browser has a place to appear: one for the terminal would take that away."""
+    if sys.platform in ("win32", "darwin"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
