@@ -267,7 +267,7 @@ def evaluate(
         evaluations = found.setdefault(display_path(target), {})
         chosen: str | EvaluationProtocol = protocol
         for name, model, pred in candidates(models, preds):
-            ends = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
+            ends: dict[str, Any] = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
             evaluation, worst = _one(
                 target,
                 outputs,

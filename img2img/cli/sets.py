@@ -60,11 +60,14 @@ def compare_sets(
     extractor = open_extractor(how["features"], how["weights"], how["allow_download"])
     columns = [called(name, extractor.name) for name in wanted]
     conditions = [Requirement.parse(text, columns) for text in require]
-    facts, rows, table, code = [], [], [], 0
+    facts: list[dict[str, Any]] = []
+    rows: list[list[Any]] = []
+    table: list[list[str]] = []
+    code = 0
     for target in targets:
         found: dict[str, SetEvaluation] = {}
         for name, model, pred in candidates(models, preds):
-            side = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
+            side: dict[str, Any] = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
             with quiet_libraries(), ProgressBar(_count(target, pred or inputs), "images", progress) as bar:
                 each = evaluate_sets(
                     target,

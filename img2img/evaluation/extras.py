@@ -20,7 +20,8 @@ def usable(names: Sequence[str], allow_download: bool = False) -> tuple[tuple[st
     Raises:
         ConfigError: There is no such metric.
     """
-    ready, reasons = [], []
+    ready: list[str] = []
+    reasons: list[str] = []
     for name in names:
         require_pairs(name)
         metric = metrics[name]

@@ -266,7 +266,7 @@ def compare(
     found: dict[str, Evaluation] = {}
     inputs = options.pop("inputs", None)
     for name, model, pred in candidates(models, preds):
-        given = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
+        given: dict[str, Any] = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
         found[name] = evaluate(target, protocol=protocol, **given, **options)
         protocol = found[name].protocol
     return Contest(found)

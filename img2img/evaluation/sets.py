@@ -146,10 +146,11 @@ def evaluate_sets(
     if back is not None:
         predict = and_back(predict, open_predictor(back, **options)).predict
     kept: FeatureStatistics | None = None
-    true, problems = None, []
+    true: PictureFeatures | None = None
+    problems: list[Problem] = []
     formats: dict[str, dict[str, int]] = {"targets": {}, "sources": {}}
     wanted = tuple(numbers)
-    notes = []
+    notes: list[str] = []
     if Path(target).suffix.lower() == ".npz":
         kept = FeatureStatistics.load(target)
         wanted = tuple(name for name in numbers if name in ("fid", "is"))
@@ -209,7 +210,8 @@ def _numbers(
     true: PictureFeatures | None,
     made: PictureFeatures,
 ) -> tuple[dict[str, float], dict[str, float]]:
-    values, deviations = {}, {}
+    values: dict[str, float] = {}
+    deviations: dict[str, float] = {}
     shares = (math.nan, math.nan)
     if true is not None and {"precision", "recall"} & set(wanted):
         shares = precision_recall(true.vectors, made.vectors, _NEIGHBOURS)
@@ -242,7 +244,7 @@ def _features(
             on_picture()
         return stored, []
     problems: list[Problem] = []
-    parts = []
+    parts: list[PictureFeatures] = []
     for _, same in groupby(_pictures(files, predict, problems, on_picture), key=lambda each: each[1].shape):
         batch: list[tuple[Path, Tensor]] = []
         for each in same:
