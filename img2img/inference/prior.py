@@ -127,7 +127,7 @@ class DeepPrior:
         on_estimate: Callable[[PriorEstimate], None] = lambda estimate: None,
         on_progress: Callable[[PriorProgress], None] = lambda progress: None,
     ) -> None:
-        numbers = {"minutes": minutes, "steps": steps, "channels": channels}
+        numbers: dict[str, float | None] = {"minutes": minutes, "steps": steps, "channels": channels}
         for name, number in numbers.items():
             if number is not None and number <= 0:
                 raise ConfigError(f"{name} must be more than 0, not {number}.")
@@ -277,7 +277,8 @@ class DeepPrior:
         fitting = budget(self._device, self._memory).most // each
         high, wide = padded((height * self.factor, width * self.factor), _UNIT)
         if high * wide <= fitting:
-            return TileGrid(*((spans(side, side, 0)[0]) for side in (height, width)), height, width, 0)
+            rows, columns = (spans(length, length, 0)[0] for length in (height, width))
+            return TileGrid(rows, columns, height, width, 0)
         side = math.isqrt(fitting) // _UNIT * _UNIT // self.factor
         margin, ramp = (math.ceil(length / self.factor) for length in (BLEND_MARGIN, BLEND_RAMP))
         (rows, tall), (columns, broad) = (spans(length, side, margin, ramp) for length in (height, width))

@@ -121,7 +121,7 @@ def fit(
         if seconds is not None and step and time.monotonic() - began >= seconds:
             ended = "time"
             break
-        jitter = torch.empty_like(still).normal_(0, recipe.jitter, generator=random) if recipe.jitter else 0
+        jitter = torch.empty_like(still).normal_(0, recipe.jitter, generator=random)
         output = network(still + jitter)[..., : size[0], : size[1]]
         error = (observe(output) - observed).square().mean()
         loss = error.item()
