@@ -35,7 +35,7 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
         pytest.param("esrgan", 128, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 def test_the_plain_step_learns_what_the_trainer_learns(name, size, monkeypatch):
     monkeypatch.syspath_prepend(str(TOOLS))
     tool = importlib.import_module("benchmark_train")

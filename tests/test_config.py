@@ -115,6 +115,7 @@ def test_not_a_number(tmp_path):
         (b"\xff\xfea\0:\0 \0001\0", ["UTF-8"]),
     ],
 )
+@pytest.mark.sampled(30)
 def test_mistakes_are_named_with_their_place(tmp_path, data, words):
     path = tmp_path / "wrong.yaml"
     path.write_bytes(data)

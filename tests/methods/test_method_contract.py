@@ -358,7 +358,7 @@ def losses(run: Path) -> list[dict[str, Any]]:
     return [{key: line.get(key) for key in ("step", "samples", "losses", "validation")} for line in found]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 def test_a_run_that_stopped_goes_on_as_if_it_had_not(
     name: str, fields: Mapping[str, Any], runs: Callable[[str], Path], tmp_path: Path
 ) -> None:
