@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stdout
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -105,7 +106,8 @@ class Tracker:
         if not self._works:
             return
         try:
-            act()
+            with redirect_stdout(sys.stderr):  # where a command prints its summary
+                act()
         except Exception as error:  # noqa: BLE001  # whatever others raise, days of training are worth more
             self._works = False
             reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -116,13 +118,18 @@ def require_tracker(name: TrackerName) -> None:
     """Makes sure that a tracker is there before a run begins.
 
     Raises:
-        ConfigError: It is not installed.
+        ConfigError: It is not installed, or not whole.
     """
-    if name != "none" and find_spec(name) is None:
+    if name == "none":
+        return
+    try:
+        import_module(name)
+    except ImportError as error:
+        whole = isinstance(error, ModuleNotFoundError) and error.name == name
         raise ConfigError(
-            f"training.tracker: {name} is not installed; `pip install 'img2img[{name}]'` brings it, and "
-            "`tracker=none` does without."
-        )
+            f"training.tracker: {name} {'is not installed' if whole else f'cannot be imported ({error})'}; "
+            f"`pip install 'img2img[{name}]'` brings it, and `tracker=none` does without."
+        ) from error
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
