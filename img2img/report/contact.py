@@ -19,7 +19,7 @@ from img2img.report.gallery import Gallery, GalleryRow
 
 MOST_PIXELS = 200_000_000  # of a sheet
 _FRAMES = ((220, 40, 40), (30, 110, 220), (20, 150, 70), (230, 140, 0))
-_INCH = 25.4  # millimetres
+_NARROWEST = 8  # pixels of an enlarged part
 
 
 class Detail(NamedTuple):
@@ -82,13 +82,13 @@ def draw_sheet(gallery: Gallery, style: SheetStyle = SheetStyle()) -> tuple[PIL.
         ConfigError: There is nothing to show, a box lies outside of a picture, or the sheet is too large.
     """
     problems: list[str] = []
-    rows = [(row, _opened(row, gallery.folders, problems)) for row in gallery.rows]
-    rows = [(row, pictures) for row, pictures in rows if any(pictures)]
-    if not rows:
+    drawn: list[tuple[GalleryRow, list[PIL.Image.Image | None]]] = []
+    for row in gallery.rows:  # one after the other: the pictures may be large
+        pictures = _opened(row, gallery.folders, problems)
+        if any(pictures):
+            drawn.append((row, [_cell(picture, pictures, style, row.name) for picture in pictures]))
+    if not drawn:
         raise ConfigError("there is no picture to show. " + " ".join(problems[:3]))
-    drawn = [
-        (row, [_cell(picture, pictures, style, row.name) for picture in pictures]) for row, pictures in rows
-    ]
     font = ImageFont.load_default(size=style.font)
     line = style.font * 3 // 2
     heights = [max(cell.height for cell in cells if cell is not None) for _, cells in drawn]
@@ -158,6 +158,10 @@ def _cell(
     details, heights = [], []
     across = len(style.boxes)
     wide = (style.cell - style.gap * (across - 1)) // max(across, 1)
+    if across and wide < _NARROWEST:
+        raise ConfigError(
+            f"{across} parts do not fit below a picture of {style.cell} pixels; a larger `cell` does."
+        )
     pen = ImageDraw.Draw(shown)
     for number, box in enumerate(style.boxes):
         if box.left + box.width > first.width or box.top + box.height > first.height:

@@ -234,7 +234,7 @@ def _add_candidate(
             column = key if alone else f"{title}: {key}"
             # of equal pictures PSNR is infinite, which JSON does not have
             absent = math.inf if key.startswith("psnr") else math.nan
-            row.values[column] = absent if value is None else float(value)
+            row.values[column] = absent if value is None else _float(value)
             if column not in gallery.columns:
                 about = known.get(key)
                 higher = about.get("higher_is_better") if isinstance(about, dict) else None
@@ -244,6 +244,13 @@ def _add_candidate(
     notes = candidate.get("notes")
     said = [candidate.get("protocol"), *(notes if isinstance(notes, list) else ())]
     gallery.notes += [str(note) for note in said if note and str(note) not in gallery.notes]
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # JSON has whole numbers of any length
+        return math.nan
 
 
 def sorted_by(gallery: Gallery, column: str) -> list[GalleryRow]:

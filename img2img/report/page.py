@@ -28,6 +28,7 @@ _POINTS = 150_000  # of all curves together
 _MOST_POINTS, _FEWEST_POINTS = 1000, 20  # of one curve
 _MOST_ROWS = 20_000  # of a table
 _TEXT = 500  # characters of one value of a configuration
+_NOTES = 100  # of one run or table
 _GRIDS = 40  # of all runs together
 _GRID_SIDE = 1600  # pixels
 _PICTURE = 30_000  # bytes that a picture of a table shall at least have
@@ -150,7 +151,7 @@ def _facts(run: RunFolder) -> dict[str, Any]:
         "config": {display_path(key): _value(value) for key, value in run.config.items()},
         "environment": {display_path(key): _value(value) for key, value in run.environment.items()},
         "grids": [],
-        "notes": [display_text(note) for note in run.notes],
+        "notes": _texts(run.notes),
     }
 
 
@@ -161,7 +162,7 @@ def _curves(runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
     most = min(_MOST_POINTS, max(_FEWEST_POINTS, _POINTS // max(count, 1)))
     return [
         {
-            "name": display_path(name),
+            "name": _text(name),
             "group": _group(name),
             "higher": is_higher_better(name),
             "lines": {
@@ -192,8 +193,18 @@ def _number(value: float) -> float | str | None:
 
 def _value(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    text = display_path(text)
+    return _text(text)
+
+
+def _text(text: str) -> str:
+    """Returns a text as it is shown, cut where nobody reads on."""
+    text = display_text(text)
     return text if len(text) <= _TEXT else f"{text[:_TEXT]} ... ({len(text):,} characters)"
+
+
+def _texts(notes: Sequence[str]) -> list[str]:
+    more = [f"and {len(notes) - _NOTES:,} more"] if len(notes) > _NOTES else []
+    return [*map(_text, notes[:_NOTES]), *more]
 
 
 def _limit_configurations(facts: dict[str, Any]) -> None:
@@ -251,19 +262,17 @@ def _spread(steps: list[int], most: int) -> list[int]:
 def _table(gallery: Gallery) -> dict[str, Any]:
     columns = list(gallery.columns)
     rows = gallery.rows[:_MOST_ROWS]
-    notes = [display_text(note) for note in gallery.notes]
+    notes = _texts(gallery.notes)
     if len(gallery.rows) > len(rows):
         notes.append(f"The first {len(rows):,} of {len(gallery.rows):,} pictures are in this page.")
     return {
         "title": display_path(gallery.title),
         "folders": [display_path(name) for name in gallery.folders],
-        "columns": [
-            {"name": display_path(name), "higher": higher} for name, higher in gallery.columns.items()
-        ],
+        "columns": [{"name": _text(name), "higher": higher} for name, higher in gallery.columns.items()],
         "means": [None if v is None else _number(v) for v in gallery.means().values()],
         "rows": [
             {
-                "name": display_path(row.name),
+                "name": _text(row.name),
                 "values": [_number(row.values.get(column, math.nan)) for column in columns],
                 "note": display_text(row.note),
             }

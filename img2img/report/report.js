@@ -621,16 +621,17 @@ function differences(title, key) {
   const keys = [...new Set(runs.flatMap((run) => Object.keys(run[key])))];
   if (!keys.length) return;
   const place = section(title);
-  const differs = (name) => new Set(runs.map((run) => run[key][name])).size > 1;
+  const value = (run, name) => (Object.hasOwn(run[key], name) ? run[key][name] : undefined); // not "constructor"
+  const differs = (name) => new Set(runs.map((run) => value(run, name))).size > 1;
   const area = make("div");
   let only = runs.length > 1 && keys.some(differs);
   function fill() {
     area.replaceChildren(table({
       columns: [{ name: "key" }, ...runs.map((run) => ({ name: runs.length > 1 ? run.name : "value" }))],
       rows: keys.filter((name) => !only || differs(name)).map((name) => ({
-        cells: [name, ...runs.map((run) => run[key][name] ?? "–")],
-        sort: [name, ...runs.map((run) => run[key][name] ?? null)],
-        text: name + " " + runs.map((run) => run[key][name] ?? "").join(" "),
+        cells: [name, ...runs.map((run) => value(run, name) ?? "–")],
+        sort: [name, ...runs.map((run) => value(run, name) ?? null)],
+        text: name + " " + runs.map((run) => value(run, name) ?? "").join(" "),
       })),
       filter: keys.length > 12,
     }).box);

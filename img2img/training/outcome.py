@@ -17,7 +17,7 @@ from img2img.fields import Fields, pictures
 from img2img.methods import Method
 from img2img.models import Generator as Network
 from img2img.report import read_run, write_report
-from img2img.report.run import SAMPLES
+from img2img.report.run import SAMPLES, RunState
 from img2img.training.experiment import Experiment
 from img2img.training.grid import write_grid
 from img2img.training.health import Health
@@ -128,12 +128,13 @@ class Outcome:
             self._export("best", self.trainer.evaluated(), step, samples)
         self.watch.validation(step, found, better)
 
-    def report(self) -> None:
-        """Writes a page of the run so far."""
+    def report(self, state: RunState) -> None:
+        """Writes a page of the run so far; `state` is said in it, as the lock is still held at the end."""
         if not self.runtime.is_first:
             return
         try:
             run = read_run(self.folder)
+            run.state, run.reason = state, ""
             write_report(self.folder / REPORT, [run], title=run.name, most_bytes=_MOST_BYTES)
         except Exception as error:  # noqa: BLE001  # a page for people: whatever it is, the run goes on
             self.watch.warn(f"{REPORT} could not be written: {error}")

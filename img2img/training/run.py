@@ -335,10 +335,12 @@ class _Run:
                     self.outcome.validate(self.step, self.samples, metrics)
                 if save:
                     self.save()
-                if validate or (stopped and settings.validate_every):
-                    self.outcome.report()
+                if validate and not (done or stopped):
+                    self.outcome.report("running")
                 if not (done or stopped):
                     batch = next(stream)
+        if settings.validate_every:
+            self.outcome.report(self._state_of_run())
         self.runtime.barrier()
         return self.summary(stopped and self.step < self.total)
 

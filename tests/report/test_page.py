@@ -160,6 +160,29 @@ def test_what_evaluate_has_written_is_shown_and_other_json_is_not(tmp_path: Path
             from_evaluation(tmp_path / "bad.json")
 
 
+def test_several_models_of_an_evaluation_have_their_columns(tmp_path: Path) -> None:
+    path = str(draw(tmp_path / "a.png", 1))
+    about = {"odd": {"higher_is_better": False}}
+    candidates = [
+        {
+            "name": name,
+            "metrics": about,
+            "scores": [{"name": "a", "target": path, "source": path, "odd": value}],
+        }
+        for name, value in (("one", 1.0), ("two", 10**400))
+    ]
+    (tmp_path / "e.json").write_text(json.dumps({"candidates": candidates}))
+    gallery = from_evaluation(tmp_path / "e.json")
+    assert gallery.folders == ["target", "one", "two"] and len(gallery.rows) == 1
+    assert gallery.columns == {"one: odd": False, "two: odd": False} and gallery.means()["two: odd"] is None
+
+
+def test_names_and_notes_of_any_length_leave_a_page(tmp_path: Path) -> None:
+    gallery = Gallery("t", ["a"], {}, [GalleryRow("n" * 10**6)], ["note " * 1000] * 10_000)
+    write_report(tmp_path / "r.html", [], [gallery])
+    assert (tmp_path / "r.html").stat().st_size < 300_000
+
+
 def test_only_a_report_is_replaced(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
     page = tmp_path / "page.html"

@@ -56,10 +56,11 @@ def test_a_run_tells_of_samples_and_scores_and_leaves_a_record(pairs: Path, tmp_
     assert calls.steps == [1, 2, 3] and calls.samples == [(2, True)] and calls.scores == [(2, True)]
     run = read_run(tmp_path / "run")
     assert (run.state, run.total) == ("stopped", 4) and run.environment["precision"] == "fp32"
-    assert (tmp_path / "run" / "report.html").is_file()
+    assert '"state":"stopped"' in (tmp_path / "run" / "report.html").read_text()
     go(pairs, tmp_path / "run", calls := Calls(), resume=True)
     assert [step for step, _ in calls.scores] == [4] and calls.samples == [(4, True)]
     assert read_run(tmp_path / "run").state == "finished"
+    assert '"state":"finished"' in (tmp_path / "run" / "report.html").read_text()
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert [start["ended"]["state"] for start in record["starts"]] == ["stopped", "finished"]
 
