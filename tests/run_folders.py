@@ -31,7 +31,7 @@ def make_run(
 
 
 def line(step: int, kind: str, **values: Any) -> str:
-    return json.dumps({"step": step, "samples": 4 * step, "kind": kind, **values}) + "\n"
+    return json.dumps({"step": step, "samples": 4 * step, "kind": kind} | values) + "\n"
 
 
 def draw(path: Path, seed: int, height: int = 24, width: int = 32) -> Path:

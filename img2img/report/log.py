@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from img2img.errors import display_path
 from img2img.files import open_regular
@@ -138,20 +138,21 @@ def _row(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
-    fits = isinstance(row, dict) and _is_count(row.get("step")) and isinstance(row.get("kind"), str)
+    fits = isinstance(row, dict) and is_count(row.get("step")) and isinstance(row.get("kind"), str)
     return row if fits else None
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
+    """Returns whether a value is a number of things: whole, not negative, and exact in a browser, too."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
 def _add(log: Log, row: Mapping[str, Any]) -> bool:
     """Files the numbers of a line; returns whether there was room for all."""
     step = row["step"]
-    samples = row["samples"] if _is_count(row.get("samples")) else step
+    samples = row["samples"] if is_count(row.get("samples")) else step
     log.step, log.samples = step, samples
-    if _is_count(row.get("epoch")):
+    if is_count(row.get("epoch")):
         log.epoch = row["epoch"]
     kind = row["kind"]
     whole = True

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from img2img.config import load_yaml
 from img2img.errors import ConfigError, UsageError, display_path
 from img2img.files import is_locked, read_regular
-from img2img.report.log import METRICS, Log, read_log
+from img2img.report.log import METRICS, Log, is_count, read_log
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
@@ -159,7 +159,7 @@ def read_run(folder: Path, name: str | None = None) -> RunFolder:
     environment = last.get("environment")
     run.environment = dict(environment) if isinstance(environment, dict) else {}
     total = record.get("total")
-    run.total = total if isinstance(total, int) and total > 0 else _total(run)
+    run.total = total if is_count(total) and total else _total(run)
     run.state, run.reason = _state(run, last)
     run.samples = _samples(folder / SAMPLES)
     run.changed = max((_time(folder / each) for each in (METRICS, CONFIG, RECORD)), default=0.0)
@@ -225,14 +225,16 @@ def _total(run: RunFolder) -> int | None:
     stages = run.config.get("training.stages")
     if isinstance(stages, list) and stages:
         lengths = [each.get("steps") for each in stages if isinstance(each, dict)]
-        return sum(lengths) if all(isinstance(each, int) for each in lengths) else None  # type: ignore[arg-type]
+        counts = [each for each in lengths if is_count(each)]
+        return sum(counts) if len(counts) == len(stages) else None
     steps, epochs = (run.config.get(f"training.{key}") for key in ("steps", "epochs"))
-    if isinstance(steps, int):
+    if is_count(steps):
         return steps
-    if not isinstance(epochs, int) or not run.log.step or not run.log.epoch:
+    log = run.log
+    if not is_count(epochs) or not (log.step and log.samples and log.epoch):
         return None
-    samples = math.ceil(run.log.samples / (run.log.epoch + 1))
-    return math.ceil(epochs * samples * run.log.step / run.log.samples)
+    samples = math.ceil(log.samples / (log.epoch + 1))
+    return math.ceil(epochs * samples * log.step / log.samples)
 
 
 def _state(run: RunFolder, last: Mapping[str, Any]) -> tuple[RunState, str]:

@@ -101,3 +101,21 @@ def test_the_metric_that_decides_can_be_chosen(tmp_path: Path) -> None:
     assert run.best("lpips") is None
     assert is_higher_better("psnr_y") and is_higher_better("mean_iou") and is_higher_better("ms_ssim")
     assert not any(map(is_higher_better, ("l1", "validation/lpips_vgg", "fid", "cycle_distance", "val/loss")))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "training: {epochs: 5}",
+        f"training: {{epochs: 1{'0' * 400}}}",
+        f"training: {{steps: 1{'0' * 400}}}",
+        "training: {steps: -5}",
+        "training: {stages: [{steps: 5}, 3]}",
+    ],
+)
+def test_numbers_that_count_nothing_are_no_total_and_no_obstacle(config: str, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "config.yaml").write_text(config)
+    (folder / "metrics.jsonl").write_text(line(1, "training", samples=0, epoch=2, losses={}))
+    run = read_run(folder)
+    assert (run.step, run.total) == (1, None)
