@@ -124,7 +124,7 @@ def unit(a: Tensor, b: Tensor, value_range: ValueRange, border: int) -> tuple[Te
     """
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)) or a.shape != b.shape:
         raise ValueError(
-            f"a comparison needs two batches (N, C, H, W) of one shape, not {_shape(a)} and {_shape(b)}"
+            f"a comparison needs two batches (N, C, H, W) of one shape, not {shape_of(a)} and {shape_of(b)}"
         )
     return unit_of(a, value_range, border), unit_of(b, value_range, border)
 
@@ -136,16 +136,13 @@ def unit_of(images: Tensor, value_range: ValueRange, border: int = 0) -> Tensor:
         ValueError: It is no batch, the border leaves nothing, or values are not in the range.
     """
     if not isinstance(images, Tensor) or images.ndim != 4 or 0 in images.shape or images.is_complex():
-        raise ValueError(f"pictures are a batch (N, C, H, W) of real numbers, not {_shape(images)}")
+        raise ValueError(f"pictures are a batch (N, C, H, W) of real numbers, not {shape_of(images)}")
     height, width = images.shape[-2:]
-    if border < 0 or min(height, width) <= 2 * border:
+    if not isinstance(border, int) or border < 0:
+        raise ValueError(f"a border is a whole number of pixels from 0 on, not {border!r}")
+    if min(height, width) <= 2 * border:
         raise ValueError(f"a border of {border} pixels leaves nothing of {width}x{height} pixels")
-    try:
-        low, high = map(float, value_range)
-    except (TypeError, ValueError):
-        raise ValueError(f"a range is two numbers, black and white, not {value_range!r}") from None
-    if not -1e30 < low < high < 1e30:
-        raise ValueError(f"a range goes from black to the greater number white, not from {low:g} to {high:g}")
+    low, high = ends(value_range)
     inner = images[..., border : height - border, border : width - border].double()
     found = [float(value) for value in inner.detach().aminmax()]
     slack = _SLACK * (high - low)
@@ -157,6 +154,21 @@ def unit_of(images: Tensor, value_range: ValueRange, border: int = 0) -> Tensor:
             f"to {high:g}; give the range that they are in, or clamp them to it"
         )
     return (inner - low) / (high - low)
+
+
+def ends(value_range: ValueRange) -> tuple[float, float]:
+    """Returns the numbers for black and white.
+
+    Raises:
+        ValueError: They are no range.
+    """
+    try:
+        low, high = map(float, value_range)
+    except (TypeError, ValueError):
+        raise ValueError(f"a range is two numbers, black and white, not {value_range!r}") from None
+    if not -1e30 < low < high < 1e30:
+        raise ValueError(f"a range goes from black to the greater number white, not from {low:g} to {high:g}")
+    return low, high
 
 
 def require_size(title: str, images: Tensor, smallest: int, why: str = "") -> None:
@@ -182,5 +194,6 @@ def rgb(title: str, images: Tensor) -> Tensor:
     return images.expand(-1, 3, -1, -1)
 
 
-def _shape(images: object) -> str:
+def shape_of(images: object) -> str:
+    """Returns the shape of a tensor for a message, and of anything else what it is."""
     return str(tuple(images.shape)) if isinstance(images, Tensor) else type(images).__name__

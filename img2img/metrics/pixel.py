@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from img2img.image.colour import BT601
-from img2img.metrics.base import Metric, metrics, one_thread, unit
+from img2img.metrics.base import Metric, ends, metrics, one_thread, shape_of, unit
 from img2img.types import ValueRange
 
 _TIE = 1e-6  # levels: above rounding errors, below 1 / 255000, the least that whole RGB levels are from a tie
@@ -73,11 +73,11 @@ def luma(rgb: Tensor, value_range: ValueRange, rounded: bool = False) -> Tensor:
         (N, 1, H, W) float64 in `value_range`.
 
     Raises:
-        ValueError: There are not three channels.
+        ValueError: There are not three channels, or the range is none.
     """
-    if rgb.ndim != 4 or rgb.shape[1] != 3:
-        raise ValueError(f"luma needs (N, 3, H, W), not {tuple(rgb.shape)}")
-    low, high = value_range
+    if not isinstance(rgb, Tensor) or rgb.ndim != 4 or rgb.shape[1] != 3:
+        raise ValueError(f"luma needs (N, 3, H, W), not {shape_of(rgb)}")
+    low, high = ends(value_range)
     red, green, blue = ((rgb.double() - low) / (high - low)).unbind(1)
     of_red, of_green, of_blue = (219 * weight for weight in BT601)
     levels = (16 + of_red * red + of_green * green + of_blue * blue)[:, None]

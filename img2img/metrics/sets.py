@@ -148,12 +148,14 @@ def kernel_distance(
         estimate is right on average over sets of one kind, not for one set against itself.
 
     Raises:
-        ValueError: They are no features of one length, or less than two.
+        ValueError: They are no features of one length, or less than two; no subset, or one of less than two.
 
     References:
         Binkowski et al., Demystifying MMD GANs (arXiv:1801.01401).
     """
     x, y = _two(real, fake, 2)
+    if subsets < 1 or size < 2:
+        raise ValueError(f"KID needs a subset of two pictures at least, not {subsets} of {size}")
     size = min(size, len(x), len(y))
     draws = np.random.RandomState(seed)  # torch-fidelity's generator: the same subsets
     found = []
@@ -181,11 +183,13 @@ def inception_score(logits: Tensor, splits: int = 10, seed: int = _SEED) -> tupl
         classes. It knows nothing of the true pictures.
 
     Raises:
-        ValueError: They are no such batch, or less than `splits`.
+        ValueError: They are no such batch, or less than `splits`, or `splits` is less than one.
 
     References:
         Salimans et al., Improved Techniques for Training GANs (arXiv:1606.03498).
     """
+    if splits < 1:
+        raise ValueError(f"the Inception Score needs one part at least, not {splits}")
     values = _features(logits, splits)
     values = values[np.random.RandomState(seed).permutation(len(values))]
     scores = []
@@ -211,12 +215,14 @@ def precision_recall(real: Tensor, fake: Tensor, neighbours: int = 3) -> tuple[f
         Precision and recall, each from 0 to 1, 1 for equal sets.
 
     Raises:
-        ValueError: They are no features of one length, or too few.
+        ValueError: They are no features of one length, or too few, or `neighbours` is less than one.
 
     References:
         Kynkäänniemi et al., Improved Precision and Recall Metric for Assessing Generative Models
         (arXiv:1904.06991).
     """
+    if neighbours < 1:
+        raise ValueError(f"precision and recall need one neighbour at least, not {neighbours}")
     x, y = _two(real, fake, neighbours + 1)
     reach_x, reach_y = (torch.cdist(z, z).kthvalue(neighbours + 1).values for z in (x, y))
     apart = torch.cdist(y, x)

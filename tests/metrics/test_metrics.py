@@ -164,6 +164,12 @@ def test_impossible_comparisons_are_refused() -> None:
         l1(a, b, UNIT, border=8)
     with pytest.raises(ValueError, match="at least 11x11 pixels, not 10x10"):
         ssim(a, b, UNIT, border=3)
+    with pytest.raises(ValueError, match="whole number of pixels"):
+        psnr(a, b, UNIT, border=1.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="greater number white"):
+        luma(torch.rand(1, 3, 4, 4), ValueRange(1, 1))  # all NaN it would be
+    with pytest.raises(ValueError, match="not ndarray"):
+        luma(np.zeros((1, 3, 4, 4)), UNIT)  # type: ignore[arg-type]
 
 
 def test_luma_of_known_colours() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -115,6 +116,21 @@ def test_what_are_no_features_gets_a_sentence(wrong: Tensor, message: str) -> No
     for measure in (frechet_distance, kernel_distance, precision_recall):
         with pytest.raises(ValueError, match=message):
             measure(real, wrong)
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda real, fake: kernel_distance(real, fake, subsets=0),
+        lambda real, fake: kernel_distance(real, fake, size=1),
+        lambda real, fake: inception_score(real, splits=0),
+        lambda real, fake: precision_recall(real, fake, neighbours=0),
+        lambda real, fake: precision_recall(real, fake, neighbours=-1),
+    ],
+)
+def test_a_number_that_leaves_nothing_to_measure_gets_a_sentence(measure: Any) -> None:
+    with pytest.raises(ValueError, match=r"needs? .* at least, not"):
+        measure(*two())
 
 
 def test_statistics_come_back_and_pytorch_fid_reads_them(tmp_path: Path) -> None:
