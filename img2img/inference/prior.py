@@ -129,8 +129,10 @@ class DeepPrior:
     ) -> None:
         numbers: dict[str, float | None] = {"minutes": minutes, "steps": steps, "channels": channels}
         for name, number in numbers.items():
-            if number is not None and number <= 0:
-                raise ConfigError(f"{name} must be more than 0, not {number}.")
+            if number is not None and not 0 < number < math.inf:
+                raise ConfigError(f"{name} must be a number above 0, not {number}.")
+        if not 0 <= seed < 2**63:
+            raise ConfigError(f"seed must be a whole number from 0 to 2**63 - 1, not {seed}.")
         self.task, self.factor = task, factor if task == "upscale" else 1
         self._recipe = None if task == "inpaint" else recipe_for(task, factor)
         self._holes, self._minutes, self._steps, self._channels = holes, minutes, steps, channels

@@ -36,7 +36,7 @@ class Dropout(nn.Module):
             return F.dropout(x, self.p)
         if self.seed is None:
             return x
-        random = torch.Generator().manual_seed(self.seed)
+        random = torch.Generator().manual_seed(self.seed % 2**63)
         kept = torch.rand(x.shape[1:], generator=random) >= self.p
         return x * (kept / (1 - self.p)).to(x)
 

@@ -250,7 +250,18 @@ def test_too_little_time_is_refused_and_a_little_more_is_a_warning(monkeypatch: 
     assert made.warnings[0].startswith("its time was over after 1 of 3,000 steps")
 
 
-@pytest.mark.parametrize("wrong", [{"minutes": 0}, {"steps": -1}, {"channels": 0}, {"stop": "x"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"minutes": 0},
+        {"minutes": float("nan")},
+        {"minutes": float("inf")},
+        {"steps": -1},
+        {"channels": 0},
+        {"stop": "x"},
+        {"seed": 2**63},
+    ],
+)
 def test_arguments_that_make_no_sense(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         tiny("denoise", **wrong)
