@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +76,7 @@ def compare_sets(
                     **side,
                     numbers=wanted,
                     extractor=extractor,
-                    on_picture=lambda bar=bar: bar.advance(failed=False),
+                    on_picture=partial(bar.advance, failed=False),
                     **options,
                 )
             found[name] = each
@@ -101,11 +103,11 @@ def compare_sets(
     return code
 
 
-def _count(*places: Path | None) -> int:
+def _count(*places: str | os.PathLike[str] | None) -> int:
     """Returns how many pictures there are, for the bar."""
     from img2img.image import list_images
 
-    folders = [place for place in places if place is not None and place.is_dir()]
+    folders = [Path(place) for place in places if place is not None and Path(place).is_dir()]
     return sum(len(list_images(folder).files) for folder in folders)
 
 

@@ -136,7 +136,7 @@ def fit(
             for weight, before in zip(weights, kept, strict=True):
                 before.copy_(weight)
         optimizer.zero_grad()
-        error.backward()
+        error.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         output = output.detach()
         share = min(AVERAGING, (1 + step) / (10 + step))

@@ -73,6 +73,7 @@ class _Scale(nn.Module):
         self, in_channels: int, width: int, bridge: int, smaller: _Scale | None, enlarging: Enlarging
     ) -> None:
         super().__init__()
+        self.width: int = width
         self.bridge = _layers(nn.Conv2d(in_channels, bridge, 1), bridge) if bridge else None
         halving = nn.Conv2d(in_channels, width, 3, 2, 1, padding_mode="reflect")
         self.down = nn.Sequential(_layers(halving, width), _layers(reflect_conv(width, width, 3), width))
@@ -83,7 +84,6 @@ class _Scale(nn.Module):
         self.up = nn.Sequential(
             _layers(reflect_conv(joined, width, 3), width), _layers(nn.Conv2d(width, width, 1), width)
         )
-        self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
         deep = self.down(x)
