@@ -267,7 +267,7 @@ def evaluate(
         evaluations = found.setdefault(display_path(target), {})
         chosen: str | EvaluationProtocol = protocol
         for name, model, pred in candidates(models, preds):
-            ends: dict[str, Any] = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
+            made_by: dict[str, Any] = {"pred": pred} if model is None else {"model": model, "inputs": inputs}
             evaluation, worst = _one(
                 target,
                 outputs,
@@ -275,7 +275,7 @@ def evaluate(
                 "none" if quiet else progress,
                 protocol=chosen,
                 scale=scale,
-                **ends,
+                **made_by,
                 **given,
             )
             evaluations[name], chosen = evaluation, evaluation.protocol
