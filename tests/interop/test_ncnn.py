@@ -156,7 +156,9 @@ def agrees(path: Path, expected: Generator, tolerance: float = 1e-5) -> None:
         torch.testing.assert_close(opened.infer(x), y, rtol=0, atol=tolerance * max(1, float(y.abs().max())))
 
 
-@pytest.mark.parametrize(("write", "cls", "arguments"), NETWORKS, ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(
+    ("write", "cls", "arguments"), NETWORKS, ids=lambda value: getattr(value, "__name__", str(value))
+)
 @pytest.mark.parametrize(("flag", "fused"), [(HALF, True), (FLOAT, False)])
 @pytest.mark.sampled(4)
 def test_it_computes_what_was_written(write, cls, arguments, flag: int, fused: bool, tmp_path: Path):
