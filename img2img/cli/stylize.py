@@ -108,6 +108,10 @@ def stylize(
 
     Example: img2img stylize photos/ -o out/ -m brush.safetensors --strength 0.7 --keep-colours
     """
+    if style_size is not None and not styles:
+        raise click.UsageError(
+            "--style-size says how large the pictures of --style are looked at; name some."
+        )
     limits = options.limits()
 
     def load() -> tuple[Processor, dict[str, Any]]:

@@ -159,8 +159,9 @@ def _problem(model: type[BaseModel], detail: Any, where: str, everywhere: Mappin
         near = closest(found.strip(_QUOTES), choices)
         hint = f"did you mean {near!r}?" if near else f"it is one of {', '.join(choices)}."
         return f"{place} is {found}; {hint}"
-    if kind == "model_type":
-        return f"{place} is {found}; it holds keys with values, such as {{name: ...}}."
+    if kind in ("model_type", "model_attributes_type"):  # the latter is one of several, told by its kind
+        key = "name" if kind == "model_type" else "kind"
+        return f"{place} is {found}; it holds keys with values, such as {{{key}: ...}}."
     reason = detail["msg"]
     return f"{place} is {found}; {reason[0].lower()}{reason[1:]}."
 

@@ -71,6 +71,10 @@ def test_three_mistakes_in_three_sections_are_three_lines() -> None:
         ("generator=unet", "method.generator is 'unet'; it holds keys with values, such as {name: ...}."),
         ("name=cyclegn", "method.name: there is no method 'cyclegn'; did you mean 'cyclegan'?"),
         ("schedule.kind=cosin", "training.schedule.kind is 'cosin'; did you mean 'cosine'?"),
+        (
+            "schedule=constant",
+            "training.schedule is 'constant'; it holds keys with values, such as {kind: ...}.",
+        ),
         ("training.schedule={}", "training.schedule.kind is missing; it says which one is meant."),
         ("schedule.constant_epoch=4", "schedule.constant_epoch; did you mean 'constant_epochs'?"),
         (

@@ -123,6 +123,7 @@ def test_another_style_is_another_result_and_the_same_one_is_up_to_date(call: Ca
         (["-m", "adain.safetensors", "--style", "a.png:x"], "a.png:x does not exist"),
         (["-m", "adain.safetensors", "--style", "a.png", "--strength", "1.5"], "--strength"),
         (["-m", "johnson.safetensors", "--style", "a.png"], "the one style that it has learned"),
+        (["-m", "johnson.safetensors", "--style-size", "64"], "--style-size says how large"),
         (["-m", "x2.safetensors"], "enlarges by 2, and paints in no style"),
         (["-m", "restores.safetensors"], "makes no other picture, and paints in no style"),
         (["-m", "text.jpg"], "text.jpg"),
