@@ -260,9 +260,14 @@ def compare(
         protocol, options: See `evaluate`; all are measured under the protocol of the first.
 
     Raises:
-        ConfigError: There are less than two.
+        ConfigError: There are less than two; nothing was measured.
         UsageError, ModelError: See `evaluate`.
     """
+    single = any(isinstance(each, str | PathLike) for each in (models, preds))
+    if single or not {"model", "pred"}.isdisjoint(options):
+        raise ConfigError("a comparison takes lists, `models` and `preds`, of two or more together.")
+    if len(models) + len(preds) < 2:
+        raise ConfigError("a comparison needs two models or folders, or more.")
     found: dict[str, Evaluation] = {}
     inputs = options.pop("inputs", None)
     for name, model, pred in candidates(models, preds):

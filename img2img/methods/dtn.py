@@ -261,7 +261,9 @@ def _weights(path: Path) -> Mapping[str, Tensor]:
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror or error}", path) from error
     except Exception as error:  # whatever a broken file makes the reader raise
-        raise ModelError(f"cannot be read as a file of weights ({type(error).__name__}).", path) from error
+        raise ModelError(
+            "is no file of weights that torch reads (.pth or .safetensors), or is broken", path
+        ) from error
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(held, Mapping) and isinstance(held.get(wrapper), Mapping):
             held = held[wrapper]

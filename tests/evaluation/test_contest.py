@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,6 +150,12 @@ def test_models_and_folders_in_one_call(tmp_path: Path) -> None:
     assert found.columns == ("psnr_y", "ssim_y", "haarpsi") and len(found.common) == 3
     assert found.differences[str(good)]["psnr_y"].mean > found.differences[str(bad)]["psnr_y"].mean
     assert found.evaluations[str(bad)].problems
+
+
+@pytest.mark.parametrize("wrong", [{"pred": ["a", "b"]}, {"preds": "ab"}, {"models": ["x4"]}, {}])
+def test_what_is_no_list_of_two_is_refused_before_anything_is_measured(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"a comparison (takes lists|needs two)"):
+        compare("a folder that is not there", protocol="plain", **wrong)
 
 
 def test_a_metric_that_cannot_look_at_a_picture_leaves_the_others(tmp_path: Path) -> None:
