@@ -138,7 +138,7 @@ def unit_of(images: Tensor, value_range: ValueRange, border: int = 0) -> Tensor:
     if not isinstance(images, Tensor) or images.ndim != 4 or 0 in images.shape or images.is_complex():
         raise ValueError(f"pictures are a batch (N, C, H, W) of real numbers, not {shape_of(images)}")
     height, width = images.shape[-2:]
-    if not isinstance(border, int) or border < 0:
+    if not hasattr(border, "__index__") or border < 0:  # NumPy has whole numbers of its own
         raise ValueError(f"a border is a whole number of pixels from 0 on, not {border!r}")
     if min(height, width) <= 2 * border:
         raise ValueError(f"a border of {border} pixels leaves nothing of {width}x{height} pixels")

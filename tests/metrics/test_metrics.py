@@ -164,6 +164,7 @@ def test_impossible_comparisons_are_refused() -> None:
         l1(a, b, UNIT, border=8)
     with pytest.raises(ValueError, match="at least 11x11 pixels, not 10x10"):
         ssim(a, b, UNIT, border=3)
+    assert psnr(a, b, UNIT, border=np.int64(2)) == psnr(a, b, UNIT, border=2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="whole number of pixels"):
         psnr(a, b, UNIT, border=1.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="greater number white"):
