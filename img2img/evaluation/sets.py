@@ -53,8 +53,8 @@ class SetEvaluation:
     """The numbers of a set of pictures.
 
     Attributes:
-        values: By name; those on features other than FID's own are called fd_..., kd_... with the network's
-            name.
+        values: By name; those on features other than FID's own are called `fd_NAME` and `kd_NAME` with the
+            network's name.
         deviations: Of the numbers that are means over parts, the deviation between these.
         real, fake: How many pictures there are on both sides.
         origin: Of the features: network, package, checksum of the weights, resizing.

@@ -132,7 +132,7 @@ def test_models_outside_get_a_sentence(page: Page, client: Any, model: str) -> N
 )  # fmt: skip
 def test_files_that_nobody_uploaded_are_not_opened(page: Page, file: str) -> None:
     given = {"path": file.format(root=page.root), "meta": {"_type": "gradio.FileData"}}
-    usual = [4, 1, [], [], False, 0, 0, None, False, None, None, "", None]
+    usual = [4, 1, [], [], False, 0, 0, None, False, None, None, "", None, None]
     kind, told = page.call("convert", given, "telea", *usual)
     assert kind == "error"
     assert "uploaded" in json.dumps(told)
