@@ -66,17 +66,9 @@ def test_neighbours_calculate_and_go_with_what_they_stand_beside(tool):
 @pytest.mark.parametrize(
     "name",
     [
-        *(
-            "autoencoder",
-            "compact",
-            "cut_resnet",
-            "edsr",
-            "edsr_paper",
-            "msrresnet",
-            "nafnet",
-            "plksr_tiny",
-        ),
-        *("realplksr", "resnet9", "rrdbnet", "span", "srresnet", "unet256"),
+        *("adain", "autoencoder", "compact", "cut_resnet", "dtn", "edsr", "edsr_paper", "flow_unet"),
+        *("msrresnet", "nafnet", "plksr_tiny", "realplksr", "resnet9", "rrdbnet", "spade_resnet", "span"),
+        *("srresnet", "style_resnet", "unet256"),
     ],
 )
 def test_infer_runs_for_every_network(tool, name):

@@ -34,11 +34,14 @@ from img2img.inference.precision import DTYPES, choose_device
 from img2img.models import ArchSpec, Generator, build
 
 NETWORKS = {  # every architecture at its usual arguments, with the usual side of its inputs
+    "adain": (ArchSpec("adain"), 256),
     "autoencoder": (ArchSpec("autoencoder"), 64),
     "compact": (ArchSpec("compact"), 128),
     "cut_resnet": (ArchSpec("cut_resnet"), 256),
+    "dtn": (ArchSpec("dtn"), 128),
     "edsr": (ArchSpec("edsr"), 128),
     "edsr_paper": (ArchSpec("edsr_paper"), 128),
+    "flow_unet": (ArchSpec("flow_unet"), 64),
     "msrresnet": (ArchSpec("msrresnet"), 128),
     "nafnet": (ArchSpec("nafnet"), 256),
     "plksr_tiny": (ArchSpec("plksr", {"blocks": 12, "kernel": 13, "attention": False}), 128),
@@ -48,6 +51,7 @@ NETWORKS = {  # every architecture at its usual arguments, with the usual side o
     "spade_resnet": (ArchSpec("spade_resnet"), 256),
     "span": (ArchSpec("span", {"skip": True}), 128),
     "srresnet": (ArchSpec("srresnet"), 128),
+    "style_resnet": (ArchSpec("style_resnet"), 256),
     "unet256": (ArchSpec("unet"), 256),
 }
 BACKENDS = ("auto", "eager", "compile", "openvino")

@@ -50,11 +50,11 @@ class FlowMatchingConfig(ConditionsConfig):
         InitConfig(kind="default"), description="How weights begin; default leaves what each layer does."
     )
     time_mean: float = Field(
-        -0.8, description="Times of the training are the sigmoid of normal numbers with this mean,"
+        -0.8, description="Times of the training are the sigmoid of normal numbers with this mean."
     )
-    time_std: float = Field(0.8, ge=0, description="and this standard deviation,")
+    time_std: float = Field(0.8, ge=0, description="Standard deviation of these numbers.")
     time_uniform: float = Field(
-        0.1, ge=0, le=1, description="but for this share, which lies anywhere from noise to picture."
+        0.1, ge=0, le=1, description="Share of the times that lie anywhere from noise to picture."
     )
     time_left: float = Field(
         0.05,

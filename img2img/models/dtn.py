@@ -126,7 +126,7 @@ class FrozenFeatures(nn.Module):
         """Takes the weights of the whole network; returns the names of those that are missing or unfit."""
         own = self.network.state_dict()
         wrong = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]
-        if not wrong:
+        if not wrong and not any(value.is_meta for value in own.values()):
             self.network.load_state_dict({name: state[name].to(value.dtype) for name, value in own.items()})
         return wrong
 

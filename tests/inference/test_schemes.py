@@ -263,7 +263,7 @@ def test_networks_without_a_scheme() -> None:
     with pytest.raises(TypeError, match="UNet"):
         next(in_strips(unet.eval(), torch.zeros(1, 3, 8, 8), Scheme("one map", 4, 0)))
     with pytest.raises(TypeError, match="as_step"):
-        step(nn.MaxPool2d(2))
+        step(nn.LPPool2d(2, 2))
 
 
 def test_what_cannot_be_cut_is_refused() -> None:

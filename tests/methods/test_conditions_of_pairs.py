@@ -97,7 +97,8 @@ def test_every_condition_reaches_both_networks(name: str) -> None:
 
 def test_a_network_that_takes_no_conditions_says_which_do() -> None:
     with pytest.raises(
-        ConfigError, match=r"nafnet takes no further conditions.*choose resnet or spade_resnet or unet"
+        ConfigError,
+        match=r"nafnet takes no further conditions.*choose flow_unet or resnet or spade_resnet or unet",
     ):
         made("pix2pix", generator={"name": "nafnet"}, conditions={"hint": "picture"})
 
