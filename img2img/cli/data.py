@@ -14,9 +14,9 @@ import click
 
 from img2img.cli.download import download
 from img2img.cli.expand import expand
-from img2img.cli.options import INPUTS, BatchOptions, GroupedCommand, batch_options
+from img2img.cli.options import INPUTS, PROGRESS, BatchOptions, GroupedCommand, batch_options
 from img2img.cli.render import ProgressStyle
-from img2img.cli.sources import CONFIG, PATH, Chosen, SourcesCommand, count, progress_option, sources
+from img2img.cli.sources import CONFIG, PATH, Chosen, SourcesCommand, count, sources
 
 if TYPE_CHECKING:
     from img2img.batch import Processor, Result
@@ -72,7 +72,7 @@ def data() -> None:
 @click.option("--sheet", type=PATH, metavar="OUT.png", help="Write a picture of what is complained about.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON on stdout.")
 @click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Threads that read. [default: cores]")
-@progress_option
+@PROGRESS
 def check(
     chosen: Chosen, sheet: Path | None, as_json: bool, jobs: int | None, progress: ProgressStyle
 ) -> int:
@@ -331,7 +331,7 @@ _adapt(pair)
 )
 @click.option("--link", is_flag=True, help="Make links instead of copies.")
 @click.option("--lists", is_flag=True, help="Write lists of files instead of folders.")
-@progress_option
+@PROGRESS
 def split(
     chosen: Chosen,
     output: Path,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from img2img.cli.options import PROGRESS
 from img2img.cli.render import ProgressStyle
-from img2img.cli.sources import PATH, count, progress_option
+from img2img.cli.sources import PATH, count
 
 if TYPE_CHECKING:
     from img2img.cli.render import ProgressBar
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Unpack this archive, which is here already, instead of downloading; repeatable.",
 )
-@progress_option
+@PROGRESS
 def download(
     name: str | None,
     output: Path | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from img2img.cli.network import BACKEND, FIT, PRECISION, SIZE
-from img2img.cli.options import FOLLOW_SYMLINKS, HIDDEN, MESSAGES, SPEED, GroupedCommand, option
+from img2img.cli.options import FOLLOW_SYMLINKS, HIDDEN, MESSAGES, PROGRESS, SPEED, GroupedCommand, option
 from img2img.cli.render import ProgressStyle, say
 from img2img.cli.scores import (
     conclude,
@@ -167,14 +167,7 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 @option("--device", default="auto", show_default=True, group=SPEED, help="cpu, cuda, cuda:1, mps.")
 @PRECISION
 @BACKEND
-@option(
-    "--progress",
-    type=click.Choice(["auto", "rich", "plain", "none"]),
-    default="auto",
-    show_default=True,
-    group=MESSAGES,
-    help="How progress is shown on stderr.",
-)
+@PROGRESS
 @option("-q", "--quiet", is_flag=True, group=MESSAGES, help="Only failures, and what was asked for.")
 def evaluate(
     targets: tuple[Path, ...],

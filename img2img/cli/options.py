@@ -206,6 +206,16 @@ def option(*declarations: str, group: str | None = None, **attributes: Any) -> C
     return click.option(*declarations, cls=GroupedOption, group=group, **attributes)
 
 
+PROGRESS = option(
+    "--progress",
+    type=click.Choice(["auto", "rich", "plain", "none"]),
+    default="auto",
+    show_default=True,
+    group=MESSAGES,
+    help="How progress is shown on stderr.",
+)
+
+
 def packed(kind: type, name: str, declared: Sequence[Callable[[Any], Any]]) -> Callable[[F], F]:
     """Returns a decorator that adds the options `declared` and hands them over as one argument.
 
@@ -350,14 +360,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option(
         "--batch", type=click.IntRange(1), group=SPEED, help="Same-shape images per call. [default: chosen]"
     ),
-    option(
-        "--progress",
-        type=click.Choice(["auto", "rich", "plain", "none"]),
-        default="auto",
-        show_default=True,
-        group=MESSAGES,
-        help="How progress is shown on stderr.",
-    ),
+    PROGRESS,
     option(
         "-v",
         "--verbose",

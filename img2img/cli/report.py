@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from img2img.cli.options import MESSAGES, GroupedCommand, option
+from img2img.cli.options import MESSAGES, PROGRESS, GroupedCommand, option
 from img2img.cli.render import ProgressBar, ProgressStyle, quiet_libraries, say
 from img2img.errors import UsageError, display_path
 
@@ -43,14 +43,7 @@ _PATH = click.Path(path_type=Path)
     help="A further metric for folders: lpips, dists, ms_ssim; repeatable.",
 )
 @option("--no-metrics", is_flag=True, help="Show folders of pictures without measuring them.")
-@option(
-    "--progress",
-    type=click.Choice(["auto", "rich", "plain", "none"]),
-    default="auto",
-    show_default=True,
-    group=MESSAGES,
-    help="How progress is shown on stderr.",
-)
+@PROGRESS
 @option("-q", "--quiet", is_flag=True, group=MESSAGES, help="Only failures.")
 def report(
     places: tuple[Path, ...],

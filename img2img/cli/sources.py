@@ -336,17 +336,6 @@ def _fields(method: object, config: DataConfig) -> Fields:
     return fields_in(method) if isinstance(method.get("name"), str) else declared(config)
 
 
-def progress_option(command: F) -> F:
-    """Adds --progress."""
-    return click.option(
-        "--progress",
-        type=click.Choice(["auto", "rich", "plain", "none"]),
-        default="auto",
-        show_default=True,
-        help="How progress is shown on stderr.",
-    )(command)
-
-
 def count(number: int, noun: str) -> str:
     """Returns a number of things in words: "1 error", "2 errors", "no errors"."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"

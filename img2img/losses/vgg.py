@@ -19,6 +19,7 @@ from img2img.errors import ConfigError, ModelError, display_path
 from img2img.fetch import fetch
 from img2img.losses import hed
 from img2img.losses.pixel import full
+from img2img.metrics.files import weight_folders
 from img2img.registry import unknown
 from img2img.types import ValueRange
 
@@ -319,15 +320,16 @@ def _find(vgg: Vgg, given: str | PathLike[str] | None, allow_download: bool) -> 
         if found is None:
             raise FeaturesMissingError(f"the weights of {vgg.title} are not at hand. {_right(vgg)}")
         return found
-    path = Path(torch.hub.get_dir()) / "checkpoints" / vgg.file
-    if path.is_file():
-        return path
+    places = [folder / vgg.file for folder in weight_folders()]
+    for path in places:
+        if path.is_file():
+            return path
     if allow_download:
-        return fetch((vgg.url,), path, vgg.sha256)
+        return fetch((vgg.url,), places[-1], vgg.sha256)
     raise FeaturesMissingError(
         f"the weights of {vgg.title} for the perceptual loss are not at hand. Name their file (weights), or "
-        f"put {vgg.file} into {display_path(path.parent)}, or allow the download of {vgg.mebibytes} MiB from "
-        f"{vgg.url} (allow_download)."
+        f"put {vgg.file} into {display_path(places[-1].parent)} or a folder of IMG2IMG_WEIGHTS_DIR, or allow "
+        f"the download of {vgg.mebibytes} MiB from {vgg.url} (allow_download)."
     )
 
 

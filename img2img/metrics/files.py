@@ -88,14 +88,9 @@ class WeightFile:
             return ""
 
     def _places(self) -> list[Path]:
-        folders = os.environ.get("IMG2IMG_WEIGHTS_DIR", "").split(os.pathsep)
-        places = [
-            Path(folder).expanduser() / name
-            for folder in folders
-            if folder
-            for name in (*self.also, self.name)
-        ]
-        places.append(_hub() / self.name)
+        *own, hub = weight_folders()
+        places = [folder / name for folder in own for name in (*self.also, self.name)]
+        places.append(hub / self.name)
         for package, inside in self.packages:
             spec = importlib.util.find_spec(package)  # imports nothing of it
             if spec is not None and spec.origin is not None:
@@ -155,6 +150,12 @@ def package_version(name: str, title: str) -> str:
             f"{title} is computed by the package {name}, which is not installed: "
             "pip install 'img2img[metrics]'."
         ) from None
+
+
+def weight_folders() -> list[Path]:
+    """Returns the folders for weights: those of IMG2IMG_WEIGHTS_DIR, and last the one of torch."""
+    own = os.environ.get("IMG2IMG_WEIGHTS_DIR", "").split(os.pathsep)
+    return [*(Path(folder).expanduser() for folder in own if folder), _hub()]
 
 
 def _hub() -> Path:

@@ -71,7 +71,11 @@ def test_requirements_decide_the_exit_code(targets: Path) -> None:
     result = img2img(*common, "--require", "psnr_y>=5", "--require", "psnr_y >= 99")
     assert result.exit_code == 1
     assert "psnr_y >= 99 is not met: the mean is" in result.stderr
-    for wrong, hint in (("psnr>=5", "did you mean 'psnr_y'?"), ("psnr_y=5", "is no requirement")):
+    for wrong, hint in (
+        ("psnr>=5", "did you mean 'psnr_y'?"),
+        ("gain_psnr_y>0", "and there is one"),
+        ("psnr_y=5", "is no requirement"),
+    ):
         result = img2img(*common, "--require", wrong)
         assert result.exit_code == 2 and hint in result.stderr and not result.stdout
 

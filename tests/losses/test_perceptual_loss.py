@@ -195,9 +195,14 @@ class TestWeights:
             word in text for word in ("(weights)", "vgg19-dcbb9e9d.pth", "(allow_download)", "https://")
         )
 
-    def test_those_that_torch_keeps_are_found(self, cache_folder: Path, shallow: Path) -> None:
-        cache_folder.mkdir(parents=True)
-        torch.save(reference()[:3].state_dict(), cache_folder / VGG19.file)
+    @pytest.mark.parametrize("own", [False, True], ids=["torch", "IMG2IMG_WEIGHTS_DIR"])
+    def test_those_that_are_kept_are_found(
+        self, cache_folder: Path, shallow: Path, own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "own" if own else cache_folder
+        folder.mkdir(parents=True)
+        monkeypatch.setenv("IMG2IMG_WEIGHTS_DIR", str(tmp_path / "own"))
+        torch.save(reference()[:3].state_dict(), folder / VGG19.file)
         output, target = images()
         found = PerceptualLoss({"conv1_2": 1.0}, value_range=UNIT)(output, target)
         assert found == PerceptualLoss({"conv1_2": 1.0}, value_range=UNIT, weights=shallow)(output, target)
