@@ -49,8 +49,8 @@ class Requirement:
         if match[1] not in columns:
             if match[1].startswith("gain_") and match[1].removeprefix("gain_") in columns:
                 raise ConfigError(
-                    f"requirement {text!r}: gains are against the first of several models or folders, and there "
-                    "is one."
+                    f"requirement {text!r}: gains are against the first of several models or folders, "
+                    "and there is one."
                 )
             raise ConfigError(f"requirement {text!r}: {unknown('number', match[1], columns)}")
         return cls(match[1], match[2], float(match[3]))
