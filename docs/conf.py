@@ -27,6 +27,7 @@ html_theme_options = {"source_repository": ""}
 html_copy_source = False
 
 autodoc_member_order = "bysource"
+autodoc_default_options = {"undoc-members": True}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
@@ -44,6 +45,7 @@ def of_this_package(app: Any, what: str, name: str, member: object, skip: bool, 
 
 HOMES = {
     "../CONTRIBUTING.md": "contributing.md",
+    "../README.md": "index.md",
     "../img2img/weights/": "cards/",
 }  # of what lies outside docs/
 

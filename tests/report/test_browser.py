@@ -83,7 +83,7 @@ def test_the_slider_goes_through_the_grids(visit: Any, tmp_path: Path) -> None:
     assert page.locator("dialog .viewer").is_visible()
     page.get_by_role("button", name="Close").click()
     page.get_by_role("button", name="Play").click()
-    page.wait_for_function("document.querySelector('.grids figcaption').textContent.includes('step 10')")
+    page.locator(".grids figcaption", has_text="step 10").wait_for()  # a function in words needs eval
 
 
 def test_only_what_differs_between_runs_is_shown_at_first(visit: Any, tmp_path: Path) -> None:
