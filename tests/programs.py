@@ -219,13 +219,11 @@ def _keep(words: list[str], cwd: str, environment: dict[str, str], told: int, *s
 class _Fork(subprocess.Popen[str]):
     """What a program starts by this interpreter, with its own streams: a fork, too, and its real child."""
 
-    def __init__(
-        self, command: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
-    ) -> None:
-        if options or command[0] != sys.executable:
-            super().__init__(command, env=env, **options)
+    def __init__(self, args: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any) -> None:
+        if options or args[0] != sys.executable:
+            super().__init__(args, env=env, **options)
             return
-        self.args, self.returncode, self.stdin, self.stdout, self.stderr = command, None, None, None, None
+        self.args, self.returncode, self.stdin, self.stdout, self.stderr = args, None, None, None, None
         self._child_created, self._waitpid_lock = True, threading.Lock()
         self.pid = os.fork()
         if self.pid == 0:
@@ -233,7 +231,7 @@ class _Fork(subprocess.Popen[str]):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             atexit._clear()
             os.closerange(3, 2**16)
-            _run([str(word) for word in command[1:]], os.getcwd(), dict(env or os.environ))  # noqa: PTH109
+            _run([str(word) for word in args[1:]], os.getcwd(), dict(env or os.environ))  # noqa: PTH109
 
 
 def _run(

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.nn import functional as F
 
 from img2img.checkpoint import read_tensors
@@ -230,8 +231,9 @@ def variation(images: Tensor) -> Tensor:
     return (down.square() + across.square() + 1e-12).sqrt().mean()  # of a root at 0 there is no gradient
 
 
+@unset_fake_temporarily()
 def _trained(config: FConfig) -> tuple[str, str, Mapping[str, Tensor]]:
-    """Returns architecture, arguments and weights of a network.
+    """Returns architecture, arguments and weights of a network; for real, where a dry run pretends the rest.
 
     Raises:
         ConfigError: The model takes more than a picture, or the file of weights is not named.

@@ -69,7 +69,8 @@ class FrozenFeatures(nn.Module):
 
     def _probe(self, network: str) -> tuple[int, int]:
         """Returns channels and ratio, and leaves out what the layer does not need."""
-        trial, ran = copy.deepcopy(self).to("meta"), set()
+        sizes = {id(weight): torch.empty_like(weight, device="meta") for weight in self.buffers()}
+        trial, ran = copy.deepcopy(self, sizes), set()  # a copy without the values
         for name, module in trial.network.named_modules():
             module.register_forward_pre_hook(lambda module, inputs, name=name: ran.add(name))
         side = -(-_SIDE // self.multiple_of) * self.multiple_of
