@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+MAN = ROOT / "docs" / "man"
 
 
 @pytest.fixture(scope="module")
@@ -25,12 +27,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(checkout: Path, hook: str, into: Path) -> Path:
-    """Calls a build hook of setuptools as pip does, but needs no network."""
+    """Calls a hook of the build backend as pip does, but needs no network."""
     into.mkdir(exist_ok=True)
-    code = f"import setuptools.build_meta as b; b.{hook}({str(into)!r})"
+    code = f"import sys; sys.path.insert(0, 'tools/packaging'); import backend; backend.{hook}({str(into)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=checkout, check=True, capture_output=True)
-    (wheel,) = into.glob("*.whl")
-    return wheel
+    (built,) = into.iterdir()
+    return built
 
 
 def test_every_package_and_every_file_in_one_is_named_in_the_setup() -> None:
@@ -55,8 +57,17 @@ def test_every_package_and_every_file_in_one_is_named_in_the_setup() -> None:
 
 @pytest.mark.slow
 def test_the_wheel_holds_configs_and_recipes_inside_the_package(checkout: Path, tmp_path: Path) -> None:
-    names = zipfile.ZipFile(build(checkout, "build_wheel", tmp_path / "wheel")).namelist()
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"img2img"}
+    stale = checkout / "build" / "lib" / "img2img" / "removed.py"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("of an earlier build")
+    wheel = build(checkout, "build_wheel", tmp_path / "wheel")
+    assert wheel.stat().st_size < 20e6
+    names = zipfile.ZipFile(wheel).namelist()
+    assert not [name for name in names if name.endswith("removed.py")]
+    pages = {f"{wheel.name.rsplit('-', 3)[0]}.data/data/share/man/man1/{p.name}" for p in MAN.glob("*.1")}
+    assert len(pages) > 20
+    assert pages == {name for name in names if ".data/" in name}
+    assert {name.split("/")[0] for name in {*names} - pages if ".dist-info" not in name} == {"img2img"}
     assert "img2img/py.typed" in names
     assert "img2img/recipes/__init__.py" in names
     for folder, package in (("configs", "configs"), ("datasets", "recipes")):
@@ -65,6 +76,29 @@ def test_the_wheel_holds_configs_and_recipes_inside_the_package(checkout: Path, 
                 assert f"img2img/{package}/{file.relative_to(ROOT / folder).as_posix()}" in names
     sources = [p.relative_to(ROOT).as_posix() for p in (ROOT / "img2img").rglob("*.py")]
     assert set(sources) <= set(names), "a package is missing in setup.cfg"
+
+
+@pytest.mark.slow
+def test_two_builds_are_the_same_to_the_byte(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From files of other times, with other rights, in another place, and from the source archive."""
+    other = tmp_path / "other"
+    shutil.copytree(checkout, other, copy_function=shutil.copyfile)
+    for path in other.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+        os.utime(path, (2e9, 2e9))
+    source = build(checkout, "build_sdist", tmp_path / "sdist")
+    with tarfile.open(source) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    assert (unpacked / "tests" / "conftest.py").is_file()
+    wheels = [build(each, "build_wheel", tmp_path / f"of_{each.name}") for each in (checkout, other, unpacked)]
+    assert len({wheel.read_bytes() for wheel in wheels}) == 1
+    assert source.read_bytes() == build(other, "build_sdist", tmp_path / "again").read_bytes()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    with zipfile.ZipFile(build(other, "build_wheel", tmp_path / "dated")) as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(2023, 11, 14, 22, 13, 20)}
 
 
 @pytest.mark.slow
