@@ -93,7 +93,9 @@ def test_two_builds_are_the_same_to_the_byte(
         archive.extractall(tmp_path / "unpacked", filter="data")
     (unpacked,) = (tmp_path / "unpacked").iterdir()
     assert (unpacked / "tests" / "conftest.py").is_file()
-    wheels = [build(each, "build_wheel", tmp_path / f"of_{each.name}") for each in (checkout, other, unpacked)]
+    wheels = [
+        build(each, "build_wheel", tmp_path / f"of_{each.name}") for each in (checkout, other, unpacked)
+    ]
     assert len({wheel.read_bytes() for wheel in wheels}) == 1
     assert source.read_bytes() == build(other, "build_sdist", tmp_path / "again").read_bytes()
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from img2img.cli import completion
+
 
 class _InOrderOfUse(click.Group):
     """A group that lists its commands in the order in which they are used."""
@@ -27,7 +29,12 @@ def config() -> None:
 
 
 @config.command(short_help="Write a configuration with every key.")
-@click.argument("name", metavar="[METHOD|NAME]", default="pix2pix")
+@click.argument(
+    "name",
+    metavar="[METHOD|NAME]",
+    default="pix2pix",
+    shell_complete=completion.methods_and_configs,
+)
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="The file; else it is printed."
 )
@@ -68,7 +75,7 @@ def init(name: str, output: Path | None, overwrite: bool) -> int:
 
 
 @config.command()
-@click.argument("file", metavar="FILE|NAME")
+@click.argument("file", metavar="FILE|NAME", shell_complete=completion.configs)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a key first.")
 def validate(file: str, assignments: tuple[str, ...]) -> int:
     """Say everything that is wrong with a configuration.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.download import download
 from img2img.cli.expand import expand
 from img2img.cli.options import INPUTS, PROGRESS, BatchOptions, GroupedCommand, batch_options
@@ -172,10 +173,14 @@ def _write_offenders(checked: Checked, path: Path) -> None:
     "operations",
     multiple=True,
     metavar="NAME[=VALUE,...]",
+    shell_complete=completion.operations,
     help="What makes the source of a picture; repeatable, in order. `img2img process --list-ops` shows all.",
 )
 @click.option(
-    "--recipe", metavar="FILE|NAME", help="A YAML list of operations; they come before those of --op."
+    "--recipe",
+    metavar="FILE|NAME",
+    shell_complete=completion.recipes,
+    help="A YAML list of operations; they come before those of --op.",
 )
 @click.option(
     "--also",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.options import PROGRESS
 from img2img.cli.render import ProgressStyle
 from img2img.cli.sources import PATH, count
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completion.datasets)
 @click.option(
     "-o", "--output", type=PATH, metavar="DIR", help="The data set's new folder. [default: data/NAME]"
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.network import BACKEND, FIT, PRECISION, SIZE
 from img2img.cli.options import FOLLOW_SYMLINKS, HIDDEN, MESSAGES, PROGRESS, SPEED, GroupedCommand, option
 from img2img.cli.render import ProgressStyle, say
@@ -57,6 +58,7 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
     "models",
     multiple=True,
     metavar="NAME|FILE",
+    shell_complete=completion.models,
     help="Or a model that makes them, or bicubic; repeatable. The first is what others are held against.",
 )
 @option(
@@ -164,7 +166,14 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 @FOLLOW_SYMLINKS
 @HIDDEN
 @option("-t", "--tile", type=click.IntRange(0), group=SPEED, metavar="PIXELS", help="Side of the tiles.")
-@option("--device", default="auto", show_default=True, group=SPEED, help="cpu, cuda, cuda:1, mps.")
+@option(
+    "--device",
+    default="auto",
+    show_default=True,
+    group=SPEED,
+    shell_complete=completion.devices,
+    help="cpu, cuda, cuda:1, mps.",
+)
 @PRECISION
 @BACKEND
 @PROGRESS

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.network import networks_options
 from img2img.cli.options import BatchOptions, GroupedCommand, batch_options
 from img2img.cli.sources import count
@@ -40,6 +41,7 @@ _SHOWN = 5
     required=True,
     multiple=True,
     metavar="NAME|FILE",
+    shell_complete=completion.models,
     help="A model file (.safetensors, .pth) or a name from `model list`; repeatable.",
 )
 @click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.network import MARK, PRECISION
 from img2img.cli.options import (
     INPUTS,
@@ -94,6 +95,7 @@ def _levels(text: str) -> tuple[int, int, int] | None:
     type=Holes(),
     required=True,
     metavar="FILE|DIR|alpha|colour:#ff00ff",
+    shell_complete=completion.paths,
     help="Where the holes are: white in one mask for all or in one of the same name for each; what is "
     "transparent; or a colour.",
 )
@@ -102,6 +104,7 @@ def _levels(text: str) -> tuple[int, int, int] | None:
     "-m",
     "--model",
     metavar="NAME|FILE",
+    shell_complete=completion.models,
     help="A model that fills holes. [default: a classic method, see --method]",
 )
 @option(
@@ -117,7 +120,15 @@ def _levels(text: str) -> tuple[int, int, int] | None:
     group=OUTPUT,
     help="How far into a hole the seam of a model is softened. [default: 16]",
 )
-@option("--device", metavar="NAME", group=SPEED, default="auto", show_default=True, help="cpu, cuda, mps.")
+@option(
+    "--device",
+    metavar="NAME",
+    group=SPEED,
+    default="auto",
+    show_default=True,
+    shell_complete=completion.devices,
+    help="cpu, cuda, mps.",
+)
 @PRECISION
 @option(
     "--memory",

@@ -12,13 +12,16 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from img2img import __version__
 from img2img.errors import Img2ImgError, ModelError, UsageError, display_path, display_text
 from img2img.threads import wait_passively
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _logger = logging.getLogger(__name__)
 
@@ -65,6 +68,15 @@ class App(click.Group):
 
         know_options(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Returns the names that begin so, without importing any."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        found = ((name, summary) for name, (_, _, summary) in COMMANDS.items() if name.startswith(incomplete))
+        return [CompletionItem(name, help=summary) for name, summary in found]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

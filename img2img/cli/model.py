@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from img2img.cli import completion
+
 if TYPE_CHECKING:
     from img2img.checkpoint import ModelInfo
     from img2img.models import Generator
@@ -30,7 +32,7 @@ def model() -> None:
 
 
 @model.command()
-@click.argument("file", metavar="FILE|NAME")
+@click.argument("file", metavar="FILE|NAME", shell_complete=completion.models)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
 def info(file: str, as_json: bool) -> int:
     """Say what FILE is: a model file, or a checkpoint of others, recognised by its keys and shapes.
@@ -83,7 +85,7 @@ def _writing(command: F) -> F:
 
 
 @model.command("import")
-@click.argument("file", metavar="FILE|NAME")
+@click.argument("file", metavar="FILE|NAME", shell_complete=completion.models)
 @_writing
 def import_(file: str, output: Path, precision: str, overwrite: bool) -> int:
     """Turn a checkpoint of others into a model file that needs nothing beside it.
@@ -108,8 +110,8 @@ def import_(file: str, output: Path, precision: str, overwrite: bool) -> int:
 
 
 @model.command()
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", metavar="A", shell_complete=completion.models)
+@click.argument("second", metavar="B", shell_complete=completion.models)
 @click.option(
     "--alpha",
     type=click.FloatRange(0, 1),

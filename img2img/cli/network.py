@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.convert import ONCE, Load, convert
 from img2img.cli.options import LIMITS, OUTPUT, SPEED, WITH, BatchOptions, FileSize, option, packed
 from img2img.cli.render import say, say_error
@@ -181,6 +182,7 @@ def _model(**more: Any) -> Any:
         "--model_path",
         "model",
         metavar="NAME|FILE",
+        shell_complete=completion.models,
         **more,
     )
 
@@ -262,6 +264,7 @@ _OTHERS = [
     ),
     option(
         "--device",
+        shell_complete=completion.devices,
         default="auto",
         show_default=True,
         help="cpu, cuda, cuda:1, mps; cuda:0,cuda:1 shares the files out over both.",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from img2img.cli import completion
 from img2img.cli.render import ProgressStyle
 
 if TYPE_CHECKING:
@@ -273,6 +274,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option(
         "--ext",
         metavar="FORMAT",
+        shell_complete=completion.formats,
         callback=_format,
         help="Format of the outputs: png, jpg, webp, tif, ... [default: as the input]",
     ),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.inpaint import Holes, require_white
 from img2img.cli.options import (
     INPUTS,
@@ -112,7 +113,15 @@ _MARK = ("Comment", "img2img prior: how far it is")
     group=MESSAGES,
     help="A file that shows how far the picture at work is, replaced every ten seconds.",
 )
-@option("--device", metavar="NAME", group=SPEED, default="auto", show_default=True, help="cpu, cuda, mps.")
+@option(
+    "--device",
+    metavar="NAME",
+    group=SPEED,
+    default="auto",
+    show_default=True,
+    shell_complete=completion.devices,
+    help="cpu, cuda, mps.",
+)
 @option(
     "--memory",
     type=FileSize(),

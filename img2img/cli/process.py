@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.options import INPUTS, BatchOptions, GroupedCommand, batch_options, option
 
 if TYPE_CHECKING:
@@ -35,11 +36,13 @@ def _list_operations(ctx: click.Context, parameter: click.Parameter, value: bool
     "operations",
     multiple=True,
     metavar="NAME[=VALUE,...]",
+    shell_complete=completion.operations,
     help="An operation; repeatable, in order.",
 )
 @option(
     "--recipe",
     metavar="FILE|NAME",
+    shell_complete=completion.recipes,
     help="A YAML list of operations, or one that ships: enhance, scan, web. They come before those of --op.",
 )
 @option(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.options import option
 
 if TYPE_CHECKING:
@@ -190,7 +191,10 @@ def sources(command: F) -> F:
 
 
 METHOD = click.option(
-    "--method", metavar="NAME", help="What is trained, and so what a sample holds: pix2pix, inpainting, ..."
+    "--method",
+    metavar="NAME",
+    shell_complete=completion.methods,
+    help="What is trained, and so what a sample holds: pix2pix, inpainting, ...",
 )
 
 

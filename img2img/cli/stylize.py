@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.network import FIT, SIZE, NetworkOptions, stylizer_options
 from img2img.cli.options import INPUTS, OUTPUT, BatchOptions, GroupedCommand, batch_options, option
 from img2img.errors import UsageError, display_path
@@ -57,6 +58,7 @@ class StylePicture(click.ParamType):  # type: ignore[type-arg]
     type=StylePicture(),
     multiple=True,
     metavar="PICTURE[:WEIGHT]",
+    shell_complete=completion.paths,
     help="In whose style, for models that take any; may be repeated for a mixture.",
 )
 @option(

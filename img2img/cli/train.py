@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.options import GroupedCommand, option
 from img2img.cli.sources import METHOD, PATH, named, plain, source_options
 
@@ -18,14 +19,21 @@ MACHINE, MESSAGES = "The machine", "Messages"
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("config", required=False)
+@click.argument("config", required=False, shell_complete=completion.methods_and_configs)
 @click.option("-o", "--output", type=PATH, metavar="RUN", help="Folder of the new run.")
 @source_options
 @METHOD
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a key: --set epochs=20."
 )
-@click.option("--init", "initial", multiple=True, metavar="FILE", help="Start from the weights in FILE.")
+@click.option(
+    "--init",
+    "initial",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=completion.models,
+    help="Start from the weights in FILE.",
+)
 @click.option(
     "--resume",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from img2img.cli import completion
 from img2img.cli.options import Count, FileSize
 
 
@@ -27,7 +28,13 @@ from img2img.cli.options import Count, FileSize
     metavar="N",
     help="Where it is served; 0 takes any that is free. [default: 7860 or the next that is free]",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    shell_complete=completion.devices,
+    help="cpu, cuda, cuda:1, mps.",
+)
 @click.option(
     "--max-pixels",
     type=Count(),
