@@ -26,7 +26,7 @@ LAYERS = [
     ["methods", "data", "inference", "batch"],
     ["interop"],
     ["checkpoint", "weights"],
-    ["models", "losses", "processors"],
+    ["models", "losses", "processors", "video"],
     ["metrics", "tables", "conditions"],
     ["image"],
     ["registry", "config", "fetch", "fields"],
@@ -44,6 +44,7 @@ ONLY_IN = {
     "gradio": ("ui",),
     "starlette": ("ui",),
     "uvicorn": ("ui",),
+    "av": ("video",),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -11,12 +11,15 @@ import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from img2img.batch.fingerprint import Fingerprint
 from img2img.batch.plan import Item
 from img2img.batch.report import Result
 from img2img.image import Image
+
+if TYPE_CHECKING:
+    from img2img.batch.clips import OpenClip
 
 Condition = Image | tuple[float, ...]
 """What a processor gets beside the picture."""
@@ -38,6 +41,7 @@ class Task:
         pixels: Height times width of the source.
         found: What was to be found out of the source.
         made_by: Of the result, see `Image`.
+        clip: The video that it is; `image` is one of its frames then.
     """
 
     item: Item
@@ -50,6 +54,7 @@ class Task:
     pixels: int = 0
     found: Mapping[str, Any] = field(default_factory=dict)
     made_by: str = ""
+    clip: OpenClip | None = None
 
     def hold(self, image: Image | None, companions: Mapping[str, Condition] | None = None) -> None:
         """Replaces the pictures, and the cost with them."""
@@ -160,6 +165,10 @@ class Flow:
             yield from ready
         if self._fatal is not None:
             raise self._fatal
+
+    def is_stopped(self) -> bool:
+        """Returns whether long work has to be left off in the middle."""
+        return self._cancelled or self._stop.is_set()
 
     def emit(self, result: Result) -> None:
         """Adds a result."""

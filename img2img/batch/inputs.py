@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,10 +56,11 @@ def sources(
     follow_symlinks: bool,
     hidden: bool,
     passed: Passed,
+    more: Collection[str] = (),
 ) -> Iterator[InputFile | None]:
     """Yields the files that `inputs` name or hold, and None for each that `takes` refuses.
 
-    `passed` receives what discovery passes over.
+    `passed` receives what discovery passes over; `more` are extensions that are taken beside those of images.
 
     Raises:
         PlanError: Several input folders have one name.
@@ -72,7 +73,7 @@ def sources(
         if path in folders:
             prefix = _folder_name(path) + "/" if keep_names else ""
             passed.unwanted = lambda found, folder=path: not takes(_relative(found, folder), True)
-            for source in _walk(path, recursive, follow_symlinks, hidden, passed):
+            for source in _walk(path, recursive, follow_symlinks, hidden, passed, more):
                 is_folder = source.problem is not None and not source.link
                 took = takes(source.relative, is_folder)
                 yield source._replace(relative=prefix + source.relative) if took else None
@@ -105,9 +106,9 @@ def taker(include: tuple[str, ...], exclude: tuple[str, ...]) -> Callable[[str, 
 
 
 def _walk(
-    folder: Path, recursive: bool, follow_symlinks: bool, hidden: bool, passed: Passed
+    folder: Path, recursive: bool, follow_symlinks: bool, hidden: bool, passed: Passed, more: Collection[str]
 ) -> Iterator[InputFile]:
-    for found in discover(folder, recursive, follow_symlinks, hidden, passed):
+    for found in discover(folder, recursive, follow_symlinks, hidden, passed, more):
         yield InputFile(found.path, _relative(os.fspath(found.path), folder), found.problem, found.link)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, BinaryIO, Literal
 
 from img2img.batch.fingerprint import Fingerprint, settings_keys
 from img2img.batch.manifest import Manifest, OutputRecord, OutputState
 from img2img.batch.plan import Item, Plan
 from img2img.errors import ImageWriteError, display_path
-from img2img.image import write_bytes
+from img2img.files import file_digest
+from img2img.image.files import write_file
 
 UNCHANGED = "it is up to date"
 _FOREIGN = (
@@ -28,6 +30,7 @@ _OF_ANOTHER = (
     "{path} was made from {source}, which is another file; it was not touched. Choose another output folder, "
     "or allow replacing it with `overwrite`"
 )
+_NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Journal:
@@ -41,10 +44,18 @@ class Journal:
         settings: Everything that results depend on besides the source; see `settings_keys`.
         overwrite: Outputs that are not ours may be replaced.
         checksum: Sources are compared by their content.
+        of_videos: As `settings`, for videos.
     """
 
-    def __init__(self, plan: Plan, settings: Mapping[str, Any], overwrite: bool, checksum: bool) -> None:
-        self._settings = settings_keys(settings)
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Mapping[str, Any],
+        overwrite: bool,
+        checksum: bool,
+        of_videos: Mapping[str, Any] = _NO_SETTINGS,
+    ) -> None:
+        self._settings = {False: settings_keys(settings), True: settings_keys(of_videos)}
         self._overwrite = overwrite
         self._checksum = checksum
         self._manifest = None if plan.root is None else Manifest(plan.root, plan.shard)
@@ -88,7 +99,7 @@ class Journal:
             return self._allowed(_OF_ANOTHER, path, display_path(record.source))
         current = (
             record is not None
-            and record.settings == self._settings.get(record.made_by)
+            and record.settings == self._settings[item.is_video].get(record.made_by)
             and source.matches(record.fingerprint)
         )
         if state is OutputState.OURS:
@@ -99,36 +110,64 @@ class Journal:
             return self._allowed(_EDITED, path)
         return self._allowed(_FOREIGN, path) if state is OutputState.FOREIGN else "go"
 
-    def store(self, data: bytes, item: Item, source: Fingerprint, path: Path, made_by: str = "") -> None:
+    def settings_of(self, item: Item) -> dict[str, str]:
+        """Returns what tells that a result was made in another way, by the `made_by` of results."""
+        return self._settings[item.is_video]
+
+    def store(
+        self,
+        data: bytes | Callable[[BinaryIO], None],
+        item: Item,
+        source: Fingerprint,
+        path: Path,
+        made_by: str = "",
+    ) -> None:
         """Writes `data` to `path` and notes it with what made it; the file is complete or absent at any time.
+
+        Args:
+            data: The content, or what writes it into a file that is open for reading and writing.
+            item, source: What it was made of.
+            path: Where it goes.
+            made_by: See `Image`.
 
         Raises:
             ImageWriteError: It could not be written, or something stands there that may not be replaced.
         """
         self.check(item, source, path)
         seen = _stamp(path)
-        if self._manifest is None:
-            write_bytes(data, path, before_replace=lambda: self._check_same(path, seen))
-            return
-        manifest = self._manifest
-        record = OutputRecord(
-            output=manifest.relative(path),
-            planned=manifest.relative(item.output),
-            source=str(item.source.absolute()),
-            fingerprint=source,
-            settings=self._settings.get(made_by, ""),
-            size=len(data),
-            digest=hashlib.sha256(data).hexdigest(),
-            time_ns=time.time_ns(),
-            made_by=made_by,
-        )
+        manifest, size, digest = self._manifest, 0, ""
+        record: OutputRecord | None = None
+
+        def write(file: BinaryIO) -> None:
+            nonlocal size, digest
+            if callable(data):
+                data(file)
+                file.flush()
+                size, digest = file.seek(0, os.SEEK_END), file_digest(file.name)
+            else:
+                file.write(data)
+                size, digest = len(data), hashlib.sha256(data).hexdigest()
 
         def before_replace() -> None:
+            nonlocal record
             self._check_same(path, seen)
-            manifest.begin(record)
+            if manifest is not None:
+                record = OutputRecord(
+                    output=manifest.relative(path),
+                    planned=manifest.relative(item.output),
+                    source=str(item.source.absolute()),
+                    fingerprint=source,
+                    settings=self._settings[item.is_video].get(made_by, ""),
+                    size=size,
+                    digest=digest,
+                    time_ns=time.time_ns(),
+                    made_by=made_by,
+                )
+                manifest.begin(record)
 
-        write_bytes(data, path, before_replace=before_replace)
-        manifest.done(record, path.lstat().st_mtime_ns)
+        write_file(write, path, before_replace=before_replace)
+        if manifest is not None and record is not None:
+            manifest.done(record, path.lstat().st_mtime_ns)
 
     def _examine(self, path: Path) -> tuple[OutputState, OutputRecord | None]:
         if self._manifest is not None:

@@ -27,6 +27,7 @@ from img2img.batch.outputs import FALLBACKS
 from img2img.batch.shard import Shard
 from img2img.errors import PlanError, display_path
 from img2img.files import file_digest, write_bytes
+from img2img.video.options import FALLBACK
 
 STATE_FOLDER = ".img2img"
 _LARGEST = 2**32  # bytes of a manifest; one file takes some 400 a run
@@ -332,7 +333,7 @@ def _lines(file: int) -> Iterator[bytes]:
 def _parse(line: Mapping[str, Any]) -> OutputRecord:
     output = as_text(line["begin"])
     planned = as_text(line.get("planned", output))
-    if output not in (planned, *(planned + extension for extension in FALLBACKS)):
+    if output not in (planned, *(planned + extension for extension in (*FALLBACKS, FALLBACK))):
         raise ValueError("no run stores the one under the name of the other")
     source = {key.removeprefix("source_"): line[key] for key in line if key.startswith("source_")}
     return OutputRecord(

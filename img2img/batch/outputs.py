@@ -11,7 +11,7 @@ from img2img.errors import PlanError, display_path
 from img2img.image import WRITABLE
 from img2img.image.discovery import collision_key
 
-FALLBACKS = (".png", ".tif")  # what is appended when a format cannot hold a result, in this order
+FALLBACKS = (".png", ".tif")  # what is appended when a format cannot hold a picture, in this order
 _PAIRS_SHOWN = 20
 
 Pair = tuple[Path, Path]  # source, output

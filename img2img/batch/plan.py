@@ -15,6 +15,7 @@ from img2img.batch.shard import Shard
 from img2img.errors import PlanError, display_path
 from img2img.fields import Fields
 from img2img.image import READABLE, WRITABLE, Passed
+from img2img.video import AS_USUAL, CONTAINERS, VIDEOS, VideoOptions, clip_name, is_video
 
 _LONGEST_NAME = 255  # bytes, of nearly every file system
 _ALONE: Mapping[str, Companion] = MappingProxyType({})
@@ -30,6 +31,7 @@ class Rules:
     Attributes:
         suffix: Goes before the extension: "_x4" makes `a.jpg` into `a_x4.jpg`.
         extension: The format of all outputs, with or without its dot ("png"); None keeps that of each input.
+            One of videos ("mkv") is that of videos alone, and one of pictures that of pictures.
         include: Patterns of which a file must match one (see `img2img.batch.inputs`); empty takes all.
         exclude: Patterns of files and folders to leave out; they win over `include`.
         recursive: Look into folders below the input folders.
@@ -37,6 +39,7 @@ class Rules:
             is always followed, and so is one that is itself an input.
         hidden: Take files and folders whose names begin with a dot.
         shard: Do only this part of the files; the others are another machine's.
+        video: How videos are read and stored; None passes them over.
 
     Raises:
         PlanError: The suffix or the extension cannot be part of a file name, or that format is not written.
@@ -50,15 +53,29 @@ class Rules:
     follow_symlinks: bool = False
     hidden: bool = False
     shard: Shard | None = None
+    video: VideoOptions | None = AS_USUAL
 
     def __post_init__(self) -> None:
         if any(c in self.suffix for c in "/\\\0"):
             raise PlanError(f"the suffix {self.suffix!r} must be part of a name, without / or \\.")
         if self.extension is not None:
             extension = "." + self.extension.removeprefix(".").lower()
-            if extension not in WRITABLE:
+            if extension not in WRITABLE and extension not in CONTAINERS:
                 raise PlanError(f"{extension} is not a format that img2img writes; these are: {_FORMATS}.")
             object.__setattr__(self, "extension", extension)
+
+    def takes_video(self, name: str) -> bool:
+        """Returns whether the file called `name` is taken, and taken for a video."""
+        return self.video is not None and is_video(name)
+
+    def extension_of(self, name: str) -> str | None:
+        """Returns the chosen format of the result of the file called `name`; None keeps its own."""
+        return self.extension if (self.extension in CONTAINERS) == self.takes_video(name) else None
+
+    def output_name(self, name: str, suffix: str) -> str:
+        """Returns what the result of the file called `name` is called."""
+        named = clip_name if self.takes_video(name) else output_name
+        return named(name, suffix, self.extension_of(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +87,14 @@ class Item:
         output: Where its result goes, unless only the result shows that this format cannot hold it.
         relative: The place of the source in the tree under the output, before renaming, written with "/".
         companions: What it is processed with beside itself, by name.
+        is_video: Whether it is one, by its name.
     """
 
     source: Path
     output: Path
     relative: str
     companions: Mapping[str, Companion] = field(default_factory=dict)
+    is_video: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +121,7 @@ class Plan:
         notes: Sentences about what was passed over and may have been meant.
         conditions: The names of the companions that every item has.
         shared: Companions that all items have in common: they are worth keeping.
+        video: How videos are read and stored.
     """
 
     items: tuple[Item, ...]
@@ -114,6 +134,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
     shared: frozenset[Path] = frozenset()
+    video: VideoOptions = AS_USUAL
 
     def is_free(self, path: Path) -> bool:
         """Returns whether `path`, in the output folder, is neither output, folder nor source in any shard."""
@@ -171,7 +192,8 @@ def plan(
     passed = Passed()
     links = []
     is_companion = company.among(folders)
-    for source in sources(inputs, takes, rules.recursive, rules.follow_symlinks, rules.hidden, passed):
+    clips = VIDEOS if rules.video is not None else ()
+    for source in sources(inputs, takes, rules.recursive, rules.follow_symlinks, rules.hidden, passed, clips):
         if source is None:
             refused += 1
         elif companions and is_companion(source.path):
@@ -182,7 +204,7 @@ def plan(
             folder, _, name = source.relative.rpartition("/")
             if folder not in targets:
                 targets[folder] = output / folder
-            names = [output_name(name, rules.suffix + end, rules.extension) for end in variants]
+            names = [rules.output_name(name, rules.suffix + end) for end in variants]
             longest = max(names, key=len)
             if len(longest) * 4 > _LONGEST_NAME and len(os.fsencode(longest)) > _LONGEST_NAME:
                 reason = f"the name of its result is too long: {display_path(longest)}"
@@ -199,7 +221,8 @@ def plan(
                 continue
             for stored, more in zip(names, variants.values(), strict=True):
                 everything = {**own, **more} if more else own
-                items.append(Item(source.path, targets[folder] / stored, source.relative, everything))
+                target = targets[folder] / stored
+                items.append(Item(source.path, target, source.relative, everything, rules.takes_video(name)))
             if source.link:
                 links.append(source.path)
 
@@ -229,6 +252,7 @@ def plan(
         notes=tuple(notes),
         conditions=(*companions, *dict.fromkeys(name for more in variants.values() for name in more)),
         shared=frozenset(company.files),
+        video=rules.video or AS_USUAL,
     )
 
 
@@ -271,8 +295,8 @@ def plan_files(
         except PlanError as error:
             unreadable.append(Unreadable(root / relative, str(error)))
             continue
-        stored = output_name(name, suffix, rules.extension)
-        items.append(Item(root / relative, output / folder / stored, relative, own | dict(more)))
+        target = output / folder / rules.output_name(name, suffix)
+        items.append(Item(root / relative, target, relative, own | dict(more), rules.takes_video(name)))
     taken = check_outputs(
         [(item.source, item.output) for item in items], places, [], [*company.files, *company.tables]
     )
@@ -286,6 +310,7 @@ def plan_files(
         notes=tuple(company.notes),
         conditions=tuple(names),
         shared=frozenset(company.files),
+        video=rules.video or AS_USUAL,
     )
 
 
@@ -299,14 +324,18 @@ def _plan_single(
 ) -> Plan:
     """One file to one file."""
     extension = output.suffix.lower()
-    if extension not in WRITABLE:
+    clip = rules.takes_video(source.name)
+    if clip != (extension in CONTAINERS):
+        raise PlanError(_mixed(source, output, clip))
+    if not clip and extension not in WRITABLE:
         raise PlanError(
             f"the output {display_path(output)} looks like a file, and {extension} is not a format that "
             f"img2img writes; these are: {_FORMATS}. A folder of that name must exist before."
         )
-    if rules.extension not in (None, extension):
+    wanted = rules.extension_of(source.name)
+    if wanted not in (None, extension):
         raise PlanError(
-            f"the output {display_path(output)} and the extension {rules.extension} contradict each other; "
+            f"the output {display_path(output)} and the extension {wanted} contradict each other; "
             "give one of them."
         )
     company = Companions(companions, rules.follow_symlinks, rules.hidden, fields)
@@ -317,7 +346,7 @@ def _plan_single(
     except PlanError as error:
         problem = problem or str(error)
     files = [
-        Item(source, output.with_stem(output.stem + end), source.name, {**own, **more})
+        Item(source, output.with_stem(output.stem + end), source.name, {**own, **more}, clip)
         for end, more in variants.items()
     ]
     matches = taker(rules.include, rules.exclude)(source.name, False)
@@ -336,11 +365,21 @@ def _plan_single(
         notes=tuple(company.notes),
         conditions=(*companions, *dict.fromkeys(name for more in variants.values() for name in more)),
         shared=frozenset(company.files),
+        video=rules.video or AS_USUAL,
+    )
+
+
+def _mixed(source: Path, output: Path, clip: bool) -> str:
+    """Returns the sentence about a video that is to become a picture, or the other way round."""
+    one, other = ("a video", "a picture") if clip else ("a picture", "a video")
+    return (
+        f"{display_path(source)} is {one}, and the output {display_path(output)} is named like {other}; give "
+        f"it the extension of {one}, or name a folder."
     )
 
 
 def _is_named_like_image(path: Path) -> bool:
-    return path.suffix.lower() in READABLE | WRITABLE
+    return path.suffix.lower() in READABLE | WRITABLE | set(CONTAINERS)
 
 
 def _check_output_folder(output: Path) -> None:

@@ -39,6 +39,7 @@ class Result:
         found: What `run` was asked to find out of each source.
         made_by: Which of several models made it, or that it was left untouched; "" where there was no choice.
         lost: Whether this takes back that the file is done: its result is gone again.
+        video: Of a video that was converted: frames, rate, duration, codec, broken frames.
     """
 
     source: Path
@@ -51,6 +52,7 @@ class Result:
     lost: bool = False
     found: Mapping[str, Any] = field(default_factory=dict)
     made_by: str = ""
+    video: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the line of the report.
@@ -67,6 +69,7 @@ class Result:
             "ms": {stage: round(self.ms.get(stage, 0.0), 3) for stage in ("decode", "process", "encode")},
             **({"input": dict(self.found)} if self.found else {}),
             **({"made_by": self.made_by} if self.made_by else {}),
+            **({"video": dict(self.video)} if self.video else {}),
         }
 
 

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from img2img.batch.claim import claim
+from img2img.batch.clips import Batches, Clips
 from img2img.batch.companions import Place, fields_of
 from img2img.batch.flow import Flow
 from img2img.batch.journal import UNCHANGED, Journal
@@ -23,6 +24,7 @@ from img2img.errors import ImageError, PlanError, UsageError
 from img2img.files import sweep_parts
 from img2img.image import EncodeOptions, Limits
 from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS
+from img2img.video.encoding import check as check_codec
 
 _MAX_DEFAULT_JOBS = 16
 
@@ -46,6 +48,7 @@ def run(
     checksum: bool = False,
     inspect: Inspect | None = None,
     stop: threading.Event | None = None,
+    show: Callable[[str], None] = lambda text: None,
 ) -> Generator[Result, None, None]:
     """Does what `plan` lists, and yields one Result a file as they come, in no particular order.
 
@@ -74,22 +77,27 @@ def run(
             result's `found`.
         stop: When it is set, nothing new is started. The processor finishes the group it has, the encoders
             what was processed; files that are left over have no result.
+        show: Called with how far a video is.
 
     Yields:
         Results; first those of what the plan calls unreadable, last the failures (`lost`) of files that
         were done and whose results somebody has removed while this ran.
 
     Raises:
-        UsageError: A number makes no sense, or `process` needs other companions than the plan has.
+        UsageError: A number makes no sense, `process` needs other companions than the plan has, or there is
+            no way to store videos as it is asked for.
     """
     numbers = {"jobs": jobs, "batch_size": batch_size, "memory": memory, "max_failures": max_failures}
     for name, value in numbers.items():
         if value is not None and value < 1:
             raise UsageError(f"{name} must be 1 or more, not {value}.")
     require_conditions(getattr(process, "conditions", ()), plan.conditions, "`companions`")
+    if plan.video.codec is not None and any(item.is_video for item in plan.items):
+        check_codec(plan.video)
     jobs = _usable_cpus() if jobs is None else jobs
     group_bytes = memory if batch_size else memory // 32
     batch_size = batch_size or 8
+    stop = threading.Event() if stop is None else stop
     flow = Flow(
         plan.items,
         memory=memory,
@@ -97,10 +105,12 @@ def run(
         batch_size=batch_size,
         group_bytes=group_bytes,
         max_failures=max_failures,
-        stop=threading.Event() if stop is None else stop,
+        stop=stop,
     )
-    journal = Journal(plan, _identity(settings, options), overwrite, checksum)
-    return _results(plan, flow, Stages(flow, plan, process, journal, limits, options, inspect), jobs)
+    journal = Journal(plan, _identity(settings, options), overwrite, checksum, _of_videos(settings, plan))
+    batches = Batches(batch_size, group_bytes, memory)
+    clips = Clips(plan, journal, limits, batches, flow.is_stopped, show)
+    return _results(plan, flow, Stages(flow, plan, process, journal, limits, options, inspect, clips), jobs)
 
 
 def foresee(
@@ -117,7 +127,7 @@ def foresee(
         Each item with the reason why it would be left out, empty where it would be done, and whether it
         would count as failed.
     """
-    journal = Journal(plan, _identity(settings, options), overwrite, checksum)
+    journal = Journal(plan, _identity(settings, options), overwrite, checksum, _of_videos(settings, plan))
     for item in plan.items:
         try:
             path = journal.stored(item)
@@ -131,6 +141,11 @@ def foresee(
 def _identity(settings: Mapping[str, Any] | None, options: EncodeOptions) -> dict[str, Any]:
     """Returns everything that results depend on besides the source."""
     return {"settings": dict(settings or {}), "encode": asdict(options)}
+
+
+def _of_videos(settings: Mapping[str, Any] | None, plan: Plan) -> dict[str, Any]:
+    """Returns everything that those of videos depend on besides the source."""
+    return {"settings": dict(settings or {}), "video": plan.video.to_json()}
 
 
 def _results(plan: Plan, flow: Flow, stages: Stages, jobs: int) -> Generator[Result, None, None]:

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
+from img2img.batch.clips import Clips
 from img2img.batch.flow import Condition, Flow, Task
 from img2img.batch.journal import UNCHANGED, Journal, left_as_edited
 from img2img.batch.outputs import FALLBACKS
@@ -20,6 +21,7 @@ from img2img.image.codec import check, is_copy
 from img2img.image.files import read_bytes
 from img2img.image.formats import recognise
 from img2img.image.image import UNTOUCHED
+from img2img.video.stream import StoppedError
 
 _logger = logging.getLogger(__name__)
 _LOST = "its result was removed together with its folder while this ran; the same command makes it anew"
@@ -55,6 +57,7 @@ class Stages:
         limits: What is refused before it is decoded.
         options: How results are stored.
         inspect: Asked about every source.
+        clips: Does what is different with videos.
     """
 
     def __init__(
@@ -65,7 +68,8 @@ class Stages:
         journal: Journal,
         limits: Limits,
         options: EncodeOptions,
-        inspect: Inspect | None = None,
+        inspect: Inspect | None,
+        clips: Clips,
     ) -> None:
         self._flow = flow
         self._plan = plan
@@ -74,6 +78,7 @@ class Stages:
         self._limits = limits
         self._options = options
         self._inspect = inspect
+        self._clips = clips
         self._kept: dict[tuple[Path, Hashable], Image] = {}
 
     def lost(self) -> Iterator[Result]:
@@ -113,16 +118,21 @@ class Stages:
             with _timed(task, "decode"):
                 result = self._up_to_date(task)
                 if result is None:
-                    data = read_bytes(task.item.source, self._limits)
+                    data = b""
+                    if task.item.is_video:
+                        task.clip = self._clips.open(task.item.source)
+                    else:
+                        data = read_bytes(task.item.source, self._limits)
                     unread = self._read_companions(task, companions)
-                    size = _decoded_size(data, self._limits)
+                    size = task.clip.size if task.clip else _decoded_size(data, self._limits)
                     for name, each in unread.items():
                         with _companion(name, task):
                             size += _decoded_size(each, self._limits)
                     if not self._flow.reserve(task, size):
                         return
                     name = PurePosixPath(task.item.relative).with_suffix("").as_posix()
-                    image = decode(data, self._limits, task.item.source).replace(name=name)
+                    image = task.clip.image if task.clip else decode(data, self._limits, task.item.source)
+                    image = image.replace(name=name)
                     task.pixels = image.height * image.width
                     task.warnings = image.warnings
                     task.found = self._inspect(image) if self._inspect else {}
@@ -173,7 +183,7 @@ class Stages:
     def _find_group(self, task: Task) -> None:
         assert task.image is not None
         try:
-            key = self._process.group_key(task.image)
+            key = None if task.clip else self._process.group_key(task.image)
             hash(key)
             if key is not None and task.companions:
                 key = (key, *((name, _shape(each)) for name, each in sorted(task.companions.items())))
@@ -184,6 +194,9 @@ class Stages:
             self._flow.join_group(task, key)
 
     def _process_group(self, tasks: Sequence[Task]) -> None:
+        if tasks[0].clip is not None:
+            self._process_clip(tasks[0])
+            return
         started = time.perf_counter()
         outcomes = self._attempt(tasks)
         if outcomes is None:  # one by one, so that only the culprit fails
@@ -201,6 +214,18 @@ class Stages:
             if isinstance(outcome, Result):
                 self._flow.emit(outcome)
 
+    def _process_clip(self, task: Task) -> None:
+        image = failure = None
+        try:
+            image = self._clips.convert(task, self._process, self._call_with)
+        except StoppedError:
+            pass  # what is left over has no result
+        except Exception as error:  # noqa: BLE001
+            failure = _failure(task, error)
+        self._flow.processed([task], [image])
+        if failure is not None:
+            self._flow.emit(failure)
+
     def _attempt(self, tasks: Sequence[Task]) -> Sequence[Image | Result] | None:
         """Returns the results of one call, the failure of a single image, or None for a failed group."""
         try:
@@ -210,7 +235,12 @@ class Stages:
 
     def _call(self, tasks: Sequence[Task]) -> list[Image]:
         images = [task.image for task in tasks if task.image is not None]
-        conditions = {name: [task.companions[name] for task in tasks] for name in self._plan.conditions}
+        return self._call_with(images, [task.companions for task in tasks])
+
+    def _call_with(
+        self, images: Sequence[Image], companions: Sequence[Mapping[str, Condition]]
+    ) -> list[Image]:
+        conditions = {name: [each[name] for each in companions] for name in self._plan.conditions}
         process: Callable[..., list[Image]] = self._process
         results = process(images, **conditions)
         if not isinstance(results, (list, tuple)):
@@ -231,8 +261,13 @@ class Stages:
         try:
             with _timed(task, "encode"):
                 assert task.image is not None and task.fingerprint is not None
-                path, extension = self._destination(task)
-                data = self._copied(task, extension)
+                data: bytes | Callable[[BinaryIO], None] | None
+                if task.clip is not None:
+                    path, extension = self._clips.destination(task)
+                    data = self._clips.writer(task, extension)
+                else:
+                    path, extension = self._destination(task)
+                    data = self._copied(task, extension)
                 if data is None:
                     image = prepare(task.image, extension, self._options)
                     task.warnings = tuple(dict.fromkeys((*task.warnings, *image.warnings)))
@@ -240,6 +275,7 @@ class Stages:
                     del image
                 self._flow.encoded(task)
                 self._store(data, task, path)
+                video = self._clips.facts(task)
             result = Result(
                 item.source,
                 path,
@@ -250,6 +286,7 @@ class Stages:
                 pixels,
                 found=task.found,
                 made_by=task.made_by,
+                video=video,
             )
         except Exception as error:  # noqa: BLE001
             result = _failure(task, error)
@@ -265,7 +302,7 @@ class Stages:
         same = self._journal.fingerprint(task.item).matches(task.fingerprint)  # what was decoded
         return data if same and is_copy(data, task.image, extension, self._options) else None
 
-    def _store(self, data: bytes, task: Task, path: Path) -> None:
+    def _store(self, data: bytes | Callable[[BinaryIO], None], task: Task, path: Path) -> None:
         """Stores a result.
 
         Raises:

@@ -50,6 +50,7 @@ def convert(
     planned: Plan | None = None,
     variants: Mapping[str, Mapping[str, Companion]] = ONCE,
     show_within: Callable[[Callable[[str], None]], None] = lambda show: None,
+    videos: bool = True,
 ) -> int:
     """Runs a processor over `inputs` and tells the user about it.
 
@@ -63,6 +64,7 @@ def convert(
         variants: What is made of each file, see `img2img.batch.plan`.
         estimate: Whether results hold what `img2img.image.estimates` finds; with a report they always do.
         show_within: Called with what shows, beside the bar, how far the picture at work is.
+        videos: Whether videos are taken beside pictures.
 
     Returns:
         The exit code.
@@ -82,7 +84,10 @@ def convert(
         return _to_stdout(inputs, options, load, companions, fields)
     if options.report is not None:
         check_report(options.report)
-    work = planned or plan(inputs, Path(options.output), options.rules(), companions, fields, variants)
+    rules = options.rules() if videos else replace(options.rules(), video=None)
+    if not videos:
+        _refuse_videos(inputs)
+    work = planned or plan(inputs, Path(options.output), rules, companions, fields, variants)
     for path in work.shared:  # would be the failure of every single file
         _require_picture(path, options)
     if work.reason:
@@ -94,6 +99,14 @@ def convert(
     if options.dry_run:
         return _show(work, options, load)
     return _run(work, options, load, on_result, estimate, show_within)
+
+
+def _refuse_videos(inputs: Sequence[Path]) -> None:
+    from img2img.video import is_video
+
+    named = [display_path(path) for path in inputs if is_video(path.name) and path.is_file()]
+    if named:
+        raise UsageError(f"this works on pictures alone, and not on videos: {', '.join(named[:3])}.")
 
 
 def _require_picture(path: Path, options: BatchOptions) -> None:
@@ -178,6 +191,7 @@ def _run(
             checksum=options.checksum,
             inspect=estimates if estimate or report is not None else None,
             stop=stop.event,
+            show=progress.within,
         )
         stack.enter_context(closing(results))  # whatever happens here, its threads end in good order
         for result in map(_with_options, results):

@@ -18,9 +18,12 @@ from img2img.cli.render import ProgressStyle
 if TYPE_CHECKING:
     from img2img.batch import Rules
     from img2img.image import EncodeOptions, Limits
+    from img2img.video import VideoOptions
+    from img2img.video.options import BrokenFrames
 
 F = TypeVar("F", bound=Callable[..., Any])
 FILES, OUTPUT, LIMITS, SPEED, MESSAGES = "Which files", "What is written", "Limits", "Speed", "Messages"
+VIDEO = "Videos"
 
 
 class GroupedOption(click.Option):
@@ -124,6 +127,23 @@ class Count(click.ParamType):  # type: ignore[type-arg]
         return int(float(match[1]) * 1000 ** " kmg".index(match[2] or " "))
 
 
+class FrameRange(click.ParamType):  # type: ignore[type-arg]
+    """Frames of a video from 0 on, without the last: "100:200", "100:", ":200"."""
+
+    name = "range"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int | None]:
+        """Returns the first and the one behind the last; None is the end."""
+        if isinstance(value, tuple):
+            return value
+        match = re.fullmatch(r"(\d{0,12}):(\d{0,12})", str(value).strip())
+        if match is None:
+            self.fail(f"{value!r} is no range; write 100:200 for the frames 100 to 199.", param, ctx)
+        return int(match[1] or 0), int(match[2]) if match[2] else None
+
+
 @dataclass(frozen=True)
 class BatchOptions:
     """The values of the options that `batch_options` adds; the fields carry the options' names."""
@@ -151,6 +171,11 @@ class BatchOptions:
     max_pixels: int
     max_file_size: int
     max_failures: int | None
+    codec: str | None
+    crf: float | None
+    frames: tuple[int, int | None]
+    broken_frames: BrokenFrames
+    smooth: float
     jobs: int | None
     batch: int | None
     progress: ProgressStyle
@@ -171,7 +196,14 @@ class BatchOptions:
             suffix=self.suffix,
             extension=self.ext,
             shard=shard,
+            video=self.video(),
         )
+
+    def video(self) -> VideoOptions:
+        """Returns how videos are read and stored."""
+        from img2img.video import VideoOptions
+
+        return VideoOptions(**{each.name: getattr(self, each.name) for each in fields(VideoOptions)})
 
     def limits(self) -> Limits:
         """Returns what is refused before it is decoded."""
@@ -353,6 +385,42 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
         help="Refuse larger input files.",
     ),
     option("--max-failures", type=click.IntRange(1), group=LIMITS, help="Stop after this many failed files."),
+    option(
+        "--codec",
+        metavar="NAME",
+        group=VIDEO,
+        help="h264, hevc, vp9, av1, prores, ffv1 or an encoder of FFmpeg. [default: as the input]",
+    ),
+    option(
+        "--crf",
+        type=click.FloatRange(0),
+        group=VIDEO,
+        help="Quality on the codec's scale, lower is better; 0 is without loss. [default: 18 for H.264]",
+    ),
+    option(
+        "--frames",
+        type=FrameRange(),
+        default=":",
+        metavar="FROM:TO",
+        group=VIDEO,
+        help="Only these frames, from 0 on, TO left out: 100:200.",
+    ),
+    option(
+        "--broken-frames",
+        type=click.Choice(["hold", "fail"]),
+        default="hold",
+        show_default=True,
+        group=VIDEO,
+        help="Show the frame before a broken one in its place and report it, or fail the file.",
+    ),
+    option(
+        "--smooth",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=0.0,
+        metavar="SHARE",
+        group=VIDEO,
+        help="Share of the result before where the input stands still, against flicker. [default: 0]",
+    ),
     option(
         "--jobs",
         type=click.IntRange(1, 1024),

@@ -6,7 +6,7 @@ import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -249,6 +249,7 @@ def discover(
     follow_symlinks: bool = False,
     hidden: bool = False,
     passed: Passed | None = None,
+    more: Collection[str] = (),
 ) -> Iterator[Found]:
     """Yields the image files below `folder`, in the natural order of their names, folder by folder.
 
@@ -263,7 +264,9 @@ def discover(
         hidden: Take files and folders whose name begins with a dot, too. What systems, file servers and
             version control keep (trash, thumbnails, `.git`) is never taken.
         passed: Receives what was passed over.
+        more: Extensions of other files that are taken as well.
     """
+    candidates = CANDIDATES.union(more)
     passed = Passed() if passed is None else passed
     root = os.path.realpath(folder) if follow_symlinks else ""
     seen: set[tuple[int, int]] = set()
@@ -303,7 +306,7 @@ def discover(
     def found_file(entry: os.DirEntry[str], is_link: bool) -> Found | None:
         name = entry.name
         extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
-        if extension not in CANDIDATES:
+        if extension not in candidates:
             if not is_system_file(name):
                 passed.others[extension or "without any"] += 1
         elif is_system_file(name):

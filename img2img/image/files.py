@@ -8,6 +8,7 @@ import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from img2img.errors import (
     ImageError,
@@ -105,10 +106,24 @@ def write_bytes(
     Raises:
         ImageWriteError: It could not be stored; everything is as it was.
     """
+    write_file(lambda file: file.write(data), path, before_replace=before_replace)
+
+
+def write_file(
+    write: Callable[[BinaryIO], object],
+    path: str | os.PathLike[str],
+    *,
+    before_replace: Callable[[], None] | None = None,
+) -> None:
+    """Stores what `write` puts into a file as `path`, as `write_bytes` does.
+
+    Raises:
+        ImageWriteError: It could not be stored, or `write` failed; everything is as it was.
+    """
     path = Path(path)
     try:
         with replacing(path, before_replace) as file:
-            file.write(data)
+            write(file)
     except OSError as error:
         place = "" if error.filename in (None, str(path)) else f" ({display_path(error.filename)})"
         raise ImageWriteError(f"the file cannot be written: {_why(error)}{place}", path) from error

@@ -302,7 +302,7 @@ def test_the_writer_is_the_atomic_one(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise ImageWriteError("refused by the test")
 
-    monkeypatch.setattr("img2img.batch.journal.write_bytes", refuse)
+    monkeypatch.setattr("img2img.batch.journal.write_file", refuse)
     assert convert(tmp_path / "in", tmp_path / "out")["a.png"].reason == "refused by the test"
 
 
