@@ -10,8 +10,9 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,30 @@ class _OtherFileError(_RefusedError):
     """The bytes cannot be those of the file: all of them are dropped."""
 
 
+class _StatusError(_RefusedError):
+    """The server answered with a code that says no."""
+
+    def __init__(self, error: HTTPError) -> None:
+        wait = str(error.headers.get("Retry-After", ""))
+        later = f", and asks to wait {wait} seconds" if wait.isdecimal() else ""
+        super().__init__(f"answered {error.code} {error.reason}{later}")
+        self.code, self.range = error.code, error.headers.get("Content-Range", "")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A small file of a server.
+
+    Attributes:
+        body: Its bytes.
+        etag, date: What the server said of this version, for the next time; empty where it said nothing.
+    """
+
+    body: bytes
+    etag: str
+    date: str
+
+
 def fetch(
     urls: Sequence[str],
     path: str | os.PathLike[str],
@@ -87,10 +112,7 @@ def fetch(
     if known and not re.fullmatch("[0-9a-f]{8,64}", sha256):
         raise ConfigError(f"{sha256!r} is no sha256 checksum: 64 hexadecimal digits, or the first 8 or more.")
     for url in urls:
-        try:
-            require_address(url)
-        except ValueError as error:
-            raise ConfigError(f"{error}.") from None
+        _require(url)
     part = path.with_name(f"{path.name}.part")
     try:
         if path.exists():
@@ -110,6 +132,48 @@ def fetch(
             f"{display_path(path)} could not be written: {error.strerror or error}."
         ) from error
     return path
+
+
+def read_url(url: str, largest: int, etag: str = "", date: str = "") -> Answer | None:
+    """Returns a small file of a server, or None if it is still the version that `etag` or `date` name.
+
+    Raises:
+        ConfigError: The address is malformed.
+        DownloadError: The server cannot be reached, refuses, breaks off, or has more than `largest` bytes.
+    """
+    _require(url)
+    headers = {"If-None-Match": etag} if etag else {"If-Modified-Since": date} if date else {}
+    try:
+        with _open(url, headers) as response:
+            length = response.headers.get("Content-Length", "")
+            body = bytearray()
+            for block in _blocks(response):
+                body += block
+                if len(body) > largest:
+                    raise _RefusedError(f"sends more than {largest} bytes")
+            if re.fullmatch("[0-9]{1,15}", length) and len(body) < int(length):
+                raise _RefusedError(f"broke off after {len(body)} of {length} bytes")
+            return Answer(
+                bytes(body), response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
+            )
+    except _StatusError as error:
+        if error.code == 304 and headers:
+            return None
+        raise DownloadError(_told(url, error)) from error
+    except _RefusedError as error:
+        raise DownloadError(_told(url, error)) from error
+
+
+def _told(url: str, reason: _RefusedError) -> str:
+    """Returns what happened in words that may be the server's, and do nothing to a terminal."""
+    return display_path(" ".join(f"{url} {reason}".split()))[:500]
+
+
+def _require(url: str) -> None:
+    try:
+        require_address(url)
+    except ValueError as error:
+        raise ConfigError(f"{error}.") from None
 
 
 def require_address(url: str) -> None:
@@ -142,8 +206,8 @@ def _fill(part: Path, urls: Sequence[str], sha256: str, size: int | None, progre
     for url in urls:
         try:
             return _from_mirror(url, part, sha256, size, progress)
-        except _RefusedError as reason:  # its words may be the server's
-            reasons.append(display_path(" ".join(f"{url} {reason}".split()))[:500])
+        except _RefusedError as reason:
+            reasons.append(_told(url, reason))
     have = _length(part)
     kept = f" {have} bytes are kept in {display_path(part)}; the next try continues there." if have else ""
     if not have:
@@ -165,10 +229,12 @@ def _from_mirror(url: str, part: Path, sha256: str, size: int | None, progress: 
     for attempt in range(1, ATTEMPTS + 1):
         have = _length(part)
         try:
-            _transfer(url, part, have, size, progress, check=not sha256)
+            _transfer(url, part, size, progress, check=not sha256)
             found = file_digest(part)
-            if found.startswith(sha256) and size in (None, _length(part)):
+            if found.startswith(sha256) and size in (None, _length(part)) and (sha256 or not _is_page(part)):
                 return
+            if _is_page(part):
+                raise _OtherFileError("sends a web page in place of the file")
             expected = f"{sha256[:16]}..." if sha256 else f"{size} bytes"
             raise _OtherFileError(f"sent another file (sha256 {found[:16]}..., expected {expected})")
         except _OtherFileError:
@@ -185,21 +251,31 @@ def _length(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _transfer(url: str, part: Path, have: int, size: int | None, progress: Progress, check: bool) -> None:
-    """Asks once for everything after the first `have` bytes of `part`, and writes what comes.
+def _is_page(part: Path) -> bool:
+    """Returns whether a file is one of those pages that say where to log in, wait or click."""
+    with part.open("rb") as file:
+        start = file.read(256).removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return start.startswith((b"<!doctype html", b"<html"))
+
+
+def _transfer(url: str, part: Path, size: int | None, progress: Progress, check: bool) -> None:
+    """Asks once for everything after what `part` holds, and writes what comes.
 
     Args:
         check: There is no checksum: what the server says of the file must be what it said the first time.
     """
-    known = _remembered(part) if have and check else {}
-    validator = str(known.get("etag") or known.get("date") or "")
-    response = _ask(url, have, "" if validator.startswith("W/") else validator)
+    have = _length(part)
+    known = _remembered(part) if have else {}
+    validator = str(known.get("etag") or known.get("date") or "") if known.get("url") == url else ""
+    response = _rest(url, have, "" if validator.startswith("W/") else validator)
     if response is None:
         return
     with response:
         start = _start(response, have)
         length = response.headers.get("Content-Length", "")
         total = start + int(length) if re.fullmatch("[0-9]{1,15}", length) else size
+        if size is not None and total != size and response.headers.get_content_type() == "text/html":
+            raise _RefusedError("sends a web page in place of the file")
         if size is not None and total != size:
             raise _RefusedError(f"offers a file of {total} bytes, expected {size}")
         room = shutil.disk_usage(part.parent).free - _SPARE
@@ -213,7 +289,7 @@ def _transfer(url: str, part: Path, have: int, size: int | None, progress: Progr
         }
         if start and check and facts != known:
             raise _OtherFileError("has another file by now")
-        if not start and check:
+        if not start and (check or facts["etag"] or facts["date"]):
             _note(part).write_text(json.dumps(facts), "utf-8")
         done = start
         most = size if size is not None else total if total is not None else start + room
@@ -245,23 +321,30 @@ def _remembered(part: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _ask(url: str, have: int, validator: str) -> HTTPResponse | None:
+def _rest(url: str, have: int, validator: str) -> HTTPResponse | None:
     """Returns the answer of the server, or None if the file has just the first `have` bytes."""
-    headers = {"User-Agent": f"img2img/{img2img.__version__}"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        if validator:
-            headers["If-Range"] = validator
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    if have and validator:
+        headers["If-Range"] = validator
     try:
-        response: HTTPResponse = _opener().open(Request(url, headers=headers), timeout=TIMEOUT)
+        return _open(url, headers)
+    except _StatusError as error:
+        if error.code != 416 or not have:
+            raise
+        if error.range == f"bytes */{have}":
+            return None
+        raise _OtherFileError(f"has nothing after {have} bytes and does not say why") from error
+
+
+def _open(url: str, headers: Mapping[str, str]) -> HTTPResponse:
+    """Returns the answer of a server that has what is asked for."""
+    request = Request(url, headers={"User-Agent": f"img2img/{img2img.__version__}", **headers})
+    try:
+        response: HTTPResponse = _opener().open(request, timeout=TIMEOUT)
         return response
     except HTTPError as error:
         with error:
-            if error.code == 416 and have:
-                if error.headers.get("Content-Range") == f"bytes */{have}":
-                    return None
-                raise _OtherFileError(f"has nothing after {have} bytes and does not say why") from error
-            raise _RefusedError(f"answered {error.code} {error.reason}") from error
+            raise _StatusError(error) from error
     except (OSError, HTTPException, ValueError) as error:
         raise _RefusedError(f"cannot be reached ({getattr(error, 'reason', None) or error})") from error
 

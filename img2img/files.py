@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -86,6 +87,17 @@ def _require_regular(status: os.stat_result, path: Path) -> None:
         raise IsADirectoryError(errno.EISDIR, "this is a folder, not a file", str(path))
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "this is a pipe, socket or device, not a file", str(path))
+
+
+def user_cache() -> Path:
+    """Returns the folder for what img2img keeps for this user; it need not exist."""
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "img2img"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "img2img"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "img2img"
+    return Path.home() / ".cache" / "img2img"
 
 
 # writing

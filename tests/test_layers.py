@@ -26,6 +26,7 @@ LAYERS = [
     ["methods", "data", "inference", "batch"],
     ["interop"],
     ["checkpoint", "weights"],
+    ["hubs"],
     ["models", "losses", "processors", "video"],
     ["metrics", "tables", "conditions"],
     ["image"],

@@ -25,7 +25,7 @@ import click
 
 from img2img.batch import Rules, convert_folder
 from img2img.checkpoint import KEY, read_header
-from img2img.config import dump_yaml
+from img2img.config import dump_yaml, front_matter
 from img2img.evaluation import SuperResolutionProtocol, evaluate
 from img2img.image import EncodeOptions, Image, decode, encode, read_image, write_image
 from img2img.image.resize import resize
@@ -34,7 +34,6 @@ from img2img.inference import load_model
 from img2img.inference.ceiling import cpu_bf16
 from img2img.processors import parse_operations
 from img2img.weights import find_model
-from img2img.weights.card import split
 
 ROOT = Path(__file__).resolve().parent.parent
 FOUND = ROOT / "docs" / "models"
@@ -258,7 +257,7 @@ def write(name: str) -> None:
 def card(name: str) -> str:
     """Returns the card of a model: its key facts, then its words with the numbers filled in."""
     words = WORDS / f"{name}.md"
-    front, body = split(words.read_text(encoding="utf-8"), words.name)
+    front, body = front_matter(words.read_text(encoding="utf-8"), words.name)
     facts = json.loads((FOUND / f"{name}.json").read_text(encoding="utf-8"))
     if facts["model"] != describe(find_model(name)):
         raise click.ClickException(f"docs/models/{name}.json is about another file; measure {name} again.")

@@ -67,17 +67,15 @@ def download(
     recipe = module.open_recipe(name)
     folder = output or Path("data") / Path(name).stem
     module.require(recipe, folder, archives)
-    size = "unknown size" if recipe.bytes is None else f"{_size(recipe.bytes)} to download"
+    size = "unknown size" if recipe.bytes is None else f"{file_size(recipe.bytes)} to download"
     say(f"{recipe.title}: {size}, into {display_path(folder)}.", "bold")
     say(recipe.layout)
     say(f"Terms: {recipe.licence}")
     say(f"About it: {recipe.homepage}")
     say(f"Please cite:\n{recipe.citation.rstrip()}")
     if not yes and not (folder / module.MARK).is_file():
-        if not sys.stdin.isatty():
-            raise click.UsageError("nobody can be asked here; --yes agrees to the size and the terms.")
-        click.confirm("Go on?", abort=True, err=True)
-    show = _Transfer(progress)
+        confirm("the size and the terms")
+    show = Transfer(progress)
     try:
         made = module.download(recipe, folder, archives=archives, keep=keep, progress=show, say=say)
     finally:
@@ -101,6 +99,17 @@ def download(
     return 0
 
 
+def confirm(terms: str) -> None:
+    """Asks whether to go on; the answer no ends the command.
+
+    Raises:
+        click.UsageError: Nobody can be asked: --yes would agree to the `terms`.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"nobody can be asked here; --yes agrees to {terms}.")
+    click.confirm("Go on?", abort=True, err=True)
+
+
 def _halves(folder: Path, recipe: DatasetRecipe) -> str:
     from img2img.errors import display_path
 
@@ -109,7 +118,8 @@ def _halves(folder: Path, recipe: DatasetRecipe) -> str:
     return f"{display_path(folder / 'trainA')} {display_path(folder / 'trainB')}"
 
 
-def _size(size: int) -> str:
+def file_size(size: int) -> str:
+    """Returns a number of bytes for people."""
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{max(1, round(size / 2**20))} MiB"
 
 
@@ -125,13 +135,13 @@ def _list_recipes(as_json: bool) -> int:
         return 0
     lines = []
     for name, recipe in found.items():
-        size = "by hand" if recipe.by_hand else "" if recipe.bytes is None else _size(recipe.bytes)
+        size = "by hand" if recipe.by_hand else "" if recipe.bytes is None else file_size(recipe.bytes)
         lines.append((name, f"{recipe.kind:9} {size:>8}  {recipe.title}"))
     print_facts(lines)
     return 0
 
 
-class _Transfer:
+class Transfer:
     """Shows the progress of downloads, one after the other."""
 
     def __init__(self, style: ProgressStyle) -> None:
@@ -140,6 +150,7 @@ class _Transfer:
         self._first = self._total = 0
 
     def __call__(self, done: int, total: int | None) -> None:
+        """Shows that `done` of `total` bytes are there; what the call before began with is one bar."""
         from img2img.cli.render import ProgressBar
 
         if total is None:

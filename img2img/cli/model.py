@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from img2img.cli import completion
+from img2img.cli.hubs import download, search
 
 if TYPE_CHECKING:
     from img2img.checkpoint import ModelInfo
@@ -28,7 +29,11 @@ RESULTS = {
 
 @click.group()
 def model() -> None:
-    """Look into, import, blend and list models."""
+    """Look into, import, blend, list, find and download models."""
+
+
+model.add_command(search)
+model.add_command(download)
 
 
 @model.command()
@@ -213,6 +218,8 @@ def _line(path: Path) -> str:
     try:
         card = read_card(path)
         words = [] if card is None else [card.summary()]
+        if card is not None and not ships(path):
+            words.append(f"licence {card.license}")
     except ConfigError as error:
         words = [f"its card is wrong: {error}"]
     return "; ".join([*words, size, *([] if ships(path) else [display_path(path)])])

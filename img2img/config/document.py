@@ -21,6 +21,7 @@ _LARGEST = 2**16  # bytes; a configuration is written by hand
 _MOST_VALUES = 10_000  # in one document, aliases counted as often as they are used
 _DEEPEST = 50
 _WIDEST_INTEGER = 2**63
+_FENCE = "---\n"
 _OTHERS = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _FAILURES = (yaml.YAMLError, *_OTHERS)
 
@@ -197,6 +198,22 @@ def parse_yaml(text: str, name: str) -> object:
         ) from None
     except _OTHERS as error:
         raise ConfigError(f"{name}: is not valid YAML ({display_path(str(error)[:100])}).") from None
+
+
+def front_matter(text: str, where: str) -> tuple[object, str]:
+    """Returns the front matter of a Markdown text as plain values, None if it has none, and the rest.
+
+    Args:
+        text: All of it.
+        where: Its file, for messages.
+
+    Raises:
+        ConfigError: The front matter is not valid YAML.
+    """
+    if not text.startswith(_FENCE):
+        return None, text
+    front, fence, rest = text.removeprefix(_FENCE).partition("\n" + _FENCE)
+    return (parse_yaml(front, where), rest) if fence else (None, text)
 
 
 def dump_yaml(tree: object) -> str:

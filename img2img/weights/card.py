@@ -10,11 +10,10 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from img2img.config import parse_yaml, validate
+from img2img.config import front_matter, validate
 from img2img.errors import ConfigError, display_path
 from img2img.files import read_regular
 
-_FENCE = "---\n"
 _LARGEST = 2**20  # bytes
 
 
@@ -69,26 +68,10 @@ def read_card(model: Path) -> Card | None:
     except (OSError, UnicodeDecodeError):
         return None
     where = display_path(path)
-    facts, _ = split(text, where)
+    facts, _ = front_matter(text, where)
     if facts is None:
         return None
     card, problems = validate(Card, facts, where)
     if card is None:
         raise ConfigError("\n".join(problems))
     return card
-
-
-def split(text: str, where: str) -> tuple[object, str]:
-    """Returns the front matter of a Markdown text as plain values, None if it has none, and the rest.
-
-    Args:
-        text: All of it.
-        where: Its file, for messages.
-
-    Raises:
-        ConfigError: The front matter is not valid YAML.
-    """
-    if not text.startswith(_FENCE):
-        return None, text
-    front, fence, rest = text.removeprefix(_FENCE).partition("\n" + _FENCE)
-    return (parse_yaml(front, where), rest) if fence else (None, text)

@@ -7,10 +7,10 @@ PATH), the user's cache (`~/.cache/img2img/weights` on Linux, its like elsewhere
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from img2img.errors import UnknownModelError, display_path
+from img2img.files import user_cache as user_cache
 from img2img.registry import unknown
 
 EXTENSIONS = (".safetensors", ".pth", ".param")
@@ -85,14 +85,3 @@ def is_name(name: str | os.PathLike[str]) -> bool:
     """Returns whether `find_model` would take this for the name of a model and not for a path."""
     path = Path(name).expanduser()
     return path.parent == Path() and not path.is_file()
-
-
-def user_cache() -> Path:
-    """Returns the folder for what img2img keeps for this user; it need not exist."""
-    if base := os.environ.get("XDG_CACHE_HOME"):
-        return Path(base) / "img2img"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "img2img"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "img2img"
-    return Path.home() / ".cache" / "img2img"

@@ -15,11 +15,12 @@ import torch
 from click.testing import CliRunner
 
 from img2img.checkpoint import ModelInfo, open_model, save_model
+from img2img.config import front_matter
 from img2img.errors import ConfigError
 from img2img.image import Image, read_image, write_image
 from img2img.models import EDSR
 from img2img.weights import CLEAN, PHOTO, UPSCALERS, finder, ships, upscaler
-from img2img.weights.card import read_card, split
+from img2img.weights.card import read_card
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PLACE = ROOT / "img2img" / "weights"
@@ -44,7 +45,7 @@ def test_what_ships_is_small_named_and_has_a_current_card(path: Path) -> None:
     assert path.stat().st_size <= 5_000_000
     text = path.with_suffix(".md").read_text(encoding="utf-8")
     assert text == opened_tool().card(path.stem), f"run python tools/model_card.py write {path.stem}"
-    front, body = split(text, path.name)
+    front, body = front_matter(text, path.name)
     assert isinstance(front, dict) and front["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     for target in re.findall(r"\]\(([^):]+)\)", body):
         assert (PLACE / target).is_file(), target
@@ -75,11 +76,11 @@ def test_the_model_for_a_factor(
 
 
 def test_front_matter_is_told_from_rules_and_from_nonsense(tmp_path: Path) -> None:
-    assert split("---\na: 1\n---\n# b\n", "x") == ({"a": 1}, "# b\n")
-    assert split("# b\n\n---\n", "x") == (None, "# b\n\n---\n")
-    assert split("---\na: 1\n", "x")[0] is None
+    assert front_matter("---\na: 1\n---\n# b\n", "x") == ({"a": 1}, "# b\n")
+    assert front_matter("# b\n\n---\n", "x") == (None, "# b\n\n---\n")
+    assert front_matter("---\na: 1\n", "x")[0] is None
     with pytest.raises(ConfigError, match="x, line 2"):
-        split("---\na: 1\nb: [\n---\n", "x")
+        front_matter("---\na: 1\nb: [\n---\n", "x")
     (tmp_path / "m.md").write_bytes(b"---\n\xff\n---\n")
     assert read_card(tmp_path / "m.safetensors") is None
     assert read_card(tmp_path / "none.safetensors") is None
