@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -95,18 +96,25 @@ def _check_arguments(role: Literal["generator", "discriminator"], network: _Netw
     cls: type = registry[network.name]
     problems = []
     parameters = inspect.signature(cls).parameters
-    hints = get_type_hints(cls.__init__)  # type: ignore[misc]
     for key, value in network.arguments.items():
         if key not in parameters:
             problems.append(unknown(f"argument of {network.name}", key, parameters))
             continue
         try:
-            strict = isinstance(value, bool) or hints.get(key) is bool  # no text for yes and no, no yes for 1
-            TypeAdapter(hints.get(key, Any)).validate_python(value, strict=strict)
+            hint, adapter = _argument_type(cls, key)
+            strict = isinstance(value, bool) or hint is bool  # no text for yes and no, no yes for 1
+            adapter.validate_python(value, strict=strict)
         except ValidationError as error:
             problems.append(f"{network.name}: {key} is {value!r}; {error.errors()[0]['msg'].lower()}")
     if problems:
         raise ValueError(" ".join(problem.rstrip(".") + "." for problem in problems))
+
+
+@cache  # making an adapter takes many times as long as using it
+def _argument_type(cls: type, key: str) -> tuple[Any, TypeAdapter[Any]]:
+    """Returns the type of an argument of a constructor, and what checks its values."""
+    hint = get_type_hints(cls.__init__).get(key, Any)  # type: ignore[misc]
+    return hint, TypeAdapter(hint)
 
 
 def make_generator(config: GeneratorConfig, init: InitConfig, **defaults: Any) -> Generator:

@@ -6,6 +6,7 @@ from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
@@ -41,7 +42,7 @@ def initialize(module: nn.Module, kind: InitKind = "normal", gain: float = 0.02)
     """
     if kind not in get_args(InitKind):
         raise ConfigError(unknown("initialisation", kind, get_args(InitKind)))
-    if kind == "default":
+    if kind == "default" or not all(map(has_values, module.parameters())):
         return
     for layer in module.modules():
         if isinstance(layer, _ConvNd | nn.Linear):
@@ -54,6 +55,11 @@ def initialize(module: nn.Module, kind: InitKind = "normal", gain: float = 0.02)
         elif isinstance(layer, _BatchNorm) and layer.affine:
             nn.init.normal_(layer.weight, 1.0, gain)
             nn.init.zeros_(layer.bias)
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Returns whether a tensor is more than its size; on the meta device or in a dry run it is not."""
+    return not tensor.is_meta and not isinstance(tensor, FakeTensor)
 
 
 def _draw(weight: Tensor, kind: InitKind, gain: float) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
+from img2img.models.init import has_values
 from img2img.models.strips import Kept, StripCost, StripStep, overwrite, step, store, strips
 
 HALO = 2  # rows of the trunk's features beyond a strip that the tail sees of them
@@ -50,6 +51,8 @@ class DenseBlock(nn.Module):
         self.conv4 = _conv(features + 3 * growth, growth)
         self.conv5 = _conv(features + 4 * growth, features)
         self.conv1x1 = nn.Conv2d(features, growth, 1, bias=False) if plus else None
+        if not has_values(self.conv1.weight):
+            return
         with torch.no_grad():
             for conv in (self.conv1, self.conv2, self.conv3, self.conv4, self.conv5):
                 nn.init.kaiming_normal_(conv.weight)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import register_parametrization
 
+from img2img.models.init import has_values
+
 _FIRST = 15  # iterations with new weights
 
 
@@ -30,7 +32,7 @@ class _Spectral(nn.Module):
         super().__init__()
         self.register_buffer("u", torch.randn(weight.shape[0], dtype=weight.dtype, device=weight.device))
         with torch.no_grad():
-            for _ in range(0 if weight.is_meta else _FIRST):  # on the meta device there are no values
+            for _ in range(_FIRST if has_values(weight) else 0):
                 self.u.copy_(self._improved(weight.flatten(1))[1])
 
     def forward(self, weight: Tensor) -> Tensor:

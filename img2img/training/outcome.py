@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -30,6 +31,7 @@ from img2img.types import Batch, ValueRange
 
 REPORT = "report.html"
 _MOST_BYTES = 8_000_000  # of a report; it is written again and again
+_REPORT_EVERY = 10.0  # seconds; a run that measures often would write more than it learns
 
 
 class Outcome:
@@ -59,6 +61,7 @@ class Outcome:
         self.measure = Validation(self.method, self.settings)
         self.scores = Scores(by=self.measure.by)
         self.health = Health()
+        self._reported = time.monotonic()
 
     def draw(self, step: int, metrics: Metrics | None = None) -> None:
         """Writes the grid of pictures, and says what it gives reason to."""
@@ -129,9 +132,14 @@ class Outcome:
         self.watch.validation(step, found, better)
 
     def report(self, state: RunState) -> None:
-        """Writes a page of the run so far; `state` is said in it, as the lock is still held at the end."""
-        if not self.runtime.is_first:
+        """Writes a page of the run so far; `state` is said in it, as the lock is still held at the end.
+
+        While it is "running", no more than one each ten seconds.
+        """
+        now = time.monotonic()
+        if not self.runtime.is_first or (state == "running" and now - self._reported < _REPORT_EVERY):
             return
+        self._reported = now
         try:
             run = read_run(self.folder)
             run.state, run.reason = state, ""

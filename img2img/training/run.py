@@ -98,9 +98,9 @@ def train(
     """Trains what `experiment` says and keeps everything in `folder`.
 
     The folder gets `config.yaml` (every key), `run.json` (where it ran, how it ended), `metrics.jsonl`,
-    `samples/` (grids of pictures), `report.html` at every validation, model files (`last`, `ema`, `best`) and
-    `states/`, from which `resume` continues exactly: on the CPU with as many
-    threads, the run is the same bit for bit as one that never stopped.
+    `samples/` (grids of pictures), `report.html` (after validations, at most every ten seconds, and at the
+    end), model files (`last`, `ema`, `best`) and `states/`, from which `resume` continues exactly: on the CPU
+    with as many threads, the run is the same bit for bit as one that never stopped.
 
         experiment = img2img.read_experiment("pix2pix_facades", ["epochs=20"], source={"aligned": "facades"})
         summary = img2img.train(experiment, "runs/facades")
@@ -224,7 +224,8 @@ class _Run:
                 self.watch.say(sentence)
             if not self.settings.initial and self.method.unguided is not None:
                 self.watch.warn(self.method.unguided)
-            self.trainer.reset_averages()
+            if self.settings.initial:
+                self.trainer.reset_averages()
             if self.runtime.is_first:
                 # two states at once, the old and the new, and the model files beside them
                 size = 3 * size_of(self.trainer.state())
