@@ -83,7 +83,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if len(session.items) > 1000:  # what many of them, and of the programs that they start, would import
         import albumentations  # noqa: F401
     torch = sys.modules.get("torch")
-    if torch is not None and not torch.cuda.is_available():  # nor will it be, and asking the driver takes long
+    if torch is not None and not torch.cuda.is_available():  # nor will it be; to ask the driver takes long
         torch.cuda.device_count = lambda: 0
         torch.cuda._lazy_call = lambda call, **options: None  # keeps each seed, and who set it, for a GPU
     programs.prepare()
