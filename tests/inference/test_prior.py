@@ -129,6 +129,7 @@ def test_what_is_missing_decides_about_the_recipe() -> None:
 # pictures
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("task", ["denoise", "dejpeg", "upscale"])
 @pytest.mark.parametrize(
     ("height", "width", "channels", "dtype"),
@@ -183,6 +184,7 @@ def test_floats_beyond_white_are_fitted_from_their_least_to_their_largest() -> N
         tiny("denoise")([Image(np.full((8, 8, 3), np.nan, np.float32))])
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("missing", ["auto", "text", "pixels", "region"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_known_pixels_are_the_same_bit_by_bit(missing: Any, dtype: Any) -> None:
