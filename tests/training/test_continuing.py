@@ -162,6 +162,7 @@ def test_fine_tuning_without_a_configuration_is_gentle(pairs: Path, tmp_path: Pa
     go(pairs, tmp_path / "first", "steps=1")
     weights = tmp_path / "first" / "last.safetensors"
     command = ["train", "--aligned", str(pairs), "--init", str(weights), "--dry-run", "--set", "crop_size=32"]
+    command += ["--set", "discriminator.features=4"]
     gentle = CliRunner().invoke(cli, [*command, "--set", "load_size=36"])
     assert "learning_rate: 4.0e-05" in gentle.stdout and "Fine-tuning" in gentle.stderr
     chosen = CliRunner().invoke(cli, [*command, "--set", "load_size=36", "--set", "learning_rate=1e-4"])

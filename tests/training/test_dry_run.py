@@ -32,7 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw_photos(folder / "photos", 3)
     (folder / "broken.safetensors").write_bytes(b"x" * 100)
     networks = {
-        "fits": ("unet", {"features": 8, "downs": 5, "norm": "instance"}),
+        "fits": ("unet", {"features": 4, "downs": 5, "norm": "instance"}),
         "large": ("unet", {"features": 16, "downs": 5}),
         "other": ("resnet", {"features": 4, "blocks": 1}),
     }
@@ -47,7 +47,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("nowhere.safetensors", "nowhere.safetensors"),
         ("broken.safetensors", "broken.safetensors"),
         ("other.safetensors", "is a resnet, the configuration has a unet"),
-        ("large.safetensors", "is a unet with features 16 (here 8)"),
+        ("large.safetensors", "is a unet with features 16 (here 4)"),
         ("a2b=fits.safetensors", "there is no generator 'a2b'; there is generator."),
         ("fits.safetensors", None),
     ],
@@ -56,7 +56,7 @@ def test_weights_to_start_from_are_tried(
     world: Path, value: str, sentence: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(world)
-    network = "generator={name: unet, features: 8, downs: 5, norm: instance}"
+    network = "generator={name: unet, features: 4, downs: 5, norm: instance}"
     command = ["train", "smoke_pix2pix", "--aligned", "pairs", "--dry-run", "--init", value, "--set", network]
     command += ["--set", "discriminator.features=4"]
     result = CliRunner().invoke(cli, command)
