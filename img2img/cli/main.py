@@ -64,9 +64,10 @@ class App(click.Group):
             return None
         command = getattr(import_module(f"img2img.cli.{entry[0]}"), entry[1])
         assert isinstance(command, click.Command)
-        from img2img.cli.render import know_options
+        from img2img.cli.render import know_options, show_notices
 
         know_options(command)
+        show_notices()
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -90,6 +90,30 @@ class _Lines(logging.Handler):
         say(self.format(record))
 
 
+class _Notices(_Lines):
+    """Shows each sentence once, as several parts of a command may look for one model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Shows a record unless it was shown or only failures are to be."""
+        context = click.get_current_context(silent=True)
+        quiet = context is not None and context.params.get("quiet")
+        if not quiet and (text := self.format(record)) not in self._shown:
+            self._shown.add(text)
+            say(text)
+
+
+def show_notices() -> None:
+    """Shows what the package says of models that come from a hub: version and licence."""
+    logger = logging.getLogger("img2img.hubs")
+    logger.handlers = [_Notices()]
+    logger.setLevel("INFO")
+    logger.propagate = False
+
+
 def show_log(verbose: bool) -> None:
     """Shows what this package logs if `verbose`; other packages are never heard."""
     logging.getLogger().addHandler(logging.NullHandler())

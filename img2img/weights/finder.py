@@ -1,7 +1,8 @@
 """Where models are looked for.
 
-In this order: the models that ship with the package, the folders in IMG2IMG_WEIGHTS_DIR (separated like
+By name in this order: the models that ship with the package, the folders in IMG2IMG_WEIGHTS_DIR (separated like
 PATH), the user's cache (`~/.cache/img2img/weights` on Linux, its like elsewhere; XDG_CACHE_HOME moves it).
+`hf:owner/name` is one of Hugging Face, see `img2img.hubs.huggingface`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from img2img.errors import UnknownModelError, display_path
 from img2img.files import user_cache as user_cache
+from img2img.hubs import huggingface
 from img2img.registry import unknown
 
 EXTENSIONS = (".safetensors", ".pth", ".param")
@@ -45,14 +47,18 @@ def available() -> dict[str, Path]:
 def find_model(name: str | os.PathLike[str]) -> Path:
     """Returns the file of a model given by its path or its name.
 
-    What exists or has a folder in it is a path; a name may come with its extension.
+    What exists or has a folder in it is a path; a name may come with its extension, and hf:owner/name is
+    downloaded from Hugging Face, unless it is in its cache.
 
     Raises:
         UnknownModelError: There is no such file or name; the message offers the nearest names.
+        ConfigError, DownloadError: See `img2img.hubs.huggingface.find_file`.
     """
     path = Path(name).expanduser()
     if path.is_file():
         return path
+    if huggingface.is_reference(name):
+        return huggingface.find_model(os.fspath(name), EXTENSIONS)
     if path.exists() and not path.is_dir():
         raise UnknownModelError("this is a pipe, socket or device, not a model file.", path)
     models = available() if is_name(path) else {}
@@ -84,4 +90,4 @@ def _is_a_folder(path: Path) -> str:
 def is_name(name: str | os.PathLike[str]) -> bool:
     """Returns whether `find_model` would take this for the name of a model and not for a path."""
     path = Path(name).expanduser()
-    return path.parent == Path() and not path.is_file()
+    return (path.parent == Path() or huggingface.is_reference(name)) and not path.is_file()
