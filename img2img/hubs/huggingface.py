@@ -1,7 +1,7 @@
 """Models of Hugging Face: `hf:owner/name[@revision][:file]`, through huggingface-hub (the extra "hub").
 
-Its own cache keeps what was downloaded (HF_HOME moves it), and it has its own settings: HF_ENDPOINT, HF_TOKEN,
-HF_HUB_OFFLINE. A branch is asked for each time; a commit that is in the cache needs no network.
+Its own cache keeps what was downloaded (HF_HOME moves it), and it has its own settings: HF_ENDPOINT,
+HF_TOKEN, HF_HUB_OFFLINE. A branch is asked for each time; a commit that is in the cache needs no network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from img2img.config import front_matter
-from img2img.errors import ConfigError, DownloadError, ModelError, UnknownModelError, display_path
+from img2img.errors import ConfigError, DownloadError, UnknownModelError, display_path
 from img2img.files import file_digest, read_regular
 from img2img.hubs.licences import told
 
@@ -181,7 +181,8 @@ def choose(reference: HubReference, files: Iterable[str], types: Sequence[str]) 
         )
     if not models:
         raise UnknownModelError(
-            f"{display_path(str(reference))}: holds no model that opens ({', '.join(types)}), but {_list(files)}."
+            f"{display_path(str(reference))}: holds no model that opens ({', '.join(types)}), "
+            f"but {_list(files)}."
         )
     kind = PurePosixPath(models[0]).suffix.lower()
     best = [file for file in models if file.lower().endswith(kind)]
@@ -202,7 +203,7 @@ def library() -> ModuleType:
         ConfigError: It is not installed.
     """
     try:
-        import huggingface_hub
+        import huggingface_hub.constants
     except ImportError as error:
         raise ConfigError(
             f"models of Hugging Face (hf:owner/name) need the extra `hub`: {ADVICE}."
@@ -223,11 +224,14 @@ def refusal(error: Exception, name: str) -> Exception:
     elif kind in ("EntryNotFoundError", "RemoteEntryNotFoundError"):
         text = "there is no such file."
     elif status in (401, 404):
-        text = "there is no such repository, or it is private: check the name, or log in (HF_TOKEN, or hf auth login)."
+        text = (
+            "there is no such repository, or it is private: check the name, or log in (HF_TOKEN, or "
+            "hf auth login)."
+        )
     elif status == 403:
         text = "access is refused; the token (HF_TOKEN) may not do this."
     else:
-        text = f"{_reason(error)}. What has come is kept, and the next try continues there."
+        text = f"{_reason(error)}. Check the connection and try again."
     return DownloadError(f"{name}: {text}")
 
 
@@ -288,7 +292,7 @@ def _from_cache(kept: HubFile | None, reference: HubReference, reason: str) -> H
 
 
 def _keep_card(api: Any, reference: HubReference) -> None:
-    """Puts the card into the cache, for its licence when there is no network; without it that is not known."""
+    """Puts the card into the cache, which tells the licence when there is no network."""
     try:
         api.hf_hub_download(reference.repository, "README.md", revision=reference.revision)
     except Exception as error:  # noqa: BLE001  the model is what was asked for

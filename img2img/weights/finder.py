@@ -1,7 +1,8 @@
 """Where models are looked for.
 
-By name in this order: the models that ship with the package, the folders in IMG2IMG_WEIGHTS_DIR (separated like
-PATH), the user's cache (`~/.cache/img2img/weights` on Linux, its like elsewhere; XDG_CACHE_HOME moves it).
+By name in this order: the models that ship with the package, the folders in IMG2IMG_WEIGHTS_DIR (separated
+like PATH), the user's cache (`~/.cache/img2img/weights` on Linux, its like elsewhere; XDG_CACHE_HOME moves
+it).
 `hf:owner/name` is one of Hugging Face, see `img2img.hubs.huggingface`.
 """
 
