@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from img2img.errors import ImageWriteError
@@ -141,7 +142,7 @@ def _assemble(
             if stream.index == clip.stream:
                 video = _add_video(out, stream, clip, encoding, extension)
             else:
-                copy, warning = _add_copy(out, stream, known, kept, extension)
+                copy, warning = _add_copy(source, out, stream, known, kept, extension)
                 if copy is not None:
                     streams[stream.index] = copy
                 if warning:
@@ -198,13 +199,20 @@ def _add_video(
 
 
 def _add_copy(
-    out: OutputContainer, stream: Stream, known: set[str], kept: set[str], extension: str
+    source: InputContainer,
+    out: OutputContainer,
+    stream: Stream,
+    known: set[str],
+    kept: set[str],
+    extension: str,
 ) -> tuple[Stream | None, str]:
     """Adds a stream that is copied; returns None and a sentence where that cannot be."""
     what = f"its {stream.type} stream {stream.index}"
     codec = _codec(stream)
     named = f"{what} ({codec})" if codec else what
     left_out = f"{named} was left out: {extension} files do not hold it"
+    if stream.type == "data" and not codec and source.chapters():
+        return None, ""  # the track that holds the chapters, which is written anew
     if stream.type not in kept:
         return None, left_out
     try:
@@ -214,6 +222,11 @@ def _add_copy(
             tags, attached = stream.metadata, cast("AttachmentStream", stream)
             name, kind = tags.get("filename", "attachment"), tags.get("mimetype", "")
             return out.add_attachment(name, kind, attached.data), ""
+        if _is_cover(stream) and extension == ".mkv":
+            name = f"cover.{'jpg' if codec == 'mjpeg' else codec}"
+            kind = f"image/{'jpeg' if codec == 'mjpeg' else codec}"
+            out.add_attachment(name, kind, _cover(source, stream.index))
+            return None, ""
         if stream.type == "data":
             if extension not in (".mp4", ".m4v", ".mov") or not codec:
                 return None, left_out
@@ -224,6 +237,16 @@ def _add_copy(
         return None, left_out
     _describe(copy, stream)
     return copy, ""
+
+
+def _is_cover(stream: Stream) -> bool:
+    return load().stream.Disposition.attached_pic in stream.disposition
+
+
+def _cover(source: InputContainer, index: int) -> bytes:
+    """Returns the picture in a stream that holds just one."""
+    with opened(Path(source.name)) as again:
+        return next((bytes(packet) for packet in again.demux(again.streams[index]) if packet.size), b"")
 
 
 def _describe(copy: Stream, template: Stream) -> None:
@@ -281,11 +304,13 @@ def _copied(
         if packet.size == 0 or packet.is_corrupt:
             continue
         base = packet.time_base
+        picture = _is_cover(packet.stream)  # which has no time
+        if picture:
+            packet.pts = packet.dts = 0
         if packet.dts is None:
             packet.dts = packet.pts
         if packet.dts is None or not base:
             continue
-        picture = packet.stream.type == "video"  # a cover: it has no time
         start = (packet.pts if packet.pts is not None else packet.dts) * base
         if (
             not picture

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from img2img.errors import ImageWriteError, ProcessingError
-from img2img.files import replacing, write_bytes
+from img2img.files import replacing, sweep_parts, write_bytes
 from img2img.image import Image
 from img2img.image.image import Pixels
 from img2img.video.colour import ToFrames
@@ -134,13 +134,14 @@ class SegmentFolder:
             self.done.append(opened.finish())
 
     def keep_state(self, arrays: Mapping[str, Pixels]) -> None:
-        """Stores what the frame behind the next segment depends on."""
-        with replacing(self._folder / f"{len(self.done) + (self._open is not None):06d}.npz") as file:
+        """Stores what the frames behind the segment depend on whose last frame is about to be added."""
+        with replacing(self._state(len(self.done) + 1)) as file:
             np.savez(file, allow_pickle=False, **arrays)
+        self._state(len(self.done) - 1).unlink(missing_ok=True)
 
     def state(self) -> dict[str, Pixels]:
         """Returns what `keep_state` stored at the end of the last finished segment; empty without."""
-        path = self._folder / f"{len(self.done):06d}.npz"
+        path = self._state(len(self.done))
         if not path.exists():
             return {}
         with np.load(path) as stored:
@@ -159,11 +160,15 @@ class SegmentFolder:
             with suppress(OSError):
                 folder.rmdir()
 
+    def _state(self, number: int) -> Path:
+        return self._folder / f"{number:06d}.npz"
+
     def _path(self, number: int) -> Path:
         return self._folder / f"{number:06d}.packets"
 
     def _resume(self) -> bool:
         """Takes over what an earlier run has finished, where it fits."""
+        sweep_parts(self._folder)
         try:
             facts = json.loads((self._folder / "encoding.json").read_bytes())
             if facts["key"] != self._key:

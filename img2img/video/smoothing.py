@@ -38,20 +38,15 @@ class Smoother:
 
     def __call__(self, source: Image, result: Image) -> Image:
         """Returns `result`, which was made of `source`, smoothed."""
-        white = np.float32(source.white)
-        seen = source.pixels.astype(np.float32) / white
-        pixels = result.pixels
+        seen, pixels = source.pixels, result.pixels
         if self._source is not None and self._result is not None and self._result.shape == pixels.shape:
-            change = _spread(np.abs(seen - self._source).max(2))
-            still = np.clip((_MOVED - change) / (_MOVED - _STILL), 0, 1).astype(np.float32)
+            change = np.abs(seen.astype(np.float32) - self._source).max(2) / np.float32(source.white)
+            still = np.clip((_MOVED - _spread(change)) / (_MOVED - _STILL), 0, 1).astype(np.float32)
             share = resize(still[..., None], *pixels.shape[:2]).clip(0, 1) * np.float32(self._share)
-            mixed = self._result + (pixels - self._result) * (1 - share)
-        else:
-            mixed = pixels.astype(np.float32)
-        self._source, self._result = seen, mixed
-        if pixels.dtype == np.float32:
-            return result.replace(pixels=mixed)
-        return result.replace(pixels=np.rint(mixed.clip(0, result.white)).astype(pixels.dtype))
+            mixed = pixels + (self._result.astype(np.float32) - pixels) * share
+            pixels = mixed if pixels.dtype == np.float32 else np.rint(mixed).astype(pixels.dtype)
+        self._source, self._result = seen, pixels
+        return result.replace(pixels=pixels)
 
 
 def _spread(change: Pixels) -> Pixels:

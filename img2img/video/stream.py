@@ -5,16 +5,17 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from img2img.errors import ImageReadError, Img2ImgError, ProcessingError
 from img2img.image import Image
+from img2img.image.image import Pixels
 from img2img.video.clip import Clip, Raw, frames
 from img2img.video.colour import ToPictures
-from img2img.video.encoding import choose
+from img2img.video.encoding import SEGMENT, choose
 from img2img.video.options import VideoOptions
 from img2img.video.segments import SegmentFolder
 from img2img.video.smoothing import Smoother
@@ -92,9 +93,11 @@ def convert(
     pictures = _pictures(clip, options, done, name, notes, result.seconds)
     progress = _Pace(clip, options, done, show)
 
-    def encode(item: tuple[Image, Raw]) -> None:
-        image, raw = item
+    def encode(item: tuple[Image, Raw, Mapping[str, Pixels]]) -> None:
+        image, raw, state = item
         started = time.perf_counter()
+        if state:
+            segments.keep_state(state)
         segments.add(image, raw.pts, raw.duration, raw.index if raw.held else None)
         result.seconds["encode"] += time.perf_counter() - started
 
@@ -113,8 +116,9 @@ def convert(
                     segments.begin(encoding)
                 result.warnings.update(dict.fromkeys(image.warnings))
                 result.made_by = image.made_by
-                behind.put((image, raw))
                 done += 1
+                ends = smoother is not None and done % SEGMENT == 0  # a segment
+                behind.put((image, raw, smoother.state if smoother is not None and ends else {}))
             result.seconds["process"] += time.perf_counter() - started
             progress.at(done)
         behind.finish()
