@@ -202,7 +202,7 @@ def prior(
         }
 
     masks = {"mask": holes} if isinstance(holes, Path) else {}
-    return convert(inputs, options, load, companions=masks, show_within=watch.show_with)
+    return convert(inputs, options, load, companions=masks, show_within=watch.show_with, videos=False)
 
 
 class _PriorWatch:
