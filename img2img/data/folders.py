@@ -81,7 +81,7 @@ class Search:
             require_files(files, folder)
             reasons = "It names none."
         elif not folder.is_dir():
-            raise PlanError(f"there is no folder {display_path(folder)}.")
+            raise PlanError(f"there is no folder {'or picture ' * one}{display_path(folder)}.")
         else:
             listing = list_images(folder, self.follow_symlinks, self.hidden)
             for found in listing.problems:
