@@ -166,7 +166,7 @@ def test_without_a_published_checksum_the_first_download_sets_it(server: Server,
 
 
 def test_what_could_not_be_unpacked_is_not_put_on_record(server: Server, tmp_path: Path) -> None:
-    server.files["/toy.zip"] = b"<html>This site has moved.</html>"
+    server.files["/toy.zip"] = b"no archive at all"
     toys = recipe({"urls": [f"{server.url}/toy.zip"], "root": "toy"})
     with pytest.raises(DownloadError, match="broken or of a kind"):
         download(toys, tmp_path / "toys")
