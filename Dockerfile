@@ -1,4 +1,4 @@
-# docker build --target cpu -t img2img .
+# docker build --target cpu --build-arg TORCH_INDEX=URL -t img2img .    (URL: PyTorch's index of wheels for CPUs)
 # docker build --target cuda -t img2img:cuda .
 # docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" img2img upscale photos -o big
 ARG BASE=python:3.12-slim-bookworm
@@ -26,12 +26,12 @@ COPY tools/packaging/requirements.py /opt/src/tools/packaging/requirements.py
 # hadolint ignore=SC2086
 RUN python3 /opt/src/tools/packaging/requirements.py ${EXTRAS} > /opt/src/requirements.txt
 
-# PyTorch without CUDA; it has an index of its own
+# PyTorch without CUDA, if TORCH_INDEX names PyTorch's index of such wheels; the usual index has those with CUDA
 FROM base AS cpu
 ARG TORCH=2.14.1
 ARG TORCHVISION=0.29.1
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}" "torchvision==${TORCHVISION}" \
+ARG TORCH_INDEX=""
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "torch==${TORCH}" "torchvision==${TORCHVISION}" \
     && pip install --no-cache-dir -r /opt/src/requirements.txt
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist pip install --no-cache-dir --no-deps /dist/*.whl
 USER 1000:1000
