@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
@@ -203,12 +204,12 @@ def library() -> ModuleType:
         ConfigError: It is not installed.
     """
     try:
-        import huggingface_hub.constants
+        import_module("huggingface_hub.constants")
+        return import_module("huggingface_hub")
     except ImportError as error:
         raise ConfigError(
             f"models of Hugging Face (hf:owner/name) need the extra `hub`: {ADVICE}."
         ) from error
-    return huggingface_hub
 
 
 def refusal(error: Exception, name: str) -> Exception:
