@@ -26,8 +26,8 @@ COPY tools/packaging/requirements.py /opt/src/tools/packaging/requirements.py
 # hadolint ignore=SC2086
 RUN python3 /opt/src/tools/packaging/requirements.py ${EXTRAS} > /opt/src/requirements.txt
 
-# PyTorch without CUDA, if TORCH_INDEX names PyTorch's index of such wheels; the usual index has those with CUDA
-FROM base AS cpu
+# The wheels of the usual index bring CUDA; TORCH_INDEX may name PyTorch's index of those for CPUs
+FROM base AS program
 ARG TORCH=2.14.1
 ARG TORCHVISION=0.29.1
 ARG TORCH_INDEX=""
@@ -39,15 +39,8 @@ WORKDIR /data
 ENTRYPOINT ["img2img"]
 CMD ["--help"]
 
-# PyTorch's wheels bring CUDA; from the host come its driver and the NVIDIA Container Toolkit: docker run --gpus all
-FROM base AS cuda
+FROM program AS cpu
+
+# From the host come the driver and the NVIDIA Container Toolkit: docker run --gpus all
+FROM program AS cuda
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-ARG TORCH=2.14.1
-ARG TORCHVISION=0.29.1
-RUN pip install --no-cache-dir "torch==${TORCH}" "torchvision==${TORCHVISION}" \
-    && pip install --no-cache-dir -r /opt/src/requirements.txt
-RUN --mount=type=bind,from=wheel,source=/dist,target=/dist pip install --no-cache-dir --no-deps /dist/*.whl
-USER 1000:1000
-WORKDIR /data
-ENTRYPOINT ["img2img"]
-CMD ["--help"]

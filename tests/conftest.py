@@ -16,7 +16,6 @@ from pathlib import Path
 import programs
 import pytest
 import workers
-from _pytest.logging import catching_logs
 
 # The networks of the tests are tiny: a second thread only makes the first one wait. Set before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -88,27 +87,15 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         torch.cuda.device_count = lambda: 0
         torch.cuda._lazy_call = lambda call, **options: None  # keeps each seed, and who set it, for a GPU
     programs.prepare()
-    catching_logs.__enter__ = _catch_at_the_root  # type: ignore[method-assign]
     for name, logger in logging.root.manager.loggerDict.items():
         if name.startswith("torch") and isinstance(logger, logging.Logger):
-            logger.propagate = True  # what it says reaches the root, too
+            logger.propagate = True  # pytest visits each of the sixty that does not, three times a test
     cores = config.stash.get(CORES, 1)
     if cores == 1:
         gc.freeze()  # what is imported stays
         return None
     workers.run(session, cores)
     return True
-
-
-def _catch_at_the_root(self: catching_logs[logging.Handler]) -> logging.Handler:
-    """Does what the method of pytest does without a look at hundreds of loggers, six times a test."""
-    if self.level is not None:
-        self.handler.setLevel(self.level)
-        self.orig_level = logging.root.level
-        logging.root.setLevel(min(self.orig_level, self.level))
-    logging.root.addHandler(self.handler)
-    self.attached_loggers.append(logging.root)
-    return self.handler
 
 
 def pytest_unconfigure() -> None:

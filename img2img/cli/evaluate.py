@@ -10,7 +10,16 @@ import click
 
 from img2img.cli import completion
 from img2img.cli.network import BACKEND, FIT, PRECISION, SIZE
-from img2img.cli.options import FOLLOW_SYMLINKS, HIDDEN, MESSAGES, PROGRESS, SPEED, GroupedCommand, option
+from img2img.cli.options import (
+    DEVICE,
+    FOLLOW_SYMLINKS,
+    HIDDEN,
+    MESSAGES,
+    PROGRESS,
+    SPEED,
+    GroupedCommand,
+    option,
+)
 from img2img.cli.render import ProgressStyle, say
 from img2img.cli.scores import (
     conclude,
@@ -166,14 +175,7 @@ _OUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 @FOLLOW_SYMLINKS
 @HIDDEN
 @option("-t", "--tile", type=click.IntRange(0), group=SPEED, metavar="PIXELS", help="Side of the tiles.")
-@option(
-    "--device",
-    default="auto",
-    show_default=True,
-    group=SPEED,
-    shell_complete=completion.devices,
-    help="cpu, cuda, cuda:1, mps.",
-)
+@DEVICE
 @PRECISION
 @BACKEND
 @PROGRESS

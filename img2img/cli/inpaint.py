@@ -12,10 +12,10 @@ import click
 from img2img.cli import completion
 from img2img.cli.network import MARK, PRECISION
 from img2img.cli.options import (
+    DEVICE,
     INPUTS,
     LIMITS,
     OUTPUT,
-    SPEED,
     BatchOptions,
     FileSize,
     GroupedCommand,
@@ -120,15 +120,7 @@ def _levels(text: str) -> tuple[int, int, int] | None:
     group=OUTPUT,
     help="How far into a hole the seam of a model is softened. [default: 16]",
 )
-@option(
-    "--device",
-    metavar="NAME",
-    group=SPEED,
-    default="auto",
-    show_default=True,
-    shell_complete=completion.devices,
-    help="cpu, cuda, mps.",
-)
+@DEVICE
 @PRECISION
 @option(
     "--memory",

@@ -239,6 +239,15 @@ def option(*declarations: str, group: str | None = None, **attributes: Any) -> C
     return click.option(*declarations, cls=GroupedOption, group=group, **attributes)
 
 
+DEVICE = option(
+    "--device",
+    metavar="NAME",
+    group=SPEED,
+    default="auto",
+    show_default=True,
+    shell_complete=completion.devices,
+    help="cpu, cuda, cuda:1, mps.",
+)
 PROGRESS = option(
     "--progress",
     type=click.Choice(["auto", "rich", "plain", "none"]),

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from img2img.cli import completion
 from img2img.cli.inpaint import Holes, require_white
 from img2img.cli.options import (
+    DEVICE,
     INPUTS,
     LIMITS,
     MESSAGES,
@@ -113,15 +113,7 @@ _MARK = ("Comment", "img2img prior: how far it is")
     group=MESSAGES,
     help="A file that shows how far the picture at work is, replaced every ten seconds.",
 )
-@option(
-    "--device",
-    metavar="NAME",
-    group=SPEED,
-    default="auto",
-    show_default=True,
-    shell_complete=completion.devices,
-    help="cpu, cuda, mps.",
-)
+@DEVICE
 @option(
     "--memory",
     type=FileSize(),

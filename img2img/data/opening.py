@@ -24,6 +24,7 @@ from img2img.data.record import Record, Records, some_names
 from img2img.data.records import find_records
 from img2img.errors import ConfigError, ImageError, PlanError, ProcessingError, display_path
 from img2img.fields import Fields, Labels, Mask, Picture, Vector, groups, pictures, placed, scale_of
+from img2img.files import user_cache
 from img2img.image import Image, read_image
 from img2img.image import palette as palettes
 from img2img.image.alpha import over_white
@@ -32,7 +33,6 @@ from img2img.image.image import Pixels
 from img2img.image.palette import LabelSet, Palette
 from img2img.image.planes import mask_of
 from img2img.types import ValueRange
-from img2img.weights.finder import user_cache
 
 _NAMED = 3  # pairs in one message
 _PROBED = 12  # pictures that are opened to learn about all

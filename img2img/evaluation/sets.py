@@ -23,6 +23,7 @@ from img2img.evaluation.comparison import PathName
 from img2img.evaluation.matching import File, find
 from img2img.evaluation.predictor import Model, Predict, and_back, open_predictor
 from img2img.evaluation.result import Problem, finite
+from img2img.files import user_cache
 from img2img.image import Image, read_image
 from img2img.image.alpha import over_white
 from img2img.image.conversion import as_rgb, converted
@@ -39,7 +40,6 @@ from img2img.metrics.sets import (
 )
 from img2img.registry import unknown
 from img2img.types import UNIT
-from img2img.weights.finder import user_cache
 
 NUMBERS = NAMES
 _LOWER = ("fid", "kid")

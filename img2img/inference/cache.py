@@ -14,8 +14,7 @@ import torch
 
 import img2img.models
 from img2img import __version__
-from img2img.files import write_bytes
-from img2img.weights.finder import user_cache
+from img2img.files import user_cache, write_bytes
 
 MOST_BYTES = 4 * 2**30  # a converted U-Net takes 0.2 GiB
 

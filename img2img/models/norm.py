@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from img2img.errors import ConfigError
 from img2img.registry import unknown
 
+_MANY = 2**20  # values of a channel beyond which one pass over them in fp32 is off by more than a rounding
 NormKind = Literal["batch", "instance", "none"]
 NormStats = Literal["running", "image"]
 
@@ -46,7 +47,11 @@ def instance_norm(
         if _one_by_one(x):
             images = torch.split(x, 1)
             return torch.cat([F.batch_norm(i, None, None, weight, bias, True, 0.0, eps) for i in images])
-        return F.group_norm(x, x.shape[1], weight, bias, eps)
+        if not _is_too_large(x):
+            return F.group_norm(x, x.shape[1], weight, bias, eps)
+        rows = max(1, _MANY // 4 // x.shape[3])
+        each = [merged_statistics(torch.split(image, rows, 2)) for image in torch.split(x, 1)]
+        statistics = Statistics(*map(torch.cat, zip(*each, strict=True)))
     scale = torch.rsqrt(statistics.variance + eps)
     if weight is not None:
         scale = scale * weight
@@ -70,6 +75,43 @@ def _one_by_one(x: Tensor) -> bool:
         and x.shape[-1] * x.shape[-2] > 1  # batch norm refuses a single value
         and not torch.compiler.is_compiling()
     )
+
+
+def _is_too_large(x: Tensor) -> bool:
+    """Returns whether the kernel of `group_norm` loses digits: 1.5 levels of 255 in a 12 megapixel result."""
+    return (
+        x.shape[-1] * x.shape[-2] > _MANY
+        and x.device.type == "cpu"
+        and x.dtype != torch.float64
+        and not x.requires_grad
+        and not torch.compiler.is_compiling()
+    )
+
+
+def merged_statistics(parts: Iterable[Tensor]) -> Statistics:
+    """Returns mean and variance of each channel over all parts of an image, (1, C, h, W) each.
+
+    Each part gives its own, and these are merged in double precision by the rule of Chan, Golub and LeVeque
+    (1979), which loses nothing when the mean is large against the deviation.
+    """
+    count = 0
+    mean = deviations = torch.zeros(())  # the sum of the squared deviations from the mean
+    dtype, device = torch.float32, torch.device("cpu")
+    for x in parts:
+        x = (
+            x if x.dtype == torch.float64 else x.float()
+        ).contiguous()  # in channels_last it subtracts squares
+        dtype, device = x.dtype, x.device
+        size = x.shape[2] * x.shape[3]
+        # the kernel that normalises whole images, for its moments: without eps they are 1 / deviation
+        _, own_mean, inverse = torch.native_group_norm(x, None, None, 1, x.shape[1], size, x.shape[1], 0.0)
+        own_mean, own_deviations = own_mean.cpu().double(), inverse.cpu().double().pow(-2) * size
+        apart = own_mean - mean
+        total = count + size
+        mean = mean + apart * (size / total)
+        deviations = deviations + own_deviations + apart.square() * (count * size / total)
+        count = total
+    return Statistics(mean.to(device, dtype), (deviations / count).to(device, dtype))
 
 
 class InstanceNorm(nn.Module):

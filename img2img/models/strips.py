@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from img2img.models.dropout import Dropout
-from img2img.models.norm import BatchNorm, InstanceNorm, Statistics
+from img2img.models.norm import BatchNorm, InstanceNorm, merged_statistics
 
 Kept = Literal["trunk", "two maps", "one map", "nothing"]
 """What a way through a network keeps whole, all of it at the low resolution of its blocks: everything there,
@@ -192,34 +192,10 @@ def _like(x: Tensor, height: int) -> Tensor:
     )
 
 
-def statistics(found: Iterator[tuple[int, Tensor]]) -> Statistics:
-    """Returns mean and variance of each channel over all strips.
-
-    Each strip gives its own, and these are merged in double precision by the rule of Chan, Golub and LeVeque
-    (1979), which loses nothing when the mean is large against the deviation.
-    """
-    count = 0
-    mean = deviations = torch.zeros(())  # the sum of the squared deviations from the mean
-    dtype, device = torch.float32, torch.device("cpu")
-    for _, x in found:
-        x = x if x.dtype == torch.float64 else x.float()
-        dtype, device = x.dtype, x.device
-        size = x.shape[2] * x.shape[3]
-        # the kernel that normalises whole images, for its moments: without eps they are 1 / deviation
-        _, strip_mean, inverse = torch.native_group_norm(x, None, None, 1, x.shape[1], size, x.shape[1], 0.0)
-        strip_mean, strip_deviations = strip_mean.cpu().double(), inverse.cpu().double().pow(-2) * size
-        apart = strip_mean - mean
-        total = count + size
-        mean = mean + apart * (size / total)
-        deviations = deviations + strip_deviations + apart.square() * (count * size / total)
-        count = total
-    return Statistics(mean.to(device, dtype), (deviations / count).to(device, dtype))
-
-
 def measure(chain: Sequence[StripStep], source: Tensor, rows: int) -> None:
     """Gives each norm in `chain` the statistics of its input, one pass over `source` after the other."""
     for norm, before in _norms(chain):
-        norm.statistics = statistics(strips(before, source, rows))
+        norm.statistics = merged_statistics(strip for _, strip in strips(before, source, rows))
 
 
 def advance(features: Tensor, chain: Sequence[StripStep], rows: int) -> None:

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from img2img.errors import UnknownModelError, display_path
-from img2img.files import user_cache as user_cache
+from img2img.files import user_cache
 from img2img.hubs import huggingface
 from img2img.registry import unknown
 

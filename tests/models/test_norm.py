@@ -125,6 +125,15 @@ def test_given_statistics_replace_those_of_the_input(affine: bool) -> None:
     torch.testing.assert_close(norm(x[:, :, 3:7]), whole[:, :, 3:7])
 
 
+@pytest.mark.parametrize("layout", FORMATS, ids=["contiguous", "channels_last"])
+def test_large_maps_are_normalised_as_exactly_as_small_ones(layout: torch.memory_format) -> None:
+    """One pass over millions of values in fp32 loses digits, and most where the mean is large."""
+    x = torch.randn(1, 2, 1500, 1000, generator=torch.Generator().manual_seed(0)) * 0.5 + 40
+    found = InstanceNorm(2)(x.to(memory_format=layout))
+    expected = by_formula(x.double(), torch.ones(2), torch.zeros(2))
+    assert float((found - expected).abs().max()) < 1e-4
+
+
 def test_a_whole_network_switches_and_its_tiling_follows() -> None:
     torch.manual_seed(0)
     net = Resnet(features=4, blocks=1, norm="batch").eval()
