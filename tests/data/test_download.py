@@ -10,14 +10,13 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
 from collections import namedtuple
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from web import Page, Site, serving
 
 from img2img import fetch as fetching
 from img2img.data import download as module
@@ -25,47 +24,11 @@ from img2img.data.download import MARK, DatasetRecipe, download, open_recipe, re
 from img2img.errors import ConfigError, DownloadError, UsageError
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Serves `server.files`; a path that begins with /cut/ breaks off after 1000 bytes."""
-
-    server: Server
-
-    def do_GET(self) -> None:
-        start = int((self.headers["Range"] or "bytes=0-")[6:-1])
-        self.server.asked.append((self.path, start))
-        cut = self.path.startswith("/cut/")
-        body = self.server.files.get(self.path.removeprefix("/cut"))
-        if body is None:
-            self.send_error(404)
-            return
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body) - start))
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        self.end_headers()
-        self.wfile.write(body[start : start + 1000] if cut else body[start:])
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.asked: list[tuple[str, int]] = []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(fetching, "PAUSE", 0.0)
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with serving() as site:
+        yield site
 
 
 def targz(members: dict[str, bytes]) -> bytes:
@@ -111,8 +74,8 @@ def names(folder: Path) -> set[str]:
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_checked_set_arrives_whole_and_alone(server: Server, tmp_path: Path) -> None:
-    server.files["/toy.zip"] = data = zipped(SET)
+def test_a_checked_set_arrives_whole_and_alone(server: Site, tmp_path: Path) -> None:
+    server.pages["/toy.zip"] = Page(data := zipped(SET))
     toys = recipe({"urls": [f"{server.url}/toy.zip"], "root": "toy", "sha256": sha(data), "size": len(data)})
     made = download(toys, tmp_path / "data" / "toys")
     assert made.files == 6
@@ -127,20 +90,22 @@ def test_a_checked_set_arrives_whole_and_alone(server: Server, tmp_path: Path) -
     assert len(server.asked) == asked, "what is complete is not asked for again"
 
 
-def test_what_breaks_off_is_continued_and_mirrors_are_tried(server: Server, tmp_path: Path) -> None:
-    server.files["/toy.tar.gz"] = data = targz(SET)
+def test_what_breaks_off_is_continued_and_mirrors_are_tried(server: Site, tmp_path: Path) -> None:
+    server.pages["/cut/toy.tar.gz"] = Page(data := targz(SET), most=1000)
     assert len(data) > 3000
     urls = [f"{server.url}/gone/toy.tar.gz", f"{server.url}/cut/toy.tar.gz"]
     progress: list[tuple[int, int | None]] = []
     toys = recipe({"urls": urls, "root": "toy", "sha256": sha(data)})
     download(toys, tmp_path / "toys", progress=lambda done, total: progress.append((done, total)))
-    assert server.asked[:3] == [("/gone/toy.tar.gz", 0), ("/cut/toy.tar.gz", 0), ("/cut/toy.tar.gz", 1000)]
+    asked = [(each.path, each.headers.get("range")) for each in server.asked[:3]]
+    cut = "/cut/toy.tar.gz"
+    assert asked == [("/gone/toy.tar.gz", None), (cut, None), (cut, "bytes=1000-")]
     assert progress[-1] == (len(data), len(data))
     assert len(names(tmp_path / "toys")) == 6 + 1
 
 
-def test_another_file_than_published_is_refused(server: Server, tmp_path: Path) -> None:
-    server.files["/toy.zip"] = zipped(SET)
+def test_another_file_than_published_is_refused(server: Site, tmp_path: Path) -> None:
+    server.pages["/toy.zip"] = Page(zipped(SET))
     for check in ({"sha256": "0" * 64}, {"md5": "0" * 32}):
         toys = recipe({"urls": [f"{server.url}/toy.zip"], "root": "toy", **check})
         with pytest.raises(DownloadError, match=r"another file"):
@@ -148,8 +113,8 @@ def test_another_file_than_published_is_refused(server: Server, tmp_path: Path) 
         assert not (tmp_path / "toys").exists()
 
 
-def test_without_a_published_checksum_the_first_download_sets_it(server: Server, tmp_path: Path) -> None:
-    server.files["/toy.zip"] = data = zipped(SET)
+def test_without_a_published_checksum_the_first_download_sets_it(server: Site, tmp_path: Path) -> None:
+    server.pages["/toy.zip"] = Page(data := zipped(SET))
     toys = recipe({"urls": [f"{server.url}/toy.zip"], "root": "toy"})
     assert download(toys, tmp_path / "toys").unchecked == ("toy.zip",)
     lock = tmp_path / "toy.zip.lock"
@@ -157,7 +122,7 @@ def test_without_a_published_checksum_the_first_download_sets_it(server: Server,
     shutil.rmtree(tmp_path / "toys")
     assert download(toys, tmp_path / "toys").unchecked == (), "the same again is fine"
     shutil.rmtree(tmp_path / "toys")
-    server.files["/toy.zip"] = zipped({**SET, "toy/train/evil.png": b"new"})
+    server.pages["/toy.zip"] = Page(zipped({**SET, "toy/train/evil.png": b"new"}))
     with pytest.raises(DownloadError, match="another file"):
         download(toys, tmp_path / "toys")
     lock.write_text("{}")
@@ -165,24 +130,24 @@ def test_without_a_published_checksum_the_first_download_sets_it(server: Server,
         download(toys, tmp_path / "toys")
 
 
-def test_what_could_not_be_unpacked_is_not_put_on_record(server: Server, tmp_path: Path) -> None:
-    server.files["/toy.zip"] = b"no archive at all"
+def test_what_could_not_be_unpacked_is_not_put_on_record(server: Site, tmp_path: Path) -> None:
+    server.pages["/toy.zip"] = Page(b"no archive at all")
     toys = recipe({"urls": [f"{server.url}/toy.zip"], "root": "toy"})
     with pytest.raises(DownloadError, match="broken or of a kind"):
         download(toys, tmp_path / "toys")
     assert [p.name for p in tmp_path.iterdir()] == ["toy.zip"]
 
 
-def test_an_md5_is_checked_where_it_is_all_there_is(server: Server, tmp_path: Path) -> None:
-    server.files["/toy.zip"] = data = zipped(SET)
+def test_an_md5_is_checked_where_it_is_all_there_is(server: Site, tmp_path: Path) -> None:
+    server.pages["/toy.zip"] = Page(data := zipped(SET))
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     toys = recipe({"urls": [f"{server.url}/toy.zip"], "root": "toy", "md5": md5})
     assert download(toys, tmp_path / "toys").unchecked == ()
 
 
-def test_several_archives_become_one_set(server: Server, tmp_path: Path) -> None:
-    server.files["/a.zip"] = zipped({"hr_train/1.png": b"1"})
-    server.files["/b.zip"] = zipped({"hr_valid/2.png": b"2"})
+def test_several_archives_become_one_set(server: Site, tmp_path: Path) -> None:
+    server.pages["/a.zip"] = Page(zipped({"hr_train/1.png": b"1"}))
+    server.pages["/b.zip"] = Page(zipped({"hr_valid/2.png": b"2"}))
     toys = recipe(
         {"urls": [f"{server.url}/a.zip"], "root": "hr_train", "into": "train"},
         {"urls": [f"{server.url}/b.zip"], "root": "hr_valid", "into": "val"},
@@ -200,15 +165,15 @@ def test_several_archives_become_one_set(server: Server, tmp_path: Path) -> None
     ],
 )
 def test_another_layout_leaves_nothing(
-    server: Server, tmp_path: Path, members: dict[str, bytes], sentence: str
+    server: Site, tmp_path: Path, members: dict[str, bytes], sentence: str
 ) -> None:
-    server.files["/toy.zip"] = zipped(members)
+    server.pages["/toy.zip"] = Page(zipped(members))
     with pytest.raises(DownloadError, match=sentence):
         download(recipe({"urls": [f"{server.url}/toy.zip"], "root": "toy"}), tmp_path / "toys")
     assert [p.name for p in tmp_path.iterdir()] == ["toy.zip"]
 
 
-def test_a_folder_with_something_else_is_left_alone(server: Server, tmp_path: Path) -> None:
+def test_a_folder_with_something_else_is_left_alone(server: Site, tmp_path: Path) -> None:
     (tmp_path / "toys").mkdir()
     (tmp_path / "toys" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not this data set"):
@@ -217,7 +182,7 @@ def test_a_folder_with_something_else_is_left_alone(server: Server, tmp_path: Pa
 
 
 def test_a_small_disk_is_noticed_before_anything_is_asked_for(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage(10**9, 0, 10**8))
@@ -241,7 +206,7 @@ def test_archives_at_hand_need_no_network(tmp_path: Path) -> None:
     assert not (tmp_path / "old.zip.lock").exists()
 
 
-def test_what_a_killed_process_was_unpacking_is_swept(server: Server, tmp_path: Path) -> None:
+def test_what_a_killed_process_was_unpacking_is_swept(server: Site, tmp_path: Path) -> None:
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
@@ -249,7 +214,7 @@ def test_what_a_killed_process_was_unpacking_is_swept(server: Server, tmp_path: 
     mine = tmp_path / f".img2img-unpacking-{os.getppid()}"
     for folder in (stale, mine):
         folder.mkdir()
-    server.files["/toy.zip"] = zipped(SET)
+    server.pages["/toy.zip"] = Page(zipped(SET))
     download(recipe({"urls": [f"{server.url}/toy.zip"], "root": "toy"}), tmp_path / "toys")
     assert not stale.exists()
     assert mine.exists(), "its process lives"
@@ -341,7 +306,7 @@ def test_control_characters_in_a_recipe_are_refused() -> None:
             recipe({"urls": ["http://h/a.zip"], "root": "toy"}, **{key: "x\x1b]0;y\x07"})
 
 
-def test_an_archive_of_the_user_is_not_removed(server: Server, tmp_path: Path) -> None:
+def test_an_archive_of_the_user_is_not_removed(server: Site, tmp_path: Path) -> None:
     """It lay there under the name that a recipe gives to its archive."""
     mine = tmp_path / "toy.zip"
     mine.write_bytes(data := zipped(SET))
