@@ -14,6 +14,7 @@
     │   ├── UnsafeCheckpointError    opening it would run code that it carries
     │   └── UnknownModelError        neither a name nor a layout that is known
     ├── DownloadError                a file could not be fetched from the network, whole and unchanged
+    ├── UploadError                  files could not be sent to the network; none of them is there
     └── ProcessingError              the file was fine, the work on it failed
 
 Messages say where, what was found, what is allowed and what to do next.
@@ -110,6 +111,10 @@ class UnknownModelError(ModelError):
 
 class DownloadError(Img2ImgError):
     """A file could not be fetched from the network, whole and unchanged."""
+
+
+class UploadError(Img2ImgError):
+    """Files could not be sent to the network; none of them is there."""
 
 
 class ProcessingError(Img2ImgError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,9 +46,10 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.asked.append(Asked(self.command, path, headers, body))
-        page = (
-            self.server.pages.get(f"{self.command} {path}") or self.server.pages.get(path) or Page(status=404)
-        )
+        pages = self.server.pages
+        page = pages.get(f"{self.command} {path}") or pages.get(path) or Page(status=404)
+        if not isinstance(page, Page):
+            page = page(self.server.asked[-1])
         sent = {name.lower(): value for name, value in page.headers.items()}
         tag, status, rest = sent.get("etag"), page.status, page.body
         if tag and headers.get("if-none-match") == tag:
@@ -77,7 +78,8 @@ class Site(ThreadingHTTPServer):
     """The server.
 
     Attributes:
-        pages: What each path answers, by "PATH" or "METHOD PATH"; others are not found.
+        pages: What each path answers, or a function that makes that of what is asked, by "PATH" or "METHOD
+            PATH"; others are not found.
         asked: What came, in order.
     """
 
@@ -85,7 +87,7 @@ class Site(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.pages: dict[str, Page] = {}
+        self.pages: dict[str, Page | Callable[[Asked], Page]] = {}
         self.asked: list[Asked] = []
 
     @property

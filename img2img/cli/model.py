@@ -13,6 +13,7 @@ import click
 
 from img2img.cli import completion
 from img2img.cli.hubs import download, search
+from img2img.cli.push import push
 
 if TYPE_CHECKING:
     from img2img.checkpoint import ModelInfo
@@ -29,11 +30,12 @@ RESULTS = {
 
 @click.group()
 def model() -> None:
-    """Look into, import, blend, list, find and download models."""
+    """Look into, import, blend, list, find, download and push models."""
 
 
 model.add_command(search)
 model.add_command(download)
+model.add_command(push)
 
 
 @model.command()
@@ -270,7 +272,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         **({"classes": list(map(info.labels.name, range(len(info.labels))))} if info.labels else {}),
         **{name: _range(value) for name, value in ranges.items() if value is not None},
         **({"conditions": _conditions(generator, info)} if generator.conditions else {}),
-        **({"use": _use(path, generator, info)} if generator.conditions else {}),
+        **({"use": use(str(path), generator, info)} if generator.conditions else {}),
         **({"styles": count} if (count := style_count(generator)) else {}),
         "trained_size": plain_size(info.size),
         **({"fit": info.fit} if info.size else {}),
@@ -280,11 +282,11 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
     }
 
 
-def _use(path: Path, generator: Generator, info: ModelInfo) -> str:
-    """Returns the command that takes a model which needs more than a picture."""
+def use(model: str, generator: Generator, info: ModelInfo) -> str:
+    """Returns the command that takes a model, with all that it needs beside pictures."""
     from img2img.inference.inpainting import fills_holes
 
-    words = ["img2img", "upscale" if generator.scale > 1 else "translate", "IN", "-o", "OUT", "-m", str(path)]
+    words = ["img2img", "upscale" if generator.scale > 1 else "translate", "IN", "-o", "OUT", "-m", model]
     if fills_holes(generator):
         words[1] = "inpaint"
         words += ["--mask", "DIR"]

@@ -29,6 +29,7 @@ _MORE = (".pt", ".ckpt", ".bin")  # what PyTorch's pickles are called, too
 _NOT_OURS = (401, 403, 404)  # the hub says no: a copy in the cache would hide that
 _TIMEOUT = 10.0  # seconds
 _SHOWN = 6  # files in a message
+_TOKEN = re.compile(r"Bearer [^'\"]*")  # in what an HTTP library says of headers
 _LARGEST_CARD = 2**20  # bytes
 _logger = logging.getLogger(__name__)
 
@@ -114,14 +115,14 @@ def find_file(text: str, types: Sequence[str]) -> HubFile:
         return kept
     if hub.constants.HF_HUB_OFFLINE:
         return _from_cache(kept, reference, "HF_HUB_OFFLINE is set")
-    api = _api(hub)
+    api = client()
     try:
         info = api.model_info(reference.repository, revision=reference.revision, timeout=_TIMEOUT)
         files = [each.rfilename for each in info.siblings or []]
     except Exception as error:  # of whichever HTTP library it uses
-        if _status(error) in _NOT_OURS:
+        if answered(error) in _NOT_OURS:
             raise refusal(error, str(reference)) from error
-        return _from_cache(kept, reference, _reason(error))
+        return _from_cache(kept, reference, cause(error))
     name = choose(reference, files, types)
     commit = (
         info.sha if isinstance(info.sha, str) and _NAME.fullmatch(info.sha) else reference.revision or "main"
@@ -143,7 +144,7 @@ def get_file(found: HubFile) -> Path:
     _logger.info("%s", found)
     if found.cached is not None:
         return found.cached
-    api, reference = _api(library()), found.reference
+    api, reference = client(), found.reference
     names = [found.name]
     if found.name.lower().endswith(".param"):  # a network of ncnn is two files
         names.append(f"{found.name[:-6]}.bin")
@@ -214,8 +215,8 @@ def library() -> ModuleType:
 
 def refusal(error: Exception, name: str) -> Exception:
     """Returns the sentence for what went wrong with a repository or its files."""
-    name, page = display_path(name), f"{_endpoint()}/{name.removeprefix(PREFIX).partition('@')[0]}"
-    kind, status = type(error).__name__, _status(error)
+    name, page = display_path(name), f"{endpoint()}/{name.removeprefix(PREFIX).partition('@')[0]}"
+    kind, status = type(error).__name__, answered(error)
     if kind == "GatedRepoError":
         text = (
             f"its authors ask for consent first: agree on {page}, then log in (HF_TOKEN, or hf auth login)."
@@ -232,30 +233,32 @@ def refusal(error: Exception, name: str) -> Exception:
     elif status == 403:
         text = "access is refused; the token (HF_TOKEN) may not do this."
     else:
-        text = f"{_reason(error)}. Check the connection and try again."
+        text = f"{cause(error)}. Check the connection and try again."
     return DownloadError(f"{name}: {text}")
 
 
-def _api(hub: ModuleType) -> Any:
-    return hub.HfApi(endpoint=_endpoint())
+def client() -> Any:
+    """Returns huggingface-hub's `HfApi` for the address that HF_ENDPOINT names."""
+    return library().HfApi(endpoint=endpoint())
 
 
-def _endpoint() -> str:
+def endpoint() -> str:
+    """Returns the address of the hub."""
     return (os.environ.get("HF_ENDPOINT") or str(library().constants.ENDPOINT)).rstrip("/")
 
 
-def _status(error: Exception) -> int | None:
+def answered(error: Exception) -> int | None:
     """Returns the code that the hub answered with, where it answered."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else None
 
 
-def _reason(error: Exception) -> str:
+def cause(error: Exception) -> str:
     """Returns in a few words why the hub is of no help."""
-    if (status := _status(error)) is not None:
-        return f"{_endpoint()} answered {status}"
-    words = " ".join(str(error.__cause__ or error).split())
-    return f"{_endpoint()} cannot be reached ({display_path(words)[:200] or type(error).__name__})"
+    if (status := answered(error)) is not None:
+        return f"{endpoint()} answered {status}"
+    words = _TOKEN.sub("Bearer ***", " ".join(str(error.__cause__ or error).split()))
+    return f"{endpoint()} cannot be reached ({display_path(words)[:200] or type(error).__name__})"
 
 
 def _kept(hub: ModuleType, reference: HubReference, types: Sequence[str]) -> HubFile | None:

@@ -1,4 +1,4 @@
-"""Which licences let everybody use, change and pass on a model for any purpose."""
+"""Which licences let everybody use, change and pass on a model for any purpose, and what a hub calls them."""
 
 from __future__ import annotations
 
@@ -56,6 +56,51 @@ FREE = frozenset(
 )
 _OPERATORS = {"and", "or"}
 
+# beside those of FREE what the cards of Hugging Face may say; they know no -only and -or-later
+_ON_THE_HUB = frozenset(
+    [
+        "apple-ascl",
+        "bigcode-openrail-m",
+        "bigscience-bloom-rail-1.0",
+        "bigscience-openrail-m",
+        "bsd",
+        "c-uda",
+        "cc",
+        "cc-by-2.0",
+        "cc-by-2.5",
+        "cc-by-nc-2.0",
+        "cc-by-nc-3.0",
+        "cc-by-nc-4.0",
+        "cc-by-nc-nd-3.0",
+        "cc-by-nc-nd-4.0",
+        "cc-by-nc-sa-2.0",
+        "cc-by-nc-sa-3.0",
+        "cc-by-nc-sa-4.0",
+        "cc-by-nd-4.0",
+        "cdla-permissive-1.0",
+        "cdla-sharing-1.0",
+        "creativeml-openrail-m",
+        "deepfloyd-if-license",
+        "epl-1.0",
+        "etalab-2.0",
+        "eupl-1.1",
+        "gfdl",
+        "gpl",
+        "lgpl",
+        "lgpl-lr",
+        "lppl-1.3c",
+        "odbl",
+        "odc-by",
+        "ofl-1.1",
+        "openrail",
+        "openrail++",
+        "osl-3.0",
+        "pddl",
+        "unknown",
+    ]
+)
+_NOT_ON_THE_HUB = frozenset(["0bsd", "mit-0", "odc-by-1.0", "upl-1.0"])
+
 
 def is_free(licence: str | None) -> bool:
     """Returns whether a licence, an SPDX identifier or an expression of them, is known to be free.
@@ -81,3 +126,14 @@ def told(licence: str | None) -> str:
         if key in parts
     ]
     return f"{licence}, not a free licence{f' ({chr(44).join(limits)})' if limits else ''}"
+
+
+def on_the_hub(licence: str) -> dict[str, str]:
+    """Returns what the card of a model on Hugging Face says of a licence: `license`, or `license_name`, too.
+
+    The hub knows a list of them; of others it has the name.
+    """
+    name = re.sub("-(?:only|or-later)$", "", licence.strip().lower())
+    if name in _ON_THE_HUB or (name in FREE and name not in _NOT_ON_THE_HUB):
+        return {"license": name}
+    return {"license": "other", "license_name": re.sub("[^a-z0-9.+]+", "-", licence.lower()).strip("-")}
