@@ -51,8 +51,9 @@ def compare_sets(
     from img2img.evaluation import evaluate_sets
     from img2img.evaluation.requirement import Requirement
     from img2img.evaluation.run import candidates
-    from img2img.evaluation.sets import NUMBERS, called
+    from img2img.evaluation.sets import NUMBERS
     from img2img.metrics.features import open_extractor
+    from img2img.metrics.sets import called
 
     stdout = [path for path in ends.values() if path is not None and str(path) == "-"]
     require_places([path for path in ends.values() if path is not None and path not in stdout])

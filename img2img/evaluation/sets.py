@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,22 +29,13 @@ from img2img.image.conversion import as_rgb, converted
 from img2img.image.tensor import to_tensor
 from img2img.inference.cache import ModelCache
 from img2img.metrics.features import INCEPTION, Extractor, PictureFeatures, open_extractor
-from img2img.metrics.sets import (
-    NAMES,
-    FeatureStatistics,
-    frechet_distance,
-    inception_score,
-    kernel_distance,
-    precision_recall,
-)
+from img2img.metrics.sets import NAMES, NEIGHBOURS, SPLITS, SUBSET, FeatureStatistics, set_scores
 from img2img.registry import unknown
 from img2img.types import UNIT
 
 NUMBERS = NAMES
-_LOWER = ("fid", "kid")
 _FEW = 2048  # pictures: with fewer, the covariance of Inception's features has no inverse
 _BATCH = 16
-_SUBSET, _NEIGHBOURS, _SPLITS = 1000, 3, 10
 
 
 @dataclass(frozen=True)
@@ -87,9 +77,9 @@ class SetEvaluation:
             "deviations": finite(self.deviations),
             "features": self.origin,
             "settings": {
-                "kid_subset": min(_SUBSET, self.real, self.fake),
-                "neighbours": _NEIGHBOURS,
-                "splits": _SPLITS,
+                "kid_subset": min(SUBSET, self.real, self.fake),
+                "neighbours": NEIGHBOURS,
+                "splits": SPLITS,
             },
             "formats": self.formats,
             "problems": [{"path": str(each.path), "reason": each.reason} for each in self.problems],
@@ -176,7 +166,7 @@ def evaluate_sets(
         if kept is None:
             assert true is not None
             kept = FeatureStatistics.of(true.vectors, look.origin)
-        values, deviations = _numbers(wanted, look.name, kept, true, made)
+        values, deviations = set_scores(wanted, look.name, kept, true, made)
     except ValueError as error:
         raise ProcessingError(f"the sets cannot be compared: {error}.") from error
     real, fake = kept.count, len(made.vectors)
@@ -189,48 +179,6 @@ def evaluate_sets(
     if formats["targets"] and set(formats["targets"]) != set(formats["sources"]) and model is None:
         notes.append("The two sets have other file formats: what JPEG does to pictures is in the numbers.")
     return SetEvaluation(values, deviations, real, fake, look.origin, formats, kept, problems, notes)
-
-
-def higher_is_better(name: str) -> bool:
-    """Returns which way is up in a number of sets."""
-    return name.partition("_")[0] not in (*_LOWER, "fd", "kd")
-
-
-def called(number: str, network: str) -> str:
-    """Returns the name of a number on the features of a network: on those of FID the usual one."""
-    if network == INCEPTION:
-        return number
-    return f"{ {'fid': 'fd', 'kid': 'kd'}.get(number, number) }_{network}"
-
-
-def _numbers(
-    wanted: Sequence[str],
-    network: str,
-    kept: FeatureStatistics,
-    true: PictureFeatures | None,
-    made: PictureFeatures,
-) -> tuple[dict[str, float], dict[str, float]]:
-    values: dict[str, float] = {}
-    deviations: dict[str, float] = {}
-    shares = (math.nan, math.nan)
-    if true is not None and {"precision", "recall"} & set(wanted):
-        shares = precision_recall(true.vectors, made.vectors, _NEIGHBOURS)
-    for number in wanted:
-        name = called(number, network)
-        if number == "fid":
-            values[name] = frechet_distance(kept, made.vectors)
-        elif number == "kid":
-            assert true is not None
-            values[name], deviations[name] = kernel_distance(true.vectors, made.vectors, size=_SUBSET)
-        elif number == "is":
-            if not made.logits.shape[1]:
-                raise ValueError(
-                    f"the Inception Score is of Inception v3's classes, and {network} has none here"
-                )
-            values[name], deviations[name] = inception_score(made.logits, _SPLITS)
-        else:
-            values[name] = shares[number == "recall"]
-    return values, deviations
 
 
 def _features(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from img2img.errors import ConfigError
+from img2img.errors import ConfigError, display_path
 from img2img.files import file_digest
 from img2img.metrics.backbones import BACKBONES, BackboneNetwork
 from img2img.metrics.base import one_thread, require_size, rgb, unit_of
@@ -31,6 +31,7 @@ INCEPTION_FILE = WeightFile(
     also=("pt_inception-2015-12-05-6726825d.pth",),
 )
 EXTRACTORS = (INCEPTION, *BACKBONES)
+_PACKAGE = "torch-fidelity", "the network of FID"
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, channels in [0, 1]
 
 
@@ -90,10 +91,10 @@ class InceptionFeatures(Extractor):
     """
 
     def __init__(self, weights: str | PathLike[str] | None = None, allow_download: bool = False) -> None:
-        version = package_version("torch-fidelity", "the network of FID")
+        version = package_version(*_PACKAGE)
         path = INCEPTION_FILE.find(allow_download) if weights is None else Path(weights)
         digest = file_digest(path)
-        self.name = INCEPTION if digest.startswith(INCEPTION_FILE.sha256) else f"{INCEPTION}_{digest[:8]}"
+        self.name = network_name(INCEPTION, digest)
         copy = io.BytesIO()  # torch-fidelity unpickles whatever a file holds; this one holds tensors alone
         torch.save(dict(read_weights(path, INCEPTION_FILE.title)), copy)
         copy.seek(0)
@@ -142,7 +143,7 @@ class BackboneFeatures(Extractor):
         file = self.network.kind.file
         path = file.find() if weights is None else Path(weights)
         digest = file_digest(path)
-        self.name = backbone if digest.startswith(file.sha256) else f"{backbone}_{digest[:8]}"
+        self.name = network_name(backbone, digest)
         self.origin = {
             "network": f"{self.network.kind.title}, layer {self.network.kind.ends[-1]}, mean over places",
             "backend": f"torchvision {package_version('torchvision', self.network.kind.title)}",
@@ -155,6 +156,46 @@ class BackboneFeatures(Extractor):
         mean, deviation = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (_MEAN, _DEVIATION))
         vectors = self.network.to(images.device)((images - mean) / deviation)[-1].mean((2, 3))
         return PictureFeatures(vectors.cpu(), vectors.new_zeros(len(images), 0).cpu())
+
+
+def weight_file(network: str) -> WeightFile:
+    """Returns the usual weights of one of `EXTRACTORS`."""
+    return INCEPTION_FILE if network == INCEPTION else BACKBONES[network].file
+
+
+def network_name(network: str, digest: str) -> str:
+    """Returns what numbers on features of a network are called after.
+
+    Args:
+        network: One of `EXTRACTORS`.
+        digest: The SHA-256 of its weights; of others than the usual ones its first digits are in the name.
+    """
+    return network if digest.startswith(weight_file(network).sha256) else f"{network}_{digest[:8]}"
+
+
+def require_network(
+    network: str, weights: str | PathLike[str] | None = None, allow_download: bool = False
+) -> str:
+    """Makes sure that a network can be opened, without opening it, and returns what numbers are called after.
+
+    Args:
+        network: One of `EXTRACTORS`.
+        weights, allow_download: See `open_extractor`; nothing is downloaded here.
+
+    Raises:
+        ConfigError: A package or the weights are not at hand.
+    """
+    if network == INCEPTION:
+        package_version(*_PACKAGE)
+    if weights is None:
+        if not allow_download:
+            weight_file(network).find()
+        return network
+    if not Path(weights).is_file():
+        raise ConfigError(
+            f"{display_path(weights)}, named as the weights of {weight_file(network).title}, does not exist."
+        )
+    return network_name(network, file_digest(Path(weights)))
 
 
 def open_extractor(

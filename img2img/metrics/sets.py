@@ -8,7 +8,8 @@ numbers, and bear other names.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -21,19 +22,36 @@ from torch import Tensor
 
 from img2img.errors import ConfigError, ModelError
 from img2img.files import replacing
+from img2img.metrics.features import EXTRACTORS, INCEPTION, PictureFeatures
 
 NAMES = ("fid", "kid", "precision", "recall", "is")
 """What the numbers are called on features of Inception v3."""
+SUBSET, NEIGHBOURS, SPLITS = 1000, 3, 10
+"""Pictures in a subset of KID, neighbours of precision and recall, parts of the Inception Score."""
+LEAST = {"fid": 2, "kid": 2, "precision": NEIGHBOURS + 1, "recall": NEIGHBOURS + 1, "is": SPLITS}
+"""How many pictures each of them needs."""
+_ELSEWHERE = {"fid": "fd", "kid": "kd"}  # on features other than those of FID
+_LOWER = ("fid", "kid", *_ELSEWHERE.values())
 _SEED = 2020  # torch-fidelity's
 
 
-def require_pairs(name: str) -> None:
-    """Raises ConfigError for a number of sets where one of pairs of pictures is needed."""
-    if name in NAMES:
-        raise ConfigError(
-            f"{name} compares sets of pictures, and not one picture with another; measure it by the protocol "
-            "sets."
-        )
+def called(number: str, network: str) -> str:
+    """Returns the name of a number on the features of a network: on those of FID the usual one."""
+    return number if network == INCEPTION else f"{_ELSEWHERE.get(number, number)}_{network}"
+
+
+KNOWN = {
+    called(number, network): (number, network)
+    for network in EXTRACTORS
+    for number in NAMES
+    if number != "is" or network == INCEPTION  # the others have no classes here
+}
+"""The numbers by what they are called on the features of each network: the usual name and the network."""
+
+
+def higher_is_better(name: str) -> bool:
+    """Returns which way is up in a number of sets."""
+    return name.partition("_")[0] not in _LOWER
 
 
 @dataclass(frozen=True)
@@ -229,6 +247,57 @@ def precision_recall(real: Tensor, fake: Tensor, neighbours: int = 3) -> tuple[f
     precision = (apart <= reach_x).any(1).double().mean()
     recall = (reach_y >= apart.T).any(1).double().mean()
     return float(precision), float(recall)
+
+
+def set_scores(
+    wanted: Sequence[str],
+    network: str,
+    kept: FeatureStatistics,
+    true: PictureFeatures | None,
+    made: PictureFeatures,
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Returns numbers of a set, and of those that are means over parts the deviation between these.
+
+    Args:
+        wanted: Which of `NAMES`.
+        network: Whose features they are; it decides what the numbers are called.
+        kept: Of the true pictures.
+        true: Features of the true pictures; None is enough for FID and the Inception Score.
+        made: Of what is judged.
+
+    Raises:
+        ValueError: There are too few pictures for one of them, or no classes.
+    """
+    values: dict[str, float] = {}
+    deviations: dict[str, float] = {}
+    shares = (math.nan, math.nan)
+    if true is not None and {"precision", "recall"} & set(wanted):
+        shares = precision_recall(true.vectors, made.vectors, NEIGHBOURS)
+    for number in wanted:
+        name = called(number, network)
+        if number == "fid":
+            values[name] = frechet_distance(kept, made.vectors)
+        elif number == "kid":
+            assert true is not None
+            values[name], deviations[name] = kernel_distance(true.vectors, made.vectors, size=SUBSET)
+        elif number == "is":
+            if not made.logits.shape[1]:
+                raise ValueError(
+                    f"the Inception Score is of Inception v3's classes, and {network} has none here"
+                )
+            values[name], deviations[name] = inception_score(made.logits, SPLITS)
+        else:
+            values[name] = shares[number == "recall"]
+    return values, deviations
+
+
+def require_pairs(name: str) -> None:
+    """Raises ConfigError for a number of sets where one of pairs of pictures is needed."""
+    if name in NAMES:
+        raise ConfigError(
+            f"{name} compares sets of pictures, and not one picture with another; measure it by the protocol "
+            "sets."
+        )
 
 
 def _root(covariance: NDArray[np.float64]) -> Tensor:

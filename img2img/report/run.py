@@ -24,7 +24,9 @@ RunState = Literal["running", "stopped", "finished", "failed"]
 
 _SAMPLE = re.compile(r"step_(\d{1,15})\.png")
 _LARGEST_RECORD = 2**22  # bytes
-_LOWER = re.compile(r"(^|[/_])(l1|l2|mse|mae|rmse|lpips|dists|niqe|fid|kid|loss|error|distance)([/_]|$)")
+_LOWER = re.compile(
+    r"(^|[/_])(l1|l2|mse|mae|rmse|lpips|dists|niqe|fid|kid|fd|kd|loss|error|distance)([/_]|$)"
+)
 _DEEPEST = 8
 
 
@@ -52,6 +54,7 @@ class RunFolder:
         log: What it has logged.
         config: Its configuration, flat: {"method.generator.name": "unet"}.
         environment: Of its last start: versions, device, precision, ...
+        by: The number on the held-out part that decides; empty where nothing says it.
         samples: Its grids of pictures by their steps, in order.
         changed: When it last logged something, in seconds since 1970.
         notes: What could not be read, in sentences.
@@ -66,6 +69,7 @@ class RunFolder:
     log: Log = field(default_factory=Log)
     config: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    by: str = ""
     samples: dict[int, Path] = field(default_factory=dict)
     changed: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -82,7 +86,7 @@ class RunFolder:
             metric: Which number decides; None takes the run's own choice, else PSNR, else the first.
         """
         scores = [name for name in self.log.series if name.startswith("validation/")]
-        wanted = metric or self.config.get("training.validate_by")
+        wanted = metric or self.by or self.config.get("training.validate_by")
         names = [f"validation/{wanted}"] if wanted else []
         names += [] if metric else ["validation/mean_iou", "validation/psnr", *scores]
         for name in names:
@@ -158,6 +162,8 @@ def read_run(folder: Path, name: str | None = None) -> RunFolder:
     last = starts[-1] if isinstance(starts, list) and starts and isinstance(starts[-1], dict) else {}
     environment = last.get("environment")
     run.environment = dict(environment) if isinstance(environment, dict) else {}
+    validation = last.get("validation")
+    run.by = str(validation.get("by") or "") if isinstance(validation, dict) else ""
     total = record.get("total")
     run.total = total if is_count(total) and total else _total(run)
     run.state, run.reason = _state(run, last)

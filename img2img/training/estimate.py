@@ -123,7 +123,7 @@ def estimate_memory(
             name: sum(p.numel() for p in parameters) for name, parameters in method.parameter_groups().items()
         }
         settings.require_groups(groups)
-        Validation(method, settings)
+        Validation(method, settings, experiment.fields)
         for part in settings.stages:
             frozen_parameters(method, part.frozen)
         yield from method.notes

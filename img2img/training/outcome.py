@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -58,7 +59,7 @@ class Outcome:
         self.data, self.trainer, self.method, self.runtime = data, trainer, trainer.method, trainer.runtime
         self.generator = next(iter(self.method.generators().values()))
         self.watch = watch
-        self.measure = Validation(self.method, self.settings)
+        self.measure = Validation(self.method, self.settings, data.train.fields)
         self.scores = Scores(by=self.measure.by)
         self.health = Health()
         self._reported = time.monotonic()
@@ -109,6 +110,37 @@ class Outcome:
         )
         return islice(samples, limit)
 
+    def prepare(self) -> None:
+        """Gets what validation needs, before the first step, and says what its numbers will be worth.
+
+        Raises:
+            ConfigError: They cannot be had of the held-out part, or weights are not at hand.
+            ModelError: A file does not hold the weights that it should.
+            DownloadError: A download failed.
+        """
+        settings = self.settings
+        if not self.runtime.is_first or not settings.validate_every:
+            return
+        asked = [*settings.metrics, *filter(None, [settings.validate_by])]
+        if self.data.validation is None:
+            if asked:
+                self.watch.warn(
+                    f"no pictures are held out: {', '.join(dict.fromkeys(asked))} cannot be measured, and no "
+                    "model is called the best. `data.validation_fraction=0.1` holds some out."
+                )
+            return
+        with _apart(self.method):
+            held_out = self._in_order(self.data.validation, settings.validation_samples, _forget)
+            networks = of_any_size(self.trainer.evaluated())
+            for sentence in self.measure.prepare(networks, held_out, self.runtime):
+                self.watch.warn(sentence)
+
+    def facts(self) -> dict[str, Any]:
+        """Returns which score decides, and where each one comes from; empty where nothing is measured."""
+        if self.data.validation is None or not self.settings.validate_every:
+            return {}
+        return {"by": self.measure.by, "metrics": self.measure.origins()}
+
     def validate(self, step: int, samples: int, metrics: Metrics | None) -> None:
         """Measures on the held-out part; the best networks so far become the model files `best`."""
         if not self.runtime.is_first or self.data.validation is None:
@@ -118,7 +150,7 @@ class Outcome:
             networks = of_any_size(self.trainer.evaluated())
             found = self.measure(networks, held_out, self.runtime)
         for sentence in self.measure.missing:
-            self.watch.warn(f"step {step}: no held-out picture has {sentence}.")
+            self.watch.warn(f"step {step}: {sentence}.")
         if not found:
             return
         better = self.scores.update(step, found)

@@ -26,7 +26,11 @@ _LARGEST = 2**22  # bytes
 
 @contextmanager
 def recorded(
-    folder: Path, total: int, environment: dict[str, Any], state: Callable[[], RunState]
+    folder: Path,
+    total: int,
+    environment: dict[str, Any],
+    validation: dict[str, Any],
+    state: Callable[[], RunState],
 ) -> Iterator[None]:
     """Notes in `folder` that a run has started, and in the end how it ended.
 
@@ -34,10 +38,12 @@ def recorded(
         folder: Of the run.
         total: Its steps in all.
         environment: What `environment` returned.
+        validation: What is measured on held-out pictures: `by`, the score that decides, and `metrics`, where
+            each comes from.
         state: Tells at the end, when no error came, whether it has finished or stopped.
     """
     path = folder / RECORD
-    start: dict[str, Any] = {"time": _now(), "environment": environment}
+    start: dict[str, Any] = {"time": _now(), "environment": environment, "validation": validation}
     record = {"total": total, "starts": [*_starts(path), start][-_MOST_STARTS:]}
     _write(path, record)
     try:

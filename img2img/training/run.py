@@ -36,23 +36,26 @@ from img2img.training.tracker import Tracker, require_tracker
 from img2img.training.validation import Scores
 from img2img.types import Batch
 
-_MEASURED_ON = tuple(
-    f"data.{key}"
-    for key in (
-        "paired",
-        "aligned",
-        "unpaired",
-        "images",
-        "list",
-        "fields",
-        "validation",
-        "load_size",
-        "crop_size",
-        "fit",
-        "range",
-        "target_range",
-        "direction",
-    )
+_MEASURED_ON = (
+    "training.validation_samples",
+    *(
+        f"data.{key}"
+        for key in (
+            "paired",
+            "aligned",
+            "unpaired",
+            "images",
+            "list",
+            "fields",
+            "validation",
+            "load_size",
+            "crop_size",
+            "fit",
+            "range",
+            "target_range",
+            "direction",
+        )
+    ),
 )  # keys that decide which pictures scores are of
 _LOOK_EVERY = 50  # steps; on a GPU each look for skipped updates waits for the device
 
@@ -306,11 +309,13 @@ class _Run:
             stream = stack.enter_context(closing(self._batches()))
             batch = next(stream)  # what is wrong with the data shows here, before anything is written,
             self.method.check(batch)  # and what does not fit the networks
+            with self.runtime.together():
+                self.outcome.prepare()
             metrics = None
             if self.runtime.is_first:
                 self._write_config()
-                facts = environment(self.runtime)
-                stack.enter_context(recorded(self.folder, self.total, facts, self._state_of_run))
+                facts = environment(self.runtime), self.outcome.facts()
+                stack.enter_context(recorded(self.folder, self.total, *facts, self._state_of_run))
                 metrics = stack.enter_context(closing(self._metrics()))
             if self.step == 0 and settings.initial and settings.validate_every:
                 self.outcome.validate(0, 0, metrics)

@@ -107,12 +107,20 @@ class TrainingSettings(_Rates):
     metrics: tuple[str, ...] = Field(
         (),
         description="What is measured beside L1, PSNR and SSIM: ms_ssim, haarpsi, lpips_alex, dists, niqe, "
-        "ssimulacra2.",
+        "ssimulacra2; of the whole held-out part fid, kid, is, precision, recall, also without pairs.",
     )
     validate_by: str | None = Field(
         None,
-        description="The number that decides which model is the best one: any metric; by default psnr, and "
-        "mean_iou of label maps.",
+        description="The number that decides which model is the best one: any metric; by default psnr, "
+        "mean_iou of label maps, and without pairs the first of metrics.",
+    )
+    feature_weights: Path | None = Field(
+        None,
+        description="A file with the weights of the network of fid and its kin; if not given, the usual ones "
+        "where they are found. Numbers of other weights bear another name.",
+    )
+    allow_download: bool = Field(
+        False, description="Whether weights that a metric needs may be downloaded before the first step."
     )
     save_every: int = Field(
         1000, ge=0, description="Write model files and the state for resuming; the last ones in any case."

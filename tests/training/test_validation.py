@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from img2img.errors import ConfigError
+from img2img.fields import Picture
 from img2img.methods import Column
 from img2img.metrics import haarpsi, label_scores, metrics, psnr
 from img2img.metrics.confusion import COLUMNS
@@ -19,8 +20,12 @@ from img2img.training.settings import TrainingSettings
 from img2img.training.validation import Scores, Validation, is_better
 from img2img.types import SYMMETRIC, UNIT, Batch
 
+FIELDS = {"made": Picture(), "truth": Picture(like="made")}
+
 
 class Export:
+    reads, makes = "made", "truth"
+
     def __init__(self, output: str) -> None:
         self.output = output
 
@@ -51,7 +56,7 @@ def runtime() -> Runtime:
 
 
 def measure(runtime: Runtime, samples: list[Batch], method: Method | None = None, **settings: object):
-    validation = Validation(method or Method(), TrainingSettings(steps=1, **settings))  # type: ignore[arg-type]
+    validation = Validation(method or Method(), TrainingSettings(steps=1, **settings), FIELDS)  # type: ignore[arg-type]
     return validation({}, samples, runtime), validation
 
 
@@ -68,8 +73,8 @@ def test_a_metric_that_can_look_at_no_picture_is_told(runtime: Runtime) -> None:
     found, validation = measure(runtime, batches(20, 24), validate_by="ms_ssim")
     assert "ms_ssim" not in found and found["psnr"] > 0
     assert validation.missing == [
-        "ms_ssim: MS-SSIM needs at least 161x161 pixels, not 24x24, of which four halvings leave less than a "
-        "window"
+        "no held-out picture has ms_ssim: MS-SSIM needs at least 161x161 pixels, not 24x24, of which four "
+        "halvings leave less than a window"
     ]
     assert not Scores(by="ms_ssim").update(5, found)
 
@@ -80,7 +85,6 @@ def test_a_metric_that_can_look_at_no_picture_is_told(runtime: Runtime) -> None:
         ("own", {"validate_by": "psnrr"}, "did you mean 'psnr'"),
         ("own", {"metrics": ["lpip_alex"]}, "did you mean 'lpips_alex'"),
         ("own", {"validate_by": "mean_iou"}, "a score of label maps"),
-        ("own", {"validate_by": "fid"}, "fid compares sets of pictures"),
         ("own", {"validate_by": "lpips_vgg"}, "VGG16 are not at hand"),
     ],
 )
@@ -90,7 +94,7 @@ def test_what_cannot_be_measured_is_told_before_the_run(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.delenv("IMG2IMG_WEIGHTS_DIR", raising=False)
     with pytest.raises(ConfigError, match=message):
-        Validation(Method(output), TrainingSettings(steps=1, **settings))  # type: ignore[arg-type]
+        Validation(Method(output), TrainingSettings(steps=1, **settings), FIELDS)  # type: ignore[arg-type]
 
 
 def test_label_maps_are_judged_by_mean_iou(runtime: Runtime) -> None:
