@@ -1,4 +1,4 @@
-"""Validation by numbers of sets (FID and its kin), with and without pairs; which model is the best by them."""
+"""Validation by numbers of sets (FID and its kin), with and without pairs, and the best model by them."""
 
 from __future__ import annotations
 
