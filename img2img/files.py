@@ -11,11 +11,14 @@ import re
 import socket
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from img2img.remote import RemotePath
 
 LFS_POINTER = b"version https://git-lfs"
 """What a file of Git LFS begins with whose content was not fetched."""
@@ -45,6 +48,8 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     Raises:
         OSError: It cannot be opened, or is a folder, pipe, socket or device; `strerror` says so.
     """
+    if isinstance(path, RemotePath):
+        return cast(BinaryIO, path.open("rb"))
     path = Path(path)
     _require_regular(path.stat(), path)
     descriptor = os.open(path, _FLAGS)
@@ -110,7 +115,8 @@ def replacing(
     """Gives a new file to write, which becomes `path` at the end: completely or not at all.
 
     The bytes go to a part file in the same folder, to the disk, and then under the final name in one
-    step. The part file has a short name of its own, so that a name of 255 bytes works.
+    step. The part file has a short name of its own, so that a name of 255 bytes works. For a remote place
+    they go to a temporary file of this machine, and are put there in the end.
 
     Args:
         path: The final name. Its folder must exist; a file that stands there is replaced.
@@ -120,6 +126,14 @@ def replacing(
         OSError: It could not be stored. After this and any other exception, also of what is done with the
             file, the part file is gone and nothing else.
     """
+    if isinstance(path, RemotePath):
+        with tempfile.NamedTemporaryFile() as file:
+            yield cast(BinaryIO, file)
+            file.flush()
+            if before_replace is not None:
+                before_replace()
+            path.put(Path(file.name))
+        return
     path = Path(path)
     part = part_beside(path)
     try:

@@ -31,7 +31,9 @@ LAYERS = [
     ["metrics", "tables", "conditions"],
     ["image"],
     ["registry", "config", "fetch", "fields"],
-    ["errors", "types", "files", "keys", "threads"],
+    ["files"],
+    ["remote"],
+    ["errors", "types", "keys", "threads"],
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 ONLY_IN = {
@@ -43,6 +45,8 @@ ONLY_IN = {
     "lightning_fabric": ("training/runtime.py",),
     "lightning": (),
     "gradio": ("ui",),
+    "ray": ("batch/ray_workers.py",),
+    "fsspec": ("remote.py",),
     "starlette": ("ui",),
     "uvicorn": ("ui",),
     "av": ("video",),

@@ -13,9 +13,11 @@ from pathlib import Path
 
 from img2img.batch.manifest import STATE_FOLDER, Manifest
 from img2img.batch.plan import Plan
+from img2img.batch.remote_manifest import RemoteManifest
 from img2img.batch.shard import Shard
 from img2img.errors import PlanError, display_path
 from img2img.files import LockedError, file_lock, lock_holder, part_beside
+from img2img.remote import RemotePath
 
 _LOCK = "lock"
 
@@ -24,7 +26,8 @@ _LOCK = "lock"
 def claim(plan: Plan) -> Iterator[None]:
     """Keeps the output of `plan` for this run, and makes sure before any work that it can be written.
 
-    Runs with different shards of one count may share a folder. What a killed run leaves behind does not stand
+    Runs with different shards of one count may share a folder. In a store nothing keeps two runs apart: both
+    do the work, and what is stored last stays. What a killed run leaves behind does not stand
     in the way. What was made here and stayed empty is removed in the end.
 
     Raises:
@@ -35,6 +38,10 @@ def claim(plan: Plan) -> Iterator[None]:
         yield
         return
     place = plan.root or plan.items[0].output.parent
+    if isinstance(place, RemotePath):  # a store knows no locks: each run has rows of its own
+        RemoteManifest.check_writable(place)
+        yield
+        return
     _check_folders(plan)
     folder = place / STATE_FOLDER if plan.root else place
     made = []

@@ -13,6 +13,7 @@ from typing import Any
 
 from img2img.batch.companions import Companion
 from img2img.files import file_digest
+from img2img.remote import RemotePath
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Fingerprint:
     Attributes:
         size, mtime_ns: Bytes, and the time of the last change.
         sha256: Of the content, where it was asked for.
+        etag: What the store of a remote file calls its content; "" where there is none.
         companions: The same of each file that it was processed with, or the numbers, in the order of their
             names.
     """
@@ -29,6 +31,7 @@ class Fingerprint:
     size: int
     mtime_ns: int
     sha256: str | None = None
+    etag: str = ""
     companions: tuple[tuple[str, Fingerprint | tuple[float, ...]], ...] = ()
 
     @classmethod
@@ -47,7 +50,8 @@ class Fingerprint:
         status = path.stat()
         regular = stat.S_ISREG(status.st_mode)  # reading a pipe would wait for ever
         digest = file_digest(path) if checksum and regular else None
-        return cls(status.st_size, status.st_mtime_ns, digest, others)
+        etag = path.facts.etag if isinstance(path, RemotePath) and path.facts else ""
+        return cls(status.st_size, status.st_mtime_ns, digest, etag, others)
 
     def matches(self, earlier: Fingerprint) -> bool:
         """Returns whether the content is that of `earlier`: by checksum if known, else by size and time.
@@ -59,6 +63,8 @@ class Fingerprint:
             return False
         if self.sha256 is not None:
             return self.sha256 == earlier.sha256
+        if self.etag and earlier.etag:  # objects are copied with another time
+            return (self.size, self.etag) == (earlier.size, earlier.etag)
         return (self.size, self.mtime_ns) == (earlier.size, earlier.mtime_ns)
 
     def to_json(self) -> dict[str, Any]:
@@ -66,6 +72,8 @@ class Fingerprint:
         facts: dict[str, Any] = {"size": self.size, "mtime_ns": self.mtime_ns}
         if self.sha256 is not None:
             facts["sha256"] = self.sha256
+        if self.etag:
+            facts["etag"] = self.etag
         if self.companions:
             facts["companions"] = {
                 name: list(each) if isinstance(each, tuple) else each.to_json()
@@ -91,6 +99,7 @@ class Fingerprint:
             int(facts["size"]),
             int(facts["mtime_ns"]),
             None if sha256 is None else as_text(sha256),
+            as_text(facts.get("etag", "")),
             tuple(others.items()),
         )
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from img2img.errors import PlanError, display_path
 from img2img.image import Passed, discover
 from img2img.image.discovery import collision_key
+from img2img.remote import RemotePath
 
 _SHOWN = 20
 _SPECIAL = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]")
@@ -42,11 +43,25 @@ def existing(inputs: list[Path]) -> list[Path]:
     """
     if not inputs:
         raise PlanError("no input was given; name at least one file or folder.")
-    missing = [display_path(path) for path in inputs if not os.path.exists(path)]  # noqa: PTH110  never raises
+    missing = [display_path(path) for path in inputs if not _exists(path)]
     if missing:
         shown = ", ".join(missing[:_SHOWN]) + (" ..." if len(missing) > _SHOWN else "")
         raise PlanError(f"there is no such file or folder: {shown}.")
     return list({path.absolute(): path for path in inputs}.values())
+
+
+def _exists(path: Path) -> bool:
+    """Returns whether `path` exists.
+
+    Raises:
+        PlanError: A store cannot be asked.
+    """
+    if not isinstance(path, RemotePath):
+        return os.path.exists(path)  # noqa: PTH110  never raises
+    try:
+        return path.exists()
+    except OSError as error:
+        raise PlanError(f"{display_path(path)} cannot be reached: {error.strerror or error}.") from error
 
 
 def sources(

@@ -13,9 +13,11 @@ from typing import Any, BinaryIO, Literal
 from img2img.batch.fingerprint import Fingerprint, settings_keys
 from img2img.batch.manifest import Manifest, OutputRecord, OutputState
 from img2img.batch.plan import Item, Plan
+from img2img.batch.remote_manifest import open_manifest
 from img2img.errors import ImageWriteError, display_path
 from img2img.files import file_digest
 from img2img.image.files import write_file
+from img2img.remote import RemotePath, place
 
 UNCHANGED = "it is up to date"
 _FOREIGN = (
@@ -45,6 +47,7 @@ class Journal:
         overwrite: Outputs that are not ours may be replaced.
         checksum: Sources are compared by their content.
         of_videos: As `settings`, for videos.
+        manifest: What earlier runs left; None reads it.
     """
 
     def __init__(
@@ -54,11 +57,14 @@ class Journal:
         overwrite: bool,
         checksum: bool,
         of_videos: Mapping[str, Any] = _NO_SETTINGS,
+        manifest: Manifest | None = None,
     ) -> None:
         self._settings = {False: settings_keys(settings), True: settings_keys(of_videos)}
         self._overwrite = overwrite
         self._checksum = checksum
-        self._manifest = None if plan.root is None else Manifest(plan.root, plan.shard)
+        self._manifest = manifest
+        if manifest is None and plan.root is not None:
+            self._manifest = open_manifest(plan)
 
     def lost(self) -> list[OutputRecord]:
         """Returns what this run has stored and somebody has removed since, with the folder around it."""
@@ -167,12 +173,13 @@ class Journal:
 
         write_file(write, path, before_replace=before_replace)
         if manifest is not None and record is not None:
-            manifest.done(record, path.lstat().st_mtime_ns)
+            manifest.stored(record, path)
 
     def _examine(self, path: Path) -> tuple[OutputState, OutputRecord | None]:
         if self._manifest is not None:
             return self._manifest.examine(path)
-        return (OutputState.FOREIGN if os.path.lexists(path) else OutputState.ABSENT), None
+        there = path.exists() if isinstance(path, RemotePath) else os.path.lexists(path)
+        return (OutputState.FOREIGN if there else OutputState.ABSENT), None
 
     def _allowed(self, sentence: str, path: Path, source: str = "") -> Literal["go"]:
         if not self._overwrite:
@@ -184,7 +191,7 @@ class Journal:
         if record.source == str(source.absolute()):
             return False
         try:
-            return not source.samefile(record.source)
+            return not source.samefile(place(record.source))
         except (OSError, ValueError):
             return False
 
@@ -199,6 +206,8 @@ def left_as_edited(path: Path) -> str:
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
+    if isinstance(path, RemotePath):  # a store cannot look and write in one step
+        return None
     try:
         status = path.lstat()
     except OSError:

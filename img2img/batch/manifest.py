@@ -3,7 +3,8 @@
 Each output has a "begin" line, written when its bytes are complete on the disk but not yet under the final
 name, and a "done" line, written after. A run that was killed between the two is recognised by the digest in
 "begin". Every shard appends to a file of its own and reads all of them; lines that are torn or not ours are
-passed over.
+passed over. The workers of a cluster append to files of their own, too, which the run that started them takes
+over in the end; after a kill the next run finds them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -51,6 +52,7 @@ class OutputRecord:
         time_ns: When it was begun; orders the records of several shards.
         mtime_ns: Modification time of the output, or None while it is only begun.
         made_by: Which of several models made it; "" where there was no choice.
+        etag: What the store of a remote output calls its content.
     """
 
     output: str
@@ -63,6 +65,7 @@ class OutputRecord:
     time_ns: int
     mtime_ns: int | None = None
     made_by: str = ""
+    etag: str = ""
 
 
 class OutputState(Enum):
@@ -80,11 +83,19 @@ class Manifest:
     Args:
         root: The output folder. Nothing is written there before the first `begin`.
         shard: Which part of the work this run does: it appends to a file of its own.
+        worker: The number of the worker that this is, which appends to a file of its own; 0 for the run.
+        known: What earlier runs left, as far as it concerns this worker; None reads it.
     """
 
-    def __init__(self, root: Path, shard: Shard | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        shard: Shard | None = None,
+        worker: int = 0,
+        known: Iterable[OutputRecord] | None = None,
+    ) -> None:
         self._root = root
-        self._path = _path(root, shard)
+        self._path = _path(root, shard, worker)
         self._started = time.time_ns()
         self._moved = False
         self._lock = threading.Lock()
@@ -93,13 +104,20 @@ class Manifest:
         self._done: dict[str, OutputRecord] = {}
         self._begun: dict[str, OutputRecord] = {}
         self._output_of: dict[str, str] = {}
-        for record in _read_records(root / STATE_FOLDER):
-            if record.mtime_ns is None:
-                self._begun[record.output] = record
-            else:
-                self._done[record.output] = record
-                self._begun.pop(record.output, None)
-            self._output_of[record.planned] = record.output
+        for record in self._earlier() if known is None else known:
+            self._learn(record)
+
+    def _earlier(self) -> Iterator[OutputRecord]:
+        """Yields the records of all shards, oldest first."""
+        return parse_lines(_read_lines(self._root / STATE_FOLDER))
+
+    def _learn(self, record: OutputRecord) -> None:
+        if record.mtime_ns is None:
+            self._begun[record.output] = record
+        else:
+            self._done[record.output] = record
+            self._begun.pop(record.output, None)
+        self._output_of[record.planned] = record.output
 
     @staticmethod
     def check(root: Path, shard: Shard | None = None) -> None:
@@ -135,6 +153,51 @@ class Manifest:
         """Returns where the result that the plan calls `planned` was stored; `planned` itself if never."""
         output = self._output_of.get(self.relative(planned))
         return planned if output is None else self._root / output
+
+    def about(self, planned: Path) -> list[OutputRecord]:
+        """Returns what is known of the result that the plan calls `planned`: the `known` of a worker."""
+        name = self.relative(planned)
+        names = (name, *(name + extension for extension in (*FALLBACKS, FALLBACK)))
+        kinds = (self._done, self._begun)
+        found = [kind[each] for kind in kinds for each in names if each in kind]
+        last = self._output_of.get(name)
+        return sorted(found, key=lambda record: record.output == last)  # what was stored last comes last
+
+    def take_over(self, worker: int | None = None) -> set[str]:
+        """Moves what workers have noted in their own files here, and removes these.
+
+        Args:
+            worker: Its number, which has ended and whose files another one goes on with; None takes those of
+                all, in the end or of a run that was killed.
+
+        Returns:
+            The outputs that one worker had stored; nothing where it was all.
+        """
+        shared = f"{self._path.stem}.worker-"
+        stored: set[str] = set()
+        pattern = f"{shared}*.jsonl" if worker is None else f"{shared}{worker}.jsonl"
+        for path in sorted(self._path.parent.glob(pattern)):
+            with contextlib.suppress(OSError):  # it stays, and is read by the next run
+                if worker is not None:
+                    for record in parse_lines(_lines(_open_regular(path, os.O_RDONLY))):
+                        self._learn(record)
+                        stored.add(record.output)
+                with os.fdopen(_open_regular(path, os.O_RDONLY), "rb") as file:
+                    end = b"\n"
+                    while block := file.read(1 << 20):
+                        self._write(block)
+                        end = block[-1:]
+                if end != b"\n":  # it was killed in the middle of a line
+                    self._write(b"\n")
+                self.flush()
+                path.unlink()
+        return stored
+
+    def flush(self) -> None:
+        """Stores what was noted safely on the disk."""
+        with self._lock:
+            if self._file is not None:
+                os.fsync(self._file)
 
     def made_by(self, path: Path) -> str:
         """Returns which of several models made what is stored at `path`, where that is known."""
@@ -180,10 +243,19 @@ class Manifest:
             line["made_by"] = record.made_by
         self._append(line | {"time_ns": record.time_ns})
 
-    def done(self, record: OutputRecord, mtime_ns: int) -> None:
+    def stored(self, record: OutputRecord, path: Path) -> None:
+        """Notes that `record` stands under its final name, `path`."""
+        self.done(record, path.lstat().st_mtime_ns)
+
+    def announce(self) -> None:
+        """Notes what is going to be stored, where outputs and notes cannot be written in one order."""
+
+    def done(self, record: OutputRecord, mtime_ns: int, etag: str = "") -> None:
         """Notes that `record` stands under its final name. That this fails is no harm: `begin` is enough."""
         try:
-            self._append({"done": record.output, "time_ns": record.time_ns, "mtime_ns": mtime_ns})
+            more = {"etag": etag} if etag else {}
+            line = {"done": record.output, "time_ns": record.time_ns, "mtime_ns": mtime_ns}
+            self._append(line | more)
         except OSError as error:
             _logger.debug("the manifest %s could not be completed: %s", self._path, error)
 
@@ -194,7 +266,7 @@ class Manifest:
                 return []
             self._moved = True
             os.lseek(self._file, 0, os.SEEK_SET)
-            records = _parse_lines(_lines(os.dup(self._file)))
+            records = parse_lines(_lines(os.dup(self._file)))
         stored = {record.output: record for record in records if record.time_ns >= self._started}
         return [record for name, record in stored.items() if not os.path.lexists(self._root / name)]
 
@@ -207,7 +279,9 @@ class Manifest:
                 self._file = None
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        data = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        self._write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+    def _write(self, data: bytes) -> None:
         with self._lock:
             if self._file is None:
                 self._file = self._open()
@@ -251,9 +325,9 @@ class Manifest:
             return True
 
 
-def _path(root: Path, shard: Shard | None) -> Path:
-    name = "manifest.jsonl" if shard is None else f"manifest.{shard.index}-of-{shard.count}.jsonl"
-    return root / STATE_FOLDER / name
+def _path(root: Path, shard: Shard | None, worker: int = 0) -> Path:
+    part = "" if shard is None else f".{shard.index}-of-{shard.count}"
+    return root / STATE_FOLDER / f"manifest{part}{f'.worker-{worker}' if worker else ''}.jsonl"
 
 
 def _open_regular(path: Path, flags: int) -> int:
@@ -285,26 +359,23 @@ def _ends_with_newline(file: int) -> bool:
     return os.read(file, 1) == b"\n"
 
 
-def _read_records(folder: Path) -> Iterator[OutputRecord]:
-    """Yields the records of all shards, oldest first."""
-    return _parse_lines(_read_lines(folder))
-
-
-def _parse_lines(lines: Iterator[bytes]) -> Iterator[OutputRecord]:
+def parse_lines(lines: Iterator[bytes]) -> Iterator[OutputRecord]:
     """Yields the records in `lines`, oldest first: a "done" one right after its "begin"."""
     begun: dict[tuple[str, int], OutputRecord] = {}
-    done: dict[tuple[str, int], int] = {}
+    done: dict[tuple[str, int], tuple[int, str]] = {}
     for text in lines:
         # Whatever stands in a line that is not ours shows here; there is nothing to do about it.
         with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError, RecursionError):
             line = json.loads(text)
             if "done" in line:
-                done[as_text(line["done"]), int(line["time_ns"])] = int(line["mtime_ns"])
+                facts = int(line["mtime_ns"]), as_text(line.get("etag", ""))
+                done[as_text(line["done"]), int(line["time_ns"])] = facts
             else:
                 record = _parse(line)
                 begun[record.output, record.time_ns] = record
     for key, record in sorted(begun.items(), key=lambda entry: entry[0][1]):
-        yield record if key not in done else replace(record, mtime_ns=done[key])
+        mtime_ns, etag = done.get(key, (None, ""))
+        yield record if mtime_ns is None else replace(record, mtime_ns=mtime_ns, etag=etag)
 
 
 def _read_lines(folder: Path) -> Iterator[bytes]:

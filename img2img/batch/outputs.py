@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from img2img.errors import PlanError, display_path
 from img2img.image import WRITABLE
 from img2img.image.discovery import collision_key
+from img2img.remote import RemotePath, is_remote, place, real_path
 
 FALLBACKS = (".png", ".tif")  # what is appended when a format cannot hold a picture, in this order
 _PAIRS_SHOWN = 20
@@ -57,7 +58,7 @@ class OutputFolder:
 
     def __init__(self, root: Path, folders: Sequence[Path]) -> None:
         self.root = root
-        self._real_root = os.path.realpath(root)
+        self._real_root = real_path(root)
         self.root_key = _folder_key(self._real_root)
         self._inputs = {_identity(folder): folder for folder in folders}
         self._inside: dict[Path, Path | None] = {}
@@ -86,7 +87,7 @@ class OutputFolder:
         folder, name = _split(output)
         if folder not in self._exists:
             self._check_folder(output, self._real_folder(folder))
-            self._exists[folder] = output.parent.is_dir()
+            self._exists[folder] = not is_remote(folder) and output.parent.is_dir()
         key = _folder_key(self._real[folder])
         return key + os.sep + collision_key(name), key, self._exists[folder]
 
@@ -120,7 +121,7 @@ class OutputFolder:
 
     def _real_folder(self, folder: str) -> str:
         if folder not in self._real:
-            self._real[folder] = os.path.realpath(folder)
+            self._real[folder] = real_path(folder)
         return self._real[folder]
 
     def _input_around(self, real: str) -> Path | None:
@@ -131,7 +132,8 @@ class OutputFolder:
         """
         found = None
         passed = []
-        for folder in (Path(real), *Path(real).parents):
+        start = place(real)
+        for folder in (start, *start.parents):
             if folder in self._inside:
                 found = self._inside[folder]
                 break
@@ -156,7 +158,9 @@ def is_inside(real: str, root: str) -> bool:
     return real == root or real.startswith(root.rstrip(os.sep) + os.sep)
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _identity(folder: Path) -> Hashable:
+    if isinstance(folder, RemotePath):
+        return str(folder)
     try:
         status = folder.stat()
     except OSError:

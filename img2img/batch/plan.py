@@ -15,12 +15,14 @@ from img2img.batch.shard import Shard
 from img2img.errors import PlanError, display_path
 from img2img.fields import Fields
 from img2img.image import READABLE, WRITABLE, Passed
+from img2img.remote import is_remote, place, real_path
 from img2img.video import AS_USUAL, CONTAINERS, VIDEOS, VideoOptions, clip_name, is_video
 
 _LONGEST_NAME = 255  # bytes, of nearly every file system
 _ALONE: Mapping[str, Companion] = MappingProxyType({})
 _NOT_KNOWN: Fields = MappingProxyType({})
 _ONCE: Mapping[str, Mapping[str, Companion]] = MappingProxyType({"": {}})
+_NO_VIDEOS = "videos are read and stored in folders of this machine, not in stores; copy it to one first"
 _FORMATS = ", ".join(sorted(WRITABLE))
 
 
@@ -138,7 +140,12 @@ class Plan:
 
     def is_free(self, path: Path) -> bool:
         """Returns whether `path`, in the output folder, is neither output, folder nor source in any shard."""
-        return place_key(os.path.realpath(path.parent), path.name) not in self.taken
+        return self.key(path) not in self.taken
+
+    @staticmethod
+    def key(path: Path) -> str:
+        """Returns what stands for `path` in `taken`."""
+        return place_key(real_path(path.parent), path.name)
 
 
 def plan(
@@ -174,8 +181,8 @@ def plan(
             of other files, outputs collide with each other or with an input, or the output lies inside an
             input folder. Nothing was written.
     """
-    inputs = existing([Path(path) for path in inputs])
-    output = Path(output)
+    inputs = existing([place(path) for path in inputs])
+    output = place(output)
     folders = [path for path in inputs if path.is_dir()]
     if len(inputs) == 1 and not folders and _is_named_like_image(output) and not output.is_dir():
         return _plan_single(inputs[0], output, rules, companions, fields, variants)
@@ -209,6 +216,9 @@ def plan(
             if len(longest) * 4 > _LONGEST_NAME and len(os.fsencode(longest)) > _LONGEST_NAME:
                 reason = f"the name of its result is too long: {display_path(longest)}"
                 unreadable.append((source.relative, Unreadable(source.path, reason)))
+                continue
+            if rules.takes_video(name) and is_remote(output, source.path):
+                unreadable.append((source.relative, Unreadable(source.path, _NO_VIDEOS)))
                 continue
             try:
                 own = company.of(source.path, source.relative) if companions else _ALONE
@@ -341,6 +351,8 @@ def _plan_single(
     company = Companions(companions, rules.follow_symlinks, rules.hidden, fields)
     places = OutputFolder(output.parent, company.folders)
     problem, own = file_problem(source), _ALONE
+    if clip and is_remote(output, source):
+        problem = _NO_VIDEOS
     try:
         own = company.of(source, source.name)
     except PlanError as error:

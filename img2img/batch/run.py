@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from os import PathLike
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +15,7 @@ from img2img.batch.clips import Batches, Clips
 from img2img.batch.companions import Place, fields_of
 from img2img.batch.flow import Flow
 from img2img.batch.journal import UNCHANGED, Journal
+from img2img.batch.manifest import Manifest
 from img2img.batch.plan import Item, Plan, Rules, plan
 from img2img.batch.report import Result, Summary
 from img2img.batch.stages import Inspect, Processor, Stages
@@ -24,6 +24,7 @@ from img2img.errors import ImageError, PlanError, UsageError
 from img2img.files import sweep_parts
 from img2img.image import EncodeOptions, Limits
 from img2img.image.codec import DEFAULT_LIMITS, DEFAULT_OPTIONS
+from img2img.remote import RemotePath, place
 from img2img.video.encoding import check as check_codec
 
 _MAX_DEFAULT_JOBS = 16
@@ -49,6 +50,7 @@ def run(
     inspect: Inspect | None = None,
     stop: threading.Event | None = None,
     show: Callable[[str], None] = lambda text: None,
+    manifest: Manifest | None = None,
 ) -> Generator[Result, None, None]:
     """Does what `plan` lists, and yields one Result a file as they come, in no particular order.
 
@@ -65,7 +67,8 @@ def run(
             alone: when that changes, those of the others stay.
         limits: What is refused before it is decoded.
         options: How results are stored; they count as part of the settings.
-        jobs: Threads that decode and encode; None takes one for each CPU that may be used, at most 16.
+        jobs: Threads that decode and encode; None takes one for each CPU that may be used, at most 16,
+            and 16 where they wait for a store.
         batch_size: Largest number of images with one group key in a call. None takes up to 8 as long as they
             are small together: large pictures gain nothing from company.
         memory: Bytes of pictures (sources and results) in flight at a time. A picture that is larger still
@@ -78,6 +81,8 @@ def run(
         stop: When it is set, nothing new is started. The processor finishes the group it has, the encoders
             what was processed; files that are left over have no result.
         show: Called with how far a video is.
+        manifest: What earlier runs left, of a worker that does a part of the work; it is closed in the end.
+            None reads it, and removes what killed runs left in the folders of the outputs.
 
     Yields:
         Results; first those of what the plan calls unreadable, last the failures (`lost`) of files that
@@ -94,7 +99,9 @@ def run(
     require_conditions(getattr(process, "conditions", ()), plan.conditions, "`companions`")
     if plan.video.codec is not None and any(item.is_video for item in plan.items):
         check_codec(plan.video)
-    jobs = _usable_cpus() if jobs is None else jobs
+    if jobs is None:
+        waits = any(isinstance(path, RemotePath) for path in (plan.root, *(i.source for i in plan.items[:1])))
+        jobs = _MAX_DEFAULT_JOBS if waits else min(usable_cpus(), _MAX_DEFAULT_JOBS)
     group_bytes = memory if batch_size else memory // 32
     batch_size = batch_size or 8
     stop = threading.Event() if stop is None else stop
@@ -107,10 +114,12 @@ def run(
         max_failures=max_failures,
         stop=stop,
     )
-    journal = Journal(plan, _identity(settings, options), overwrite, checksum, _of_videos(settings, plan))
+    of_videos = _of_videos(settings, plan)
+    journal = Journal(plan, _identity(settings, options), overwrite, checksum, of_videos, manifest)
     batches = Batches(batch_size, group_bytes, memory)
     clips = Clips(plan, journal, limits, batches, flow.is_stopped, show)
-    return _results(plan, flow, Stages(flow, plan, process, journal, limits, options, inspect, clips), jobs)
+    stages = Stages(flow, plan, process, journal, limits, options, inspect, clips)
+    return _results(plan, flow, stages, jobs, sweeps=manifest is None)
 
 
 def foresee(
@@ -148,11 +157,13 @@ def _of_videos(settings: Mapping[str, Any] | None, plan: Plan) -> dict[str, Any]
     return {"settings": dict(settings or {}), "video": plan.video.to_json()}
 
 
-def _results(plan: Plan, flow: Flow, stages: Stages, jobs: int) -> Generator[Result, None, None]:
+def _results(
+    plan: Plan, flow: Flow, stages: Stages, jobs: int, sweeps: bool
+) -> Generator[Result, None, None]:
     for unreadable in plan.unreadable:
         flow.emit(Result(unreadable.source, None, "failed", unreadable.reason))
-    for folder in {item.output.parent for item in plan.items}:
-        sweep_parts(folder)
+    if sweeps:
+        sweep_outputs(plan)
     threads = flow.start([*[stages.codec_loop] * jobs, stages.processor_loop])
     try:
         yield from flow.results()
@@ -164,9 +175,15 @@ def _results(plan: Plan, flow: Flow, stages: Stages, jobs: int) -> Generator[Res
         stages.close()
 
 
-def _usable_cpus() -> int:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, _MAX_DEFAULT_JOBS)
+def sweep_outputs(plan: Plan) -> None:
+    """Removes what killed runs left in the folders of the outputs."""
+    for folder in {item.output.parent for item in plan.items}:
+        sweep_parts(folder)
+
+
+def usable_cpus() -> int:
+    """Returns how many CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def convert_folder(
@@ -201,7 +218,7 @@ def convert_folder(
         UsageError: An option makes no sense.
     """
     paths = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
-    planned = plan([Path(path) for path in paths], Path(output), rules, companions, fields_of(process))
+    planned = plan(list(map(place, paths)), place(output), rules, companions, fields_of(process))
     if planned.reason:
         raise PlanError(planned.reason)
     summary = Summary()

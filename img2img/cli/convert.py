@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import cache
+from inspect import unwrap
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from img2img.cli.render import (
 )
 from img2img.cli.signals import stop_on_signal
 from img2img.errors import ImageReadError, PlanError, ProcessingError, UsageError, display_path
+from img2img.remote import is_remote, place
 
 if TYPE_CHECKING:
     from img2img.batch import Companion, Place, Plan, Processor, Result, Summary
@@ -38,6 +40,7 @@ MAX_SHOWN = 20  # of failures and warnings at the end; the report has them all
 NO_COMPANIONS: Mapping[str, Any] = MappingProxyType({})
 ONCE: Mapping[str, Mapping[str, Any]] = MappingProxyType({"": {}})
 Load = Callable[[], "tuple[Processor, dict[str, Any]]"]
+Start = Callable[..., "Generator[Result, None, None]"]
 
 
 def convert(
@@ -72,6 +75,8 @@ def convert(
     show_log(options.verbose)
     if not options.output:
         raise UsageError("-o is empty; name a folder or a file for the results, or . for this folder.")
+    if options.workers is not None and options.cluster is None:
+        raise UsageError("`workers` are those of a cluster: `cluster=ray` starts one on this machine.")
     from img2img.batch import check_report, fields_of, plan
 
     load = cache(load)
@@ -81,13 +86,15 @@ def convert(
     if options.output == "-":
         if variants is not ONCE:
             raise UsageError("-o - writes one picture; several of one need a folder for the results.")
+        if options.cluster is not None:
+            raise UsageError("-o - writes one picture; a cluster shares out many.")
         return _to_stdout(inputs, options, load, companions, fields)
     if options.report is not None:
         check_report(options.report)
     rules = options.rules() if videos else replace(options.rules(), video=None)
     if not videos:
         _refuse_videos(inputs)
-    work = planned or plan(inputs, Path(options.output), rules, companions, fields, variants)
+    work = planned or plan(inputs, place(options.output), rules, companions, fields, variants)
     for path in work.shared:  # would be the failure of every single file
         _require_picture(path, options)
     if work.reason:
@@ -98,6 +105,10 @@ def convert(
             say(note, "yellow")
     if options.dry_run:
         return _show(work, options, load)
+    if options.cluster is not None and work.root is None:
+        raise UsageError(
+            "-o names one picture; a cluster shares out many, and needs a folder for the results."
+        )
     return _run(work, options, load, on_result, estimate, show_within)
 
 
@@ -125,7 +136,9 @@ def _show(work: Plan, options: BatchOptions, load: Load) -> int:
     from img2img.batch import foresee
 
     settings = None
-    if any(os.path.lexists(item.output) for item in work.items):  # else no model needs to be opened
+    if any(
+        is_remote(item.output) or os.path.lexists(item.output) for item in work.items
+    ):  # else no model needs to be opened
         _, settings = load()
     count = unchanged = 0
     for item, reason, failed in foresee(
@@ -142,8 +155,8 @@ def _show(work: Plan, options: BatchOptions, load: Load) -> int:
         else:
             count += 1
             click.echo(f"{display_path(item.source)} -> {display_path(item.output)}")
-    for place in work.unreadable:
-        say_warning(f"{display_path(place.source)}: {place.reason}")
+    for each in work.unreadable:
+        say_warning(f"{display_path(each.source)}: {each.reason}")
     share = f" of {work.total}, shard {work.shard}" if work.shard else ""
     known = f"{unchanged} more would be up to date; " if unchanged else ""
     say(f"{_files(count)}{share}; {known}nothing was written.")
@@ -162,7 +175,7 @@ def _run(
     estimate: bool,
     show_within: Callable[[Callable[[str], None]], None],
 ) -> int:
-    from img2img.batch import Report, Summary, claim, exit_code, run
+    from img2img.batch import Report, Summary, claim, exit_code
     from img2img.image.estimates import estimates
 
     summary = Summary()
@@ -171,28 +184,24 @@ def _run(
     with ExitStack() as stack:
         stack.enter_context(claim(work))  # what cannot be written is found before a model is opened
         report = stack.enter_context(Report(options.report)) if options.report else None
-        processor, settings = load()
-        stack.enter_context(quiet_libraries())
+        given = {
+            "limits": options.limits(),
+            "options": options.encoding(),
+            "batch_size": options.batch,
+            "overwrite": options.overwrite,
+            "checksum": options.checksum,
+            "inspect": estimates if estimate or report is not None else None,
+        }
+        if options.jobs is not None:
+            given["jobs"] = options.jobs
+        start = (_on_this_machine if options.cluster is None else _on_cluster)(work, options, load, stack)
         stop = stack.enter_context(stop_on_signal())
         progress = stack.enter_context(
             ProgressBar(total, "images", "none" if options.quiet else options.progress)
         )
         show_within(progress.within)
-        results = run(
-            work,
-            processor,
-            settings=settings,
-            limits=options.limits(),
-            options=options.encoding(),
-            jobs=options.jobs,
-            batch_size=options.batch,
-            max_failures=options.max_failures,
-            overwrite=options.overwrite,
-            checksum=options.checksum,
-            inspect=estimates if estimate or report is not None else None,
-            stop=stop.event,
-            show=progress.within,
-        )
+        show = progress.within
+        results = start(given, max_failures=options.max_failures, stop=stop.event, show=show)
         stack.enter_context(closing(results))  # whatever happens here, its threads end in good order
         for result in map(_with_options, results):
             summary.add(result)
@@ -210,6 +219,37 @@ def _run(
         return stop.exit_code
     code = exit_code(summary, matched=True, max_failures=options.max_failures)
     return code or int(not written or (report is not None and report.problem is not None))
+
+
+def _on_this_machine(work: Plan, options: BatchOptions, load: Load, stack: ExitStack) -> Start:
+    """Opens the model, and returns what starts the work."""
+    from img2img.batch import run
+
+    processor, settings = load()
+    stack.enter_context(quiet_libraries())
+    return lambda given, **more: run(work, processor, settings=settings, **given, **more)
+
+
+def _on_cluster(work: Plan, options: BatchOptions, load: Load, stack: ExitStack) -> Start:
+    """Connects to the cluster, and returns what starts the work there."""
+    from img2img.batch.cluster import ClusterJob, share_out
+    from img2img.batch.ray_workers import ray_workers
+
+    assert options.cluster is not None
+    if not work.items:  # there is nothing to start workers for
+        return _on_this_machine(work, options, load, stack)
+    stack.enter_context(quiet_libraries())
+    crew = stack.enter_context(ray_workers(options.cluster, options.workers))
+    if not options.quiet:
+        each = "a thread" if crew.threads == 1 else f"{crew.threads} threads"
+        say(f"{crew.size} workers of {each} each share out {_files(len(work.items))}.")
+
+    def start(given: Mapping[str, Any], show: object, **more: Any) -> Generator[Result, None, None]:
+        job = ClusterJob.of(work, unwrap(load), crew.threads, given)  # a cache cannot be sent
+        shown = say if not options.quiet else lambda text: None
+        return share_out(work, lambda number: crew.hire(number, job), crew.size, say=shown, **more)
+
+    return start
 
 
 def _with_options(result: Result) -> Result:

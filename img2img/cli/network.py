@@ -68,6 +68,8 @@ class NetworkOptions:
             return convert(inputs, options, load, on_result, self.companions, estimate, variants=variants)
         if options.output == "-":
             raise click.UsageError("-o - writes one picture; it takes one device.")
+        if options.cluster is not None:
+            raise click.UsageError("a worker of --cluster takes one device: --device cuda, or auto.")
         from img2img.batch import check_report
         from img2img.cli.launch import launch, per_device
 

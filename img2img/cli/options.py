@@ -112,6 +112,22 @@ def _companions(ctx: click.Context, parameter: click.Parameter, texts: tuple[str
     return found
 
 
+class PlaceType(click.Path):
+    """A path of this machine, or a place in a store such as s3://bucket/folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Returns the path."""
+        from img2img.remote import is_remote, place
+
+        text = str(value)
+        if is_remote(text) or text.startswith("file://"):
+            return place(text)
+        return super().convert(value, param, ctx)
+
+
 class Count(click.ParamType):  # type: ignore[type-arg]
     """A number of things: "100M" pixels, "250000"; thousands, not 1024."""
 
@@ -178,6 +194,8 @@ class BatchOptions:
     smooth: float
     jobs: int | None
     batch: int | None
+    cluster: str | None
+    workers: int | None
     progress: ProgressStyle
     verbose: bool
     quiet: bool
@@ -439,6 +457,19 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option(
         "--batch", type=click.IntRange(1), group=SPEED, help="Same-shape images per call. [default: chosen]"
     ),
+    option(
+        "--cluster",
+        metavar="ray|ADDRESS",
+        group=SPEED,
+        help="Share the files out over a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; ray starts one here "
+        "unless RAY_ADDRESS names one.",
+    ),
+    option(
+        "--workers",
+        type=click.IntRange(1, 10_000),
+        group=SPEED,
+        help="Processes of --cluster. [default: one for each GPU, else for every four cores]",
+    ),
     PROGRESS,
     option(
         "-v",
@@ -452,6 +483,4 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
 
 batch_options = packed(BatchOptions, "options", _BATCH_OPTIONS)
 
-INPUTS = click.argument(
-    "inputs", nargs=-1, required=True, metavar="INPUT...", type=click.Path(path_type=Path)
-)
+INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=PlaceType())

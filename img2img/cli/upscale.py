@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from img2img.cli.network import AUTO, COLOR_FIX, NetworkOptions, origin, upscaler_options
-from img2img.cli.options import OUTPUT, BatchOptions, GroupedCommand, batch_options, option
+from img2img.cli.options import OUTPUT, BatchOptions, GroupedCommand, PlaceType, batch_options, option
 from img2img.cli.render import say
 from img2img.weights import photo_upscaler, restorer, upscaler
 
@@ -23,7 +23,7 @@ DEFAULT_SCALE = 4.0  # of the models that ship
 
 
 @click.command(cls=GroupedCommand)
-@click.argument("inputs", nargs=-1, metavar="INPUT...", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, metavar="INPUT...", type=PlaceType())
 @option(
     "-s",
     "--scale",
@@ -43,7 +43,7 @@ DEFAULT_SCALE = 4.0  # of the models that ship
     help="Share of the model in the result; the rest is a bicubic enlargement.",
 )
 @COLOR_FIX
-@option("-i", "--input", "more", multiple=True, type=click.Path(path_type=Path), hidden=True)
+@option("-i", "--input", "more", multiple=True, type=PlaceType(), hidden=True)
 @upscaler_options
 @batch_options
 @click.pass_obj

@@ -15,6 +15,7 @@ from img2img.errors import ImageFormatError, display_path
 from img2img.files import is_part
 from img2img.image.formats import READABLE, recognise
 from img2img.image.kinds import NOT_READ, RAW
+from img2img.remote import RemotePath
 
 CANDIDATES = READABLE | frozenset(NOT_READ)
 
@@ -268,6 +269,9 @@ def discover(
     """
     candidates = CANDIDATES.union(more)
     passed = Passed() if passed is None else passed
+    if isinstance(folder, RemotePath):
+        yield from _discover_remote(folder, recursive, hidden, passed, candidates)
+        return
     root = os.path.realpath(folder) if follow_symlinks else ""
     seen: set[tuple[int, int]] = set()
     stack: list[Iterator[os.DirEntry[str]]] = []
@@ -338,6 +342,56 @@ def discover(
             found = Found(Path(entry.path), reason, is_link)
         if found is not None:
             yield found
+
+
+def _discover_remote(
+    folder: RemotePath, recursive: bool, hidden: bool, passed: Passed, candidates: Collection[str]
+) -> Iterator[Found]:
+    """Yields what `discover` yields, of a store, where one listing tells all that is below a folder."""
+    try:
+        objects = sorted(folder.below(), key=lambda each: list(map(natural_key, each[0].split("/"))))
+    except OSError as error:
+        yield Found(folder, f"the folder cannot be listed: {error.strerror or type(error).__name__}")
+        return
+    known: dict[str, bool] = {"": True}  # folders, and whether they are looked into
+
+    def looks_into(inner: str) -> bool:
+        if inner not in known:
+            above, _, name = inner.rpartition("/")
+            known[inner] = looks_into(above) and takes_folder(inner, name)
+        return known[inner]
+
+    def takes_folder(inner: str, name: str) -> bool:
+        place = str(folder / inner)
+        if _is_system_folder(name):
+            if not name.startswith(".img2img"):
+                passed.add("system", place)
+        elif name.startswith(".") and not hidden:
+            passed.add("hidden", place)
+        elif not recursive:
+            passed.add("folder", place)
+        else:
+            return True
+        return False
+
+    for relative, facts in objects:
+        inner, _, name = relative.rpartition("/")
+        if not looks_into(inner):
+            continue
+        path = folder / relative
+        extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
+        if extension not in candidates:
+            if not is_system_file(name):
+                passed.others[extension or "without any"] += 1
+        elif is_system_file(name):
+            pass
+        elif name[0] == "." and not hidden:
+            passed.add("hidden", str(path))
+        elif str(path) != f"{folder}/{relative}":
+            yield Found(path, f"{display_path(relative)} is no name that a file can have; name it otherwise")
+        else:
+            path.facts = facts
+            yield Found(path)
 
 
 def _has_own_place(real: str, root: str, hidden: bool) -> bool:

@@ -25,6 +25,7 @@ from img2img.image.image import Image
 from img2img.image.kinds import NOT_READ, RAW
 from img2img.image.limits import Limits
 from img2img.image.metadata import orientation
+from img2img.remote import place
 
 
 def read_image(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Image:
@@ -35,7 +36,7 @@ def read_image(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
         ImageLimitError: It is larger than `limits`; nothing was decoded.
         ImageReadError: It is no regular file, cannot be opened, or is broken or truncated.
     """
-    path = Path(path)
+    path = place(path)
     return decode(read_bytes(path, limits), limits, path)
 
 
@@ -90,7 +91,7 @@ def write_image(image: Image, path: str | os.PathLike[str], options: EncodeOptio
         ImageFitError: The format cannot hold this depth, alpha or number of channels.
         ImageWriteError: Encoding or storing failed; what stood at `path` before stands there still.
     """
-    path = Path(path)
+    path = place(path)
     try:
         data = encode(image, path.suffix, options)
     except ImageWriteError as error:
@@ -120,13 +121,13 @@ def write_file(
     Raises:
         ImageWriteError: It could not be stored, or `write` failed; everything is as it was.
     """
-    path = Path(path)
+    path = place(path)
     try:
         with replacing(path, before_replace) as file:
             write(file)
     except OSError as error:
-        place = "" if error.filename in (None, str(path)) else f" ({display_path(error.filename)})"
-        raise ImageWriteError(f"the file cannot be written: {_why(error)}{place}", path) from error
+        where = "" if error.filename in (None, str(path)) else f" ({display_path(error.filename)})"
+        raise ImageWriteError(f"the file cannot be written: {_why(error)}{where}", path) from error
 
 
 def _too_large(size: int, limits: Limits) -> str:

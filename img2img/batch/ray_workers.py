@@ -1,0 +1,145 @@
+"""Workers as actors of a Ray cluster: one that runs already, or one that is started on this machine.
+
+Ray is an extra: `pip install img2img[ray]`. It reports to its makers unless the user says otherwise; img2img
+starts it so that it reports nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from img2img.batch.cluster import ClusterJob, ClusterWorker, Opened, Piece, Remote, WorkerLostError
+from img2img.batch.report import Result
+from img2img.batch.run import usable_cpus
+from img2img.errors import UsageError, display_path
+
+HERE, RUNNING = "ray", "auto"
+"""A cluster of this machine's own, or that of RAY_ADDRESS; the one that runs on this machine."""
+_CORES = 4  # of a worker where nobody says how many workers there are: more gain little in one process
+
+
+@dataclass(frozen=True)
+class Crew:
+    """How many workers there are, and how to start them.
+
+    Attributes:
+        size: The number of workers.
+        threads: Of each.
+        hire: Starts the worker of that number for that job.
+    """
+
+    size: int
+    threads: int
+    hire: Callable[[int, ClusterJob], Remote]
+
+
+@contextmanager
+def ray_workers(address: str, workers: int | None = None) -> Iterator[Crew]:
+    """Connects to a cluster, and lets go of it in the end.
+
+    Args:
+        address: "ray" starts one on this machine, unless RAY_ADDRESS names one; "auto" finds the one that
+            `ray start` has started here; else HOST:PORT or ray://HOST:PORT.
+        workers: How many; None takes one for each GPU of the cluster, else one for every four cores.
+
+    Raises:
+        UsageError: Ray is not installed, or there is no such cluster.
+    """
+    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")):
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError(
+            f"a cluster needs Ray, which cannot be imported ({error}): pip install 'img2img[ray]'."
+        ) from None
+    if address == HERE:
+        address = os.environ.get("RAY_ADDRESS", "local")
+    own: dict[str, Any] = {}
+    if address == "local":
+        cores = usable_cpus()
+        own = {"num_cpus": max(cores, workers or 1), "include_dashboard": False}
+    try:
+        with contextlib.redirect_stdout(None):
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(
+            f"there is no Ray cluster to work with at {display_path(address)}: {display_path(reason)} "
+            "See that its head runs and can be reached; `cluster=ray` starts one for this run alone."
+        ) from error
+    try:
+        yield _crew(ray, workers)
+    finally:
+        ray.shutdown()
+
+
+def _crew(ray: Any, workers: int | None) -> Crew:
+    """Returns workers that share what the cluster has."""
+    resources = ray.cluster_resources()
+    cores, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
+    size = workers or int(gpus) or max(1, cores // _CORES)
+    threads = max(1, cores // size)
+    actor = ray.remote(ClusterWorker).options(
+        num_cpus=min(threads, cores / size),
+        num_gpus=min(1.0, gpus / size),
+        max_concurrency=2,  # `stop` comes while `do` runs
+        scheduling_strategy="SPREAD",
+    )
+    return Crew(size, threads, lambda number, job: _RayWorker(ray, actor.remote(number, job)))
+
+
+class _RayWorker:
+    """See `Remote`."""
+
+    def __init__(self, ray: Any, actor: Any) -> None:
+        self._ray = ray
+        self._actor = actor
+
+    def open(self) -> Future[Opened]:
+        return self._told(self._actor.open.remote())
+
+    def do(self, piece: Piece) -> Future[list[Result]]:
+        return self._told(self._actor.do.remote(piece))
+
+    def stop(self) -> None:
+        self._actor.stop.remote()
+
+    def end(self) -> None:
+        with contextlib.suppress(Exception):  # it is gone already
+            self._ray.kill(self._actor)
+
+    def _told(self, reference: Any) -> Future[Any]:
+        """Returns the future of `reference`, whose exception says in words why the worker is lost."""
+        own: Future[Any] = Future()
+
+        def hand_on(future: Future[Any]) -> None:
+            error = future.exception()
+            if error is None:
+                own.set_result(future.result())
+            else:
+                own.set_exception(WorkerLostError(_why(self._ray, error)))
+
+        reference.future().add_done_callback(hand_on)
+        return own
+
+
+def _why(ray: Any, error: BaseException) -> str:
+    """Returns why a worker is lost, in words."""
+    kinds = ray.exceptions
+    if isinstance(error, kinds.OutOfMemoryError):
+        return "its machine had no memory left"
+    if isinstance(error, kinds.RayTaskError):
+        cause = getattr(error, "cause", None) or error
+        return f"of {type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
+    text = str(error)
+    if isinstance(error, kinds.RayActorError) and "process has died" in text:
+        return "its process was killed or crashed"
+    return (text.strip() or type(error).__name__).splitlines()[0].rstrip(".")

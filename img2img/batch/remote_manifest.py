@@ -1,0 +1,245 @@
+"""The memory of an output folder in a store, where nothing can be appended and nothing locked.
+
+Rows are collected and put as objects of their own, a thousand at a time. What comes between two of them when
+a run is killed is known by the list of names that it was going to store, which is put before the first of
+them: an object of such a name without a row is not foreign, and is made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+from img2img.batch.manifest import STATE_FOLDER, Manifest, OutputRecord, OutputState, parse_lines
+from img2img.batch.outputs import FALLBACKS
+from img2img.batch.plan import Item, Plan
+from img2img.errors import PlanError, display_path
+from img2img.remote import Facts, RemotePath
+
+_ROWS = 1000  # in an object
+_SECONDS = 30.0  # between two objects
+_NAMES = "begun"
+
+Known: TypeAlias = "tuple[tuple[OutputRecord, ...], tuple[tuple[str, Facts], ...]]"
+"""Records of outputs, and what stands at their places in a store."""
+
+
+def open_manifest(plan: Plan) -> Manifest:
+    """Returns the manifest of the output folder of `plan`."""
+    assert plan.root is not None
+    return RemoteManifest(plan) if isinstance(plan.root, RemotePath) else Manifest(plan.root, plan.shard)
+
+
+def open_part(plan: Plan, worker: int, known: Known) -> Manifest:
+    """Returns what a worker notes its results in, with what `known_of` has found out about them."""
+    assert plan.root is not None
+    if isinstance(plan.root, RemotePath):
+        return RemoteManifest(plan, worker, known)
+    return Manifest(plan.root, plan.shard, worker, known[0])
+
+
+def known_of(manifest: Manifest, items: Iterable[Item]) -> Known:
+    """Returns what a worker has to know of the outputs of `items`."""
+    records = tuple(record for item in items for record in manifest.about(item.output))
+    there: tuple[tuple[str, Facts], ...] = ()
+    if isinstance(manifest, RemoteManifest):
+        there = tuple(each for item in items for each in manifest.beside(item.output))
+    return records, there
+
+
+class RemoteManifest(Manifest):
+    """See `Manifest`.
+
+    Args:
+        plan: What is going to be stored.
+        worker: See `Manifest`.
+        known: What a worker knows; it takes everything else for absent.
+    """
+
+    def __init__(self, plan: Plan, worker: int = 0, known: Known | None = None) -> None:
+        root = plan.root
+        assert isinstance(root, RemotePath)
+        self._place = root / STATE_FOLDER
+        self._plan = plan
+        self._there: dict[str, Facts] = {} if known is None else dict(known[1])
+        self._lists: dict[str, set[str]] = {}  # of names that killed runs were going to store
+        self._rows: list[bytes] = []
+        self._put: list[str] = []  # names of the objects with rows of this run
+        self._since = time.monotonic()
+        self._rows_lock = threading.Lock()
+        self._announced = worker > 0
+        part = "" if plan.shard is None else f"{plan.shard.index}-of-{plan.shard.count}."
+        self._part = f"{part}{f'worker-{worker}.' if worker else ''}"
+        self._run = uuid.uuid4().hex[:12]
+        if known is None:
+            self._list(root)
+        super().__init__(root, plan.shard, worker, None if known is None else known[0])
+
+    @staticmethod
+    def check_writable(root: RemotePath) -> None:
+        """Makes sure that something can be put there.
+
+        Raises:
+            PlanError: It cannot.
+        """
+        probe = root / STATE_FOLDER / f"probe.{uuid.uuid4().hex[:12]}"
+        try:
+            probe.write_whole(b"")
+            probe.unlink()
+        except OSError as error:
+            raise PlanError(
+                f"the output folder {display_path(root)} cannot be written: {error.strerror or error}. "
+                "Choose another one."
+            ) from error
+
+    def _list(self, root: RemotePath) -> None:
+        """Looks at what stands in the output folder.
+
+        Raises:
+            PlanError: It cannot be listed.
+        """
+        try:
+            self._there = dict(root.below())
+            for name in self._objects(_NAMES):
+                with contextlib.suppress(ValueError, TypeError):
+                    self._lists[name] = set(json.loads((self._place / name).read_bytes()))
+        except FileNotFoundError:
+            return  # there is nothing yet
+        except OSError as error:
+            raise PlanError(
+                f"the output folder {display_path(root)} cannot be listed: {error.strerror or error}."
+            ) from error
+
+    def _objects(self, kind: str) -> list[str]:
+        start = f"{STATE_FOLDER}/"
+        names = [name.removeprefix(start) for name in self._there if name.startswith(start + kind)]
+        return sorted(names)
+
+    def _earlier(self) -> Iterator[OutputRecord]:
+        def lines() -> Iterator[bytes]:
+            for name in self._objects("manifest"):
+                with contextlib.suppress(FileNotFoundError):  # another run has just put it with others
+                    yield from (self._place / name).read_bytes().splitlines()
+
+        return parse_lines(lines())
+
+    def relative(self, path: Path) -> str:
+        """See `Manifest`."""
+        return str(path).removeprefix(f"{self._root}/")
+
+    def examine(self, path: Path) -> tuple[OutputState, OutputRecord | None]:
+        """See `Manifest`: by the listing that was made in the beginning, and by what was stored since."""
+        name = self.relative(path)
+        there, done = self._there.get(name), self._done.get(name)
+        if there is None:
+            return OutputState.ABSENT, None
+        if done is not None and there.size == done.size:
+            if there.etag and done.etag and there.etag == done.etag:
+                return OutputState.OURS, done
+            if there.mtime_ns == done.mtime_ns:
+                return OutputState.OURS, done
+        planned = {name, *(name.removesuffix(end) for end in FALLBACKS)}
+        if any(names & planned for names in self._lists.values()):
+            return OutputState.ABSENT, None  # a run was killed before it could say that this is its own
+        return (OutputState.FOREIGN, None) if done is None else (OutputState.EDITED, done)
+
+    def beside(self, planned: Path) -> Iterator[tuple[str, Facts]]:
+        """Yields what stands where the result that the plan calls `planned` may be stored."""
+        for end in ("", *FALLBACKS):
+            path = planned.with_name(planned.name + end)
+            if self.examine(path)[0] is not OutputState.ABSENT:
+                yield self.relative(path), self._there[self.relative(path)]
+
+    def announce(self) -> None:
+        """Puts the list of all names, once."""
+        if self._announced:
+            return
+        self._announced = True
+        names = [self.relative(item.output) for item in self._plan.items]
+        self._own_list = f"{_NAMES}.{self._part}{self._run}.json"
+        (self._place / self._own_list).write_whole(json.dumps(names).encode())
+
+    def begin(self, record: OutputRecord) -> None:
+        """See `Manifest`."""
+        with self._rows_lock:
+            self.announce()
+        super().begin(record)
+
+    def stored(self, record: OutputRecord, path: Path) -> None:
+        """See `Manifest`."""
+        assert isinstance(path, RemotePath)
+        facts = path.lookup()
+        self._there[record.output] = facts
+        self.done(record, facts.mtime_ns, facts.etag)
+
+    def lost(self) -> list[OutputRecord]:
+        """Returns nothing: a store has no folders that are removed with what is put into them afterwards."""
+        return []
+
+    def _write(self, data: bytes) -> None:
+        with self._rows_lock:
+            self._rows.append(data)
+            due = len(self._rows) >= 2 * _ROWS or time.monotonic() - self._since > _SECONDS
+        if due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Puts the rows that are not put yet.
+
+        Raises:
+            OSError: They cannot be put; they are kept.
+        """
+        with self._rows_lock:
+            rows, self._rows, self._since = self._rows, [], time.monotonic()
+            name = f"manifest.{self._part}{self._run}-{len(self._put)}.jsonl"
+            if rows:
+                self._put.append(name)
+        if rows:
+            try:
+                (self._place / name).write_whole(b"".join(rows))
+            except OSError:
+                with self._rows_lock:
+                    self._rows = rows + self._rows
+                raise
+
+    def take_over(self, worker: int | None = None) -> set[str]:
+        """See `Manifest`; the rows of a worker that is lost come with the last object that it put."""
+        number = "" if worker is None else f"{worker}."
+        part = self._part + f"worker-{number}"
+        stored: set[str] = set()
+        with contextlib.suppress(OSError):
+            for name, _ in list(self._place.below()):
+                if name.startswith(f"manifest.{part}"):
+                    data = (self._place / name).read_bytes()
+                    if worker is not None:
+                        for record in parse_lines(iter(data.splitlines())):
+                            self._learn(record)
+                            self._there[record.output] = Facts(record.size, record.mtime_ns or 0, record.etag)
+                            stored.add(record.output)
+                    self._write(data)
+                    self.flush()
+                    (self._place / name).unlink()
+        return stored
+
+    def close(self) -> None:
+        """Puts what is left, all rows of this run into one object, and removes the lists that it has kept."""
+        with contextlib.suppress(OSError):
+            self.flush()
+            if len(self._put) > 1:
+                whole = f"manifest.{self._part}{self._run}.jsonl"
+                parts = [self._place / name for name in self._put]
+                (self._place / whole).write_whole(b"".join(part.read_bytes() for part in parts))
+                for part in parts:
+                    part.unlink()
+            planned = {self.relative(item.output) for item in self._plan.items}
+            for name, names in self._lists.items():
+                if names <= planned:
+                    (self._place / name).unlink()
+            if self._announced and hasattr(self, "_own_list"):
+                (self._place / self._own_list).unlink()

@@ -1,0 +1,259 @@
+"""One folder over many workers: nothing is lost with a worker, and the result is that of one machine."""
+
+import json
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from folders import Fake, fill, statuses
+
+from img2img.batch import Rules, Shard, claim, plan, run
+from img2img.batch.cluster import ClusterJob, ClusterWorker, Opened, WorkerLostError, share_out
+from img2img.batch.manifest import Manifest
+from img2img.batch.run import DEFAULT_RULES
+from img2img.errors import UsageError
+from img2img.image import Image
+
+
+def invert(image: Image) -> Image:
+    return image.replace(pixels=255 - image.pixels)
+
+
+class Local:
+    """A worker in a thread, which can be lost with what it has done so far."""
+
+    def __init__(self, number: int, job: ClusterJob, lose=lambda number, piece: False) -> None:
+        self._worker, self._number, self._lose = ClusterWorker(number, job), number, lose
+        self._pool = ThreadPoolExecutor(1)
+        self.pieces: list[int] = []
+
+    def open(self) -> Future:
+        return self._pool.submit(self._worker.open)
+
+    def do(self, piece) -> Future:
+        self.pieces.append(len(piece.items))
+        return self._pool.submit(self._do, piece)
+
+    def _do(self, piece):
+        results = self._worker.do(piece)
+        if self._lose(self._number, piece):
+            raise WorkerLostError("its process was killed or crashed")
+        return results
+
+    def stop(self) -> None:
+        self._worker.stop()
+
+    def end(self) -> None:
+        self._pool.shutdown()
+
+
+def over_workers(
+    source: Path, output: Path, workers=3, process=None, lose=None, rules=DEFAULT_RULES, **options
+):
+    """Returns the results of a folder by name, in a list each, and the workers."""
+    hired = []
+    planned = plan([source], output, rules)
+    run_options = {key: options.pop(key) for key in ("overwrite", "checksum") if key in options}
+
+    def hire(number: int) -> Local:
+        hired.append(Local(number, job, lose or (lambda number, piece: False)))
+        return hired[-1]
+
+    with claim(planned):
+        job = ClusterJob.of(planned, lambda: (process or Fake(invert), {}), 1, run_options)
+        results = list(share_out(planned, hire, workers, **options))
+    by_name: dict[str, list] = {}
+    for result in results:
+        by_name.setdefault(result.source.name, []).append(result)
+    assert all(len(each) == 1 for each in by_name.values()), "one result a file"
+    return {name: each[0] for name, each in by_name.items()}, hired
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".img2img" not in path.parts
+    }
+
+
+def rows(folder: Path) -> list[dict]:
+    """Returns what the one manifest of a folder says, without times."""
+    (path,) = (folder / ".img2img").iterdir()
+    assert path.name == "manifest.jsonl"
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    timed = ("time_ns", "mtime_ns")
+    return sorted(({k: v for k, v in row.items() if k not in timed} for row in found), key=json.dumps)
+
+
+NAMES = [f"{i % 3}/{i}.png" for i in range(40)]
+
+
+@pytest.fixture(autouse=True)
+def threads_are_settled(monkeypatch):
+    """A worker settles them for its process, which here is that of the tests."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture
+def source(tmp_path):
+    fill(tmp_path / "in", NAMES)
+    (tmp_path / "in" / "bad.png").write_bytes(b"no picture")
+    return tmp_path / "in"
+
+
+def test_many_workers_leave_what_one_run_leaves(source, tmp_path):
+    one = {r.source.name: r for r in run(plan([source], tmp_path / "one"), Fake(invert), settings={})}
+    many, hired = over_workers(source, tmp_path / "many")
+    assert statuses(many) == statuses(one) and len(many) == 41
+    assert many["bad.png"].reason == one["bad.png"].reason
+    assert content(tmp_path / "many") == content(tmp_path / "one")
+    assert rows(tmp_path / "many") == rows(tmp_path / "one")
+    assert len(hired) == 3 and sum(map(sum, (worker.pieces for worker in hired))) == 41
+    assert not (tmp_path / "many" / ".img2img" / "lock").exists()
+
+    again, _ = over_workers(source, tmp_path / "many")
+    assert set(statuses(again).values()) == {"skipped", "failed"}
+    alone = run(plan([source], tmp_path / "many"), Fake(invert), settings={})
+    assert {r.status for r in alone} == {"skipped", "failed"}
+
+
+def test_lost_workers_lose_nothing(source, tmp_path):
+    lost = []
+
+    def lose(number, piece):
+        if len(lost) < 2 and number > 1:
+            lost.append(number)
+            return True
+        return False
+
+    many, hired = over_workers(source, tmp_path / "out", lose=lose)
+    assert len(lost) == 2 and len(hired) == 5, "each has a successor"
+    assert list(statuses(many).values()).count("done") == 40, "what a lost worker had done is done"
+    assert sorted(content(tmp_path / "out")) == sorted(NAMES)
+    assert len(rows(tmp_path / "out")) == 2 * 40, "nothing was done twice"
+
+
+def test_one_file_that_ends_its_workers_fails_alone(source, tmp_path):
+    def lose(number, piece):
+        return any(item.source.name == "7.png" for item in piece.items)
+
+    class Stubborn(Fake):
+        """Never gets as far as storing that file."""
+
+        def __call__(self, images):
+            if any(image.name.endswith("/7") for image in images):
+                raise RuntimeError("crash")
+            return super().__call__(images)
+
+    many, _ = over_workers(source, tmp_path / "out", process=Stubborn(invert), lose=lose)
+    failed = {name for name, result in many.items() if result.status == "failed"}
+    assert failed == {"bad.png", "7.png"}
+    assert "lost every time, because its process was killed" in many["7.png"].reason
+    assert len(content(tmp_path / "out")) == 39
+
+
+def test_all_workers_lost_is_an_end(source, tmp_path):
+    with pytest.raises(Exception, match=r"24 workers were lost one after the other.*same command goes on"):
+        over_workers(source, tmp_path / "out", lose=lambda number, piece: True, process=Broken())
+
+
+class Broken(Fake):
+    def __call__(self, images):
+        raise RuntimeError("crash")
+
+
+def test_what_a_killed_run_left_in_files_of_workers_is_known(source, tmp_path):
+    output = tmp_path / "out"
+    over_workers(source, output)
+    state = output / ".img2img"
+    lines = (state / "manifest.jsonl").read_bytes().splitlines(keepends=True)
+    (state / "manifest.jsonl").write_bytes(b"".join(lines[:20]))
+    (state / "manifest.worker-2.jsonl").write_bytes(b"".join(lines[20:]) + b'{"begin": "0/')  # torn
+    alone = run(plan([source], output), Fake(invert), settings={})
+    assert {r.status for r in alone} == {"skipped", "failed"}
+    many, _ = over_workers(source, output)
+    assert set(statuses(many).values()) == {"skipped", "failed"}
+    assert [path.name for path in state.iterdir()] == ["manifest.jsonl"]
+
+
+def test_stop_finishes_what_is_in_flight(source, tmp_path):
+    stop = threading.Event()
+
+    class Stops(Fake):
+        def __call__(self, images):
+            stop.set()
+            return super().__call__(images)
+
+    many, _ = over_workers(source, tmp_path / "out", process=Stops(invert), stop=stop)
+    assert 0 < len(many) < 41
+    done = {name for name, result in many.items() if result.status == "done"}
+    assert {Path(name).name for name in content(tmp_path / "out")} == done
+    rest, _ = over_workers(source, tmp_path / "out")
+    assert len(rest) == 41 and list(statuses(rest).values()).count("skipped") == len(done)
+
+
+def test_enough_failures_end_it(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for i in range(60):
+        (source / f"{i}.png").write_bytes(b"no picture")
+    many, _ = over_workers(source, tmp_path / "out", workers=1, max_failures=5)
+    assert 5 <= len(many) < 60
+
+
+def test_shards_of_clusters_share_a_folder(source, tmp_path):
+    for index in (1, 2):
+        over_workers(source, tmp_path / "out", rules=Rules(shard=Shard(index, 2)))
+    state = tmp_path / "out" / ".img2img"
+    assert sorted(path.name for path in state.iterdir()) == ["manifest.1-of-2.jsonl", "manifest.2-of-2.jsonl"]
+    assert sorted(content(tmp_path / "out")) == sorted(NAMES)
+
+
+def test_foreign_and_fallback_names_are_those_of_the_whole_plan(tmp_path):
+    source = fill(tmp_path / "in", [*(f"{i}.jpg" for i in range(8)), "3.jpg.png"])
+    fill(tmp_path / "out", ["5.jpg"])
+    with_alpha = Fake(lambda image: image.replace(alpha=image.pixels[..., 0]))
+    many, _ = over_workers(source, tmp_path / "out", process=with_alpha)
+    failed = {name: result.reason for name, result in many.items() if result.status == "failed"}
+    assert failed.keys() == {"3.jpg", "5.jpg"} or failed.keys() == {"3.jpg"}
+    assert "3.jpg.png is already that of another file" in failed["3.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda job: {"version": "0.0"}, r"it has img2img .*, and 0.0 started it"),
+        (lambda job: {"folder": Path("/nowhere")}, r"the folder /nowhere is not there. Workers find"),
+        (lambda job: {"example": Path("/elsewhere/1.png")}, r"the folder /elsewhere is not there"),
+        (lambda job: {"load": lambda: 1 / 0}, r"the worker on .*: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_worker_that_cannot_work_says_so(source, tmp_path, change, said):
+    from dataclasses import replace
+
+    planned = plan([source], tmp_path / "out")
+    with claim(planned):
+        job = ClusterJob.of(planned, lambda: (Fake(), {}), 1, {})
+        job = replace(job, **change(job))
+        with pytest.raises(UsageError, match=said):
+            list(share_out(planned, lambda number: Local(number, job), 2))
+
+
+def test_what_opening_a_model_says_is_told_once(source, tmp_path):
+    import sys
+
+    heard = []
+
+    def load():
+        print("the model is open", file=sys.stderr)
+        return Fake(), {}
+
+    planned = plan([source], tmp_path / "out")
+    with claim(planned):
+        job = ClusterJob.of(planned, load, 1, {})
+        list(share_out(planned, lambda number: Local(number, job), 1, say=heard.append))
+    assert heard == ["the model is open"]
+    assert isinstance(Opened(), Opened) and Manifest(tmp_path / "out").about(tmp_path / "out" / "0" / "0.png")
