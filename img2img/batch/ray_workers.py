@@ -23,6 +23,11 @@ from img2img.errors import UsageError, display_path
 HERE, RUNNING = "ray", "auto"
 """A cluster of this machine's own, or that of RAY_ADDRESS; the one that runs on this machine."""
 _CORES = 4  # of a worker where nobody says how many workers there are: more gain little in one process
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # it prints to stdout that a worker was lost, amid the JSON there
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def ray_workers(address: str, workers: int | None = None) -> Iterator[Crew]:
     Raises:
         UsageError: Ray is not installed, or there is no such cluster.
     """
-    for name, value in (("RAY_USAGE_STATS_ENABLED", "0"), ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")):
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
         import ray
