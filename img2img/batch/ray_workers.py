@@ -1,7 +1,8 @@
 """Workers as actors of a Ray cluster: one that runs already, or one that is started on this machine.
 
 Ray is an extra: `pip install img2img[ray]`. It reports to its makers unless the user says otherwise; img2img
-starts it so that it reports nothing.
+starts it so that it reports nothing. What it has to say about lost workers it prints to stdout, where results
+are: it has no other setting against this than to let nothing through.
 """
 
 from __future__ import annotations
@@ -23,11 +24,8 @@ from img2img.errors import UsageError, display_path
 HERE, RUNNING = "ray", "auto"
 """A cluster of this machine's own, or that of RAY_ADDRESS; the one that runs on this machine."""
 _CORES = 4  # of a worker where nobody says how many workers there are: more gain little in one process
-_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # it prints to stdout that a worker was lost, amid the JSON there
-}
+_SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_SILENCE = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 
 
 @dataclass(frozen=True)
@@ -51,14 +49,13 @@ def ray_workers(address: str, workers: int | None = None) -> Iterator[Crew]:
 
     Args:
         address: "ray" starts one on this machine, unless RAY_ADDRESS names one; "auto" finds the one that
-            `ray start` has started here; else HOST:PORT or ray://HOST:PORT.
+            `ray start` has started here; else HOST:PORT of its head, from one of its machines.
         workers: How many; None takes one for each GPU of the cluster, else one for every four cores.
 
     Raises:
         UsageError: Ray is not installed, or there is no such cluster.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    os.environ.update({**_SETTINGS, **os.environ, **_SILENCE})
     try:
         import ray
     except ImportError as error:
@@ -75,11 +72,15 @@ def ray_workers(address: str, workers: int | None = None) -> Iterator[Crew]:
         with contextlib.redirect_stdout(None):
             ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UsageError(
-            f"there is no Ray cluster to work with at {display_path(address)}: {display_path(reason)} "
-            "See that its head runs and can be reached; `cluster=ray` starts one for this run alone."
-        ) from error
+        reason = display_path((str(error).strip() or type(error).__name__).splitlines()[0])
+        if own:
+            text = f"Ray could not be started on this machine: {reason} It needs some seconds of a free core."
+        else:
+            text = (
+                f"there is no Ray cluster to work with at {display_path(address)}: {reason} See that its head "
+                "runs and can be reached; `cluster=ray` starts one for this run alone."
+            )
+        raise UsageError(text) from error
     try:
         yield _crew(ray, workers)
     finally:

@@ -461,7 +461,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
         "--cluster",
         metavar="ray|ADDRESS",
         group=SPEED,
-        help="Share the files out over a Ray cluster: auto, HOST:PORT, ray://HOST:PORT; ray starts one here "
+        help="Share the files out over a Ray cluster: auto (of this machine), HOST:PORT; ray starts one here "
         "unless RAY_ADDRESS names one.",
     ),
     option(
