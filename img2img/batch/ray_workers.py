@@ -77,8 +77,8 @@ def ray_workers(address: str, workers: int | None = None) -> Iterator[Crew]:
             text = f"Ray could not be started on this machine: {reason} It needs some seconds of a free core."
         else:
             text = (
-                f"there is no Ray cluster to work with at {display_path(address)}: {reason} See that its head "
-                "runs and can be reached; `cluster=ray` starts one for this run alone."
+                f"there is no Ray cluster to work with at {display_path(address)}: {reason} See that its "
+                "head runs and can be reached; `cluster=ray` starts one for this run alone."
             )
         raise UsageError(text) from error
     try:
