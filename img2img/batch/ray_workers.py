@@ -78,7 +78,7 @@ def ray_workers(address: str, workers: int | None = None) -> Iterator[Crew]:
         else:
             text = (
                 f"there is no Ray cluster to work with at {display_path(address)}: {reason} See that its "
-                "head runs and can be reached; `cluster=ray` starts one for this run alone."
+                "head runs and can be reached; `cluster` ray starts one for this run alone."
             )
         raise UsageError(text) from error
     try:

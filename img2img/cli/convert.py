@@ -76,7 +76,7 @@ def convert(
     if not options.output:
         raise UsageError("-o is empty; name a folder or a file for the results, or . for this folder.")
     if options.workers is not None and options.cluster is None:
-        raise UsageError("`workers` are those of a cluster: `cluster=ray` starts one on this machine.")
+        raise UsageError("`workers` are those of a cluster; `cluster` ray starts one on this machine.")
     from img2img.batch import check_report, fields_of, plan
 
     load = cache(load)

@@ -1,17 +1,22 @@
 """One folder over many workers: nothing is lost with a worker, and the result is that of one machine."""
 
 import json
+import re
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from folders import Fake, fill, statuses
 
 from img2img.batch import Rules, Shard, claim, plan, run
 from img2img.batch.cluster import ClusterJob, ClusterWorker, Opened, WorkerLostError, share_out
 from img2img.batch.manifest import Manifest
 from img2img.batch.run import DEFAULT_RULES
+from img2img.cli.main import cli
 from img2img.errors import UsageError
 from img2img.image import Image
 
@@ -232,8 +237,6 @@ def test_foreign_and_fallback_names_are_those_of_the_whole_plan(tmp_path):
     ],
 )
 def test_a_worker_that_cannot_work_says_so(source, tmp_path, change, said):
-    from dataclasses import replace
-
     planned = plan([source], tmp_path / "out")
     with claim(planned):
         job = ClusterJob.of(planned, lambda: (Fake(), {}), 1, {})
@@ -243,8 +246,6 @@ def test_a_worker_that_cannot_work_says_so(source, tmp_path, change, said):
 
 
 def test_what_opening_a_model_says_is_told_once(source, tmp_path):
-    import sys
-
     heard = []
 
     def load():
@@ -257,3 +258,22 @@ def test_what_opening_a_model_says_is_told_once(source, tmp_path):
         list(share_out(planned, lambda number: Local(number, job), 1, say=heard.append))
     assert heard == ["the model is open"]
     assert isinstance(Opened(), Opened) and Manifest(tmp_path / "out").about(tmp_path / "out" / "0" / "0.png")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-o", "{out}", "--cluster", "ray"], r"a cluster needs Ray, .* pip install 'img2img\[ray\]'"),
+        (["-o", "{out}", "--workers", "2"], r"--workers are those of a cluster; --cluster ray starts one"),
+        (["-o", "-", "--cluster", "ray"], r"-o - writes one picture; a cluster shares out many"),
+        (["-o", "{out}/x.png", "--cluster", "ray"], r"-o names one picture; a cluster shares out many"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_a_sentence(source, tmp_path, monkeypatch, options, said):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    picture = source if options[1] == "{out}" else source / "0" / "0.png"
+    given = [option.format(out=tmp_path / "out") for option in options]
+    result = CliRunner().invoke(cli, ["process", str(picture), "--op", "grayscale", *given])
+    assert result.exit_code == 2
+    assert re.search(said, " ".join(result.output.split())), result.output
+    assert not (tmp_path / "out").exists()
