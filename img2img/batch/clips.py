@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from img2img.batch.journal import Journal
 from img2img.batch.manifest import STATE_FOLDER
-from img2img.batch.plan import Plan
+from img2img.batch.plan import Item, Plan
 from img2img.errors import ImageFitError, ImageWriteError, display_path
-from img2img.image import Image, Limits
-from img2img.video import stream
+from img2img.image import EncodeOptions, Image, Limits
+from img2img.video import CONTAINERS, is_video, stream
+from img2img.video.animating import animate
+from img2img.video.animation import open_animation
 from img2img.video.assembly import assemble, fit_reason
 from img2img.video.clip import Clip, open_clip
 from img2img.video.colour import ToPictures
 from img2img.video.options import FALLBACK
 from img2img.video.segments import SegmentFolder
+from img2img.video.stills import StillSettings
 
 if TYPE_CHECKING:
     from img2img.batch.flow import Condition, Task
@@ -64,6 +67,7 @@ class Clips:
         plan: What is done.
         journal: What earlier runs did.
         limits: What is refused before it is decoded.
+        encoding: How pictures are stored, and so those of animations.
         batches: How many frames share a call.
         is_stopped: Whether to leave off in the middle.
         show: Called with how far a video is.
@@ -74,6 +78,7 @@ class Clips:
         plan: Plan,
         journal: Journal,
         limits: Limits,
+        encoding: EncodeOptions,
         batches: Batches,
         is_stopped: Callable[[], bool],
         show: Callable[[str], None],
@@ -81,18 +86,23 @@ class Clips:
         self._plan = plan
         self._journal = journal
         self._limits = limits
+        self._encoding = encoding
         self._batches = batches
         self._is_stopped = is_stopped
         self._show = show
 
-    def open(self, source: Path) -> OpenClip:
-        """Returns what the video `source` is, with its first frame.
+    def open(self, item: Item) -> OpenClip:
+        """Returns what the video or animation of `item` is, with its first frame.
 
         Raises:
             ImageReadError: It is none, or the package that reads it is not installed.
         """
-        clip, first = open_clip(source, self._limits)
-        image = ToPictures(clip.colours, clip.orientation)(first.frame)
+        if is_video(item.source.name):
+            clip, first = open_clip(item.source, self._limits)
+            image = ToPictures(clip.colours, clip.orientation)(first.frame)
+        else:
+            untimed = item.output.suffix.lower() not in CONTAINERS
+            clip, image = open_animation(item.source, self._limits, untimed)
         return OpenClip(clip, image, image.pixels.nbytes * _IN_FLIGHT)
 
     def convert(self, task: Task, process: Processor, call: Call) -> Image:
@@ -148,6 +158,8 @@ class Clips:
         assert task.clip is not None and task.clip.segments is not None
         path, segments = task.item.output, task.clip.segments
         assert segments.encoding is not None
+        if isinstance(segments.encoding, StillSettings):
+            return path, path.suffix.lower()
         reason = fit_reason(task.clip.clip, segments.encoding, segments.done, path.suffix.lower())
         if reason is None:
             return path, path.suffix.lower()
@@ -168,8 +180,11 @@ class Clips:
             assert opened is not None and opened.segments is not None
             segments = opened.segments
             assert segments.encoding is not None
-            window = self._window(segments)
-            warnings = assemble(opened.clip, segments.encoding, segments.done, extension, window, file)
+            if isinstance(segments.encoding, StillSettings):
+                warnings = animate(opened.clip, segments.encoding, segments.done, self._encoding, file)
+            else:
+                window = self._window(segments)
+                warnings = assemble(opened.clip, segments.encoding, segments.done, extension, window, file)
             task.warnings = tuple(dict.fromkeys((*task.warnings, *warnings)))
 
         return write

@@ -18,6 +18,7 @@ from img2img.errors import ImageWriteError, display_path
 from img2img.files import file_digest
 from img2img.image.files import write_file
 from img2img.remote import RemotePath, place
+from img2img.video import CONTAINERS
 
 UNCHANGED = "it is up to date"
 _FOREIGN = (
@@ -46,7 +47,7 @@ class Journal:
         settings: Everything that results depend on besides the source; see `settings_keys`.
         overwrite: Outputs that are not ours may be replaced.
         checksum: Sources are compared by their content.
-        of_videos: As `settings`, for videos.
+        of_videos: As `settings`, for videos and animations.
         manifest: What earlier runs left; None reads it.
     """
 
@@ -59,7 +60,8 @@ class Journal:
         of_videos: Mapping[str, Any] = _NO_SETTINGS,
         manifest: Manifest | None = None,
     ) -> None:
-        self._settings = {False: settings_keys(settings), True: settings_keys(of_videos)}
+        self._pictures, self._videos = settings_keys(settings), settings_keys(of_videos)
+        self._animations = settings_keys({**settings, **of_videos})  # which are pictures in a row
         self._overwrite = overwrite
         self._checksum = checksum
         self._manifest = manifest
@@ -105,7 +107,7 @@ class Journal:
             return self._allowed(_OF_ANOTHER, path, display_path(record.source))
         current = (
             record is not None
-            and record.settings == self._settings[item.is_video].get(record.made_by)
+            and record.settings == self.settings_of(item).get(record.made_by)
             and source.matches(record.fingerprint)
         )
         if state is OutputState.OURS:
@@ -118,7 +120,9 @@ class Journal:
 
     def settings_of(self, item: Item) -> dict[str, str]:
         """Returns what tells that a result was made in another way, by the `made_by` of results."""
-        return self._settings[item.is_video]
+        if not item.is_video:
+            return self._pictures
+        return self._videos if item.output.suffix.lower() in CONTAINERS else self._animations
 
     def store(
         self,
@@ -163,7 +167,7 @@ class Journal:
                     planned=manifest.relative(item.output),
                     source=str(item.source.absolute()),
                     fingerprint=source,
-                    settings=self._settings[item.is_video].get(made_by, ""),
+                    settings=self.settings_of(item).get(made_by, ""),
                     size=size,
                     digest=digest,
                     time_ns=time.time_ns(),

@@ -16,7 +16,8 @@ from img2img.errors import PlanError, display_path
 from img2img.fields import Fields
 from img2img.image import READABLE, WRITABLE, Passed
 from img2img.remote import is_remote, place, real_path
-from img2img.video import AS_USUAL, CONTAINERS, VIDEOS, VideoOptions, clip_name, is_video
+from img2img.video import ANIMATIONS, AS_USUAL, CONTAINERS, VIDEOS, VideoOptions, clip_name, is_video
+from img2img.video.animation import is_animated
 
 _LONGEST_NAME = 255  # bytes, of nearly every file system
 _ALONE: Mapping[str, Companion] = MappingProxyType({})
@@ -24,6 +25,7 @@ _NOT_KNOWN: Fields = MappingProxyType({})
 _ONCE: Mapping[str, Mapping[str, Companion]] = MappingProxyType({"": {}})
 _NO_VIDEOS = "videos are read and stored in folders of this machine, not in stores; copy it to one first"
 _FORMATS = ", ".join(sorted(WRITABLE))
+_MOVE = frozenset(ANIMATIONS) - WRITABLE  # names of animations and of no picture that is written
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Rules:
             is always followed, and so is one that is itself an input.
         hidden: Take files and folders whose names begin with a dot.
         shard: Do only this part of the files; the others are another machine's.
-        video: How videos are read and stored; None passes them over.
+        video: How videos are read and stored; None passes them over. Which files are animations, where these
+            are taken, is told by their first bytes.
 
     Raises:
         PlanError: The suffix or the extension cannot be part of a file name, or that format is not written.
@@ -62,22 +65,32 @@ class Rules:
             raise PlanError(f"the suffix {self.suffix!r} must be part of a name, without / or \\.")
         if self.extension is not None:
             extension = "." + self.extension.removeprefix(".").lower()
-            if extension not in WRITABLE and extension not in CONTAINERS:
+            if extension in _MOVE and not (self.video and self.video.animated):
+                raise PlanError(f"{extension} files are animations; `animated` allows them.")
+            if extension not in WRITABLE and extension not in CONTAINERS and extension not in _MOVE:
                 raise PlanError(f"{extension} is not a format that img2img writes; these are: {_FORMATS}.")
             object.__setattr__(self, "extension", extension)
 
-    def takes_video(self, name: str) -> bool:
-        """Returns whether the file called `name` is taken, and taken for a video."""
-        return self.video is not None and is_video(name)
+    def takes_clip(self, path: Path) -> bool:
+        """Returns whether a file is taken for a video: by its name, of an animation by its content."""
+        if self.video is None:
+            return False
+        return is_video(path.name) or (self.video.animated and is_animated(path))
 
-    def extension_of(self, name: str) -> str | None:
-        """Returns the chosen format of the result of the file called `name`; None keeps its own."""
-        return self.extension if (self.extension in CONTAINERS) == self.takes_video(name) else None
+    def extension_of(self, name: str, clip: bool) -> str | None:
+        """Returns the chosen format of the result of the file called `name`; None keeps its own.
 
-    def output_name(self, name: str, suffix: str) -> str:
-        """Returns what the result of the file called `name` is called."""
-        named = clip_name if self.takes_video(name) else output_name
-        return named(name, suffix, self.extension_of(name))
+        Args:
+            name: A bare file name.
+            clip: Whether it is a video or an animation.
+        """
+        of_clips = self.extension in CONTAINERS or self.extension in _MOVE
+        both = self.extension in ANIMATIONS and not is_video(name)  # an animation, or a picture
+        return self.extension if of_clips == clip or (both and clip) else None
+
+    def output_name(self, name: str, suffix: str, clip: bool) -> str:
+        """Returns what the result of the file called `name` is called; arguments as of `extension_of`."""
+        return (clip_name if clip else output_name)(name, suffix, self.extension_of(name, clip))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +102,7 @@ class Item:
         output: Where its result goes, unless only the result shows that this format cannot hold it.
         relative: The place of the source in the tree under the output, before renaming, written with "/".
         companions: What it is processed with beside itself, by name.
-        is_video: Whether it is one, by its name.
+        is_video: Whether it is one, or an animation that is taken for one.
     """
 
     source: Path
@@ -211,13 +224,14 @@ def plan(
             folder, _, name = source.relative.rpartition("/")
             if folder not in targets:
                 targets[folder] = output / folder
-            names = [rules.output_name(name, rules.suffix + end) for end in variants]
+            clip = rules.takes_clip(source.path)
+            names = [rules.output_name(name, rules.suffix + end, clip) for end in variants]
             longest = max(names, key=len)
             if len(longest) * 4 > _LONGEST_NAME and len(os.fsencode(longest)) > _LONGEST_NAME:
                 reason = f"the name of its result is too long: {display_path(longest)}"
                 unreadable.append((source.relative, Unreadable(source.path, reason)))
                 continue
-            if rules.takes_video(name) and is_remote(output, source.path):
+            if clip and is_remote(output, source.path):
                 unreadable.append((source.relative, Unreadable(source.path, _NO_VIDEOS)))
                 continue
             try:
@@ -232,7 +246,7 @@ def plan(
             for stored, more in zip(names, variants.values(), strict=True):
                 everything = {**own, **more} if more else own
                 target = targets[folder] / stored
-                items.append(Item(source.path, target, source.relative, everything, rules.takes_video(name)))
+                items.append(Item(source.path, target, source.relative, everything, clip))
             if source.link:
                 links.append(source.path)
 
@@ -305,8 +319,9 @@ def plan_files(
         except PlanError as error:
             unreadable.append(Unreadable(root / relative, str(error)))
             continue
-        target = output / folder / rules.output_name(name, suffix)
-        items.append(Item(root / relative, target, relative, own | dict(more), rules.takes_video(name)))
+        clip = rules.takes_clip(root / relative)
+        target = output / folder / rules.output_name(name, suffix, clip)
+        items.append(Item(root / relative, target, relative, own | dict(more), clip))
     taken = check_outputs(
         [(item.source, item.output) for item in items], places, [], [*company.files, *company.tables]
     )
@@ -334,15 +349,16 @@ def _plan_single(
 ) -> Plan:
     """One file to one file."""
     extension = output.suffix.lower()
-    clip = rules.takes_video(source.name)
-    if clip != (extension in CONTAINERS):
+    clip = rules.takes_clip(source)
+    moves = rules.video is not None and rules.video.animated and extension in ANIMATIONS
+    if not (clip and moves) and clip != (extension in CONTAINERS):
         raise PlanError(_mixed(source, output, clip))
     if not clip and extension not in WRITABLE:
         raise PlanError(
             f"the output {display_path(output)} looks like a file, and {extension} is not a format that "
             f"img2img writes; these are: {_FORMATS}. A folder of that name must exist before."
         )
-    wanted = rules.extension_of(source.name)
+    wanted = rules.extension_of(source.name, clip)
     if wanted not in (None, extension):
         raise PlanError(
             f"the output {display_path(output)} and the extension {wanted} contradict each other; "
@@ -384,6 +400,8 @@ def _plan_single(
 def _mixed(source: Path, output: Path, clip: bool) -> str:
     """Returns the sentence about a video that is to become a picture, or the other way round."""
     one, other = ("a video", "a picture") if clip else ("a picture", "a video")
+    if output.suffix.lower() in ANIMATIONS and clip:
+        other += "; animations are written with `animated`"
     return (
         f"{display_path(source)} is {one}, and the output {display_path(output)} is named like {other}; give "
         f"it the extension of {one}, or name a folder."

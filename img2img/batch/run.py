@@ -117,7 +117,7 @@ def run(
     of_videos = _of_videos(settings, plan)
     journal = Journal(plan, _identity(settings, options), overwrite, checksum, of_videos, manifest)
     batches = Batches(batch_size, group_bytes, memory)
-    clips = Clips(plan, journal, limits, batches, flow.is_stopped, show)
+    clips = Clips(plan, journal, limits, options, batches, flow.is_stopped, show)
     stages = Stages(flow, plan, process, journal, limits, options, inspect, clips)
     return _results(plan, flow, stages, jobs, sweeps=manifest is None)
 

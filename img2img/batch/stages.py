@@ -120,7 +120,7 @@ class Stages:
                 if result is None:
                     data = b""
                     if task.item.is_video:
-                        task.clip = self._clips.open(task.item.source)
+                        task.clip = self._clips.open(task.item)
                     else:
                         data = read_bytes(task.item.source, self._limits)
                     unread = self._read_companions(task, companions)

@@ -192,6 +192,7 @@ class BatchOptions:
     frames: tuple[int, int | None]
     broken_frames: BrokenFrames
     smooth: float
+    animated: bool
     jobs: int | None
     batch: int | None
     cluster: str | None
@@ -447,6 +448,12 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
         metavar="SHARE",
         group=VIDEO,
         help="Share of the result before where the input stands still, against flicker. [default: 0]",
+    ),
+    option(
+        "--animated",
+        is_flag=True,
+        group=VIDEO,
+        help="Take animated GIF, WebP and PNG files for short videos, and write such.",
     ),
     option(
         "--jobs",

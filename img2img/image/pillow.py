@@ -45,7 +45,7 @@ class _Quiet:
                 self._saved.__exit__(None, None, None)
 
 
-_quiet = _Quiet()
+quiet = _Quiet()
 
 
 def decode_with(plugin: Callable[..., Any], data: bytes) -> Raster:
@@ -58,7 +58,7 @@ def decode_with(plugin: Callable[..., Any], data: bytes) -> Raster:
     """
     from PIL.Image import DecompressionBombError
 
-    with _quiet:
+    with quiet:
         try:
             with plugin(io.BytesIO(data)) as picture:
                 picture.load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -45,8 +46,8 @@ def fit_reason(
         return ".avi files have one rate, and the times of these frames vary"
     if extension == ".avi" and clip.matrix is not None:
         return ".avi files cannot say that they are turned"
-    with opened(clip.path) as source:
-        for stream in source.streams:
+    with _source_of(clip) as source:
+        for stream in source.streams if source is not None else ():
             if stream.type == "audio" and not _is_known(stream, known):
                 return f"{extension} files do not hold its audio, {_codec(stream)}"
     return None
@@ -79,7 +80,7 @@ def assemble(
     """
     av = load()
     kept = {"attachment", "data", "subtitle", "audio", "video"}
-    with opened(clip.path) as source:
+    with _source_of(clip) as source:
         while True:
             file.seek(0)
             file.truncate()
@@ -101,6 +102,10 @@ def assemble(
                 ) from error
 
 
+def _source_of(clip: Clip) -> AbstractContextManager[InputContainer | None]:
+    return opened(clip.path) if clip.read is None else nullcontext()
+
+
 class _HeaderError(Exception):
     pass
 
@@ -119,7 +124,7 @@ class _Nowhere:
 
 
 def _assemble(
-    source: InputContainer,
+    source: InputContainer | None,
     clip: Clip,
     encoding: EncoderSettings,
     segments: Sequence[Segment],
@@ -134,21 +139,27 @@ def _assemble(
     warnings: list[str] = []
     with av.open(file, "w", format=muxer(extension), container_options=_options(source, extension)) as out:
         out.flags |= _BITEXACT
-        out.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in _OF_THE_SOURCE})
         known = out.supported_codecs
         streams: dict[int, Stream] = {}
         video: Stream | None = None
-        for stream in source.streams:
+        if source is None:
+            video = _add_video(out, None, clip, encoding, extension)
+        else:
+            tags = {k: v for k, v in source.metadata.items() if k.lower() not in _OF_THE_SOURCE}
+            out.metadata.update(tags)
+        for stream in source.streams if source is not None else ():
             if stream.index == clip.stream:
                 video = _add_video(out, stream, clip, encoding, extension)
-            else:
+            elif source is not None:
                 copy, warning = _add_copy(source, out, stream, known, kept, extension)
                 if copy is not None:
                     streams[stream.index] = copy
                 if warning:
                     warnings.append(warning)
         assert video is not None
-        if extension != ".avi":
+        if source is None:
+            pass
+        elif extension != ".avi":
             out.set_chapters(_chapters(source, origin, end))
         elif source.chapters():
             warnings.append("its chapters were left out: .avi files have none")
@@ -159,7 +170,7 @@ def _assemble(
         frames = _video_packets(segments, clip, origin, video)
         pending = next(frames, None)
         last: dict[int, int] = {}
-        for packet in _copied(source, streams, origin, end):
+        for packet in _copied(source, streams, origin, end) if source is not None else ():
             time = packet.dts * packet.time_base
             while pending is not None and pending.dts * pending.time_base <= time:
                 out.mux_one(pending)
@@ -177,14 +188,18 @@ def _assemble(
     return warnings
 
 
-def _options(source: InputContainer, extension: str) -> dict[str, str]:
-    if extension in (".mp4", ".m4v", ".mov") and any("." in key for key in source.metadata):
+def _options(source: InputContainer | None, extension: str) -> dict[str, str]:
+    if (
+        source is not None
+        and extension in (".mp4", ".m4v", ".mov")
+        and any("." in key for key in source.metadata)
+    ):
         return {"movflags": "use_metadata_tags"}  # those of phones: where, with what
     return {}
 
 
 def _add_video(
-    out: OutputContainer, template: Stream, clip: Clip, encoding: EncoderSettings, extension: str
+    out: OutputContainer, template: Stream | None, clip: Clip, encoding: EncoderSettings, extension: str
 ) -> Stream:
     stream = cast("VideoStream", out.add_stream(encoding.encoder, encoding.rate))
     encoding.configure(stream.codec_context)
@@ -194,7 +209,8 @@ def _add_video(
         stream.codec_context.codec_tag = "hvc1"  # what players of Apple ask for
     if clip.matrix is not None:
         stream.set_display_matrix(clip.matrix)
-    _describe(stream, template)
+    if template is not None:
+        _describe(stream, template)
     return stream
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -57,6 +57,9 @@ class Clip:
         aspect: Width of a pixel divided by its height, or None.
         colours: What the numbers mean.
         notes: Sentences about what is not kept.
+        plays: How often it is shown in a row; 0 is for ever.
+        read: Of what is no container: yields its frames, whose `frame` is a picture, and puts sentences about
+            missing ones into the list that it is given.
     """
 
     path: Path
@@ -76,6 +79,8 @@ class Clip:
     aspect: Fraction | None
     colours: Colours
     notes: tuple[str, ...] = ()
+    plays: int = 1
+    read: Callable[[list[str]], Iterator[Raw]] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,14 +91,14 @@ class Raw:
         index: From 0, of all frames in the file.
         pts: When it is shown, in ticks of the stream.
         duration: How long, in ticks; 0 where it is not known.
-        frame: PyAV's frame.
+        frame: PyAV's frame, or the picture itself (`Image`) where the source is no container.
         held: Whether it stands for one that is broken.
     """
 
     index: int
     pts: int
     duration: int
-    frame: VideoFrame
+    frame: Any
     held: bool = False
 
 
@@ -178,10 +183,10 @@ def frames(clip: Clip, options: VideoOptions, notes: list[str]) -> Iterator[Raw]
     """
     start, stop = options.frames
     seen = -1
-    with opened(clip.path) as container:
-        stream: Any = container.streams[clip.stream]
-        end = 0.0
-        for raw in _decoded(container, stream, options):
+    problems: list[str] = []
+    source = _of_container(clip, options, problems) if clip.read is None else clip.read(problems)
+    with closing(source):  # type: ignore[type-var]
+        for raw in source:
             seen = raw.index
             if stop is not None and seen >= stop:
                 return
@@ -191,16 +196,25 @@ def frames(clip: Clip, options: VideoOptions, notes: list[str]) -> Iterator[Raw]
                     "hold shows the one before it in its place",
                     clip.path,
                 )
-            end = float((raw.pts + raw.duration) * clip.time_base)
             if seen >= start:
                 yield raw
-        missing = _missing(clip, stream, seen + 1, end)
-        if missing and options.broken_frames == "fail":
-            raise ImageReadError(f"{missing}; `broken_frames` set to hold takes what is there", clip.path)
+    if problems and options.broken_frames == "fail":
+        raise ImageReadError(f"{problems[0]}; `broken_frames` set to hold takes what is there", clip.path)
+    notes += problems
+    if seen < start:
+        raise ImageReadError(f"it has {seen + 1} frames, and none from {start} on", clip.path)
+
+
+def _of_container(clip: Clip, options: VideoOptions, problems: list[str]) -> Iterator[Raw]:
+    with opened(clip.path) as container:
+        stream: Any = container.streams[clip.stream]
+        count, end = 0, 0.0
+        for raw in _decoded(container, stream, options):
+            count, end = raw.index + 1, float((raw.pts + raw.duration) * clip.time_base)
+            yield raw
+        missing = _missing(clip, stream, count, end)
         if missing:
-            notes.append(missing)
-        if seen < start:
-            raise ImageReadError(f"it has {seen + 1} frames, and none from {start} on", clip.path)
+            problems.append(missing)
 
 
 def _decoded(container: InputContainer, stream: VideoStream, options: VideoOptions) -> Iterator[Raw]:

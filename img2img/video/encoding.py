@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from img2img.errors import ConfigError, ImageWriteError
 from img2img.video.clip import Clip
-from img2img.video.colour import Colours, has_alpha
+from img2img.video.colour import Colours, ToFrames, has_alpha
 from img2img.video.library import is_installed, load
 from img2img.video.options import VideoOptions
 
 if TYPE_CHECKING:
+    from av import VideoFrame
     from av.video.codeccontext import VideoCodecContext
 
 THREADS = 4
@@ -131,7 +132,11 @@ class EncoderSettings:
             context.global_quality = round(float(self.options["qscale"]) * 118)
             context.options = {}
 
-    def opened(self) -> VideoCodecContext:
+    def frames(self) -> ToFrames:
+        """Returns what turns pictures into frames for the encoder."""
+        return ToFrames(self.colours, self.orientation, self.format, self.bits)
+
+    def opened(self) -> FrameEncoder:
         """Returns an encoder that takes the frames 0, 1, 2, ... of a segment.
 
         Raises:
@@ -147,7 +152,37 @@ class EncoderSettings:
                 f"the encoder {self.encoder} refuses {self.width} x {self.height} pixels of {self.format}: "
                 f"{getattr(error, 'strerror', error)}"
             ) from error
-        return context
+        return FrameEncoder(context)
+
+
+class FrameEncoder:
+    """An encoder of FFmpeg that numbers the frames which it gets."""
+
+    def __init__(self, context: VideoCodecContext) -> None:
+        self._context = context
+
+    def encode(self, frame: VideoFrame, index: int) -> list[tuple[int, bytes, bool]]:
+        """Takes a frame; returns packets: the frame that each holds, its bytes, whether decoding may begin.
+
+        Raises:
+            ImageWriteError: The encoder failed.
+        """
+        frame.pts, frame.time_base = index, self._context.time_base
+        return self._packets(frame)
+
+    def flush(self) -> list[tuple[int, bytes, bool]]:
+        """Returns the packets that were held back."""
+        return self._packets(None)
+
+    def _packets(self, frame: VideoFrame | None) -> list[tuple[int, bytes, bool]]:
+        name = self._context.name
+        try:
+            packets = self._context.encode(frame)
+        except load().error.FFmpegError as error:
+            raise ImageWriteError(f"the encoder {name} failed: {error.strerror or error}") from error
+        if any(packet.pts is None for packet in packets):
+            raise ImageWriteError(f"the encoder {name} lost the times of frames")
+        return [(int(packet.pts or 0), bytes(packet), bool(packet.is_keyframe)) for packet in packets]
 
 
 def check(options: VideoOptions) -> None:

@@ -17,6 +17,8 @@ VIDEOS = frozenset(
     )
 )  # fmt: skip
 """The kinds that are read, by extension."""
+ANIMATIONS = (".gif", ".apng", ".webp", ".png")
+"""The kinds of animation that are read and written, by extension; WebP and PNG files may be pictures, too."""
 FALLBACK = ".mkv"
 """What is appended where another container cannot hold a result."""
 
@@ -35,6 +37,8 @@ class VideoOptions:
         frames: First frame and the one behind the last, from 0; None for the last is the end.
         broken_frames: "hold" shows the frame before a broken one in its place and says so; "fail" fails the
             file.
+        animated: Whether animated GIF, WebP and PNG files are short videos; else their first picture
+            is taken.
         smooth: Share, 0 to 1, that the result of the frame before has where the source stands still.
 
     Raises:
@@ -46,6 +50,7 @@ class VideoOptions:
     frames: tuple[int, int | None] = (0, None)
     broken_frames: BrokenFrames = "hold"
     smooth: float = 0.0
+    animated: bool = False
 
     def __post_init__(self) -> None:
         start, stop = self.frames
@@ -82,7 +87,7 @@ def clip_name(name: str, suffix: str = "", extension: str | None = None) -> str:
     """
     stem, own = os.path.splitext(name)  # noqa: PTH122
     whole = stem + suffix + (own if extension is None else extension)
-    return whole if _extension(whole) in CONTAINERS else whole + FALLBACK
+    return whole if _extension(whole) in (*CONTAINERS, *ANIMATIONS) else whole + FALLBACK
 
 
 def _extension(name: str) -> str:

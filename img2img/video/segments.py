@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from img2img.errors import ImageWriteError, ProcessingError
+from img2img.errors import ProcessingError
 from img2img.files import replacing, sweep_parts, write_bytes
 from img2img.image import Image
 from img2img.image.image import Pixels
-from img2img.video.colour import ToFrames
-from img2img.video.encoding import SEGMENT, EncoderSettings
-from img2img.video.library import load
+from img2img.video.encoding import SEGMENT, EncoderSettings, FrameEncoder
+from img2img.video.stills import StillSettings
 
-if TYPE_CHECKING:
-    from av.packet import Packet
-    from av.video.codeccontext import VideoCodecContext
-
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -79,8 +74,8 @@ class SegmentFolder:
         self._folder = folder
         self._key = json.loads(json.dumps({**key, "version": _VERSION, "segment": SEGMENT}))
         self.done: list[Segment] = []
-        self.encoding: EncoderSettings | None = None
-        self._frames: ToFrames | None = None
+        self.encoding: EncoderSettings | StillSettings | None = None
+        self._frames: Callable[[Image], Any] | None = None
         self._open: _Unfinished | None = None
         if not self._resume():
             self.remove()
@@ -91,7 +86,7 @@ class SegmentFolder:
         """How many frames are in finished segments."""
         return sum(len(segment.pts) for segment in self.done)
 
-    def begin(self, encoding: EncoderSettings) -> None:
+    def begin(self, encoding: EncoderSettings | StillSettings) -> None:
         """Says how frames are stored; once, before the first."""
         self.encoding = encoding
         text = json.dumps({"key": self._key, "encoding": encoding.to_json()})
@@ -113,8 +108,7 @@ class SegmentFolder:
         """
         assert self.encoding is not None
         if self._frames is None:
-            encoding = self.encoding
-            self._frames = ToFrames(encoding.colours, encoding.orientation, encoding.format, encoding.bits)
+            self._frames = self.encoding.frames()
         if self._open is None:
             self._open = _Unfinished(self._path(len(self.done)), self.encoding)
         frame = self._frames(image)
@@ -173,7 +167,8 @@ class SegmentFolder:
             facts = json.loads((self._folder / "encoding.json").read_bytes())
             if facts["key"] != self._key:
                 return False
-            self.encoding = EncoderSettings.from_json(facts["encoding"])
+            kind = StillSettings if "alpha" in facts["encoding"] else EncoderSettings
+            self.encoding = kind.from_json(facts["encoding"])
             while (table := self._path(len(self.done)).with_suffix(".json")).exists():
                 own = json.loads(table.read_bytes())
                 packets = [(int(frame), int(size), bool(key)) for frame, size, key in own["packets"]]
@@ -193,10 +188,10 @@ class SegmentFolder:
 class _Unfinished:
     """The segment that is being written."""
 
-    def __init__(self, path: Path, encoding: EncoderSettings) -> None:
+    def __init__(self, path: Path, encoding: EncoderSettings | StillSettings) -> None:
         self.pts: list[int] = []
         self._path = path
-        self._encoder: VideoCodecContext = encoding.opened()
+        self._encoder: FrameEncoder | StillSettings = encoding.opened()
         self._duration = 0
         self._held: list[int] = []
         self._packets: list[tuple[int, int, bool]] = []
@@ -204,15 +199,14 @@ class _Unfinished:
         self._file: BinaryIO = self._stack.enter_context(replacing(path))
 
     def add(self, frame: Any, pts: int, duration: int, held: int | None) -> None:
-        frame.pts, frame.time_base = len(self.pts), self._encoder.time_base
+        self._write(self._encoder.encode(frame, len(self.pts)))
         self.pts.append(pts)
         self._duration = duration
         if held is not None:
             self._held.append(held)
-        self._write(frame)
 
     def finish(self) -> Segment:
-        self._write(None)
+        self._write(self._encoder.flush())
         self._stack.close()
         segment = Segment(self.pts, self._duration, self._held, self._packets, self._path)
         facts = {"pts": self.pts, "duration": self._duration, "held": self._held, "packets": self._packets}
@@ -224,20 +218,10 @@ class _Unfinished:
         with suppress(_DroppedError), self._stack:
             raise _DroppedError
 
-    def _write(self, frame: Any) -> None:
-        av = load()
-        try:
-            packets: list[Packet[Any]] = self._encoder.encode(frame)
-        except av.error.FFmpegError as error:
-            raise ImageWriteError(
-                f"the encoder {self._encoder.name} failed: {error.strerror or error}"
-            ) from error
-        for packet in packets:
-            if packet.pts is None:
-                raise ImageWriteError(f"the encoder {self._encoder.name} lost the times of frames")
-            data = bytes(packet)
+    def _write(self, packets: list[tuple[int, bytes, bool]]) -> None:
+        for frame, data, key in packets:
             self._file.write(data)
-            self._packets.append((packet.pts, len(data), bool(packet.is_keyframe)))
+            self._packets.append((frame, len(data), key))
 
 
 class _DroppedError(Exception):

@@ -15,10 +15,11 @@ from img2img.image import Image
 from img2img.image.image import Pixels
 from img2img.video.clip import Clip, Raw, frames
 from img2img.video.colour import ToPictures
-from img2img.video.encoding import SEGMENT, choose
-from img2img.video.options import VideoOptions
+from img2img.video.encoding import SEGMENT, EncoderSettings, choose
+from img2img.video.options import CONTAINERS, VideoOptions
 from img2img.video.segments import SegmentFolder
 from img2img.video.smoothing import Smoother
+from img2img.video.stills import StillSettings, choose_stills
 
 T = TypeVar("T")
 ProcessFrames = Callable[[Sequence[Image]], Sequence[Image]]
@@ -111,9 +112,7 @@ def convert(
                 if smoother is not None:
                     image = smoother(source, image)
                 if segments.encoding is None:
-                    size = image.pixels.shape[:2] if clip.orientation < 5 else image.pixels.shape[1::-1]
-                    encoding = choose(clip, options, extension, size, image.alpha is not None)
-                    segments.begin(encoding)
+                    segments.begin(_storing(clip, options, extension, image))
                 result.warnings.update(dict.fromkeys(image.warnings))
                 result.made_by = image.made_by
                 done += 1
@@ -127,11 +126,23 @@ def convert(
     return result
 
 
+def _storing(
+    clip: Clip, options: VideoOptions, extension: str, image: Image
+) -> EncoderSettings | StillSettings:
+    """Returns how results such as `image` are stored for a file with this extension."""
+    if extension not in CONTAINERS:
+        return choose_stills(clip, extension, image)
+    size = image.pixels.shape[:2] if clip.orientation < 5 else image.pixels.shape[1::-1]
+    return choose(clip, options, extension, size, image.alpha is not None)
+
+
 def _pictures(
     clip: Clip, options: VideoOptions, done: int, name: str, notes: list[str], seconds: dict[str, float]
 ) -> Iterator[tuple[Image, Raw]]:
     """Yields the frames that are not done yet."""
-    to_picture = ToPictures(clip.colours, clip.orientation)
+    to_picture: Callable[[Any], Image] = _itself
+    if clip.read is None:
+        to_picture = ToPictures(clip.colours, clip.orientation)
     size = (clip.width, clip.height)
     started = time.perf_counter()
     for place, raw in enumerate(frames(clip, options, notes)):
@@ -147,6 +158,10 @@ def _pictures(
         seconds["decode"] += time.perf_counter() - started
         yield image, raw
         started = time.perf_counter()
+
+
+def _itself(image: Image) -> Image:
+    return image
 
 
 def _grouped(
