@@ -15,6 +15,7 @@ from pathlib import Path
 
 import programs
 import pytest
+import rewriting
 import workers
 
 # The networks of the tests are tiny: a second thread only makes the first one wait. Set before torch loads.
@@ -47,6 +48,18 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
         return cores
     config.stash[CORES] = cores
     return 0  # of pytest-xdist
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[None]:
+    """Has the assertions of a fresh checkout rewritten beside, where there is a core for that."""
+    several = session.config.stash.get(CORES, 1) > 1
+    child = rewriting.start(session.config, ROOT / "tests") if several else None
+    try:
+        return (yield)
+    finally:
+        if child is not None:
+            os.waitpid(child, 0)
 
 
 @pytest.hookimpl(tryfirst=True)
