@@ -68,15 +68,20 @@ def start(
     stdin: int | IO[Any] | None = None,
     stdout: int | IO[Any] | None = None,
     stderr: int | IO[Any] | None = None,
-) -> Program | subprocess.Popen[str]:
-    """Starts what `python ARGUMENTS` would: `-m MODULE`, `-c CODE` or a file, and what they are given."""
+    text: bool = True,
+) -> Program | subprocess.Popen[Any]:
+    """Starts what `python ARGUMENTS` would: `-m MODULE`, `-c CODE` or a file, and what they are given.
+
+    Its pipes hold text, or bytes without a buffer.
+    """
     words, environment = [str(argument) for argument in arguments], dict(os.environ if env is None else env)
     if _server is None:
         streams = {"stdin": stdin, "stdout": stdout, "stderr": stderr}
+        kind = {"text": True} if text else {"bufsize": 0}
         return subprocess.Popen(
-            [sys.executable, *words], cwd=cwd, env=environment, text=True, start_new_session=True, **streams
+            [sys.executable, *words], cwd=cwd, env=environment, start_new_session=True, **streams, **kind
         )
-    return Program(words, cwd or Path.cwd(), environment, (stdin, stdout, stderr))
+    return Program(words, cwd or Path.cwd(), environment, (stdin, stdout, stderr), text)
 
 
 def run(
@@ -90,7 +95,7 @@ def run(
 
 
 class Program:
-    """A child of another process, with what `subprocess.Popen` offers for one's own; its pipes hold text."""
+    """A child of another process, with what `subprocess.Popen` offers for one's own."""
 
     def __init__(
         self,
@@ -98,9 +103,10 @@ class Program:
         cwd: Path,
         environment: dict[str, str],
         streams: tuple[int | IO[Any] | None, ...],
+        text: bool,
     ) -> None:
         assert _server is not None
-        self.args, self.returncode = words, None
+        self.args, self.returncode, self._lock = words, None, threading.Lock()
         status, told = os.pipe()
         handles, pipes, ours = [told], [told], []
         for number, stream in enumerate(streams):
@@ -108,7 +114,10 @@ class Program:
                 reader, writer = os.pipe()
                 mine, its = (writer, reader) if number == 0 else (reader, writer)
                 pipes.append(its)
-                ours.append(os.fdopen(mine, "w" if number == 0 else "r", encoding="utf-8"))
+                mode = "w" if number == 0 else "r"
+                ours.append(
+                    os.fdopen(mine, mode, encoding="utf-8") if text else os.fdopen(mine, f"{mode}b", 0)
+                )
             else:
                 if stream == subprocess.DEVNULL:
                     stream = os.open(os.devnull, os.O_RDWR)
@@ -126,10 +135,11 @@ class Program:
 
     def poll(self) -> int | None:
         """Returns the exit code, less than zero for a signal, or None while it runs."""
-        if self.returncode is None and select.select([self._status], [], [], 0)[0]:
-            self.returncode = int(self._status.readline())
-            self._status.close()
-        return self.returncode
+        with self._lock:
+            if self.returncode is None and select.select([self._status], [], [], 0)[0]:
+                self.returncode = int(self._status.readline())
+                self._status.close()
+            return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Returns the exit code when there is one."""

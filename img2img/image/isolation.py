@@ -199,7 +199,7 @@ class _Process:
                 for described in answer.get("arrays", [])
             ]
         except (OSError, EOFError, ValueError, TypeError) as error:
-            if self._ended_for is None and self._was_killed():
+            if self._ended_for is None and isinstance(error, OSError | EOFError) and self._was_killed():
                 raise _EndedFromOutsideError("the process that decoded it was ended from outside") from error
             reason = self._ended_for or "its decoder crashed; the file is broken or was made to do that"
             kind = ImageLimitError if reason == TOO_MUCH else ImageReadError

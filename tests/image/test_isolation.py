@@ -9,10 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import hostile
 import numpy as np
+import programs
 import psutil
 import pytest
 from pictures import from_pillow, smooth
@@ -34,10 +38,21 @@ class Quick(Limits):
 QUICK = Quick()
 
 
+def fork(line: list[str], *, env: dict[str, str], **_: Any) -> Any:
+    """Starts a worker without the half second of imports that it costs a fresh interpreter."""
+    pipe = subprocess.PIPE
+    code = line[line.index("-c") :]
+    return programs.start(code, env=env, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=False)
+
+
+FORKING = SimpleNamespace(**{**vars(subprocess), "Popen": fork})
+
+
 @pytest.fixture(autouse=True)
 def _formats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "FORMATS", (hostile.FORMAT, *formats.FORMATS))
     monkeypatch.setattr(isolation, "_SERVE", hostile.SERVE)
+    monkeypatch.setattr(isolation, "subprocess", FORKING)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,9 +60,16 @@ def _workers() -> Iterator[None]:
     isolation._end_all()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(isolation, "_SERVE", hostile.SERVE)
+        patch.setattr(isolation, "subprocess", FORKING)
         isolation._Process()  # or what follows would happen in this process
     yield
     isolation._end_all()
+
+
+@pytest.fixture
+def _fresh(_none_yet: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets workers be what they are for users: interpreters that start from nothing."""
+    monkeypatch.setattr(isolation, "subprocess", subprocess)
 
 
 @pytest.fixture
@@ -92,6 +114,7 @@ def test_what_a_decoder_does_fails_its_file_alone(what: str, words: str) -> None
 def test_standing_still_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two threads of a decoder that wait for each other take no processor time."""
     monkeypatch.setattr(isolation, "_STALLED", 3)
+    monkeypatch.setattr(isolation, "_POLL", 0.05)
     with pytest.raises(ImageReadError, match="stood still"):
         order("sleep 60")
 
@@ -181,7 +204,7 @@ def test_a_fork_has_workers_of_its_own() -> None:
     wait_for(lambda: not psutil.pid_exists(its))
 
 
-@pytest.mark.usefixtures("_none_yet")
+@pytest.mark.usefixtures("_fresh")
 @pytest.mark.parametrize("executable", [None, "", "/no/such/python", "/bin/true"])
 def test_without_workers_the_process_decodes_itself(
     executable: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -205,7 +228,7 @@ def test_torch_is_not_loaded() -> None:
     assert result.stdout.strip() == "False"
 
 
-@pytest.mark.usefixtures("_none_yet")
+@pytest.mark.usefixtures("_fresh")
 def test_modules_beside_the_pictures_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python started with -c looks for modules in the current folder first."""
     for name in ("json", "cv2", "numpy", "queue"):
@@ -217,7 +240,7 @@ def test_modules_beside_the_pictures_are_not_run(tmp_path: Path, monkeypatch: py
     assert isolation._can_start
 
 
-@pytest.mark.usefixtures("_none_yet")
+@pytest.mark.usefixtures("_fresh")
 def test_what_start_up_prints_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         isolation, "_SERVE", f"print('hello from sitecustomize', flush=True); {hostile.SERVE}"
@@ -232,20 +255,15 @@ def wait_for(true: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Process]]:
+@contextmanager
+def stuck(folder: Path, start: Callable[..., Any]) -> Iterator[tuple[Any, psutil.Process]]:
     """A run, and the worker of it that hangs."""
-    source, mark = tmp_path / "in", tmp_path / "mark"
+    source, mark = folder / "in", folder / "mark"
     source.mkdir()
     for i in range(3):
         (source / f"{i}.hostile").write_bytes(hostile.MAGIC + f"hang {mark}".encode())
-    line = [hostile.__file__, "process", str(source), "-o", str(tmp_path / "out"), "--op", "flip"]
-    with subprocess.Popen(
-        [sys.executable, "-W", "error::ResourceWarning", *line, "--jobs", "1"],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
+    line = ["process", source, "-o", folder / "out", "--op", "flip", "--jobs", "1"]
+    with start([hostile.__file__, *map(str, line)], cwd=ROOT, stderr=subprocess.PIPE) as run:
         wait_for(lambda: mark.exists() and mark.read_text().endswith("\n"))
         yield run, psutil.Process(int(mark.read_text()))
         run.kill()
@@ -254,12 +272,15 @@ def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], psutil.Proces
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.sampled(1)
-def test_a_signal_ends_a_run_whose_decoder_hangs(
-    stuck: tuple[subprocess.Popen[str], psutil.Process], number: int
-) -> None:
-    run, child = stuck
-    run.send_signal(number)
-    _, said = run.communicate(timeout=60)  # a busy machine takes its time; the words tell what ended it
+def test_a_signal_ends_a_run_whose_decoder_hangs(tmp_path: Path, number: int) -> None:
+    def start(line: list[str], **options: Any) -> subprocess.Popen[str]:
+        """An interpreter that ends as those of users do, with all that it still holds."""
+        command = [sys.executable, "-W", "error::ResourceWarning", *line]
+        return subprocess.Popen(command, text=True, **options)
+
+    with stuck(tmp_path, start) as (run, child):
+        run.send_signal(number)
+        _, said = run.communicate(timeout=60)  # a busy machine takes its time; the words tell what ended it
     assert run.returncode == 128 + number
     assert "the run was ended while it was decoded" in said
     assert "ResourceWarning" not in said
@@ -269,12 +290,10 @@ def test_a_signal_ends_a_run_whose_decoder_hangs(
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("numbers", [(signal.SIGKILL,), (signal.SIGINT, signal.SIGINT)])
 @pytest.mark.sampled(1)
-def test_no_worker_outlives_its_run(
-    stuck: tuple[subprocess.Popen[str], psutil.Process], numbers: tuple[int, ...]
-) -> None:
-    run, child = stuck
-    for number in numbers:
-        run.send_signal(number)
-        time.sleep(0.1)
-    run.communicate(timeout=60)
+def test_no_worker_outlives_its_run(tmp_path: Path, numbers: tuple[int, ...]) -> None:
+    with stuck(tmp_path, programs.start) as (run, child):
+        for number in numbers:
+            run.send_signal(number)
+            time.sleep(0.1)
+        run.communicate(timeout=60)
     wait_for(lambda: not child.is_running())
