@@ -26,7 +26,9 @@ from benchmark_machine import ceilings, higher, machine, neighbours, options
 from torch.utils.flop_counter import FlopCounterMode
 
 from img2img.batch import Summary, plan, run
+from img2img.batch.companions import Place
 from img2img.checkpoint import ModelInfo
+from img2img.fields import Vector
 from img2img.image import Image, discover, read_image, write_image
 from img2img.image.tensor import to_pixels, to_tensor
 from img2img.inference import Translator, load_model
@@ -44,6 +46,8 @@ NETWORKS = {  # every architecture at its usual arguments, with the usual side o
     "flow_unet": (ArchSpec("flow_unet"), 64),
     "msrresnet": (ArchSpec("msrresnet"), 128),
     "nafnet": (ArchSpec("nafnet"), 256),
+    "partial_unet": (ArchSpec("partial_unet"), 256),
+    "pix2pixhd": (ArchSpec("pix2pixhd"), 256),
     "plksr_tiny": (ArchSpec("plksr", {"blocks": 12, "kernel": 13, "attention": False}), 128),
     "realplksr": (ArchSpec("realplksr"), 128),
     "resnet9": (ArchSpec("resnet"), 256),
@@ -51,6 +55,7 @@ NETWORKS = {  # every architecture at its usual arguments, with the usual side o
     "spade_resnet": (ArchSpec("spade_resnet"), 256),
     "span": (ArchSpec("span", {"skip": True}), 128),
     "srresnet": (ArchSpec("srresnet"), 128),
+    "stargan": (ArchSpec("stargan"), 256),
     "style_resnet": (ArchSpec("style_resnet"), 256),
     "unet256": (ArchSpec("unet"), 256),
 }
@@ -118,7 +123,10 @@ def _plain_script(connection: Connection, spec: ArchSpec, device: str, threads: 
             for path in sorted(source.iterdir()):
                 pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
                 x = to_tensor(np.ascontiguousarray(pixels), generator.input_range, device=device)
-                (made,) = to_pixels(generator(x), generator.output_range)
+                given = {
+                    name: value.to(device) for name, value in conditions_of(generator, len(pixels)).items()
+                }
+                (made,) = to_pixels(generator(x, **given), generator.output_range)
                 cv2.imencode(".png", made[..., ::-1])[1].tofile(output / path.name)
             connection.send(_peak())
 
@@ -143,7 +151,16 @@ class Toolkit(Runner):
         """See `Runner`."""
         _reset_peak()
         summary = Summary()
-        for result in run(plan([source], output), self.translator, batch_size=BATCH):
+        places: dict[str, Place] = {}
+        generator = self.translator.generator
+        side = len(read_image(next(source.iterdir())).pixels) if generator.conditions else 0
+        for name, value in conditions_of(generator, side).items():
+            if generator.conditions[name].spatial:
+                places[name] = source.parent / f"{source.name}_{name}.png"
+                write_image(Image(value[0].permute(1, 2, 0).mul(255).byte().numpy()), places[name])
+            else:
+                places[name] = value[0].tolist()
+        for result in run(plan([source], output, companions=places), self.translator, batch_size=BATCH):
             summary.add(result)
         if summary.failures:
             raise click.ClickException(str(summary.failures[0]))
@@ -345,13 +362,26 @@ def fitting(spec: ArchSpec, side: int) -> int:
     return -(-max(side, generator.minimum_size) // unit) * unit
 
 
+def conditions_of(generator: Generator, side: int) -> dict[str, torch.Tensor]:
+    """Returns the further inputs of a network for one picture of side x side pixels: a square hole, zeros."""
+    given = {}
+    for name, kind in generator.conditions.items():
+        if isinstance(kind, Vector):
+            given[name] = torch.zeros(1, kind.size or 1)
+        else:
+            given[name] = torch.zeros(1, 1, side, side)
+            given[name][..., side // 4 : side // 2, side // 4 : side // 2] = 1
+    return given
+
+
 def flops_of(spec: ArchSpec, side: int) -> int:
     """Returns the floating-point operations of a network for one picture of side x side pixels."""
     with torch.device("meta"):
         generator = build(spec).eval()
         x = torch.empty(1, generator.in_channels, side, side)
+        given = {name: value.to("meta") for name, value in conditions_of(generator, side).items()}
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        generator(x)
+        generator(x, **given)
     return int(counter.get_total_flops())
 
 
