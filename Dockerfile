@@ -31,6 +31,7 @@ FROM base AS program
 ARG TORCH=2.14.1
 ARG TORCHVISION=0.29.1
 ARG TORCH_INDEX=""
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} "torch==${TORCH}" "torchvision==${TORCHVISION}" \
     && pip install --no-cache-dir -r /opt/src/requirements.txt
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist pip install --no-cache-dir --no-deps /dist/*.whl

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib import import_module, metadata
-from typing import Generic, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from img2img.errors import ConfigError, display_text
 from img2img.keys import closest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -83,11 +86,11 @@ class Registry(Generic[T]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _offered(self) -> dict[str, list[metadata.EntryPoint]]:
+    def _offered(self) -> dict[str, list[EntryPoint]]:
         """Returns what other packages bring, by name; several of one name are one too many."""
         return _points(self.group, tuple(sys.path)) if self.group else {}
 
-    def _import(self, name: str, points: list[metadata.EntryPoint]) -> None:
+    def _import(self, name: str, points: list[EntryPoint]) -> None:
         """Files the class that another package brings, or what is wrong with it."""
         if not points or name in (self._entries | self.broken) or name in self._importing:
             return
@@ -114,9 +117,11 @@ class Registry(Generic[T]):
 
 
 @cache
-def _points(group: str, path: tuple[str, ...]) -> dict[str, list[metadata.EntryPoint]]:
+def _points(group: str, path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
     """Returns the entry points of a group in the packages on `path`, by name; to find them takes 10 ms."""
-    found: dict[str, dict[str, metadata.EntryPoint]] = {}
+    from importlib import metadata
+
+    found: dict[str, dict[str, EntryPoint]] = {}
     for package in metadata.distributions(path=list(path)):
         try:
             for point in package.entry_points:
@@ -127,7 +132,7 @@ def _points(group: str, path: tuple[str, ...]) -> dict[str, list[metadata.EntryP
     return {name: list(points.values()) for name, points in found.items()}
 
 
-def _package(point: metadata.EntryPoint) -> str:
+def _package(point: EntryPoint) -> str:
     """Returns the name of the package that an entry point is of."""
     return str((point.dist and point.dist.name) or "without a name")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,6 +118,8 @@ def _configs(prefix: str) -> list[str]:
 
 def _registered(registry: str, *packages: str) -> list[str]:
     """Returns the names in a registry, as they stand in the sources, and those that other packages bring."""
+    from importlib.metadata import entry_points
+
     found = {point.name for point in entry_points(group=f"img2img.{registry}")}
     for package in packages:
         for file in (_PACKAGE / package).rglob("*.py"):

@@ -15,14 +15,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from img2img.errors import display_path, display_text
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress as RichProgress
 
 ProgressStyle = Literal["auto", "rich", "plain", "none"]
@@ -71,6 +68,8 @@ def give_up(stream: Any) -> None:
 
 @cache
 def _console(stream: object) -> Console:
+    from rich.console import Console  # here and below: a help page and the completion do without
+
     return Console(file=stream, highlight=False, soft_wrap=True)  # type: ignore[arg-type]
 
 
@@ -175,6 +174,8 @@ def with_options(text: str) -> str:
 
 def say(text: str, style: str = "") -> None:
     """Prints one line for people. No markup is read from file names, and nothing in it moves the cursor."""
+    from rich.text import Text
+
     stderr().print(Text(display_text(with_options(text)), style=style))
 
 
@@ -190,6 +191,9 @@ def say_warning(text: str) -> None:
 
 def print_facts(facts: Iterable[tuple[str, str]]) -> None:
     """Prints names and values in two columns on stdout."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
@@ -209,6 +213,11 @@ def print_table(
         rows: The cells.
         last: The row that sums them up, set apart; None where there is none.
     """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=SIMPLE_HEAD, show_footer=last is not None, pad_edge=False)
     for number, (heading, footer) in enumerate(zip(head, last or [""] * len(head), strict=True)):
         justify: Literal["left", "right"] = "right" if number else "left"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from img2img.cli.render import say_warning
+from img2img.cli.render import say_warning, stderr
 
 
 class Stop:
@@ -49,6 +49,7 @@ def stop_on_signal(quiet: bool = False) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
+    stderr()  # loads what the handler prints with: it may come in the middle of an import
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # else: nohup
         numbers.append(signal.SIGHUP)

@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
-from img2img.config import front_matter
 from img2img.errors import ConfigError, DownloadError, UnknownModelError, display_path
 from img2img.files import file_digest, read_regular
 from img2img.hubs.licences import told
@@ -305,6 +304,8 @@ def _keep_card(api: Any, reference: HubReference) -> None:
 
 def _head(card: Path) -> dict[str, Any]:
     """Returns the facts at the head of a card, nothing where there are none."""
+    from img2img.config import front_matter  # YAML and pydantic, which a help page does without
+
     try:
         text = read_regular(card, _LARGEST_CARD).decode("utf-8-sig").replace("\r\n", "\n")
         facts, _ = front_matter(text, display_path(card))
