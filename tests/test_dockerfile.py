@@ -43,7 +43,7 @@ def arguments(instructions: list[tuple[str, str]], name: str) -> list[str]:
 
 
 def ignored(path: str) -> bool:
-    """Returns whether .dockerignore keeps a file out: the last line that fits it or a folder of it decides."""
+    """Returns whether .dockerignore keeps a file out: the last line that fits it or its folder decides."""
     parts = path.split("/")
     above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
     out = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import img2img
 
 ROOT = Path(__file__).resolve().parent.parent
 MAN = ROOT / "docs" / "man"
@@ -134,3 +138,48 @@ def test_both_opencv_distributions_keep_one_version_range() -> None:
     lines = config["options"]["install_requires"].split("\n")
     ranges = {line.replace("-headless", "") for line in lines if line.startswith("opencv-python")}
     assert len(ranges) == 1
+
+
+CONDA = {"torch": "pytorch", "opencv-python": "py-opencv", "opencv-python-headless": "py-opencv"}
+
+
+def wanted_of_conda() -> dict[str, str]:
+    """Returns what setup.cfg requires, by the names of conda-forge: name and bounds."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    lines = [f"python{config['options']['python_requires']}"]
+    lines += [line for line in config["options"]["install_requires"].strip().split("\n") if line[0] != "#"]
+    found = {}
+    for line in lines:
+        name, bounds = re.fullmatch(r"([\w-]+)(.*)", line).groups()  # type: ignore[union-attr]
+        assert ";" not in bounds, "conda has no markers: say what becomes of this one"
+        found[CONDA.get(name, name.lower())] = bounds
+    return found
+
+
+def test_the_recipe_for_conda_says_what_the_setup_says() -> None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    recipe = yaml.safe_load((ROOT / "tools" / "packaging" / "recipe.yaml").read_text("utf-8"))
+    assert dict(line.split(" ") for line in recipe["requirements"]["run"]) == wanted_of_conda()
+    assert recipe["context"]["version"] == img2img.__version__
+    entry = config["options.entry_points"]["console_scripts"].strip()
+    assert recipe["build"]["python"]["entry_points"] == [entry]
+    build = re.findall(r'^requires = \["(.+)"\]$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    host = {line.replace(" ", "") for line in recipe["requirements"]["host"]}
+    assert build
+    assert {*build, f"python{config['options']['python_requires']}"} <= host
+    assert (recipe["about"]["summary"], recipe["about"]["license"]) == (
+        config["metadata"]["description"],
+        config["metadata"]["license"],
+    )
+    assert (ROOT / "tools" / "packaging" / recipe["source"]["path"]).resolve() == ROOT
+
+
+@pytest.mark.slow
+def test_rattler_build_renders_the_recipe() -> None:
+    rattler_build = pytest.importorskip("rattler_build", reason="py-rattler-build is not installed")
+    recipe = rattler_build.Stage0Recipe.from_file(str(ROOT / "tools" / "packaging" / "recipe.yaml"))
+    (variant,) = recipe.render()
+    rendered = variant.recipe() if callable(variant.recipe) else variant.recipe
+    assert dict(str(each).split(" ") for each in rendered.requirements.run) == wanted_of_conda()
