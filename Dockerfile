@@ -15,8 +15,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 img2img \
-    && chmod 1777 /home/img2img \
-    && mkdir /data \
+    && mkdir /data /home/img2img/.cache \
+    && chmod 1777 /home/img2img /home/img2img/.cache \
     && chown img2img:img2img /data \
     && python3 -m venv /opt/img2img
 ENV PATH=/opt/img2img/bin:$PATH HOME=/home/img2img NO_ALBUMENTATIONS_UPDATE=1

@@ -140,6 +140,18 @@ def test_both_opencv_distributions_keep_one_version_range() -> None:
     assert len(ranges) == 1
 
 
+def test_the_page_on_installing_names_every_extra() -> None:
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    page = (ROOT / "docs" / "install.md").read_text("utf-8")
+    table = re.findall(r"^\| (`.+?`) \|", page, re.MULTILINE)
+    assert set(config["options.extras_require"]) == {
+        each for row in table for each in re.findall(r"`(\w+)`", row)
+    }
+    for extra in re.findall(r"\.\[([\w,]+)\]", page):
+        assert set(extra.split(",")) <= set(config["options.extras_require"])
+
+
 CONDA = {"torch": "pytorch", "opencv-python": "py-opencv", "opencv-python-headless": "py-opencv"}
 
 
