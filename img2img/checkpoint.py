@@ -157,6 +157,20 @@ def save_model(
         else _stored(value, dtype, name, path)
         for name, value in generator.state_dict().items()
     }
+    header = header_of(generator, info, fingerprint(state))
+    try:
+        text = json.dumps(header, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"its arguments do not fit into JSON ({error}): {generator.spec}", path) from None
+    data = safetensors.torch.save(state, {KEY: text})
+    try:
+        write_bytes(data, path)
+    except OSError as error:
+        raise ModelError(f"cannot be written: {error.strerror or error}", path) from error
+
+
+def header_of(generator: Generator, info: ModelInfo, sha256: str) -> dict[str, Any]:
+    """Returns the JSON object of a model file, see above; `sha256` is that of its weights."""
     plain = info.range is info.target_range is None and info.fit == "squeeze"
     told_apart = len(info.labels) + (info.labels.ignore is not None) if info.labels else 0
     many = max(len(info.palette or ()), told_apart) > MOST_COLOURS
@@ -170,10 +184,11 @@ def save_model(
         "nearest": info.nearest,
         "range": info.range,
         "target_range": info.target_range,
-        "sha256": fingerprint(state),
+        "sha256": sha256,
     }
     if generator.conditions:
-        header |= {"attributes": attributes, "exclusive": exclusive}
+        header["attributes"] = {name: list(names) for name, names in info.attributes.items()}
+        header["exclusive"] = [list(names) for names in info.exclusive]
     else:  # as older versions write it
         del header["conditions"]
     if info.labels is not None:
@@ -186,15 +201,7 @@ def save_model(
         header["adversarial"] = info.adversarial
     if info.synthetic:
         header["synthetic"] = True
-    try:
-        text = json.dumps(header, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"its arguments do not fit into JSON ({error}): {generator.spec}", path) from None
-    data = safetensors.torch.save(state, {KEY: text})
-    try:
-        write_bytes(data, path)
-    except OSError as error:
-        raise ModelError(f"cannot be written: {error.strerror or error}", path) from error
+    return header
 
 
 def _stored(weight: Tensor, dtype: torch.dtype, name: str, path: str | PathLike[str]) -> Tensor:
@@ -226,23 +233,8 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
             "`img2img model import` converts it if its layout is known.",
             path,
         )
-    facts = _parse(metadata[KEY], path)
+    facts, info = read_header_of(metadata[KEY], path)
     spec = ArchSpec(facts["architecture"], facts["arguments"])
-    palette, size = facts.get("palette"), facts.get("size")
-    info = ModelInfo(
-        facts["output"],
-        tuple(size) if isinstance(size, list) else size,
-        facts["origin"],
-        None if palette is None else tuple(map(tuple, palette)),
-        facts.get("nearest") is True,
-        **{key: ValueRange(*facts[key]) for key in ("range", "target_range") if facts.get(key)},
-        fit=facts.get("fit", "squeeze"),
-        attributes={name: tuple(names) for name, names in facts.get("attributes", {}).items()},
-        exclusive=tuple(map(tuple, facts.get("exclusive", []))),
-        labels=_labels(facts.get("labels")),
-        adversarial=facts.get("adversarial"),
-        synthetic=facts.get("synthetic", False),
-    )
     # the shapes in the header are compared before the weights are read
     _fit(spec, {name: tuple(entry["shape"]) for name, entry in header.items()}, path)
     state = read_tensors(path)
@@ -271,6 +263,33 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
             path,
         )
     return generator, info
+
+
+def read_header_of(text: Any, path: str | PathLike[str]) -> tuple[dict[str, Any], ModelInfo]:
+    """Returns the JSON object that `header_of` made, and what it says beside the network.
+
+    Everything in it is checked, except for what only the network itself can tell.
+
+    Raises:
+        ModelError: It is damaged, or was written by a newer version.
+    """
+    facts = _parse(text, path)
+    palette, size = facts.get("palette"), facts.get("size")
+    info = ModelInfo(
+        facts["output"],
+        tuple(size) if isinstance(size, list) else size,
+        facts["origin"],
+        None if palette is None else tuple(map(tuple, palette)),
+        facts.get("nearest") is True,
+        **{key: ValueRange(*facts[key]) for key in ("range", "target_range") if facts.get(key)},
+        fit=facts.get("fit", "squeeze"),
+        attributes={name: tuple(names) for name, names in facts.get("attributes", {}).items()},
+        exclusive=tuple(map(tuple, facts.get("exclusive", []))),
+        labels=_labels(facts.get("labels")),
+        adversarial=facts.get("adversarial"),
+        synthetic=facts.get("synthetic", False),
+    )
+    return facts, info
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:

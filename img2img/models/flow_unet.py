@@ -235,13 +235,13 @@ class FlowUNet(Generator):
         z = self.deviation * (self.start(x) if noise is None else noise)
         for step in range(self.steps):
             z = self.keep(z, x, **conditions)
-            time = torch.full((len(x),), step / self.steps, device=x.device, dtype=x.dtype)
+            time = torch.full((x.shape[0],), step / self.steps, device=x.device, dtype=x.dtype)
             z = torch.lerp(z, self.predict(z, time, seen).to(z.dtype), 1 / (self.steps - step))
         return self.keep(z, x, **conditions)
 
     def start(self, x: Tensor) -> Tensor:
         """Returns the noise that pictures (N, C, H, W) begin with, (N, out_channels, H, W) of deviation 1."""
-        return self.noise(x) if self.noise.size else x.new_zeros(len(x), self.out_channels, *x.shape[2:])
+        return self.noise(x) if self.noise.size else x.new_zeros(x.shape[0], self.out_channels, *x.shape[2:])
 
     def seen(self, x: Tensor, **conditions: Tensor) -> Tensor:
         """Returns what the U-Net sees beside the state: the source, grey in its holes, and the conditions."""

@@ -28,7 +28,7 @@ def window_means(x: Tensor, reach: int) -> Tensor:
         (N, C, H, W), or (N, C, 1, 1); in fp32 at least.
     """
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    if reach >= max(x.shape[2:]) - 1:
+    if not torch.compiler.is_exporting() and reach >= max(x.shape[2:]) - 1:  # exported for any size
         return x.mean((2, 3), keepdim=True)
     return _row_means(_row_means(x, reach).mT, reach).mT
 
@@ -40,7 +40,7 @@ def _row_means(x: Tensor, reach: int) -> Tensor:
     suffice (van Herk, 1992). Differences of sums along the whole row would carry the rounding of far away.
     """
     width, side = x.shape[-1], 2 * reach + 1
-    count = -(-(width + side) // side)
+    count = (width + 2 * side - 1) // side  # rounded up; of negative numbers ONNX rounds the other way
     blocks = torch.unflatten(F.pad(x, (reach, count * side - width - reach)), -1, (count, side))
     ends = blocks.flip(-1).cumsum(-1).flip(-1).flatten(-2)
     beginnings = F.pad(blocks.cumsum(-1)[..., :-1], (1, 0)).flatten(-2)

@@ -32,8 +32,8 @@ class Noise(nn.Module):
         """(N, C, H, W) to (N, size + C, H, W)."""
         if not self.size:
             return x
-        values = torch.randn(len(x), self.size, device=x.device) if self.training else self.constant[None]
-        return torch.cat((values.to(x)[..., None, None].expand(len(x), -1, *x.shape[2:]), x), 1)
+        values = torch.randn(x.shape[0], self.size, device=x.device) if self.training else self.constant[None]
+        return torch.cat((values.to(x)[..., None, None].expand(x.shape[0], -1, *x.shape[2:]), x), 1)
 
     def reseed(self, seed: int) -> None:
         """Makes the noise of evaluation that of `seed`."""
@@ -60,7 +60,7 @@ class NoiseField(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, size, H, W), which begins at the top left of its picture in evaluation."""
-        shape = (len(x), self.size, *x.shape[2:])
+        shape = (x.shape[0], self.size, *x.shape[2:])
         if self.training:
             return torch.randn(shape, device=x.device, dtype=x.dtype)
         return self.at(0, 0, *x.shape[2:]).to(x).expand(shape)

@@ -121,8 +121,8 @@ class StarGANGenerator(Generator):
         """Returns (N, L), all labels that the network sees, from (N, attributes)."""
         if not self.others:
             return wanted
-        none = wanted.new_zeros(len(wanted), self.others)
-        no, yes = wanted.new_zeros(len(wanted), 1), wanted.new_ones(len(wanted), 1)
+        none = wanted.new_zeros(wanted.shape[0], self.others)
+        no, yes = wanted.new_zeros(wanted.shape[0], 1), wanted.new_ones(wanted.shape[0], 1)
         return torch.cat((none, wanted, no, yes) if self.second else (wanted, none, yes, no), 1)
 
 
