@@ -18,6 +18,7 @@ from img2img.interop.community import ADVICE, is_installed, known_elsewhere, ope
 from img2img.interop.layouts import Recognised, layouts
 from img2img.interop.ncnn_files import MAGIC, beside
 from img2img.interop.ncnn_networks import open_ncnn
+from img2img.interop.onnx_files import is_onnx, open_onnx
 from img2img.interop.pickle_machine import Foreign
 from img2img.interop.pickled import Pickled, read_pickled
 from img2img.interop.storages import Unusable
@@ -41,8 +42,8 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
     """Opens a model file of img2img, or a checkpoint of others whose layout is known.
 
     Reads .safetensors and everything that `torch.save` writes (zip, deflated zip and the older pickle, from
-    any device, in any precision), bare or wrapped, by content and not by extension; and of ncnn a graph with
-    its numbers, `NAME.param` and `NAME.bin`, by either name.
+    any device, in any precision), bare or wrapped, by content and not by extension; of ncnn a graph with its
+    numbers, `NAME.param` and `NAME.bin`, by either name; and ONNX, see `img2img.interop.onnx_files`.
 
     Returns:
         The network in evaluation mode, in fp32 on the CPU, and what is known of it; `origin` names the
@@ -62,6 +63,8 @@ def open_checkpoint(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
             return open_model(path)
         tensors = read_tensors(path)
         held = Pickled(tensors, (), sum(value.numel() * value.element_size() for value in tensors.values()))
+    elif is_onnx(path):
+        return open_onnx(path)
     else:
         _require_no_part(path)
         held = read_pickled(path)
@@ -111,7 +114,13 @@ def _ncnn_graph(path: Path) -> Path | None:
 
 
 def _require_no_part(path: Path) -> None:
-    """Raises ModelError if `path` is called as a part of an ncnn model, and neither is one nor of PyTorch."""
+    """Raises ModelError if `path` is called as what no model is opened by, and is nothing of PyTorch."""
+    if path.suffix.lower() in (".xml", ".pt2"):
+        raise UnknownModelError(
+            "is called as what OpenVINO or torch.export read, which is for programs without img2img; open "
+            "the model file that it was made of, or one of ONNX.",
+            path,
+        )
     if path.suffix.lower() not in (".param", ".bin"):
         return
     with open_regular(path) as file:

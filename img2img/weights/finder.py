@@ -16,7 +16,7 @@ from img2img.files import user_cache
 from img2img.hubs import huggingface
 from img2img.registry import unknown
 
-EXTENSIONS = (".safetensors", ".pth", ".param")
+EXTENSIONS = (".safetensors", ".pth", ".param", ".onnx")
 _SHOWN = 5  # names in a message
 
 
