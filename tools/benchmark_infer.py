@@ -59,7 +59,7 @@ NETWORKS = {  # every architecture at its usual arguments, with the usual side o
     "style_resnet": (ArchSpec("style_resnet"), 256),
     "unet256": (ArchSpec("unet"), 256),
 }
-BACKENDS = ("auto", "eager", "compile", "openvino")
+BACKENDS = ("auto", "eager", "compile", "openvino", "onnxruntime")
 BATCH = 8  # images that the engine hands over at once
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from img2img.cli import completion
+from img2img.cli.export import export
 from img2img.cli.hubs import download, search
 from img2img.cli.push import push
 
@@ -33,6 +34,7 @@ def model() -> None:
     """Look into, import, blend, list, find, download and push models."""
 
 
+model.add_command(export)
 model.add_command(search)
 model.add_command(download)
 model.add_command(push)
@@ -204,7 +206,10 @@ def list_(as_json: bool) -> int:
     if not any(ships(path) for path in found.values()):
         say("No model ships with this installation: it was made from a source tree without its weights.")
     print_facts((name, _line(path)) for name, path in found.items())
-    say("Put model files (.safetensors, .pth, .param) into one of these folders and use their names with -m:")
+    say(
+        "Put model files (.safetensors, .pth, .param, .onnx) into one of these folders, and use their names "
+        "with -m:"
+    )
     for folder in folders()[1:]:
         say(f"  {display_path(folder)}")
     return 0

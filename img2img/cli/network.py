@@ -248,7 +248,7 @@ PRECISION = option(
 )
 BACKEND = option(
     "--backend",
-    type=click.Choice(["auto", "eager", "compile", "openvino"]),
+    type=click.Choice(["auto", "eager", "compile", "openvino", "onnxruntime"]),
     default="auto",
     show_default=True,
     group=SPEED,

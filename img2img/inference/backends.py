@@ -1,7 +1,8 @@
-"""What computes a network: torch as it is, torch.compile, or OpenVINO; and which of them is fastest here."""
+"""What computes a network: torch as it is, torch.compile, OpenVINO, ONNX Runtime; which is fastest here."""
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -11,16 +12,21 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
+from img2img.checkpoint import fingerprint
 from img2img.errors import ConfigError
 from img2img.inference import openvino
 from img2img.inference.cache import ModelCache, key
 from img2img.inference.conditions import typical
+from img2img.inference.export import compare
 from img2img.inference.precision import DTYPES, in_precision
+from img2img.inference.program import ExportError, input_names, obstacle, onnx_of
+from img2img.interop.onnx_files import OnnxNetwork
+from img2img.interop.onnx_runtime import OnnxError, Session
 from img2img.models import Generator
 from img2img.models.base import get_norm_stats
 from img2img.registry import unknown
 
-BackendChoice = Literal["auto", "eager", "compile", "openvino"]
+BackendChoice = Literal["auto", "eager", "compile", "openvino", "onnxruntime"]
 
 WORTH_CONVERTING = 100_000  # parameters; a smaller network takes no time anyway
 GAIN = 1.05  # how much faster OpenVINO must be to be taken
@@ -32,7 +38,7 @@ class Backend(Protocol):
     """Computes one network in one precision; what it makes depends on the rounding of its kernels alone.
 
     Attributes:
-        name: "eager", "compile" or "openvino".
+        name: "eager", "compile", "openvino" or "onnxruntime".
         precision: "fp32", "bf16" or "fp16"; input and output are fp32 in any case.
         seconds: What preparing it took: copying, compiling, converting or reading from the cache.
         note: A sentence for the user when it is not what was asked for, else "".
@@ -115,6 +121,36 @@ class Compiled:
             return self._whole(x, **conditions).float()
 
 
+class OnnxRuntime:
+    """The network as ONNX Runtime runs it, on a CPU or an NVIDIA GPU.
+
+    Args:
+        generator: In fp32, on its device, in evaluation mode.
+        precision: "fp32" or "fp16".
+        cache: Where the exported network is kept.
+
+    Raises:
+        ExportError: It cannot be exported, or computes something else then.
+    """
+
+    name, note = "onnxruntime", ""
+
+    def __init__(self, generator: Generator, precision: str, cache: ModelCache | None = None) -> None:
+        started = time.perf_counter()
+        self.precision, self._generator = precision, generator
+        self._names = input_names(generator)
+        self._session = _session(generator, precision, cache or ModelCache())
+        self._eager: Eager | None = None
+        self.seconds = time.perf_counter() - started
+
+    def __call__(self, x: Tensor, **conditions: Tensor) -> Tensor:
+        """See `Backend`; large calls are left to the eager network, which needs less memory."""
+        if not is_large(x, self._generator):
+            return self._session({self._names[0]: x} | {name: conditions[name] for name in self._names[1:]})
+        self._eager = self._eager or Eager(self._generator, self.precision)
+        return self._eager(x, **conditions)
+
+
 class OpenVino:
     """The network as OpenVINO runs it on a CPU; see `img2img.inference.openvino`.
 
@@ -156,19 +192,29 @@ def choose_backend(
     Args:
         generator: In fp32, on its device, in evaluation mode; its weights and settings must stay as they are.
         precision: "fp32", "bf16" or "fp16".
-        backend: "eager", "compile" or "openvino"; "auto" takes OpenVINO where it is installed, fits and is
-            faster on a typical tile, else "eager". The comparison is remembered, so that a busy machine does
-            not choose differently the next time. If compiling fails, or OpenVINO is asked for and the network
-            takes more than a picture, `note` says why it is "eager".
+        backend: "eager", "compile", "openvino" or "onnxruntime"; "auto" takes OpenVINO where it is installed,
+            fits and is faster on a typical tile, else "eager". The comparison is remembered, so that a busy
+            machine does not choose differently the next time. If compiling fails, or OpenVINO is asked for
+            and the network takes more than a picture, `note` says why it is "eager". An ONNX file is always
+            computed by ONNX Runtime.
         batch_pixels: How many input pixels calls will have; up to four typical tiles are compared at once,
             because a U-Net reads its weights once for all of them.
         cache: Where converted networks and comparisons are kept; None takes the user's.
 
     Raises:
-        ConfigError: There is no such backend, or OpenVINO was asked for and cannot be used.
+        ConfigError: There is no such backend, or the one that was asked for cannot be used.
     """
     if backend not in get_args(BackendChoice):
         raise ConfigError(unknown("backend", backend, get_args(BackendChoice)))
+    if isinstance(generator, OnnxNetwork):
+        return _of_onnx_file(generator, precision, backend)
+    if backend == "onnxruntime":
+        if precision == "bf16":
+            raise ConfigError("ONNX Runtime computes in fp32 or fp16, not in bf16.")
+        try:
+            return OnnxRuntime(generator, precision, cache)
+        except ExportError as error:
+            raise ConfigError(f"ONNX Runtime cannot run this model: {error}") from error
     if backend == "compile" and generator.steps is not None:
         note = "torch.compile is left out: the model goes to its result in steps, whose number may change."
         return Eager(generator, precision, note)
@@ -241,6 +287,53 @@ def equal_blocks(generator: Generator) -> list[nn.Module]:
     rows = [list(row) for row in generator.modules() if isinstance(row, nn.Sequential) and len(row) >= 4]
     equal = [row for row in rows if len({type(block) for block in row}) == 1 and list(row[0].children())]
     return max(equal, key=len, default=[])
+
+
+def _of_onnx_file(generator: OnnxNetwork, precision: str, backend: str) -> Backend:
+    if precision != "fp32":
+        raise ConfigError(
+            f"an ONNX file computes in what it was exported in, whatever goes in; leave precision out, not "
+            f"{precision}."
+        )
+    left_out = (
+        "" if backend in ("auto", "onnxruntime") else f"{backend} is left out: ONNX Runtime runs ONNX files."
+    )
+    found = Eager(generator, precision, " ".join(filter(None, (left_out, generator.assumed))))
+    found.name = OnnxRuntime.name
+    return found
+
+
+def _session(generator: Generator, precision: str, cache: ModelCache) -> Session:
+    """Returns `generator` for ONNX Runtime, exported and compared now or earlier.
+
+    Raises:
+        ExportError: It cannot be exported or run, or computes something else then.
+    """
+    if reason := obstacle(generator):
+        raise ExportError(reason)
+    device = next(generator.parameters()).device
+    facts = {
+        "weights": fingerprint({**generator.state_dict(), **dict(generator.named_buffers())}),
+        "architecture": generator.spec.name,
+        "arguments": generator.spec.arguments,
+        "norm_stats": get_norm_stats(generator),
+        "style": getattr(generator, "style_number", None),
+        "steps": generator.steps,
+        "precision": precision,
+    }
+    name = f"{key(**facts)}.onnx"
+    try:
+        if (content := cache.load(name)) is None:
+            here = generator if device.type == "cpu" else copy.deepcopy(generator).cpu()
+            content = onnx_of(here, precision).SerializeToString()
+            compare(here, Session(content), precision)
+            cache.store(name, content)
+        session = Session(content, device)
+    except OnnxError as error:
+        raise ExportError(f"it cannot be opened ({error}).") from error
+    if device.type == "cuda" and session.device.type != "cuda":
+        raise ExportError("the model is on a GPU, and this ONNX Runtime has none; install onnxruntime-gpu.")
+    return session
 
 
 def _compiled(generator: Generator, precision: str) -> Backend:

@@ -13,10 +13,13 @@ import math
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.export import ExportedProgram
 
 from img2img.checkpoint import fingerprint
 from img2img.inference.cache import ModelCache, key
@@ -152,6 +155,42 @@ def _convert(ov: Any, generator: Generator) -> Any:
             generator, _example(generator, 2, 0), check_trace=False
         )
         return ov.convert_model(torch.jit.freeze(traced), input=[shape])
+
+
+def model_of(program: ExportedProgram, names: Sequence[str]) -> Any:
+    """Returns a program of torch.export as an OpenVINO model, its inputs called `names`.
+
+    Raises:
+        RuntimeError: It cannot be converted.
+    """
+    ov = _import()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = ov.convert_model(program)
+    for entry, name in zip(model.inputs, names, strict=True):
+        entry.get_tensor().set_names({name})
+    model.outputs[0].get_tensor().set_names({"output"})
+    return model
+
+
+def save(model: Any, path: Path, half: bool, metadata: Mapping[str, str]) -> None:
+    """Writes NAME.xml and NAME.bin; `half` stores weights in fp16."""
+    for name, text in metadata.items():
+        model.set_rt_info(text, name)
+    _import().save_model(model, str(path), compress_to_fp16=half)
+
+
+def reader(path: Path) -> Callable[[Mapping[str, Tensor]], Tensor]:
+    """Returns what computes the saved NAME.xml on the CPU, in fp32: inputs by name to the output."""
+    ov = _import()
+    core = ov.Core()
+    compiled = core.compile_model(core.read_model(str(path)), "CPU", _settings(ov, "fp32"))
+
+    def compute(given: Mapping[str, Tensor]) -> Tensor:
+        result = compiled({name: value.contiguous().numpy() for name, value in given.items()})
+        return torch.from_numpy(result[0].copy())
+
+    return compute
 
 
 def _check(network: OpenVinoNetwork, generator: Generator, precision: str) -> None:

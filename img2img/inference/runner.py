@@ -58,7 +58,8 @@ class Runner:
         self.classes = classes
         self.generator = generator.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.device, self.tile, self.memory = device, tile, memory
-        safe = precision if generator.half_precision or precision != "auto" else "fp32"
+        half = generator.half_precision and backend != "onnxruntime"
+        safe = precision if half or precision != "auto" else "fp32"
         self.precision = choose_precision(safe, device)
         self._only_uint8 = precision == "auto"
         self._choice = backend

@@ -88,7 +88,8 @@ def load_model(
             takes 0.
         steps: After how many evaluations of the network a result is made, for models that go to it in steps;
             None takes what the model was saved with.
-        backend: "eager", "compile" or "openvino"; "auto" takes OpenVINO where it is installed and faster.
+        backend: "eager", "compile", "openvino" or "onnxruntime"; "auto" takes OpenVINO where it is installed
+            and faster. ONNX files are computed by ONNX Runtime.
         scale: Output pixels per input pixel along one side, greater than 0; 1.5 of 101 pixels gives 152. The
             model's result is brought to it by the exact antialiased bicubic of `img2img.image.resize`. None
             takes the model's own factor.
