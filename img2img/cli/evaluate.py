@@ -286,8 +286,7 @@ def evaluate(
         if several:
             contest = Contest(evaluations)
             numbers_of, remarks, first = contest.requirements(), contest.remarks(), contest.first
-            own = (said for each in evaluations.values() for said in each.remarks())
-            remarks += dict.fromkeys(own)
+            remarks += _remarks_on(evaluations)
             facts.append({"target": display_path(target), **contest.to_json()})
         else:
             ((name, evaluation),) = evaluations.items()
@@ -313,6 +312,18 @@ def evaluate(
 
         write_image(lay_out(worst.rows()), sheet)
     return code
+
+
+def _remarks_on(evaluations: Mapping[str, Evaluation]) -> list[str]:
+    """Returns what is to be said of several sets, each sentence once, with the names of its sets."""
+    found: dict[str, list[str]] = {}
+    for name, evaluation in evaluations.items():
+        for said in dict.fromkeys(evaluation.remarks()):
+            found.setdefault(said, []).append(name)
+    return [
+        said if len(names) == len(evaluations) else f"{', '.join(names)}: {said}"
+        for said, names in found.items()
+    ]
 
 
 def _options(protocol: str, numbers: tuple[float, float] | None, more: dict[str, Any]) -> dict[str, Any]:

@@ -163,7 +163,10 @@ def print_pictures(evaluation: Evaluation, quiet: bool = False) -> None:
     rows = [row(display_path(score.name), score.values) for score in evaluation.scores]
     count = len(rows)
     mean = "all" if protocol.names else "mean"
-    last = row(f"{mean}{'' if protocol.names else ' of'} {count}" if count > 1 else mean, evaluation.mean())
+    whole = all(math.isfinite(value) for score in evaluation.scores for value in score.values.values())
+    if count > 1 and (protocol.names or whole):  # else a remark says over how many it is
+        mean += f" {count}" if protocol.names else f" of {count}"
+    last = row(mean, evaluation.mean())
     print_table(protocol.describe(), ["", *columns], rows, last)
     if quiet:
         return

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from img2img.errors import ConfigError
 from img2img.evaluation.resampling import (
@@ -99,13 +100,8 @@ class Contest:
         pair = [self._shared(each) for each in (self.first, name)]
         columns = pair[0].protocol.columns
         means = [one.mean() for one in pair]
-        rows = [rows_of(one) for one in pair]
-        if rows[0].values.shape[1] == len(columns):  # equal and infinite: no difference
-            one, other = (each.values.copy() for each in rows)
-            same = one == other
-            one[same & ~np.isfinite(one)] = other[same & ~np.isfinite(other)] = 0
-            rows = [Rows(values, each.scores) for values, each in zip((one, other), rows, strict=True)]
-        with np.errstate(invalid="ignore"):  # infinite numbers have no interval
+        rows = _paired(*pair)
+        with np.errstate(invalid="ignore"):  # a draw may hold no picture with the number
             inner, chances = bootstrap_difference(*rows), permutation_test(*rows)
             totals = [each.scores(each.values.sum(0)[None], len(each.values))[0] for each in rows]
         found = {}
@@ -135,6 +131,11 @@ class Contest:
         ]
         if any(count != len(self.common) for count in counts):
             said.append(f"Differences are over what all of them have: {len(self.common)} pictures.")
+        if len({str(found.equal()) for found in self.evaluations.values()}) > 1:
+            said.append(
+                "A picture that is equal to its target in one of two sets alone has no finite difference; it "
+                "is left out there."
+            )
         if 1 < len(self.common) < 6:
             least = 2.0 ** (1 - len(self.common))
             said.append(
@@ -173,18 +174,18 @@ def intervals(found: Evaluation) -> dict[str, Interval]:
     columns = found.protocol.columns
     if len(found.scores) < 2:
         return dict.fromkeys(columns, UNKNOWN)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # a draw may hold no picture with the number
         inner = bootstrap(rows_of(found))
     return dict(zip(columns, inner, strict=True))
 
 
 def rows_of(found: Evaluation) -> Rows:
-    """Returns what each picture of a set adds to its numbers."""
+    """Returns what each picture of a set adds to its numbers; of infinite and missing ones, nothing."""
     confusions = [score.confusion for score in found.scores]
     matrices = [each for each in confusions if each is not None]
     if len(matrices) < len(confusions) or not matrices:
-        values = np.array([[score.values[c] for c in found.protocol.columns] for score in found.scores])
-        return Rows(values, lambda sums, count: sums / count)
+        values = _values(found)
+        return _means(values, np.isfinite(values))
     ignore = matrices[0].ignore
     flat = np.stack([each.tally.ravel() for each in matrices]).astype(np.float64)
 
@@ -192,6 +193,37 @@ def rows_of(found: Evaluation) -> Rows:
         return tally_scores(sums.reshape(-1, 3, len(matrices[0].labels)), ignore)
 
     return Rows(flat, scores)
+
+
+def _paired(first: Evaluation, second: Evaluation) -> list[Rows]:
+    """Returns the rows of two sets of the same pictures: of each number those that have it in both.
+
+    Where both are equal to the target there is no difference. Where one of them alone is, the difference is
+    infinite, and the picture is no part of it.
+    """
+    if first.confusion() is not None:
+        return [rows_of(first), rows_of(second)]
+    both = [_values(each) for each in (first, second)]
+    same = both[0] == both[1]
+    counted = same | (np.isfinite(both[0]) & np.isfinite(both[1]))
+    return [_means(np.where(np.isfinite(values), values, 0), counted) for values in both]
+
+
+def _values(found: Evaluation) -> Array:
+    """Returns the numbers (pictures, columns)."""
+    return np.array([[score.values[c] for c in found.protocol.columns] for score in found.scores])
+
+
+def _means(values: Array, counted: NDArray[np.bool_]) -> Rows:
+    """Returns rows whose scores are the means of what is counted; NaN where nothing is."""
+    columns = values.shape[1]
+    rows = np.hstack([np.where(counted, values, 0), counted])
+
+    def scores(sums: Array, count: int) -> Array:
+        found: Array = sums[:, :columns] / sums[:, columns:]
+        return found
+
+    return Rows(rows, scores)
 
 
 def _pair(interval: Interval) -> list[float] | None:

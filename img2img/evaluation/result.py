@@ -88,9 +88,25 @@ class Evaluation:
         return {column: self._mean(column) for column in self.protocol.columns}
 
     def _mean(self, column: str) -> float:
-        """Returns the mean over the pictures that have the number; NaN where none has."""
+        """Returns the mean over the pictures that have a finite number.
+
+        Where all of them are equal to their targets, and their PSNR infinite, it is infinite, too; NaN where
+        none has the number.
+        """
         values = [value for score in self.scores if not math.isnan(value := score.values[column])]
-        return math.fsum(values) / len(values) if values else math.nan
+        finite = [value for value in values if math.isfinite(value)] or values
+        return math.fsum(finite) / len(finite) if finite else math.nan
+
+    def equal(self) -> dict[str, list[str]]:
+        """Returns the pictures whose number is infinite, since they are equal to their targets, by columns.
+
+        They are no part of the mean, unless all pictures are equal. Columns without any are left out.
+        """
+        found = {
+            column: [score.name for score in self.scores if math.isinf(score.values[column])]
+            for column in self.protocol.columns
+        }
+        return {column: names for column, names in found.items() if names}
 
     def confusion(self) -> Confusion | None:
         """Returns how many pixels of each class were taken for which, in all label maps together."""
@@ -124,6 +140,13 @@ class Evaluation:
             missing = [score.name for score in self.scores if math.isnan(score.values[column])]
             if missing:
                 said.append(f"Without {column}: {listed(missing)}; its mean is over the others.")
+        for column, names in self.equal().items():
+            others = sum(math.isfinite(score.values[column]) for score in self.scores)
+            if others:
+                said.append(
+                    f"Equal to their targets, with infinite {column}: {listed(names)}; its mean is over the "
+                    f"other {others}."
+                )
         return [*self.notes, *(sentence for sentence in said if sentence is not None)]
 
     def to_json(self) -> dict[str, Any]:
@@ -134,6 +157,7 @@ class Evaluation:
             "metrics": origins(self.protocol.columns),
             "formats": self._formats(),
             "mean": finite(self.mean()),
+            "equal": {column: len(names) for column, names in self.equal().items()},
             **({} if (confusion := self.confusion()) is None else _of_classes(confusion)),
             "scores": [
                 {

@@ -21,6 +21,7 @@ class Limits:
         max_frames: Pictures in one file. Only the first is read, so this guards against absurd files.
         max_expansion: Bytes of decoded picture per byte of the file, above 128 MiB that every file may have;
             None sets no bound.
+        advice: What to do about a picture that is too large, for messages; empty names `max_pixels`.
     """
 
     max_pixels: int = DEFAULT_MAX_PIXELS
@@ -28,6 +29,7 @@ class Limits:
     max_channels: int = 64
     max_frames: int = 100_000
     max_expansion: int | None = 256
+    advice: str = ""
 
     def check(
         self,
@@ -58,7 +60,7 @@ class Limits:
             many = f" in {channels} channels" if channels > 4 else ""
             raise ImageLimitError(
                 f"the picture is {width} x {height} = {width * height:,} pixels{many}; at most "
-                f"{self.max_pixels:,} are read, raise `max_pixels` if you trust the file"
+                f"{self.max_pixels:,} are read, {self.advice or 'raise `max_pixels` if you trust the file'}"
             )
         if channels > self.max_channels:
             raise ImageLimitError(
@@ -70,9 +72,10 @@ class Limits:
         if file_size is None or self.max_expansion is None:
             return
         if size > FREE_BYTES + self.max_expansion * file_size:
+            advice = self.advice or f"raise `max_pixels` above {DEFAULT_MAX_PIXELS:,} if you trust it"
             raise ImageLimitError(
                 f"the file has {file_size:,} bytes and would unpack to {size:,}, as files do that are made "
-                f"to fill the memory; raise `max_pixels` above {DEFAULT_MAX_PIXELS:,} if you trust it"
+                f"to fill the memory; {advice}"
             )
 
     def seconds(self, file_size: int) -> float:

@@ -19,6 +19,7 @@ from img2img.errors import ConfigError, ModelError, display_path
 from img2img.fetch import fetch
 from img2img.losses import hed
 from img2img.losses.pixel import full
+from img2img.metrics.backbones import BACKBONES, TORCHVISION, VGG16_BLOCKS
 from img2img.metrics.files import weight_folders
 from img2img.registry import unknown
 from img2img.types import ValueRange
@@ -39,7 +40,7 @@ class Vgg:
         title: Its name, for people.
         file: The name of the file with torchvision's weights.
         sha256: The digits that its checksum begins with.
-        mebibytes: Its size.
+        size: Roughly how large that is, for people.
         depths: Convolutions of each block.
         widths: Their channels; a pooling follows each block.
         mean, deviation: What its inputs are standardised by, red, green and blue in [0, 1]: by default those
@@ -49,16 +50,16 @@ class Vgg:
     title: str
     file: str
     sha256: str
-    mebibytes: int
+    size: str
     depths: tuple[int, ...]
-    widths: tuple[int, ...] = (64, 128, 256, 512, 512)
+    widths: tuple[int, ...] = tuple(width for width, _ in VGG16_BLOCKS)
     mean: Three = (0.485, 0.456, 0.406)
     deviation: Three = (0.229, 0.224, 0.225)
 
     @property
     def url(self) -> str:
         """Where torchvision's weights can be downloaded."""
-        return f"https://download.pytorch.org/models/{self.file}"
+        return TORCHVISION + self.file
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -76,19 +77,20 @@ class Vgg:
         return frozenset(place for place, stage in enumerate(stages) if stage == "conv")
 
 
-VGG16 = Vgg("VGG16", "vgg16-397923af.pth", "397923af", 528, (2, 2, 3, 3, 3))
-VGG19 = Vgg("VGG19", "vgg19-dcbb9e9d.pth", "dcbb9e9d", 548, (2, 2, 4, 4, 4))
+_FILE = BACKBONES["vgg"].file
+VGG16 = Vgg("VGG16", _FILE.name, _FILE.sha256, _FILE.size, tuple(depth for _, depth in VGG16_BLOCKS))
+VGG19 = Vgg("VGG19", "vgg19-dcbb9e9d.pth", "dcbb9e9d", "548 MiB", (2, 2, 4, 4, 4))
 VGG16_HED = Vgg(
     "VGG16 fine-tuned to find edges (HED)",
     hed.FILE,
     "",
-    56,
+    "56 MiB",
     VGG16.depths,
     mean=hed.MEAN,
     deviation=hed.DEVIATION,
 )
 """That of `img2img.losses.hed`."""
-RANDOM = Vgg("a random network in the shape of VGG16", "", "", 0, VGG16.depths, (4, 8, 16, 32, 32))
+RANDOM = Vgg("a random network in the shape of VGG16", "", "", "", VGG16.depths, (4, 8, 16, 32, 32))
 """Narrow, and never trained: for tests, and to see what training it was good for."""
 NETWORKS = {"vgg16": VGG16, "vgg19": VGG19, "vgg16_hed": VGG16_HED, "random": RANDOM}
 
@@ -329,7 +331,7 @@ def _find(vgg: Vgg, given: str | PathLike[str] | None, allow_download: bool) -> 
     raise FeaturesMissingError(
         f"the weights of {vgg.title} for the perceptual loss are not at hand. Name their file (weights), or "
         f"put {vgg.file} into {display_path(places[-1].parent)} or a folder of IMG2IMG_WEIGHTS_DIR, or allow "
-        f"the download of {vgg.mebibytes} MiB from {vgg.url} (allow_download)."
+        f"the download of {vgg.size} from {vgg.url} (allow_download)."
     )
 
 

@@ -19,7 +19,10 @@ from img2img.metrics.files import WeightFile, fill, read_weights
 from img2img.registry import unknown
 
 BackboneName = Literal["alex", "vgg", "squeeze"]
-_TORCHVISION = "https://download.pytorch.org/models/"
+TORCHVISION = "https://download.pytorch.org/models/"
+"""Where its weights can be downloaded, by the names of the files."""
+VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+"""Channels and number of the convolutions of each block of VGG16; a pooling follows each."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Backbone:
 def _file(name: str, size: str, title: str) -> WeightFile:
     """Returns a file of torchvision, whose name ends with the digits that its checksum begins with."""
     digits = name.removesuffix(".pth").rpartition("-")[2]
-    return WeightFile(name, digits, _TORCHVISION + name, size, title)
+    return WeightFile(name, digits, TORCHVISION + name, size, title)
 
 
 class _Fire(nn.Module):
@@ -75,7 +78,7 @@ def _alexnet() -> list[nn.Module]:
 def _vgg16() -> list[nn.Module]:
     layers: list[nn.Module] = []
     inputs = 3
-    for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+    for width, depth in VGG16_BLOCKS:
         for _ in range(depth):
             layers += [nn.Conv2d(inputs, width, 3, padding=1), nn.ReLU()]
             inputs = width

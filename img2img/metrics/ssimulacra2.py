@@ -13,7 +13,7 @@ from img2img.metrics.files import package_version
 from img2img.types import ValueRange
 
 SMALLEST = 8
-"""Pixels of the shortest side; smaller scales are left out of the sum."""
+"""Pixels of the shortest side."""
 _TITLE = "SSIMULACRA 2"
 
 
@@ -21,7 +21,9 @@ def ssimulacra2(a: Tensor, b: Tensor, value_range: ValueRange, border: int = 0) 
     """Returns the SSIMULACRA 2 score of each image, as the package ssimulacra2 computes it.
 
     Pictures are rounded to 8 bits and taken for sRGB. It is the number of the package, a port of the authors'
-    C++ program, to the last digit.
+    C++ program, to the last digit. It adds up six scales, each of half the size, and leaves out those of less
+    than 8 pixels: where the shortest side has less than 256, values are of fewer scales, and comparable among
+    pictures of that size alone.
 
     Args:
         a, b: (N, C, H, W) of one shape, C = 1 or 3 (RGB), in `value_range`; `b` is the original.

@@ -58,13 +58,16 @@ class Gallery:
     notes: list[str] = field(default_factory=list)
 
     def means(self) -> dict[str, float | None]:
-        """Returns the mean of each column over the rows that have a finite value."""
+        """Returns the mean of each column over the rows that have a finite value.
+
+        As in `img2img.evaluation`: infinite where all pictures are equal to their targets, None without any.
+        """
         found: dict[str, float | None] = {}
         for column in self.columns:
-            values = [
-                row.values[column] for row in self.rows if math.isfinite(row.values.get(column, math.nan))
-            ]
-            found[column] = math.fsum(values) / len(values) if values else None
+            values = [row.values.get(column, math.nan) for row in self.rows]
+            known = [value for value in values if not math.isnan(value)]
+            finite = [value for value in known if math.isfinite(value)] or known
+            found[column] = math.fsum(finite) / len(finite) if finite else None
         return found
 
 
@@ -183,8 +186,25 @@ def measured(
             f"{len(failed)} picture{'s' * (len(failed) > 1)} could not be measured: {failed[0].note}"
             f"{', and so on' if len(failed) > 1 else ''}."
         )
+    gallery.notes += _of_equal(gallery)
     gallery.notes.append(f"Numbers are against {display_path(target)}; {protocol.describe()}.")
     return gallery
+
+
+def _of_equal(gallery: Gallery) -> list[str]:
+    """Returns sentences on columns that are infinite for some pictures, which are equal to their targets."""
+    said = []
+    for column in gallery.columns:
+        values = [row.values.get(column, math.nan) for row in gallery.rows]
+        equal, others = sum(map(math.isinf, values)), sum(map(math.isfinite, values))
+        if equal and others:
+            pictures = (
+                "1 picture is equal to its target" if equal == 1 else f"{equal} pictures are equal to theirs"
+            )
+            said.append(
+                f"{display_path(column)} is infinite where {pictures}; its mean is over the other {others}."
+            )
+    return said
 
 
 def from_evaluation(path: Path) -> Gallery:

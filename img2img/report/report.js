@@ -531,7 +531,7 @@ function gallery(table_, place) {
   const list = table({
     columns: [{ name: "name" }, ...columns.map((column) => ({ ...column, number: true }))],
     rows: lines,
-    foot: columns.length && rows.length > 1 ? [`mean of ${rows.length.toLocaleString("en")}`, ...table_.means.map((value, column) => print[column](value))] : null,
+    foot: columns.length && rows.length > 1 ? [rows.every((row) => row.values.every(Number.isFinite)) ? `mean of ${rows.length.toLocaleString("en")}` : "mean", ...table_.means.map((value, column) => print[column](value))] : null,
     filter: rows.length > 12,
     chosen: () => lines.find((line) => line.row === current),
   });

@@ -157,6 +157,10 @@ class Outcome:
         if metrics is not None:
             metrics.write(step, samples, "validation", found)
         text = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+        text += "".join(
+            f" ({name} without {count} that {'is' if count == 1 else 'are'} equal to the truth)"
+            for name, count in self.measure.equal.items()
+        )
         self.watch.say(f"Held-out part at step {step}: {text}{', the best so far' if better else ''}.")
         if better:
             self._settle(self.trainer.evaluated())

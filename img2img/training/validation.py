@@ -78,6 +78,8 @@ class Validation:
     Attributes:
         by: The score that decides: PSNR, for label maps mean IoU, or what the settings say.
         missing: Why a score could not be had the last time, in sentences.
+        equal: How many outputs were equal to their true pictures the last time, by the scores that are
+            infinite then, and whose means are over the others.
 
     Raises:
         ConfigError: There is no such metric for what the method makes, or what it needs is not at hand.
@@ -108,6 +110,7 @@ class Validation:
             for name in self.names:
                 metrics[name].prepare()
         self.missing: list[str] = []
+        self.equal: dict[str, int] = {}
 
     def _require(self, name: str) -> None:
         """Raises ConfigError where there is no such number of what the method makes."""
@@ -182,6 +185,7 @@ class Validation:
             return {}
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
+        equal: dict[str, int] = {}
         tallied: Tensor | None = None
         reasons: dict[str, str] = {}
         new = _Distinct(self._export.reads, self._export.makes)
@@ -215,12 +219,19 @@ class Validation:
                         raise
                     reasons[name] = str(error)
                     continue
-                sums[name] = sums.get(name, 0.0) + float(values.sum())
-                counts[name] = counts.get(name, 0) + len(made)
+                finite = values[values.isfinite()]  # PSNR is infinite where both are equal
+                equal[name] = equal.get(name, 0) + len(values) - len(finite)
+                sums[name] = sums.get(name, 0.0) + float(finite.sum())
+                counts[name] = counts.get(name, 0) + len(finite)
         self.missing = [
             f"no held-out picture has {name}: {why}" for name, why in reasons.items() if name not in counts
         ]
-        means = {name: sums[name] / counts[name] for name in self.names if name in counts}
+        means = {
+            name: sums[name] / counts[name] if counts[name] else math.inf
+            for name in self.names
+            if name in counts
+        }
+        self.equal = {name: count for name, count in equal.items() if count and counts[name]}
         if self.sets is not None:
             numbers, why_not = self.sets.scores()
             means |= numbers

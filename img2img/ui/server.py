@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 PORT = 7860
 _LIMITS = Limits()
+_ADVICE = "make it smaller first: how much this page takes is decided where it was started"
 _NEXT = 20  # ports that are tried after the usual one
 _PATIENCE = 2  # seconds for open connections at the end
 _POLICY = (
@@ -92,7 +94,7 @@ def serve(
         UsageError: A root is no folder, the port is taken, or Gradio is not installed.
     """
     ends = threading.Event() if stop is None else stop
-    places = Roots(roots)
+    places, limits = Roots(roots), replace(limits, advice=_ADVICE)
     with bind(port) as listening, _own_folder() as folder:
         page_type, uvicorn = _installed()
         worker = Worker()

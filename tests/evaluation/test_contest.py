@@ -29,7 +29,13 @@ def means(values: np.ndarray) -> Rows:
 def evaluation(values: list[float], **others: list[float]) -> Evaluation:
     """Scores of pictures 0, 1, 2, ... of which the PSNR is given."""
     scores = [
-        Score(f"{n}.png", Path(f"{n}.png"), None, {"psnr": v, "ssim": 0.5, "l1": -v / 1000}, "colour")
+        Score(
+            f"{n}.png",
+            Path(f"{n}.png"),
+            None,
+            {"psnr": v, "ssim": 0.5, "l1": 0.0 if math.isinf(v) else -v / 1000},
+            "colour",
+        )
         for n, v in enumerate(values)
         if not math.isnan(v)
     ]
@@ -84,9 +90,27 @@ def test_infinite_and_equal_numbers() -> None:
     assert each.mean == pytest.approx(2 / 3) and 0 <= each.interval.low <= each.interval.high <= 1
     facts = json.loads(json.dumps(contest.to_json(), allow_nan=False))
     assert facts["candidates"][0]["intervals"]["psnr"] is None
-    lost = Contest({"a": evaluation([math.inf, 30]), "b": evaluation([40, 30])}).differences["b"]["psnr"]
+    lost = Contest({"a": evaluation([math.inf]), "b": evaluation([40])}).differences["b"]["psnr"]
     assert lost.mean == -math.inf and lost.better is False and math.isnan(lost.p)
     json.dumps(Contest({"a": evaluation([math.inf, 30]), "b": evaluation([])}).to_json(), allow_nan=False)
+
+
+def test_pictures_that_are_equal_to_their_targets_are_no_part_of_a_mean_and_that_is_said() -> None:
+    values = [30.0, 31.0, 33.0] * 10
+    one, other = evaluation([math.inf, *values]), evaluation([40, *(value + 1 for value in values)])
+    assert one.mean()["psnr"] == pytest.approx(np.mean(values)) and one.equal() == {"psnr": ["0.png"]}
+    assert (
+        "Equal to their targets, with infinite psnr: 0.png; its mean is over the other 30." in one.remarks()
+    )
+    assert one.to_json()["equal"] == {"psnr": 1} and other.to_json()["equal"] == {}
+    inner = intervals(one)["psnr"]
+    assert inner.low < one.mean()["psnr"] < inner.high
+    contest = Contest({"one": one, "other": other})
+    each = contest.differences["other"]["psnr"]
+    assert each.mean == pytest.approx(1) and each.interval == pytest.approx((1, 1)) and each.p < 0.01
+    assert any("has no finite difference" in said for said in contest.remarks())
+    every = evaluation([math.inf, math.inf])
+    assert every.mean()["psnr"] == math.inf and not every.remarks()
 
 
 def test_one_picture_has_no_interval() -> None:

@@ -12,6 +12,7 @@ import pytest
 from run_folders import draw, facts_of, line, make_run
 
 from img2img.errors import UsageError
+from img2img.evaluation import evaluate
 from img2img.image import Image, write_image
 from img2img.report import read_run, write_report
 from img2img.report.gallery import Gallery, GalleryRow, from_evaluation, measured, side_by_side
@@ -142,6 +143,17 @@ def test_numbers_are_against_the_chosen_folder_and_failures_stay_in_the_table(tm
     assert values["other.png"] == {} and "1 picture could not be measured" in " ".join(gallery.notes)
     write_report(tmp_path / "report.html", [], [gallery])
     assert facts_of(tmp_path / "report.html")["galleries"][0]["rows"][1]["values"][0] == "inf"
+
+
+def test_means_leave_out_what_is_infinite_as_those_of_evaluate_and_say_so(tmp_path: Path) -> None:
+    for name, seed in (("same", 1), ("other", 2)):
+        draw(tmp_path / "truth" / f"{name}.png", 1, 20, 20)
+        draw(tmp_path / "made" / f"{name}.png", seed, 20, 20)
+    gallery = measured(side_by_side([tmp_path / "truth", tmp_path / "made"]), "truth")
+    found = evaluate(tmp_path / "truth", pred=tmp_path / "made", protocol="plain").mean()
+    assert found["psnr"] < 100 and gallery.means() == {f"made: {name}": found[name] for name in found}
+    said = "made: psnr is infinite where 1 picture is equal to its target; its mean is over the other 1."
+    assert said in gallery.notes
 
 
 def test_what_evaluate_has_written_is_shown_and_other_json_is_not(tmp_path: Path) -> None:

@@ -69,6 +69,16 @@ def test_means_are_those_of_the_metrics(runtime: Runtime) -> None:
         assert found[name] == pytest.approx(sum(values) / 2)
 
 
+def test_outputs_that_are_equal_to_the_truth_are_no_part_of_the_mean(runtime: Runtime) -> None:
+    samples = batches(20, 24)
+    samples.append(Batch({"made": samples[0].truth, "truth": samples[0].truth}))
+    found, validation = measure(runtime, samples)
+    values = [psnr(b.made, b.truth, SYMMETRIC).item() for b in samples[:2]]
+    assert found["psnr"] == pytest.approx(sum(values) / 2) and validation.equal == {"psnr": 1}
+    same, validation = measure(runtime, samples[2:])
+    assert same["psnr"] == math.inf and not validation.equal and same["l1"] == 0
+
+
 def test_a_metric_that_can_look_at_no_picture_is_told(runtime: Runtime) -> None:
     found, validation = measure(runtime, batches(20, 24), validate_by="ms_ssim")
     assert "ms_ssim" not in found and found["psnr"] > 0
