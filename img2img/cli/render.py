@@ -167,7 +167,9 @@ def with_options(text: str) -> str:
     def named(found: re.Match[str]) -> str:
         if found[2] is None:
             return _flags.get(found[1], found[0])
-        return f"{_flags['assignments']} {found[1]}{found[2]}" if "assignments" in _flags else found[0]
+        if "assignments" in _flags:
+            return f"{_flags['assignments']} {found[1]}{found[2]}"
+        return _flags.get(found[1], found[0])  # an option that is there or not
 
     return re.sub(r"`([a-z_.]+)(=[^`\s]+)?`", named, text)
 

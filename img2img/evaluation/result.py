@@ -74,7 +74,6 @@ class Evaluation:
             self.problems.append(result)
             return
         self.scores.append(replace(result, pictures=()))
-        self.notes += [f"{result.name}: {warning}" for warning in result.warnings]
 
     def mean(self) -> dict[str, float]:
         """Returns the mean of each column over the pictures, as papers print it; empty if there are none.
@@ -121,9 +120,9 @@ class Evaluation:
         return {side: dict(Counter(path.suffix.lower() for path in paths)) for side, paths in sides.items()}
 
     def remarks(self) -> list[str]:
-        """Returns the notes, and how grey, transparent and differently encoded pictures were compared."""
+        """Returns the notes, how pictures were compared, and what is to say of single ones."""
         if (confusion := self.confusion()) is not None:
-            return [*self.notes, *confusion.remarks()]
+            return [*self.notes, *confusion.remarks(), *self._warnings()]
         kinds: tuple[ColourKind, ...] = ("grey", "grey in colour")
         grey = {kind: [score.name for score in self.scores if score.kind == kind] for kind in kinds}
         said = [self.protocol.describe_grey(names, kind) for kind, names in grey.items() if names]
@@ -138,7 +137,9 @@ class Evaluation:
             )
         for column in self.protocol.columns:
             missing = [score.name for score in self.scores if math.isnan(score.values[column])]
-            if missing:
+            if len(missing) == len(self.scores):
+                said.append(f"No picture has {column}.")
+            elif missing:
                 said.append(f"Without {column}: {listed(missing)}; its mean is over the others.")
         for column, names in self.equal().items():
             others = sum(math.isfinite(score.values[column]) for score in self.scores)
@@ -147,7 +148,15 @@ class Evaluation:
                     f"Equal to their targets, with infinite {column}: {listed(names)}; its mean is over the "
                     f"other {others}."
                 )
-        return [*self.notes, *(sentence for sentence in said if sentence is not None)]
+        return [*self.notes, *(sentence for sentence in said if sentence is not None), *self._warnings()]
+
+    def _warnings(self) -> list[str]:
+        """Returns what there is to say of single pictures, each sentence once with their names."""
+        found: dict[str, list[str]] = {}
+        for score in self.scores:
+            for warning in dict.fromkeys(score.warnings):
+                found.setdefault(warning, []).append(score.name)
+        return [f"{listed(names)}: {warning}" for warning, names in found.items()]
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything as JSON takes it; a number that is infinite is None."""
@@ -165,6 +174,7 @@ class Evaluation:
                     "target": str(score.target),
                     "source": None if score.source is None else str(score.source),
                     **finite(score.values),
+                    **({"warnings": list(score.warnings)} if score.warnings else {}),
                 }
                 for score in self.scores
             ],

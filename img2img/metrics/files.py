@@ -77,7 +77,7 @@ class WeightFile:
         raise WeightsMissingError(
             f"the weights of {self.title} are not at hand. Put {self.name} into {display_path(_hub())} or a "
             f"folder of IMG2IMG_WEIGHTS_DIR, or allow the download of {self.size} from {self.url} "
-            "(`allow_download`)."
+            "(`allow_download=true`)."
         )
 
     def checksum(self) -> str:

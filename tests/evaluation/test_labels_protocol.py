@@ -87,7 +87,7 @@ def test_without_a_palette_the_targets_have_it(maps, tmp_path: Path) -> None:
     target, pred = fill(tmp_path / "t", truth), fill(tmp_path / "p", made)
     found = evaluate(target, pred=pred, protocol="labels")
     assert found.protocol.describe().startswith("labels: 2 classes")
-    assert any("none of the palette" in note for note in found.notes), "of the third class"
+    assert any("none of the palette" in note for note in found.remarks()), "of the third class"
 
 
 def test_a_table_names_the_classes(maps, tmp_path: Path) -> None:
