@@ -195,7 +195,7 @@ def test_a_metric_that_cannot_look_at_a_picture_leaves_the_others(tmp_path: Path
     assert found.mean()["ms_ssim"] == 1 and found.mean()["psnr"] == math.inf
     assert [math.isnan(score.values["ms_ssim"]) for score in found.scores] == [True, True, False]
     said = found.remarks()
-    assert any(s.startswith("0.png: MS-SSIM needs at least 161x161 pixels, not 40x40") for s in said)
+    assert any(s.startswith("0.png, 1.png: MS-SSIM needs at least 161x161 pixels, not 40x40") for s in said)
     assert "Without ms_ssim: 0.png, 1.png; its mean is over the others." in said
     facts = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert (
