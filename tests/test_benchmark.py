@@ -22,6 +22,7 @@ ELSEWHERE = {
     "fidelity",
     "infer",
     "train",
+    "video",
 }  # below, test_benchmark_infer.py, test_benchmark_train.py
 
 
@@ -69,3 +70,13 @@ def test_a_small_run_of_degradations(tool):
     rows = json.loads(done.stdout)["degradations"]
     assert [row["kind"] for row in rows] == list(DEGRADATIONS)
     assert all(row["patches_per_second"] > 0 for row in rows)
+
+
+def test_a_small_run_of_videos(tool):
+    pytest.importorskip("av", reason="videos need PyAV")
+    command = ["video", "--frames", "12", "--size", "64x48", "--rounds", "1", "--json"]
+    done = CliRunner().invoke(tool.benchmark, command)
+    assert done.exit_code == 0, done.output
+    numbers = json.loads(done.stdout)
+    assert numbers["frames"] == 12 and numbers["bound"] in ("decode", "model", "encode", "cores")
+    assert numbers["share"] > 0 and min(numbers[f"{part}_fps"] for part in ("decode", "model", "encode")) > 0

@@ -43,6 +43,7 @@ class Commands(click.Group):
         "fidelity": "benchmark_infer",
         "infer": "benchmark_infer",
         "train": "benchmark_train",
+        "video": "benchmark_video",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
