@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import stat
@@ -12,8 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 from img2img.batch.companions import Companion
+from img2img.errors import PlanError
 from img2img.files import file_digest
 from img2img.remote import RemotePath
+from img2img.video.sequence import is_pattern, numbered
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +50,25 @@ class Fingerprint:
             (name, each if isinstance(each, tuple) else cls.of(each, checksum))
             for name, each in sorted(companions.items())
         )
+        if is_pattern(path):
+            return cls._of_sequence(path, checksum, others)
         status = path.stat()
         regular = stat.S_ISREG(status.st_mode)  # reading a pipe would wait for ever
         digest = file_digest(path) if checksum and regular else None
         etag = path.facts.etag if isinstance(path, RemotePath) and path.facts else ""
         return cls(status.st_size, status.st_mtime_ns, digest, etag, others)
+
+    @classmethod
+    def _of_sequence(cls, pattern: Path, checksum: bool, others: Any) -> Fingerprint:
+        """Returns that of numbered pictures: the digest is that of all names, and what the files are."""
+        try:
+            files = [(path.name, cls.of(path, checksum)) for _, path in numbered(pattern)]
+        except PlanError as error:
+            raise FileNotFoundError(errno.ENOENT, str(error), str(pattern)) from error
+        text = json.dumps([(name, each.to_json()) for name, each in files])
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+        size, time = sum(each.size for _, each in files), max(each.mtime_ns for _, each in files)
+        return cls(size, time, digest, others)
 
     def matches(self, earlier: Fingerprint) -> bool:
         """Returns whether the content is that of `earlier`: by checksum if known, else by size and time.

@@ -131,6 +131,7 @@ class Journal:
         source: Fingerprint,
         path: Path,
         made_by: str = "",
+        video: Mapping[str, Any] = _NO_SETTINGS,
     ) -> None:
         """Writes `data` to `path` and notes it with what made it; the file is complete or absent at any time.
 
@@ -139,6 +140,7 @@ class Journal:
             item, source: What it was made of.
             path: Where it goes.
             made_by: See `Image`.
+            video: What there is to say of a video, JSON-able.
 
         Raises:
             ImageWriteError: It could not be written, or something stands there that may not be replaced.
@@ -172,6 +174,7 @@ class Journal:
                     digest=digest,
                     time_ns=time.time_ns(),
                     made_by=made_by,
+                    video=video,
                 )
                 manifest.begin(record)
 

@@ -18,7 +18,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from img2img.video.options import FALLBACK
 STATE_FOLDER = ".img2img"
 _LARGEST = 2**32  # bytes of a manifest; one file takes some 400 a run
 _LONGEST = 2**18  # bytes of a line
+_HELD = 100  # frames that are named in a line
 
 _logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class OutputRecord:
         time_ns: When it was begun; orders the records of several shards.
         mtime_ns: Modification time of the output, or None while it is only begun.
         made_by: Which of several models made it; "" where there was no choice.
+        video: Of a video: how many frames, seconds, codec, size, and which are held for broken ones.
         etag: What the store of a remote output calls its content.
     """
 
@@ -65,6 +67,7 @@ class OutputRecord:
     time_ns: int
     mtime_ns: int | None = None
     made_by: str = ""
+    video: Mapping[str, Any] = field(default_factory=dict)
     etag: str = ""
 
 
@@ -241,6 +244,9 @@ class Manifest:
         line |= {"settings": record.settings, "size": record.size, "sha256": record.digest}
         if record.made_by:
             line["made_by"] = record.made_by
+        if record.video:
+            held = record.video.get("held", ())
+            line["video"] = {**record.video, "held": held[:_HELD], "broken": len(held)}
         self._append(line | {"time_ns": record.time_ns})
 
     def stored(self, record: OutputRecord, path: Path) -> None:

@@ -18,6 +18,8 @@ from img2img.image import READABLE, WRITABLE, Passed
 from img2img.remote import is_remote, place, real_path
 from img2img.video import ANIMATIONS, AS_USUAL, CONTAINERS, VIDEOS, VideoOptions, clip_name, is_video
 from img2img.video.animation import is_animated
+from img2img.video.sequence import is_pattern, numbered
+from img2img.video.sequence import place as place_of
 
 _LONGEST_NAME = 255  # bytes, of nearly every file system
 _ALONE: Mapping[str, Companion] = MappingProxyType({})
@@ -25,6 +27,7 @@ _NOT_KNOWN: Fields = MappingProxyType({})
 _ONCE: Mapping[str, Mapping[str, Companion]] = MappingProxyType({"": {}})
 _NO_VIDEOS = "videos are read and stored in folders of this machine, not in stores; copy it to one first"
 _FORMATS = ", ".join(sorted(WRITABLE))
+_NO_RATE = "`fps` is for image sequences (frame_%04d.png) that become videos; these keep their times."
 _MOVE = frozenset(ANIMATIONS) - WRITABLE  # names of animations and of no picture that is written
 
 
@@ -194,8 +197,16 @@ def plan(
             of other files, outputs collide with each other or with an input, or the output lies inside an
             input folder. Nothing was written.
     """
-    inputs = existing([place(path) for path in inputs])
     output = place(output)
+    sequences = [path for path in inputs if is_pattern(path)]
+    if len(inputs) == 1 and (sequences or is_pattern(output)):
+        return _plan_numbered(place(inputs[0]), output, rules, companions, fields, variants)
+    if sequences or is_pattern(output):
+        name = display_path(sequences[0] if sequences else output)
+        raise PlanError(f"{name} stands for an image sequence, which is converted alone; give one input.")
+    if rules.video is not None and rules.video.fps is not None:
+        raise PlanError(_NO_RATE)
+    inputs = existing([place(path) for path in inputs])
     folders = [path for path in inputs if path.is_dir()]
     if len(inputs) == 1 and not folders and _is_named_like_image(output) and not output.is_dir():
         return _plan_single(inputs[0], output, rules, companions, fields, variants)
@@ -339,6 +350,103 @@ def plan_files(
     )
 
 
+def _plan_numbered(
+    source: Path,
+    output: Path,
+    rules: Rules,
+    companions: Mapping[str, Place],
+    fields: Fields,
+    variants: Mapping[str, Mapping[str, Companion]],
+) -> Plan:
+    """An image sequence to a video, to another sequence or into a folder; or a video to a sequence."""
+    extension = output.suffix.lower()
+    many = is_pattern(output)
+    stores_clip = extension in (*CONTAINERS, *(ANIMATIONS if _moves(rules) else ())) and not many
+    if rules.video is not None and rules.video.fps is not None and not stores_clip:
+        raise PlanError(_NO_RATE)
+    if is_remote(output, source):
+        raise PlanError("image sequences are read and stored on this machine, not in stores; copy it first.")
+    if many and extension not in WRITABLE:
+        raise PlanError(f"{extension} is not a format that img2img writes; these are: {_FORMATS}.")
+    if not is_pattern(source):  # one video, whose frames become pictures
+        if source.is_dir() or not rules.takes_clip(*existing([source])):
+            raise PlanError(
+                f"{display_path(output)} stands for the frames of a video, and {display_path(source)} is no "
+                "video."
+            )
+    elif not stores_clip:
+        start, stop = rules.video.frames if rules.video is not None else (0, None)
+        chosen = numbered(source)[start:stop]
+        if not chosen:
+            raise PlanError(f"{display_path(source)} has no pictures from {start} on.")
+        if rules.video is not None and rules.video.smooth:
+            raise PlanError("`smooth` is for videos; name one as the output, and take its frames then.")
+        if not many and extension in (*ANIMATIONS, *CONTAINERS) and not output.is_dir():
+            raise PlanError(
+                f"{display_path(output)} is named like one file, and the pictures of the sequence need a "
+                "folder, a pattern or a video; animations are written with `animated`."
+            )
+        if not many:
+            return plan([path for _, path in chosen], output, rules, companions, fields, variants)
+        return _one_by_one(
+            [(path, place_of(output, number)) for number, path in chosen],
+            output.parent,
+            rules,
+            companions,
+            fields,
+            variants,
+        )
+    elif rules.video is None:
+        raise PlanError("this works on pictures alone; name a folder or a pattern for those of the sequence.")
+    else:
+        numbered(source)  # there are some
+    root = output.parent if many else None
+    return _one_by_one([(source, output)], root, rules, companions, fields, variants, clip=True)
+
+
+def _one_by_one(
+    pairs: Sequence[tuple[Path, Path]],
+    root: Path | None,
+    rules: Rules,
+    companions: Mapping[str, Place],
+    fields: Fields,
+    variants: Mapping[str, Mapping[str, Companion]],
+    clip: bool = False,
+) -> Plan:
+    """Files, or one clip, to outputs with names that are given."""
+    company = Companions(companions, rules.follow_symlinks, rules.hidden, fields)
+    places = OutputFolder(pairs[0][1].parent, company.folders)
+    files, unreadable = [], []
+    for source, output in pairs:
+        try:
+            own = company.of(source, source.name)
+        except PlanError as error:
+            unreadable.append(Unreadable(source, str(error)))
+            continue
+        for end, more in variants.items():
+            target = output.with_stem(output.stem + end)
+            files.append(Item(source, target, source.name, {**own, **more}, clip))
+    outputs = [(item.source, item.output) for item in files]
+    taken = check_outputs(outputs, places, [], [*company.files, *company.tables])
+    shard = rules.shard
+    return Plan(
+        items=tuple(item for item in files if shard is None or shard.holds(item.relative)),
+        root=root,
+        unreadable=tuple(u for u in unreadable if shard is None or shard.holds(u.source.name)),
+        total=len(files),
+        shard=shard,
+        taken=taken,
+        notes=tuple(company.notes),
+        conditions=(*companions, *dict.fromkeys(name for more in variants.values() for name in more)),
+        shared=frozenset(company.files),
+        video=rules.video or AS_USUAL,
+    )
+
+
+def _moves(rules: Rules) -> bool:
+    return rules.video is not None and rules.video.animated
+
+
 def _plan_single(
     source: Path,
     output: Path,
@@ -350,8 +458,7 @@ def _plan_single(
     """One file to one file."""
     extension = output.suffix.lower()
     clip = rules.takes_clip(source)
-    moves = rules.video is not None and rules.video.animated and extension in ANIMATIONS
-    if not (clip and moves) and clip != (extension in CONTAINERS):
+    if not (clip and _moves(rules) and extension in ANIMATIONS) and clip != (extension in CONTAINERS):
         raise PlanError(_mixed(source, output, clip))
     if not clip and extension not in WRITABLE:
         raise PlanError(

@@ -114,7 +114,7 @@ def run(
         max_failures=max_failures,
         stop=stop,
     )
-    of_videos = _of_videos(settings, plan)
+    of_videos = _of_videos(settings, plan, options)
     journal = Journal(plan, _identity(settings, options), overwrite, checksum, of_videos, manifest)
     batches = Batches(batch_size, group_bytes, memory)
     clips = Clips(plan, journal, limits, options, batches, flow.is_stopped, show)
@@ -136,7 +136,9 @@ def foresee(
         Each item with the reason why it would be left out, empty where it would be done, and whether it
         would count as failed.
     """
-    journal = Journal(plan, _identity(settings, options), overwrite, checksum, _of_videos(settings, plan))
+    journal = Journal(
+        plan, _identity(settings, options), overwrite, checksum, _of_videos(settings, plan, options)
+    )
     for item in plan.items:
         try:
             path = journal.stored(item)
@@ -152,9 +154,10 @@ def _identity(settings: Mapping[str, Any] | None, options: EncodeOptions) -> dic
     return {"settings": dict(settings or {}), "encode": asdict(options)}
 
 
-def _of_videos(settings: Mapping[str, Any] | None, plan: Plan) -> dict[str, Any]:
+def _of_videos(settings: Mapping[str, Any] | None, plan: Plan, options: EncodeOptions) -> dict[str, Any]:
     """Returns everything that those of videos depend on besides the source."""
-    return {"settings": dict(settings or {}), "video": plan.video.to_json()}
+    left_out = {name: True for name in ("strip_metadata", "strip_gps") if getattr(options, name)}
+    return {"settings": dict(settings or {}), "video": plan.video.to_json() | left_out}
 
 
 def _results(

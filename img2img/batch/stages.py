@@ -36,7 +36,8 @@ class Processor(Protocol):
 
     One that needs companions has an attribute `conditions`, their names, and takes them by name: each is a
     sequence, as long as `images`, of images or of tuples of numbers. Files whose companions differ in size
-    never share a call.
+    never share a call. One that chooses a model for each picture has a method `settled` that takes some
+    frames of a video and returns a processor which does the same with all of them.
     """
 
     def group_key(self, image: Image) -> Hashable:
@@ -170,6 +171,8 @@ class Stages:
     def _up_to_date(self, task: Task) -> Result | None:
         item = task.item
         task.fingerprint = self._journal.fingerprint(item)
+        if item.is_video and self._clips.is_done(task):
+            return Result(item.source, item.output, "skipped", UNCHANGED, (), task.ms)
         path = self._journal.stored(item)
         verdict = self._journal.check(item, task.fingerprint, path)
         if verdict == "go":
@@ -238,10 +241,13 @@ class Stages:
         return self._call_with(images, [task.companions for task in tasks])
 
     def _call_with(
-        self, images: Sequence[Image], companions: Sequence[Mapping[str, Condition]]
+        self,
+        images: Sequence[Image],
+        companions: Sequence[Mapping[str, Condition]],
+        processor: Processor | None = None,
     ) -> list[Image]:
         conditions = {name: [each[name] for each in companions] for name in self._plan.conditions}
-        process: Callable[..., list[Image]] = self._process
+        process: Callable[..., list[Image]] = processor or self._process
         results = process(images, **conditions)
         if not isinstance(results, (list, tuple)):
             raise ProcessingError(
@@ -262,7 +268,9 @@ class Stages:
             with _timed(task, "encode"):
                 assert task.image is not None and task.fingerprint is not None
                 data: bytes | Callable[[BinaryIO], None] | None
-                if task.clip is not None:
+                if self._clips.is_stored(task):
+                    data, path = b"", item.output
+                elif task.clip is not None:
                     path, extension = self._clips.destination(task)
                     data = self._clips.writer(task, extension)
                 else:
@@ -274,8 +282,10 @@ class Stages:
                     data = encode(image, extension, self._options)
                     del image
                 self._flow.encoded(task)
-                self._store(data, task, path)
                 video = self._clips.facts(task)
+                if not self._clips.is_stored(task):
+                    self._store(data, task, path, video)
+                self._clips.clear(task)
             result = Result(
                 item.source,
                 path,
@@ -302,7 +312,13 @@ class Stages:
         same = self._journal.fingerprint(task.item).matches(task.fingerprint)  # what was decoded
         return data if same and is_copy(data, task.image, extension, self._options) else None
 
-    def _store(self, data: bytes | Callable[[BinaryIO], None], task: Task, path: Path) -> None:
+    def _store(
+        self,
+        data: bytes | Callable[[BinaryIO], None],
+        task: Task,
+        path: Path,
+        video: Mapping[str, Any],
+    ) -> None:
         """Stores a result.
 
         Raises:
@@ -312,7 +328,7 @@ class Stages:
         for again in (False, True):
             _make_folder(path.parent)
             try:
-                return self._journal.store(data, task.item, task.fingerprint, path, task.made_by)
+                return self._journal.store(data, task.item, task.fingerprint, path, task.made_by, video)
             except ImageWriteError as error:
                 if again or not isinstance(error.__cause__, FileNotFoundError):
                     raise  # otherwise somebody has just removed the folder

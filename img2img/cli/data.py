@@ -15,7 +15,7 @@ import click
 from img2img.cli import completion
 from img2img.cli.download import download
 from img2img.cli.expand import expand
-from img2img.cli.options import INPUTS, PROGRESS, BatchOptions, GroupedCommand, batch_options
+from img2img.cli.options import INPUTS, PROGRESS, BatchOptions, GroupedCommand, picture_options
 from img2img.cli.render import ProgressStyle
 from img2img.cli.sources import CONFIG, PATH, Chosen, SourcesCommand, count, sources
 
@@ -190,7 +190,7 @@ def _write_offenders(checked: Checked, path: Path) -> None:
     "hint:blur=12; repeatable, in order where FIELD is the same.",
 )
 @click.option("--aligned", is_flag=True, help="Write both side by side into one file, source left.")
-@batch_options
+@picture_options
 def pair(
     inputs: tuple[Path, ...],
     operations: tuple[str, ...],
@@ -229,7 +229,7 @@ def pair(
     folder = Path(options.output)
     if aligned:
         maker = SideBySide(chain)
-        code = convert(inputs, options, lambda: (maker, {"operations": maker.settings()}))
+        code = convert(inputs, options, lambda: (maker, {"operations": maker.settings()}), videos=False)
         words = f"--aligned {display_path(folder)}"
     else:
         failures: list[str] = []
@@ -244,14 +244,14 @@ def pair(
                 failures.append(str(error))
 
         inner = replace(options, output=str(folder / "A"))
-        code = convert(inputs, inner, lambda: (chain, {"operations": chain.settings()}), place)
+        code = convert(inputs, inner, lambda: (chain, {"operations": chain.settings()}), place, videos=False)
         for failure in failures:
             say_error(failure)
         code = code or int(bool(failures))
         words = f"--paired {display_path(folder / 'A')} {display_path(folder / 'B')}"
         for name, own in further.items():
             quiet = replace(options, output=str(folder / name), report=None, as_json=False)
-            more = convert(inputs, quiet, partial(_loaded, own))
+            more = convert(inputs, quiet, partial(_loaded, own), videos=False)
             code = max(code, more) if code in (0, 1) else code
             words += f" --field {name}={display_path(folder / name)}"
     if code in (0, 1) and not options.dry_run and not options.quiet:

@@ -13,7 +13,7 @@ import click
 
 from img2img.cli import completion
 from img2img.cli.network import networks_options
-from img2img.cli.options import BatchOptions, GroupedCommand, batch_options
+from img2img.cli.options import BatchOptions, GroupedCommand, picture_options
 from img2img.cli.sources import count
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ _SHOWN = 5
     "--masks", multiple=True, metavar="DIR", help="A folder in the set that holds masks; repeatable."
 )
 @networks_options
-@batch_options
+@picture_options
 def expand(
     source: Path,
     models: tuple[str, ...],

@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -160,6 +161,19 @@ class FrameRange(click.ParamType):  # type: ignore[type-arg]
         return int(match[1] or 0), int(match[2]) if match[2] else None
 
 
+class Rate(click.ParamType):  # type: ignore[type-arg]
+    """Frames a second: "24", "23.976", "30000/1001"."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        """Returns it as a fraction."""
+        text = str(value).strip()
+        if not re.fullmatch(r"\d{1,6}(\.\d{1,6})?|\d{1,6}/\d{1,6}", text) or not float(text.split("/")[-1]):
+            self.fail(f"{value!r} is no rate; write 24, 23.976 or 24000/1001.", param, ctx)
+        return Fraction(text)
+
+
 @dataclass(frozen=True)
 class BatchOptions:
     """The values of the options that `batch_options` adds; the fields carry the options' names."""
@@ -187,12 +201,6 @@ class BatchOptions:
     max_pixels: int
     max_file_size: int
     max_failures: int | None
-    codec: str | None
-    crf: float | None
-    frames: tuple[int, int | None]
-    broken_frames: BrokenFrames
-    smooth: float
-    animated: bool
     jobs: int | None
     batch: int | None
     cluster: str | None
@@ -200,6 +208,13 @@ class BatchOptions:
     progress: ProgressStyle
     verbose: bool
     quiet: bool
+    codec: str | None = None
+    crf: float | None = None
+    frames: tuple[int, int | None] = (0, None)
+    broken_frames: BrokenFrames = "hold"
+    smooth: float = 0.0
+    animated: bool = False
+    fps: Fraction | None = None
 
     def rules(self) -> Rules:
         """Returns which files are taken and how outputs are named."""
@@ -328,6 +343,56 @@ WITH = option(
     "with a column file, or one file or numbers for all.",
 )
 
+_OF_VIDEOS: list[Callable[[Any], Any]] = [
+    option(
+        "--codec",
+        metavar="NAME",
+        group=VIDEO,
+        help="h264, hevc, vp9, av1, prores, ffv1 or an encoder of FFmpeg. [default: as the input]",
+    ),
+    option(
+        "--crf",
+        type=click.FloatRange(0),
+        group=VIDEO,
+        help="Quality on the codec's scale, lower is better; 0 is without loss. [default: 18 for H.264]",
+    ),
+    option(
+        "--frames",
+        type=FrameRange(),
+        default=":",
+        metavar="FROM:TO",
+        group=VIDEO,
+        help="Only these frames, from 0 on, TO left out: 100:200.",
+    ),
+    option(
+        "--broken-frames",
+        type=click.Choice(["hold", "fail"]),
+        default="hold",
+        show_default=True,
+        group=VIDEO,
+        help="Show the frame before a broken one in its place and report it, or fail the file.",
+    ),
+    option(
+        "--smooth",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=0.0,
+        metavar="SHARE",
+        group=VIDEO,
+        help="Share of the result before where the input stands still, against flicker. [default: 0]",
+    ),
+    option(
+        "--fps",
+        type=Rate(),
+        group=VIDEO,
+        help="Pictures of an image sequence (frame_%04d.png) in a second: 24, 30000/1001. [default: 25]",
+    ),
+    option(
+        "--animated",
+        is_flag=True,
+        group=VIDEO,
+        help="Take animated GIF, WebP and PNG files for short videos, and write such.",
+    ),
+]
 _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
     option("-o", "--output", required=True, metavar="DIR|FILE|-", help="Where results go; - is stdout."),
     option("--suffix", default="", help="Text before the extension of every output name: _x4."),
@@ -413,48 +478,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
         help="Refuse larger input files.",
     ),
     option("--max-failures", type=click.IntRange(1), group=LIMITS, help="Stop after this many failed files."),
-    option(
-        "--codec",
-        metavar="NAME",
-        group=VIDEO,
-        help="h264, hevc, vp9, av1, prores, ffv1 or an encoder of FFmpeg. [default: as the input]",
-    ),
-    option(
-        "--crf",
-        type=click.FloatRange(0),
-        group=VIDEO,
-        help="Quality on the codec's scale, lower is better; 0 is without loss. [default: 18 for H.264]",
-    ),
-    option(
-        "--frames",
-        type=FrameRange(),
-        default=":",
-        metavar="FROM:TO",
-        group=VIDEO,
-        help="Only these frames, from 0 on, TO left out: 100:200.",
-    ),
-    option(
-        "--broken-frames",
-        type=click.Choice(["hold", "fail"]),
-        default="hold",
-        show_default=True,
-        group=VIDEO,
-        help="Show the frame before a broken one in its place and report it, or fail the file.",
-    ),
-    option(
-        "--smooth",
-        type=click.FloatRange(0, 1, max_open=True),
-        default=0.0,
-        metavar="SHARE",
-        group=VIDEO,
-        help="Share of the result before where the input stands still, against flicker. [default: 0]",
-    ),
-    option(
-        "--animated",
-        is_flag=True,
-        group=VIDEO,
-        help="Take animated GIF, WebP and PNG files for short videos, and write such.",
-    ),
+    *_OF_VIDEOS,
     option(
         "--jobs",
         type=click.IntRange(1, 1024),
@@ -489,5 +513,7 @@ _BATCH_OPTIONS: list[Callable[[Any], Any]] = [
 ]
 
 batch_options = packed(BatchOptions, "options", _BATCH_OPTIONS)
+picture_options = packed(BatchOptions, "options", [each for each in _BATCH_OPTIONS if each not in _OF_VIDEOS])
+"""For commands that take no videos."""
 
 INPUTS = click.argument("inputs", nargs=-1, required=True, metavar="INPUT...", type=PlaceType())

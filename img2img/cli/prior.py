@@ -21,8 +21,8 @@ from img2img.cli.options import (
     BatchOptions,
     FileSize,
     GroupedCommand,
-    batch_options,
     option,
+    picture_options,
 )
 from img2img.cli.render import duration, say
 from img2img.errors import ImageError, UsageError, display_path
@@ -120,7 +120,7 @@ _MARK = ("Comment", "img2img prior: how far it is")
     group=LIMITS,
     help="What a fit may use: 4G; pictures that need more become tiles. [default: a share of what is free]",
 )
-@batch_options
+@picture_options
 def prior(
     inputs: tuple[Path, ...],
     task: PriorTask,

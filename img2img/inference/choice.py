@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
@@ -43,6 +44,12 @@ class Chooser:
         way = self._choose(image)
         keys = [model.group_key(image) for model in self._ways[way]]
         return None if None in keys else (way, *keys)
+
+    def settled(self, images: Sequence[Image]) -> Chooser:
+        """Returns what does with all pictures what is chosen for most of `images`, frames of one video."""
+        chosen = Counter(self._choose(image) for image in images).most_common(1)[0][0]
+        ways = {name: way for name, way in self._ways.items() if name != UNTOUCHED}
+        return Chooser(ways, lambda image: chosen)
 
     def __call__(self, images: Sequence[Image], **conditions: Sequence[Any]) -> list[Image]:
         """Returns what was made of each of `images`, in order; raises what the models raise."""

@@ -15,7 +15,7 @@ import numpy as np
 from img2img.errors import ImageWriteError
 from img2img.image import EncodeOptions, Image, decode, encode, prepare
 from img2img.image.image import Pixels
-from img2img.video.clip import Clip
+from img2img.video.clip import Clip, opened
 from img2img.video.segments import Segment
 from img2img.video.stills import StillSettings
 
@@ -42,11 +42,25 @@ def animate(
         ImageWriteError: It could not be put together.
         OSError: It could not be written.
     """
+    lost = _other_streams(clip, stored)
     write = {"gif": _write_gif, "webp": _write_webp, "apng": _write_png}[stored.encoder]
     try:
-        return write(_Frames(segments, stored.encoder, clip), clip.plays, options, file)
+        return lost + write(_Frames(segments, stored.encoder, clip), clip.plays, options, file)
     except (ValueError, struct.error) as error:
         raise ImageWriteError(f"the animation cannot be put together: {error}") from error
+
+
+def _other_streams(clip: Clip, stored: StillSettings) -> list[str]:
+    """Returns sentences about what a video holds and an animation does not."""
+    if clip.read is not None:
+        return []
+    with opened(clip.path) as source:
+        kinds = sorted({stream.type for stream in source.streams if stream.type in ("audio", "subtitle")})
+    return (
+        [f"its {' and '.join(kinds)} was left out: an animation ({stored.encoder}) holds none"]
+        if kinds
+        else []
+    )
 
 
 class _Frames:

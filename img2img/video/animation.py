@@ -17,11 +17,13 @@ from img2img.errors import ImageError, ImageReadError
 from img2img.files import open_regular
 from img2img.image import Image, Limits, decode
 from img2img.image.codec import check
+from img2img.image.conversion import converted
 from img2img.image.files import read_bytes
 from img2img.image.formats import recognise
 from img2img.image.pillow import quiet, raster_of
 from img2img.video.clip import Clip, Raw
 from img2img.video.colour import FULL, RGB, Colours
+from img2img.video.options import CONTAINERS
 
 _PLUGINS = {"GIF": "GifImagePlugin.GifImageFile", "PNG": "PngImagePlugin.PngImageFile"}
 _PLUGINS["WebP"] = "WebPImagePlugin.WebPImageFile"
@@ -63,14 +65,14 @@ def _png_moves(file: Any) -> bool:
         at += 12 + int.from_bytes(head[:4], "big")
 
 
-def open_animation(path: Path, limits: Limits, untimed: bool) -> tuple[Clip, Image]:
+def open_animation(path: Path, limits: Limits, extension: str) -> tuple[Clip, Image]:
     """Returns what the animation at `path` is, and its first frame.
 
     Args:
         path: A file of which `is_animated`.
         limits: What is refused before it is decoded.
-        untimed: Whether frames may have no time at all, as GIF files have them; else these get a tenth of a
-            second each, which is what players give them.
+        extension: Of the result. In GIF files frames may have no time at all; in others these get a tenth of
+            a second each, which is what players give them. Videos and GIF files get colours of sRGB.
 
     Raises:
         ImageReadError: It is broken before its first frame ends.
@@ -101,7 +103,8 @@ def open_animation(path: Path, limits: Limits, untimed: bool) -> tuple[Clip, Ima
     except ImageError:
         still = Image(first[0])
     template = still.replace(warnings=(), lossless=False)
-    read = partial(_raws, data, kind.name, header.frames, alpha, template, 0 if untimed else _UNTIMED)
+    least, in_srgb = 0 if extension == ".gif" else _UNTIMED, extension in (*CONTAINERS, ".gif")
+    read = partial(_raws, data, kind.name, header.frames, alpha, template, least, in_srgb)
     image = next(read([])).frame
     whole = count if kind.name == "GIF" else header.frames
     notes = ["its 16 bits were read as 8"] if kind.name == "PNG" and header.sample_bytes > depth // 8 else []
@@ -130,7 +133,14 @@ def open_animation(path: Path, limits: Limits, untimed: bool) -> tuple[Clip, Ima
 
 
 def _raws(
-    data: bytes, kind: str, count: int, alpha: bool, template: Image, least: int, problems: list[str]
+    data: bytes,
+    kind: str,
+    count: int,
+    alpha: bool,
+    template: Image,
+    least: int,
+    in_srgb: bool,
+    problems: list[str],
 ) -> Iterator[Raw]:
     """Yields all frames; `problems` receives why some are missing."""
     time = 0.0
@@ -143,6 +153,8 @@ def _raws(
             pixels = np.repeat(pixels, 3, 2)  # some frames of the same file have colours
         start, time = round(time), time + (duration or least)
         image = template.replace(pixels=pixels, alpha=opacity, palette=None)
+        if in_srgb:
+            image = converted(image, role="its frames")
         yield Raw(index, start, round(time) - start, image)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from img2img.errors import ImageWriteError
+from img2img.image import EncodeOptions
 from img2img.video.clip import Clip, opened
 from img2img.video.encoding import EncoderSettings, muxer
 from img2img.video.library import load
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _OF_THE_SOURCE = ("major_brand", "minor_version", "compatible_brands", "encoder", "rotate", "duration")
 _STATISTICS = ("BPS", "NUMBER_OF_", "_STATISTICS_", "DURATION", "ENCODER")  # of Matroska, about other packets
+_AS_USUAL = EncodeOptions()
 _BITEXACT = 0x400  # of containers: no date, no random numbers
 
 
@@ -60,6 +62,7 @@ def assemble(
     extension: str,
     window: tuple[int, int | None] | None,
     file: BinaryIO,
+    options: EncodeOptions = _AS_USUAL,
 ) -> list[str]:
     """Writes the result.
 
@@ -70,6 +73,8 @@ def assemble(
         extension: Of the container.
         window: First tick and the one behind the last where the result is only a part of the source.
         file: Where it goes; written from its beginning.
+        options: What is left out of metadata: tags of the file and its streams, and tracks of data, where
+            places are among them.
 
     Returns:
         Sentences about what could not be kept.
@@ -80,12 +85,14 @@ def assemble(
     """
     av = load()
     kept = {"attachment", "data", "subtitle", "audio", "video"}
+    if options.strip_metadata or options.strip_gps:
+        kept.discard("data")
     with _source_of(clip) as source:
         while True:
             file.seek(0)
             file.truncate()
             try:
-                return _assemble(source, clip, encoding, segments, extension, window, file, kept)
+                return _assemble(source, clip, encoding, segments, extension, window, file, kept, options)
             except _HeaderError as error:
                 # what the container refuses it does not name: the least important kind goes first
                 for kind in ("data", "attachment", "subtitle"):
@@ -132,6 +139,7 @@ def _assemble(
     window: tuple[int, int | None] | None,
     file: BinaryIO,
     kept: set[str],
+    options: EncodeOptions,
 ) -> list[str]:
     av = load()
     origin = window[0] * clip.time_base if window else Fraction(0)
@@ -143,15 +151,13 @@ def _assemble(
         streams: dict[int, Stream] = {}
         video: Stream | None = None
         if source is None:
-            video = _add_video(out, None, clip, encoding, extension)
-        else:
-            tags = {k: v for k, v in source.metadata.items() if k.lower() not in _OF_THE_SOURCE}
-            out.metadata.update(tags)
+            video = _add_video(out, None, clip, encoding, extension, options)
+        out.metadata.update(_tags(source, encoding, options))
         for stream in source.streams if source is not None else ():
             if stream.index == clip.stream:
-                video = _add_video(out, stream, clip, encoding, extension)
+                video = _add_video(out, stream, clip, encoding, extension, options)
             elif source is not None:
-                copy, warning = _add_copy(source, out, stream, known, kept, extension)
+                copy, warning = _add_copy(source, out, stream, known, kept, extension, options)
                 if copy is not None:
                     streams[stream.index] = copy
                 if warning:
@@ -199,7 +205,12 @@ def _options(source: InputContainer | None, extension: str) -> dict[str, str]:
 
 
 def _add_video(
-    out: OutputContainer, template: Stream | None, clip: Clip, encoding: EncoderSettings, extension: str
+    out: OutputContainer,
+    template: Stream | None,
+    clip: Clip,
+    encoding: EncoderSettings,
+    extension: str,
+    options: EncodeOptions,
 ) -> Stream:
     stream = cast("VideoStream", out.add_stream(encoding.encoder, encoding.rate))
     encoding.configure(stream.codec_context)
@@ -210,7 +221,7 @@ def _add_video(
     if clip.matrix is not None:
         stream.set_display_matrix(clip.matrix)
     if template is not None:
-        _describe(stream, template)
+        _describe(stream, template, options)
     return stream
 
 
@@ -221,6 +232,7 @@ def _add_copy(
     known: set[str],
     kept: set[str],
     extension: str,
+    options: EncodeOptions,
 ) -> tuple[Stream | None, str]:
     """Adds a stream that is copied; returns None and a sentence where that cannot be."""
     what = f"its {stream.type} stream {stream.index}"
@@ -251,7 +263,7 @@ def _add_copy(
         copy = out.add_stream_from_template(stream, opaque=True)
     except (ValueError, TypeError, load().error.FFmpegError):
         return None, left_out
-    _describe(copy, stream)
+    _describe(copy, stream, options)
     return copy, ""
 
 
@@ -265,12 +277,35 @@ def _cover(source: InputContainer, index: int) -> bytes:
         return next((bytes(packet) for packet in again.demux(again.streams[index]) if packet.size), b"")
 
 
-def _describe(copy: Stream, template: Stream) -> None:
+def _tags(source: InputContainer | None, encoding: EncoderSettings, options: EncodeOptions) -> dict[str, str]:
+    """Returns the tags of the file: those of the source, and that a network made it."""
+    tags = {} if source is None or options.strip_metadata else dict(source.metadata)
+    tags = {key: value for key, value in tags.items() if key.lower() not in _OF_THE_SOURCE}
+    if options.strip_gps:
+        tags = {key: value for key, value in tags.items() if not _is_of_place(key)}
+    if encoding.source_type is not None:
+        mark = f"DigitalSourceType: {encoding.source_type}"
+        name = next((key for key in tags if key.lower() == "comment"), "comment")
+        known = tags.get(name, "")
+        if mark not in known:
+            tags[name] = f"{known}; {mark}" if known else mark
+    return tags
+
+
+def _is_of_place(key: str) -> bool:
+    return any(word in key.lower() for word in ("location", "gps", "xyz"))
+
+
+def _describe(copy: Stream, template: Stream, options: EncodeOptions) -> None:
     tags = {
         key: value
         for key, value in template.metadata.items()
         if key.lower() not in _OF_THE_SOURCE and not key.upper().startswith(_STATISTICS)
     }
+    if options.strip_metadata:
+        tags = {key: value for key, value in tags.items() if key == "language"}
+    if options.strip_gps:
+        tags = {key: value for key, value in tags.items() if not _is_of_place(key)}
     copy.metadata.update(tags)
     copy.disposition = template.disposition
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -170,7 +170,7 @@ def open_clip(path: Path, limits: Limits) -> tuple[Clip, Raw]:
         return clip, first
 
 
-def frames(clip: Clip, options: VideoOptions, notes: list[str]) -> Iterator[Raw]:
+def frames(clip: Clip, options: VideoOptions, notes: list[str]) -> Generator[Raw, None, None]:
     """Yields the frames of `clip` that `options` choose, in the order in which they are shown.
 
     Args:
@@ -360,6 +360,9 @@ _SAYS = {
 def _notes(container: InputContainer, stream: VideoStream, frame: VideoFrame) -> Iterator[str]:
     if frame.interlaced_frame:
         yield "it is interlaced; its frames were taken whole, and deinterlacing it first gives better ones"
+    if int(frame.color_trc) in (16, 18):
+        kind = "PQ" if int(frame.color_trc) == 16 else "HLG"
+        yield f"its brightness is coded for HDR ({kind}); the numbers are processed and stored as they are"
     said = [_SAYS[name] for name in _SAYS if frame.side_data.get(name) is not None]
     if said:
         yield f"what it says about {', '.join(dict.fromkeys(said))} is not kept"

@@ -74,6 +74,7 @@ class EncoderSettings:
         aspect: Width of a pixel divided by its height, or None.
         orientation: Of the source: what turns its frames upright, which is taken back; as in EXIF.
         global_header: Whether the container keeps the encoder's parameters apart.
+        source_type: What made the pictures, where the file is to say that; see `Metadata` of pictures.
         warnings: Sentences about what is stored otherwise than asked for.
     """
 
@@ -88,6 +89,7 @@ class EncoderSettings:
     aspect: Fraction | None
     orientation: int
     global_header: bool
+    source_type: str | None = None
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -285,7 +287,7 @@ def choose(
         clip.aspect,
         clip.orientation,
         bool(container.flags & 0x40),
-        tuple(warnings),
+        warnings=tuple(warnings),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 from img2img.errors import ConfigError
@@ -37,6 +38,7 @@ class VideoOptions:
         frames: First frame and the one behind the last, from 0; None for the last is the end.
         broken_frames: "hold" shows the frame before a broken one in its place and says so; "fail" fails the
             file.
+        fps: Pictures of an image sequence that a second shows; None is 25. Videos have times of their own.
         animated: Whether animated GIF, WebP and PNG files are short videos; else their first picture
             is taken.
         smooth: Share, 0 to 1, that the result of the frame before has where the source stands still.
@@ -51,6 +53,7 @@ class VideoOptions:
     broken_frames: BrokenFrames = "hold"
     smooth: float = 0.0
     animated: bool = False
+    fps: Fraction | None = None
 
     def __post_init__(self) -> None:
         start, stop = self.frames
@@ -61,12 +64,15 @@ class VideoOptions:
             )
         if not 0 <= self.smooth < 1:
             raise ConfigError(f"`smooth` must be from 0 to below 1, not {self.smooth:g}.")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise ConfigError(f"`fps` must be above 0 and at most 1000, not {float(self.fps):g}.")
         if self.crf is not None and self.crf < 0:
             raise ConfigError(f"`crf` must be 0 or more, not {self.crf:g}.")
 
     def to_json(self) -> dict[str, Any]:
         """Returns what results depend on."""
-        return {name: getattr(self, name) for name in ("codec", "crf", "frames", "broken_frames", "smooth")}
+        facts = {name: getattr(self, name) for name in ("codec", "crf", "frames", "broken_frames", "smooth")}
+        return facts if self.fps is None else {**facts, "fps": str(self.fps)}
 
 
 AS_USUAL = VideoOptions()

@@ -10,7 +10,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,8 +20,10 @@ from img2img.errors import ProcessingError
 from img2img.files import replacing, sweep_parts, write_bytes
 from img2img.image import Image
 from img2img.image.image import Pixels
-from img2img.video.encoding import SEGMENT, EncoderSettings, FrameEncoder
-from img2img.video.stills import StillSettings
+from img2img.video.clip import Clip
+from img2img.video.encoding import SEGMENT, EncoderSettings, FrameEncoder, choose
+from img2img.video.options import CONTAINERS, VideoOptions
+from img2img.video.stills import StillSettings, choose_stills
 
 _VERSION = 2
 
@@ -86,8 +88,30 @@ class SegmentFolder:
         """How many frames are in finished segments."""
         return sum(len(segment.pts) for segment in self.done)
 
-    def begin(self, encoding: EncoderSettings | StillSettings) -> None:
-        """Says how frames are stored; once, before the first."""
+    @property
+    def held(self) -> list[int]:
+        """Indices, in the source, of frames that stand for broken ones."""
+        return [index for segment in self.done for index in segment.held]
+
+    def begin(self, clip: Clip, options: VideoOptions, extension: str, image: Image) -> None:
+        """Chooses how frames are stored, once, before the first.
+
+        Args:
+            clip: The source.
+            options: What was asked for.
+            extension: Of the result.
+            image: The first of it.
+
+        Raises:
+            ConfigError, ImageWriteError: It cannot be stored.
+        """
+        if extension in CONTAINERS:
+            size = image.pixels.shape[:2] if clip.orientation < 5 else image.pixels.shape[1::-1]
+            encoding: EncoderSettings | StillSettings
+            encoding = choose(clip, options, extension, size, image.alpha is not None)
+            encoding = replace(encoding, source_type=image.metadata.source_type)
+        else:
+            encoding = choose_stills(clip, extension, image)
         self.encoding = encoding
         text = json.dumps({"key": self._key, "encoding": encoding.to_json()})
         write_bytes(text.encode(), self._folder / "encoding.json")

@@ -8,23 +8,48 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from img2img.errors import ImageReadError, Img2ImgError, ProcessingError
 from img2img.image import Image
 from img2img.image.image import Pixels
 from img2img.video.clip import Clip, Raw, frames
 from img2img.video.colour import ToPictures
-from img2img.video.encoding import SEGMENT, EncoderSettings, choose
-from img2img.video.options import CONTAINERS, VideoOptions
-from img2img.video.segments import SegmentFolder
+from img2img.video.encoding import SEGMENT
+from img2img.video.options import VideoOptions
 from img2img.video.smoothing import Smoother
-from img2img.video.stills import StillSettings, choose_stills
 
 T = TypeVar("T")
 ProcessFrames = Callable[[Sequence[Image]], Sequence[Image]]
 _MAX_QUEUED = 16  # frames that wait before and behind the processor
 _EVERY = 0.2  # seconds between two words about how far it is
+
+
+class Sink(Protocol):
+    """Where results go: parts of a file (`img2img.video.segments.SegmentFolder`), or numbered pictures."""
+
+    @property
+    def frames(self) -> int:
+        """How many are there."""
+
+    @property
+    def encoding(self) -> object | None:
+        """How they are stored; None until `begin`."""
+
+    def begin(self, clip: Clip, options: VideoOptions, extension: str, image: Image) -> None:
+        """Chooses that by the first result."""
+
+    def add(self, image: Image, pts: int, duration: int, held: int | None) -> None:
+        """Adds the next."""
+
+    def finish(self) -> None:
+        """Says that there are no more."""
+
+    def state(self) -> dict[str, Pixels]:
+        """Returns what `keep_state` stored behind what is there."""
+
+    def keep_state(self, arrays: Mapping[str, Pixels]) -> None:
+        """Stores what results depend on behind the one that is about to be added."""
 
 
 class StoppedError(Exception):
@@ -55,7 +80,7 @@ def convert(
     extension: str,
     process: ProcessFrames,
     group_key: Callable[[Image], Hashable],
-    segments: SegmentFolder,
+    segments: Sink,
     *,
     name: str = "",
     batch_size: int = 8,
@@ -112,7 +137,7 @@ def convert(
                 if smoother is not None:
                     image = smoother(source, image)
                 if segments.encoding is None:
-                    segments.begin(_storing(clip, options, extension, image))
+                    segments.begin(clip, options, extension, image)
                 result.warnings.update(dict.fromkeys(image.warnings))
                 result.made_by = image.made_by
                 done += 1
@@ -126,23 +151,11 @@ def convert(
     return result
 
 
-def _storing(
-    clip: Clip, options: VideoOptions, extension: str, image: Image
-) -> EncoderSettings | StillSettings:
-    """Returns how results such as `image` are stored for a file with this extension."""
-    if extension not in CONTAINERS:
-        return choose_stills(clip, extension, image)
-    size = image.pixels.shape[:2] if clip.orientation < 5 else image.pixels.shape[1::-1]
-    return choose(clip, options, extension, size, image.alpha is not None)
-
-
 def _pictures(
     clip: Clip, options: VideoOptions, done: int, name: str, notes: list[str], seconds: dict[str, float]
 ) -> Iterator[tuple[Image, Raw]]:
     """Yields the frames that are not done yet."""
-    to_picture: Callable[[Any], Image] = _itself
-    if clip.read is None:
-        to_picture = ToPictures(clip.colours, clip.orientation)
+    to_picture = converter(clip)
     size = (clip.width, clip.height)
     started = time.perf_counter()
     for place, raw in enumerate(frames(clip, options, notes)):
@@ -160,8 +173,11 @@ def _pictures(
         started = time.perf_counter()
 
 
-def _itself(image: Image) -> Image:
-    return image
+def converter(clip: Clip) -> Callable[[Any], Image]:
+    """Returns what makes pictures of the frames of `clip`."""
+    if clip.read is None:
+        return ToPictures(clip.colours, clip.orientation)
+    return lambda image: image
 
 
 def _grouped(

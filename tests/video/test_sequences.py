@@ -1,0 +1,122 @@
+"""Image sequences (frame_%04d.png) into videos, and the frames of videos into them."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+from clips import Invert, look, make_clip
+
+from img2img.batch import Rules, plan, run
+from img2img.errors import PlanError
+from img2img.image import Image, read_image, write_image
+from img2img.video import VideoOptions
+
+needs_av = pytest.mark.skipif(importlib.util.find_spec("av") is None, reason="videos need PyAV")
+
+
+def pictures(folder, numbers, dtype=np.uint8, size=(24, 32), name="frame_{:04d}.png", alpha=False):
+    """Writes numbered pictures whose colours tell their numbers; returns the pattern."""
+    folder.mkdir(parents=True, exist_ok=True)
+    white = np.iinfo(dtype).max
+    for number in numbers:
+        pixels = np.full((*size, 3), white // 4, dtype)
+        pixels[:, :number] = white // 2
+        opacity = np.full(size, white // 3, dtype) if alpha else None
+        write_image(Image(pixels, opacity), folder / name.format(number))
+    return folder / name.replace("{:04d}", "%04d").replace("{}", "%d")
+
+
+def result_of(source, output, process=None, overwrite=False, **options):
+    """Converts one input; returns its only result."""
+    planned = plan([source], output, Rules(video=VideoOptions(**options)))
+    assert planned.reason is None, planned.reason
+    (result,) = run(planned, process or Invert(), settings={"p": 1}, overwrite=overwrite, jobs=1)
+    return result
+
+
+@needs_av
+def test_pictures_become_a_video_and_a_video_becomes_pictures(tmp_path):
+    """Stands for renderers and editors that hand frames over as files."""
+    from fractions import Fraction
+
+    source = pictures(tmp_path / "in", range(7, 19))
+    made = result_of(source, tmp_path / "out.mkv", codec="ffv1", fps=Fraction(24))
+    assert made.status == "done", made.reason
+    seen = look(made.output)
+    assert np.allclose(np.diff(np.array(seen.times, float)), 1 / 24, atol=1e-3)
+    expected = [255 - read_image(path).pixels for path in sorted((tmp_path / "in").iterdir())]
+    np.testing.assert_array_equal(seen.frames, np.stack(expected))
+
+    back = tmp_path / "frames" / "f_%03d.png"
+    result = result_of(made.output, back)
+    assert result.status == "done" and result.video["frames"] == 12, result.reason
+    files = sorted((tmp_path / "frames").glob("*.png"))
+    assert [path.name for path in files[:2]] == ["f_001.png", "f_002.png"] and len(files) == 12
+    for path, pixels in zip(files, expected, strict=True):
+        np.testing.assert_array_equal(read_image(path).pixels, 255 - pixels)
+    process = Invert()
+    assert result_of(made.output, back, process).status == "skipped" and not process.batches
+    files[8].unlink()
+    assert result_of(made.output, back, process).video["resumed"] == 8 and files[8].exists()
+
+
+@needs_av
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_gap_is_held_or_fails_and_depth_and_alpha_are_kept_where_the_codec_has_them(tmp_path, alpha):
+    source = pictures(tmp_path / "in", [1, 2, 4, 5], np.uint16, alpha=alpha)
+    made = result_of(source, tmp_path / "out.mkv", codec="ffv1")
+    assert made.video["held"] == [2] and "number 3 is missing" in " ".join(made.warnings), made
+    seen = look(made.output, "rgba64le" if alpha else "rgb48le")
+    assert len(seen.frames) == 5 and (seen.frames[2] == seen.frames[1]).all()
+    assert seen.frames[0, 0, 20, 0] == 65535 - 65535 // 4
+    if alpha:
+        assert seen.frames[0, 0, 0, 3] == 65535 // 3
+    failed = result_of(source, tmp_path / "strict.mkv", broken_frames="fail")
+    assert failed.status == "failed" and "broken" in failed.reason
+
+
+@needs_av
+def test_sequences_that_cannot_be_one_say_why(tmp_path):
+    mixed = pictures(tmp_path / "mixed", [1, 2])
+    pictures(tmp_path / "mixed", [3], size=(10, 12))
+    failed = result_of(mixed, tmp_path / "mixed.mp4")
+    assert failed.status == "failed" and "size changes at frame 2" in failed.reason
+    sparse = pictures(tmp_path / "sparse", [1, 50])
+    failed = result_of(sparse, tmp_path / "sparse.mp4")
+    assert failed.status == "failed" and "without gaps" in failed.reason
+    with pytest.raises(PlanError, match=r"no file .*empty_0001.png"):
+        plan([tmp_path / "empty_%04d.png"], tmp_path / "out.mp4")
+    with pytest.raises(PlanError, match="alone"):
+        plan([mixed, sparse], tmp_path / "out")
+    with pytest.raises(PlanError, match="`fps`"):
+        plan([tmp_path / "mixed"], tmp_path / "out", Rules(video=VideoOptions(fps=24)))
+
+
+def test_pictures_become_pictures_with_their_numbers(tmp_path):
+    source = pictures(tmp_path / "in", [3, 10, 200], name="a{}.png")
+    planned = plan([source], tmp_path / "out" / "b_%05d.tif", Rules(video=VideoOptions(frames=(1, None))))
+    assert [item.output.name for item in planned.items] == ["b_00010.tif", "b_00200.tif"]
+    folder = plan([source], tmp_path / "out")
+    assert [item.output.name for item in folder.items] == ["a3.png", "a10.png", "a200.png"]
+
+
+@needs_av
+@pytest.mark.slow
+def test_frames_of_a_killed_run_are_not_made_again(tmp_path):
+    import threading
+
+    source = make_clip(tmp_path / "clip.mp4", frames=40)
+    stop = threading.Event()
+
+    class Stopping(Invert):
+        def __call__(self, images):
+            if sum(self.batches) > 15:
+                stop.set()
+            return super().__call__(images)
+
+    planned = plan([source], tmp_path / "out" / "%d.jpg")
+    assert not list(run(planned, Stopping(), settings={"p": 1}, stop=stop))
+    process = Invert()
+    result = result_of(source, tmp_path / "out" / "%d.jpg", process)
+    assert result.video["frames"] == 40 and result.video["resumed"] + sum(process.batches) - 0 >= 40
+    assert result.video["resumed"] >= 8 and len(list((tmp_path / "out").glob("*.jpg"))) == 40
