@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -224,7 +225,7 @@ def _from_mirror(url: str, part: Path, sha256: str, size: int | None, progress: 
     """Completes `part` from one mirror, continuing as long as every attempt brings something."""
     if not sha256 and _length(part):
         known = _remembered(part)
-        if known.get("url") != url or not (known.get("etag") or known.get("date")):
+        if known.get("url") != _digest(url) or not (known.get("etag") or known.get("date")):
             os.truncate(part, 0)  # nobody could tell a mixture of two files from one
     for attempt in range(1, ATTEMPTS + 1):
         have = _length(part)
@@ -266,7 +267,7 @@ def _transfer(url: str, part: Path, size: int | None, progress: Progress, check:
     """
     have = _length(part)
     known = _remembered(part) if have else {}
-    validator = str(known.get("etag") or known.get("date") or "") if known.get("url") == url else ""
+    validator = str(known.get("etag") or known.get("date") or "") if known.get("url") == _digest(url) else ""
     response = _rest(url, have, "" if validator.startswith("W/") else validator)
     if response is None:
         return
@@ -282,7 +283,7 @@ def _transfer(url: str, part: Path, size: int | None, progress: Progress, check:
         if total is not None and total - start > room:
             raise _RefusedError(f"offers a file of {total} bytes, and the disk has {max(0, room)} free")
         facts = {
-            "url": url,
+            "url": _digest(url),
             "etag": response.headers.get("ETag", ""),
             "date": response.headers.get("Last-Modified", ""),
             "size": total,
@@ -305,6 +306,11 @@ def _transfer(url: str, part: Path, size: int | None, progress: Progress, check:
             os.fsync(file.fileno())
     if total is not None and done < total:
         raise _RefusedError(f"broke off after {done} of {total} bytes")
+
+
+def _digest(url: str) -> str:
+    """Returns what an address is known by on the disk: itself it may hold a signature."""
+    return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _note(part: Path) -> Path:

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 from img2img.errors import ConfigError, DownloadError, UnknownModelError, display_path
 from img2img.files import file_digest, read_regular
@@ -56,7 +57,7 @@ class HubFile:
         commit: The version of the repository, as it will be the same for ever.
         licence: As the card says; None where it says none.
         cached: Where it is on this machine; None if it has to be downloaded.
-        note: Why nobody was asked, where that is so.
+        note: Why nobody was asked, where that is so, or that the licence was another one.
     """
 
     reference: HubReference
@@ -131,11 +132,17 @@ def find_file(text: str, types: Sequence[str]) -> HubFile:
     cached = Path(found) if isinstance(found, str) and _complete(Path(found)) else None
     if cached is None and "README.md" in files:
         _keep_card(api, reference)
-    return HubFile(reference, name, commit, licence, cached)
+    before = kept.licence if kept else None
+    changed = before is not None and before != licence
+    return HubFile(
+        reference, name, commit, licence, cached, f" Before it was: {told(before)}." if changed else ""
+    )
 
 
 def get_file(found: HubFile) -> Path:
     """Returns the path of a file in the cache, downloaded if need be.
+
+    Of a large file what has arrived is kept when it breaks off, and the next call continues there.
 
     Raises:
         DownloadError: It does not come, or is not what the hub says.
@@ -147,11 +154,13 @@ def get_file(found: HubFile) -> Path:
     names = [found.name]
     if found.name.lower().endswith(".param"):  # a network of ncnn is two files
         names.append(f"{found.name[:-6]}.bin")
+    paths = []
     try:
-        paths = [
-            Path(api.hf_hub_download(reference.repository, name, revision=reference.revision))
-            for name in names
-        ]
+        for name in names:
+            _fetch_blob(reference, name)
+            paths.append(Path(api.hf_hub_download(reference.repository, name, revision=reference.revision)))
+    except DownloadError:
+        raise
     except Exception as error:  # of whichever HTTP library it uses
         raise refusal(error, str(reference)) from error
     for path in paths:
@@ -260,9 +269,48 @@ def cause(error: Exception) -> str:
     return f"{endpoint()} cannot be reached ({display_path(words)[:200] or type(error).__name__})"
 
 
+def _fetch_blob(reference: HubReference, name: str) -> None:
+    """Puts a large file where the cache has it, continuing what an earlier try began.
+
+    The library begins anew each time. What this does not get, such as a file for which a server asks for the
+    token, it gets after this.
+
+    Raises:
+        DownloadError: It broke off.
+    """
+    from img2img.fetch import fetch  # HTTP and TLS, which most commands do without
+
+    hub = library()
+    address = hub.hf_hub_url(reference.repository, name, revision=reference.revision, endpoint=endpoint())
+    token = hub.get_token()
+    facts = hub.get_hf_file_metadata(address, token=token or False, timeout=_TIMEOUT)
+    ours = urlsplit(facts.location).netloc == urlsplit(endpoint()).netloc  # not signed, so it may ask
+    if not re.fullmatch("[0-9a-f]{64}", facts.etag or "") or facts.size is None or (token and ours):
+        return
+    blob = _folder(hub, reference) / "blobs" / facts.etag
+    part = blob.with_name(f"{blob.name}.part")
+    with hub.utils.tqdm(total=facts.size, unit="B", unit_scale=True, desc=PurePosixPath(name).name) as bar:
+        try:
+            fetch(
+                [facts.location], blob, facts.etag, facts.size, lambda done, total: bar.update(done - bar.n)
+            )
+        except (ConfigError, DownloadError) as error:
+            if not part.is_file():
+                return
+            raise DownloadError(
+                f"{display_path(str(reference))}: {display_path(name)} broke off; {part.stat().st_size:,} of "
+                f"{facts.size:,} bytes are kept, and the same command continues there."
+            ) from error
+
+
+def _folder(hub: ModuleType, reference: HubReference) -> Path:
+    """Returns where the cache has a repository."""
+    return Path(hub.constants.HF_HUB_CACHE) / f"models--{reference.repository.replace('/', '--')}"
+
+
 def _kept(hub: ModuleType, reference: HubReference, types: Sequence[str]) -> HubFile | None:
     """Returns what the cache holds of a reference, as of the last time that its branch was asked for."""
-    folder = Path(hub.constants.HF_HUB_CACHE) / f"models--{reference.repository.replace('/', '--')}"
+    folder = _folder(hub, reference)
     revision = reference.revision or "main"
     try:
         commit = read_regular(folder / "refs" / revision, 100).decode().strip()

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from web import Page, Site, serving
+from web import Asked, Page, Site, serving
 
 from img2img.cli.main import cli
 from img2img.errors import DownloadError, UnknownModelError
@@ -94,11 +95,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         yield site
 
 
-def publish(site: Site, files: dict[str, bytes], commit: str = COMMIT, **more: Any) -> None:
+def publish(
+    site: Site, files: dict[str, bytes], commit: str = COMMIT, licence: str = "cc-by-nc-4.0", **more: Any
+) -> None:
     """Lets the hub have these files in a/b, on main and by the commit."""
     for revision in ("main", commit):
         info = {"id": "a/b", "sha": commit, "siblings": [{"rfilename": name} for name in files]}
-        info["cardData"] = {"license": "cc-by-nc-4.0"}
+        info["cardData"] = {"license": licence}
         site.pages[f"/api/models/a/b/revision/{revision}"] = Page(json.dumps(info).encode())
         for name, body in files.items():
             headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()}"', "X-Repo-Commit": commit}
@@ -176,6 +179,113 @@ def test_what_broke_off_is_continued(site: Site, monkeypatch: pytest.MonkeyPatch
     assert find_model("hf:a/b").read_bytes() == BODY
     ranges = [each.headers.get("range") for each in site.asked if each.method == "GET"]
     assert "bytes=700-" in ranges
+
+
+def breaks_off(site: Site, most: int) -> None:
+    """Lets the server send so many bytes of the model, once, and nothing after that."""
+    whole = site.pages["/a/b/resolve/main/net.pth"]
+    sent: list[Asked] = []
+
+    def page(asked: Asked) -> Page:
+        sent.append(asked)
+        return replace(whole, most=most) if len(sent) == 1 else Page(status=503)
+
+    for revision in ("main", COMMIT):
+        site.pages[f"GET /a/b/resolve/{revision}/net.pth"] = page
+
+
+def mended(site: Site) -> None:
+    for revision in ("main", COMMIT):
+        del site.pages[f"GET /a/b/resolve/{revision}/net.pth"]
+
+
+@pytest.mark.slow
+def test_the_next_run_continues_what_broke_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    breaks_off(site, 700)
+    with pytest.raises(DownloadError, match=r"net.pth broke off; 700 of 2,048 bytes are kept"):
+        find_model("hf:a/b")
+    endpoint = site.url
+    gone(monkeypatch)
+    with pytest.raises(DownloadError, match="not in the cache"):  # half a file is none
+        find_model("hf:a/b")
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    mended(site)
+    site.asked.clear()
+    assert find_model("hf:a/b").read_bytes() == BODY
+    sent = [each.headers.get("range") for each in site.asked if each.path.endswith("net.pth")]
+    assert [each for each in sent if each] == ["bytes=700-"]
+    assert not list(tmp_path.rglob("*.part*"))
+
+
+@pytest.mark.slow
+def test_what_broke_off_of_an_older_file_is_not_mixed_with_the_newer(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    breaks_off(site, 700)
+    with pytest.raises(DownloadError, match="broke off"):
+        find_model("hf:a/b")
+    mended(site)
+    publish(site, {"net.pth": BODY[::-1], "README.md": CARD}, NEWER)
+    assert find_model("hf:a/b").read_bytes() == BODY[::-1]
+
+
+@pytest.mark.slow
+def test_a_spoiled_beginning_is_dropped(site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    breaks_off(site, 700)
+    with pytest.raises(DownloadError, match="broke off"):
+        find_model("hf:a/b")
+    mended(site)
+    (part,) = tmp_path.rglob("*.part")
+    part.write_bytes(b"?" * 700)
+    assert find_model("hf:a/b").read_bytes() == BODY
+
+
+@pytest.mark.slow
+def test_files_that_lie_elsewhere_are_fetched_there_without_the_token(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As those of the hub do, under an address with a signature."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with serving() as store:
+        place = f"{store.url}/blob?Signature=secret"
+        store.pages["/blob"] = Page(BODY, most=700)
+        for revision in ("main", COMMIT):
+            page = site.pages[f"/a/b/resolve/{revision}/net.pth"]
+            linked = {"X-Linked-Etag": page.headers["ETag"], "X-Linked-Size": str(len(BODY))}
+            headers = {"X-Repo-Commit": COMMIT, "Location": place, **linked}
+            site.pages[f"/a/b/resolve/{revision}/net.pth"] = Page(b"", 302, headers)
+        store.pages["/blob"] = lambda asked: (
+            Page(BODY, most=700) if len(store.asked) == 1 else Page(status=503)
+        )
+        with pytest.raises(DownloadError, match="700 of 2,048 bytes are kept") as caught:
+            find_model("hf:a/b")
+        assert "secret" not in str(caught.value)
+        assert not any(b"secret" in each.read_bytes() for each in tmp_path.rglob("*") if each.is_file())
+        store.pages["/blob"] = Page(BODY)
+        assert find_model("hf:a/b").read_bytes() == BODY
+        assert [each.headers.get("range") for each in store.asked][-1] == "bytes=700-"
+        assert not any("authorization" in each.headers for each in store.asked)
+
+
+@pytest.mark.slow
+def test_a_changed_licence_is_said(site: Site) -> None:
+    def stated(licence: str, commit: str) -> None:
+        card = f"---\nlicense: {licence}\n---\n".encode()
+        publish(site, {"net.pth": BODY + commit.encode(), "README.md": card}, commit, licence=licence)
+
+    stated("mit", COMMIT)
+    find_model("hf:a/b")
+    assert "Before it was" not in str(find_file("hf:a/b", EXTENSIONS))
+    stated("cc-by-nc-4.0", NEWER)
+    found = str(find_file("hf:a/b", EXTENSIONS))
+    assert "licence: cc-by-nc-4.0, not a free licence" in found
+    assert "Before it was: mit, a free licence." in found
 
 
 @pytest.mark.slow
