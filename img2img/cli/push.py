@@ -121,7 +121,19 @@ def _licence(given: str | None, own: OwnCard, model: Path) -> tuple[str, list[st
 
 
 def _contents(path: Path, place: HubReference) -> dict[str, Content]:
-    """Returns what is sent beside the card: the model, and of one of ncnn its second file."""
+    """Returns what is sent beside the card: the model, and of one of ncnn its second file.
+
+    Raises:
+        click.UsageError: The weights of an ONNX file lie in another one.
+    """
+    from img2img.errors import display_path
+
+    for data in (path.with_name(f"{path.name}{end}") for end in (".data", "_data")):
+        if path.suffix.lower() == ".onnx" and data.exists():
+            raise click.UsageError(
+                f"{display_path(path.name)} has {display_path(data.name)} beside it, without which it would "
+                "not open there; save it as one file."
+            )
     name = place.file or path.name
     found: dict[str, Content] = {name: path}
     if path.suffix.lower() == ".param":

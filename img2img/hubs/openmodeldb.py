@@ -112,14 +112,16 @@ class ModelEntry(BaseModel):
     def opens(self, types: Iterable[str]) -> Opens:
         """Returns whether it opens here: "yes", "no", or with the extra "community" that is not installed.
 
-        It goes by the name of its family; what the file really holds shows when it is opened.
+        It goes by the name of its family, of which only ONNX is independent; what the file really holds shows
+        when it is opened.
 
         Args:
             types: Extensions of files that are opened, with their dots.
         """
-        if not any(f".{resource.type.lower()}" in types for resource in self.resources):
+        fitting = {kind for each in self.resources if (kind := f".{each.type.lower()}") in types}
+        if not fitting:
             return "no"
-        if self.architecture in LAYOUTS:
+        if self.architecture in LAYOUTS or fitting == {".onnx"}:
             return "yes"
         if self.architecture in COMMUNITY:
             return "yes" if find_spec("spandrel") else "community"

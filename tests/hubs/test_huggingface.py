@@ -62,6 +62,8 @@ def test_what_is_no_reference_or_leads_elsewhere(text: str) -> None:
         (["x.pth"], "x.pth"),
         (["pytorch_model.bin"], "pytorch_model.bin"),
         (["x.param", "x.bin"], "x.param"),
+        (["onnx/x.onnx"], "onnx/x.onnx"),
+        (["x.onnx", "x.pth", "x.xml"], "x.pth"),
         (["../x.safetensors", "y.pth"], "y.pth"),
         (["a.safetensors", "b.safetensors"], "holds several models; name one: a.safetensors, b.safetensors"),
         (["README.md", "x.gguf"], "holds no model that opens"),

@@ -455,6 +455,19 @@ def test_a_licence_that_changed_is_said_and_asked_for_again(
     assert site.paths().count("/a.pth") == 1
 
 
+def test_a_licence_that_changed_while_a_download_rested_is_asked_for(site: Site, weights: Path) -> None:
+    site.pages["/a.pth"] = Page(BODY, headers={"ETag": '"1"'}, most=100)
+    assert run("download", "4x-a").exit_code == 1
+    site.pages["/a.pth"] = Page(BODY, headers={"ETag": '"1"'})
+    offer_models(site, {"4x-a": entry(site, license="CC-BY-NC-4.0")}, headers={"ETag": '"2"'})
+    refused = run("download", "4x-a")
+    assert refused.exit_code == 2 and "no commercial use" in " ".join(refused.stderr.split())
+    assert not (weights / "4x-a.pth").exists()
+    assert run("download", "4x-a", "--yes").exit_code == 0
+    assert (weights / "4x-a.pth").read_bytes() == BODY
+    assert site.asked[-1].headers.get("range") == "bytes=100-"
+
+
 @pytest.mark.parametrize("architecture", ["sofvsr", "hat", "never-heard"])
 def test_a_family_that_does_not_open_is_said_before_anything_comes(
     site: Site, weights: Path, monkeypatch: pytest.MonkeyPatch, architecture: str
@@ -469,6 +482,12 @@ def test_a_family_that_does_not_open_is_said_before_anything_comes(
     monkeypatch.setattr(openmodeldb, "find_spec", lambda name: object())
     opens = {each.id: each.opens([".pth"]) for each in read_catalogue().entries.values()}
     assert opens == {"4x-a": "yes" if architecture == "hat" else "no"}
+
+
+def test_onnx_opens_whatever_the_family(site: Site) -> None:
+    offer_models(site, {"4x-a": entry(site, architecture="never-heard", resource={"type": "onnx"})})
+    found = read_catalogue()["4x-a"]
+    assert (found.opens([".pth", ".onnx"]), found.opens([".pth"])) == ("yes", "no")
 
 
 def test_safe_files_come_before_pickles_and_those_that_can_be_had_before_others(site: Site) -> None:

@@ -325,3 +325,19 @@ def test_a_model_of_two_files_goes_as_two(hub: Hub, model: Path, monkeypatch: py
     assert push(graph, "hf:me/tiny:a/x.param", "--license", "MIT", "--yes").exit_code == 0
     sent = hub.repositories["me/tiny"]
     assert (sent["a/x.param"], sent["a/x.bin"]) == (b"7767517\n", b"\1\2")
+
+
+@pytest.mark.slow
+def test_half_of_an_onnx_model_is_not_pushed(hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from img2img.checkpoint import open_model
+
+    graph = model.with_name("net.onnx")
+    graph.write_bytes(b"x")
+    monkeypatch.setattr("img2img.interop.open_checkpoint", lambda path: open_model(model))
+    assert push(graph, "hf:me/whole", "--license", "MIT", "--yes").exit_code == 0
+    assert hub.repositories["me/whole"]["net.onnx"] == b"x"
+    graph.with_name("net.onnx.data").write_bytes(b"y")
+    result = push(graph, "hf:me/half", "--license", "MIT", "--yes")
+    assert (
+        result.exit_code == 2 and "save it as one file" in said(result) and "me/half" not in hub.repositories
+    )
