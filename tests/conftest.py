@@ -98,7 +98,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     torch = sys.modules.get("torch")
     if torch is not None and not torch.cuda.is_available():  # nor will it be; to ask the driver takes long
         torch.cuda.device_count = lambda: 0
-        torch.cuda._lazy_call = lambda call, **options: None  # keeps each seed, and who set it, for a GPU
+        for device in (torch.cuda, torch.cuda.random, torch.xpu, torch.xpu.random, torch.mtia):
+            device._lazy_call = lambda call, **options: None  # keeps each seed, and the stack, for a device
     programs.prepare()
     for name, logger in logging.root.manager.loggerDict.items():
         if name.startswith("torch") and isinstance(logger, logging.Logger):
