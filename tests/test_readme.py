@@ -30,7 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kitten = (place / "photos" / "kitten-on-lawn.jpg").read_bytes()
     (place / "downloads" / "half.jpg").write_bytes(kitten[: len(kitten) // 2])
     (place / "downloads" / "whole.jpg").write_bytes(kitten)
-    shrink = ["process", "photos", "-o", "thumbnails", "--op", "resize=long:160", "--quiet"]
+    shrink = ["process", "photos", "-o", "thumbnails", "--op", "resize=long:48", "--quiet"]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         assert CliRunner().invoke(cli, shrink).exit_code == 0

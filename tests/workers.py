@@ -66,23 +66,24 @@ def _show(session: pytest.Session, queue: int, running: dict[connection.Connecti
         for worker in connection.wait(list(running)):
             assert isinstance(worker, connection.Connection)
             try:
-                name, arguments = pickle.loads(worker.recv_bytes())  # noqa: S301  it comes from a fork
+                said = pickle.loads(worker.recv_bytes())  # noqa: S301  it comes from a fork
             except EOFError:
                 session.shouldfail = f"a worker has died in {running[worker] or 'its start'}"
                 raise session.Failed(session.shouldfail) from None
-            if name == "end":
-                del running[worker]
-            elif name == "logstart":
-                running[worker] = arguments["nodeid"]
-                hook.pytest_runtest_logstart(**arguments)
-            elif name == "logfinish":
-                waiting.discard(arguments["nodeid"])
-                hook.pytest_runtest_logfinish(**arguments)
-            elif name == "warning":
-                hook.pytest_warning_recorded.call_historic(kwargs=arguments)
-            else:
-                report = hook.pytest_report_from_serializable(config=session.config, data=arguments)
-                hook.pytest_runtest_logreport(report=report)
+            for name, arguments in said:
+                if name == "end":
+                    del running[worker]
+                elif name == "logstart":
+                    running[worker] = arguments["nodeid"]
+                    hook.pytest_runtest_logstart(**arguments)
+                elif name == "logfinish":
+                    waiting.discard(arguments["nodeid"])
+                    hook.pytest_runtest_logfinish(**arguments)
+                elif name == "warning":
+                    hook.pytest_warning_recorded.call_historic(kwargs=arguments)
+                else:
+                    report = hook.pytest_report_from_serializable(config=session.config, data=arguments)
+                    hook.pytest_runtest_logreport(report=report)
             if session.shouldfail or session.shouldstop:
                 while os.read(queue, 2**16):  # the workers end what they have begun
                     pass
@@ -138,13 +139,17 @@ def _taken(parts: Sequence[list[pytest.Item]], queue: int) -> Iterator[pytest.It
 
 
 class _Told:
-    """A plugin that sends on what a test reports."""
+    """A plugin that sends on what a test reports, together with the start of the next one."""
 
     def __init__(self, config: pytest.Config, results: connection.Connection) -> None:
         self._config, self._results = config, results
+        self._said: list[tuple[str, Any]] = []
 
     def tell(self, name: str, arguments: Any) -> None:
-        self._results.send_bytes(pickle.dumps((name, arguments)))
+        self._said.append((name, arguments))
+        if name in ("logstart", "end"):
+            self._results.send_bytes(pickle.dumps(self._said))
+            self._said.clear()
 
     def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
         self.tell("logstart", {"nodeid": nodeid, "location": location})
