@@ -173,7 +173,7 @@ def test_losses_are_finite_and_every_parameter_gets_a_gradient(
         assert not [names[p] for p, g in pairs if p.ndim > 1 and not g.any()]
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(6)
 def test_every_field_matters(method: Method, fields: Mapping[str, Any]) -> None:
     """A field that no loss depends on is declared for nothing, or was dropped on the way."""
     samples, state = batch(method, fields), deepcopy(method.state_dict())
@@ -190,7 +190,7 @@ def test_every_field_matters(method: Method, fields: Mapping[str, Any]) -> None:
     assert not [name for name in fields if losses(name) == before]
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(6)
 def test_what_is_not_finite_is_skipped_and_its_sample_named(name: str, fields: Mapping[str, Any]) -> None:
     for field in (field for field, kind in fields.items() if isinstance(kind, FLOATS)):
         one = trainer(made(name))
@@ -223,7 +223,7 @@ def _labels(method: Method, group: str) -> set[str]:
     return {label for label, parameter in method.named_parameters() if parameter in chosen}
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(6)
 def test_a_state_gives_everything_back(name: str, fields: Mapping[str, Any]) -> None:
     """What a step depends on is in the state: one that takes it over goes on bit for bit."""
     first = trainer(made(name))
@@ -384,7 +384,7 @@ def test_a_run_that_stopped_goes_on_as_if_it_had_not(
         assert (folder / "run" / model).read_bytes() == (tmp_path / "run" / model).read_bytes()
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(4)
 def test_a_run_leaves_a_grid_and_models_that_open(
     name: str, fields: Mapping[str, Any], runs: Callable[[str], Path]
 ) -> None:
