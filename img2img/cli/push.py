@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from img2img.hubs.push import Content, Push
     from img2img.models import Generator
 
+_PICKLES = (".pth", ".pt", ".ckpt", ".bin")
 _OF_THIS_MACHINE = ("file", "use")  # facts that hold its paths
 
 
@@ -100,15 +102,21 @@ def _licence(given: str | None, own: OwnCard, model: Path) -> tuple[str, list[st
     from img2img.errors import display_path
 
     stated, author = own.license, own.facts.get("author")
-    given = " ".join(given.split()) if given is not None else None
-    if not (given or stated):
-        if given is not None or not sys.stdin.isatty():
+    if given is None and stated is None:
+        if not sys.stdin.isatty():
             raise click.UsageError(
                 f"nobody has stated the licence of {display_path(model.name)}: --license states it, such as "
                 "--license Apache-2.0, or a card beside it."
             )
         say("Under which licence may others use the weights? Such as Apache-2.0, MIT, CC-BY-NC-4.0.")
-        given = " ".join(str(click.prompt("Licence", err=True)).split())
+        given = str(click.prompt("Licence", err=True))
+    if given is not None:
+        given = " ".join(given.split())
+        if not re.fullmatch("[A-Za-z0-9][ -~]{0,99}", given):
+            raise click.UsageError(
+                f"{display_path(given)[:100]!r} is no licence: write its SPDX identifier, such as MIT, or "
+                "its name."
+            )
     questions = []
     if given and stated and given.lower() != stated.lower():
         say_warning(f"its card says {stated}, and it is pushed under {given}.")
@@ -204,10 +212,15 @@ def _kinds(generator: Generator, info: ModelInfo) -> list[str]:
 
 def _show(planned: Push, account: str | None, licence: str, private: bool) -> None:
     """Says what would be sent, and where it goes."""
-    from img2img.cli.render import say
+    from img2img.cli.render import say, say_warning
     from img2img.errors import display_path
     from img2img.hubs.licences import told
 
+    if (planned.target.file or "").lower().endswith(_PICKLES):
+        say_warning(
+            "it is a pickle, which other programs may run code from; img2img model import makes a "
+            ".safetensors of it."
+        )
     if planned.found is None:
         there = "a new repository, private" if private else "a new repository, public"
     else:

@@ -170,6 +170,8 @@ def test_a_licence_is_never_made_up(hub: Hub, model: Path) -> None:
     model.with_suffix(".md").write_text(OWN_CARD.replace("CC-BY-NC-4.0", "not stated"))
     assert "nobody has stated the licence" in said(push(model, "hf:me/tiny", "--yes"))
     model.with_suffix(".md").write_text(OWN_CARD)
+    for none in ("", "  ", "!", "MIT\x1b[0m", "x" * 200):
+        assert "is no licence" in said(push(model, "hf:me/tiny", "--license", none, "--yes"))
     result = push(model, "hf:me/tiny", "--license", "MIT")
     assert result.exit_code == 2 and "agrees to what is sent and the other licence" in said(result)
     assert "says CC-BY-NC-4.0, and it is pushed under MIT" in said(result) and not writes(hub)
@@ -325,6 +327,16 @@ def test_a_model_of_two_files_goes_as_two(hub: Hub, model: Path, monkeypatch: py
     assert push(graph, "hf:me/tiny:a/x.param", "--license", "MIT", "--yes").exit_code == 0
     sent = hub.repositories["me/tiny"]
     assert (sent["a/x.param"], sent["a/x.bin"]) == (b"7767517\n", b"\1\2")
+
+
+@pytest.mark.slow
+def test_a_pickle_is_said_to_be_one(hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from img2img.checkpoint import open_model
+
+    pickle = Path(shutil.copy(model, model.with_name("tiny.pth")))
+    monkeypatch.setattr("img2img.interop.open_checkpoint", lambda path: open_model(model))
+    result = push(pickle, "hf:me/tiny", "--license", "MIT", "--dry-run")
+    assert result.exit_code == 0 and "model import makes a .safetensors" in said(result)
 
 
 @pytest.mark.slow
