@@ -35,9 +35,10 @@ FOLDER = click.option(
 
 
 class Commands(click.Group):
-    """The commands here, and those that need torch, which load when they are named."""
+    """The commands here, and those in other files, which load when they are named."""
 
     elsewhere: ClassVar[dict[str, str]] = {
+        "cluster": "benchmark_cluster",
         "degrade": "benchmark_degrade",
         "evaluate": "benchmark_evaluate",
         "fidelity": "benchmark_infer",
