@@ -29,6 +29,7 @@ from img2img.batch.report import Result
 from img2img.batch.run import run, sweep_outputs
 from img2img.batch.stages import Processor
 from img2img.errors import Img2ImgError, ModelError, ProcessingError, UsageError, display_path
+from img2img.remote import RemotePath
 from img2img.threads import wait_passively
 
 PIECE_SECONDS = 10.0  # what is lost with a worker, and how long a stop and the last worker may take
@@ -152,8 +153,11 @@ class ClusterWorker:
         assert job.plan.root is not None
         with contextlib.suppress(OSError):
             os.chdir(job.folder)
-        for place in (job.folder, job.example.parent, job.plan.root / STATE_FOLDER):
-            if Path.cwd() != job.folder or not place.is_dir():
+        places = [job.example.parent, job.plan.root / STATE_FOLDER]
+        if not all(isinstance(place, RemotePath) for place in places):
+            places.insert(0, job.folder)
+        for place in places:
+            if not place.is_dir() or (place == job.folder and Path.cwd() != place):
                 raise UsageError(
                     f"the folder {display_path(place)} is not there. Workers find inputs, models and results "
                     "at the same paths as the machine that starts them: on a file system that all share."

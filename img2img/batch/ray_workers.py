@@ -68,23 +68,37 @@ def ray_workers(address: str, workers: int | None = None) -> Iterator[Crew]:
     if address == "local":
         cores = usable_cpus()
         own = {"num_cpus": max(cores, workers or 1), "include_dashboard": False}
-    try:
-        with contextlib.redirect_stdout(None):
-            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
-    except Exception as error:
-        reason = display_path((str(error).strip() or type(error).__name__).splitlines()[0])
-        if own:
-            text = f"Ray could not be started on this machine: {reason} It needs some seconds of a free core."
-        else:
-            text = (
-                f"there is no Ray cluster to work with at {display_path(address)}: {reason} See that its "
-                "head runs and can be reached; `cluster` ray starts one for this run alone."
-            )
-        raise UsageError(text) from error
+    _connect(ray, address, own)
     try:
         yield _crew(ray, workers)
     finally:
         ray.shutdown()
+
+
+def _connect(ray: Any, address: str, own: dict[str, Any]) -> None:
+    """Connects to the cluster at `address`, or starts one with `own` settings.
+
+    Raises:
+        UsageError: There is none, or it cannot be started.
+    """
+    for last in (False, False, True) if own else (True,):  # its parts wait 15 seconds for each other
+        try:
+            with contextlib.redirect_stdout(None):
+                ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if not last:
+                continue
+            reason = display_path((str(error).strip() or type(error).__name__).splitlines()[0])
+            if own:
+                text = f"Ray could not be started on this machine, three times: {reason} Has it a free core?"
+            else:
+                text = (
+                    f"there is no Ray cluster to work with at {display_path(address)}: {reason} See that its "
+                    "head runs and can be reached; `cluster` ray starts one for this run alone."
+                )
+            raise UsageError(text) from error
 
 
 def _crew(ray: Any, workers: int | None) -> Crew:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from folders import Fake, fill, statuses
+from folders import Fake, convert, fill, picture, statuses
 
 from img2img.batch import Rules, Shard, claim, plan, run
 from img2img.batch.cluster import ClusterJob, ClusterWorker, Opened, WorkerLostError, share_out
@@ -18,7 +18,8 @@ from img2img.batch.manifest import Manifest
 from img2img.batch.run import DEFAULT_RULES
 from img2img.cli.main import cli
 from img2img.errors import UsageError
-from img2img.image import Image
+from img2img.image import Image, encode
+from img2img.remote import place
 
 
 def invert(image: Image) -> Image:
@@ -56,8 +57,8 @@ class Local:
 def over_workers(
     source: Path, output: Path, workers=3, process=None, lose=None, rules=DEFAULT_RULES, **options
 ):
-    """Returns the results of a folder by name, in a list each, and the workers."""
-    hired = []
+    """Returns the results of a folder by name, and the workers."""
+    hired: list[Local] = []
     planned = plan([source], output, rules)
     run_options = {key: options.pop(key) for key in ("overwrite", "checksum") if key in options}
 
@@ -225,6 +226,42 @@ def test_foreign_and_fallback_names_are_those_of_the_whole_plan(tmp_path):
     failed = {name: result.reason for name, result in many.items() if result.status == "failed"}
     assert failed.keys() == {"3.jpg", "5.jpg"} or failed.keys() == {"3.jpg"}
     assert "3.jpg.png is already that of another file" in failed["3.jpg"]
+
+
+def test_a_store_is_shared_out_as_a_folder_is(tmp_path, monkeypatch):
+    """Also where workers have no folder in common with the run, and one is lost with rows that it kept."""
+    fsspec = pytest.importorskip("fsspec", reason="the extra remote is not installed")
+    files = fsspec.filesystem("memory", use_listings_cache=False)
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    for i, name in enumerate(NAMES):
+        files.pipe_file(f"/in/{name}", encode(picture(seed=i), ".png"))
+    lost = []
+
+    def lose(number, piece):
+        if number == 2 and not lost:
+            lost.append(number)
+            for name in files.find("/out/.img2img"):
+                if "worker-2." in name:
+                    files.rm_file(name)
+            return True
+        return False
+
+    source, output = place("memory://in"), place("memory://out")
+    many, hired = over_workers(source, output, lose=lose)
+    assert lost and len(hired) == 4 and set(statuses(many).values()) == {"done"} and len(many) == len(NAMES)
+    monkeypatch.setattr(ClusterJob, "of", of_nowhere(ClusterJob.of))
+    again, _ = over_workers(source, output)
+    assert set(statuses(again).values()) == {"skipped"}
+    for name in NAMES:
+        files.get_file(f"/in/{name}", str(tmp_path / "in" / name))
+    convert(tmp_path / "in", tmp_path / "out", Fake(invert))
+    assert {name: files.cat_file(f"/out/{name}") for name in NAMES} == content(tmp_path / "out")
+    assert [name.rpartition("/")[2].partition(".")[0] for name in files.find("/out/.img2img")] == ["manifest"]
+
+
+def of_nowhere(of):
+    return lambda *arguments: replace(of(*arguments), folder=Path("/nowhere"))
 
 
 @pytest.mark.parametrize(
