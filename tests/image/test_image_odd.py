@@ -51,7 +51,7 @@ COLOURS = {
     "tiff_16bit_RGBa.tiff": "divided by alpha in 16 bits; Pillow cuts to 8 before",
     "tiff_strip_planar_16bit_RGBa.tiff": "the same",
     "tiff_tiled_planar_16bit_RGBa.tiff": "the same",
-    "pal4rle.bmp": "ours equals pal4.bmp, the same picture without runs; Pillow 12.3 is lost in runs of 4 bits",
+    "pal4rle.bmp": "ours equals pal4.bmp, which has no runs; Pillow 12.3 is lost in those of 4 bits",
     "pal4rletrns.bmp": "the same for what its runs do not jump over",
 }
 # Both open them and see different alpha.
