@@ -43,6 +43,7 @@ class Commands(click.Group):
         "evaluate": "benchmark_evaluate",
         "fidelity": "benchmark_infer",
         "infer": "benchmark_infer",
+        "startup": "benchmark_startup",
         "train": "benchmark_train",
         "video": "benchmark_video",
     }

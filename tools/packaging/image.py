@@ -94,8 +94,8 @@ def try_image(image: str) -> None:
 
 
 def _check(data: Path, uid: int) -> None:
-    photos = {path.stem for path in (data / "photos").iterdir() if path.suffix == ".jpg"}
-    if photos != {path.stem for path in (data / "out").glob("*.*")} or not (data / "demo").is_dir():
+    names = [{path.name for path in (data / folder).glob("*.jpg")} for folder in ("photos", "out")]
+    if names[0] != names[1] or not (data / "demo" / "compare.png").is_file():
         raise click.ClickException(f"not everything was written in {data}.")
     for path in data.rglob("*"):
         if path.stat().st_uid != uid:
