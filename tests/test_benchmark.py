@@ -16,6 +16,7 @@ SMALL = {
     "memory": ["--few", "5", "--many", "50", "--maximum", "200"],
     "plan": ["--files", "600"],
     "evaluate": ["--pairs", "3", "--maximum", "1000"],
+    "startup": ["--rounds", "1", "--only", "completion", "--only", "process", "--maximum", "1000"],
 }
 ELSEWHERE = {
     "degrade",
@@ -49,6 +50,9 @@ def test_a_small_run(tool, name, tmp_path):
         "memory": lambda: [entry["done"] for entry in numbers["files"].values()] == [5, 50],
         "plan": lambda: numbers["files"] == 600,
         "evaluate": lambda: numbers["pairs"] == 3 and numbers["seconds_for_1000"] > 0,
+        "startup": lambda: (
+            set(numbers["ratios"]) == {"completion --help", "completion", "process --help", "process"}
+        ),
     }
     assert found[name](), numbers
     assert not list(tmp_path.iterdir())
@@ -80,3 +84,8 @@ def test_a_small_run_of_videos(tool):
     numbers = json.loads(done.stdout)
     assert numbers["frames"] == 12 and numbers["bound"] in ("decode", "model", "encode", "cores")
     assert numbers["share"] > 0 and min(numbers[f"{part}_fps"] for part in ("decode", "model", "encode")) > 0
+
+
+def test_the_start_of_every_command_is_measured(tool):
+    startup = importlib.import_module("benchmark_startup")
+    assert set(startup.RUNS) == set(startup.names())

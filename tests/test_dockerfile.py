@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import configparser
 import fnmatch
+import importlib
+import json
+import os
 import re
 import shlex
 import shutil
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
@@ -144,3 +148,40 @@ def test_the_workflow_lints_the_dockerfile_and_builds_the_documentation_with_war
     config.read(ROOT / "setup.cfg")
     for extra in re.findall(r"\.\[([\w,]+)\]", " ".join(commands)):
         assert set(extra.split(",")) <= set(config["options.extras_require"])
+
+
+@pytest.mark.parametrize("broken", [None, "code", "missing", "root"])
+def test_the_tool_builds_an_image_and_tries_it(broken: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a buildah that does nothing: what is asked of it, and that no failure passes for a success."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools" / "packaging"))
+    image = importlib.import_module("image")
+    uid = os.getuid()  # nobody else may give files away
+    monkeypatch.setattr(image, "UIDS", (uid, uid))
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        user = "" if broken == "root" else f"{uid}:{uid}"
+        facts = {"OCIv1": {"config": {"User": user, "Entrypoint": ["img2img"]}}}
+        answer = {"inspect": json.dumps(facts), "from": "container"}.get(command[1], "")
+        if command[1] == "run":
+            (data,) = (Path(each[9:-6]) for each in command if each.startswith("--volume="))
+            if "demo" in command:
+                (data / "demo").mkdir()
+                (data / "demo" / "compare.png").touch()
+            elif "process" in command and broken != "missing":
+                shutil.copytree(data / "photos", data / "out")
+        return subprocess.CompletedProcess(command, int(broken == "code" and command[1] == "run"), answer)
+
+    monkeypatch.setattr(image.subprocess, "run", run)
+    done = CliRunner().invoke(image.main, ["--target", "cuda", "--build-arg", "EXTRAS=video"])
+    sentences = {None: "", "code": "exit code 1", "missing": "not everything", "root": "runs as root"}
+    assert (done.exit_code == 0, sentences[broken] in done.output) == (broken is None, True), done.output
+    assert [call[:2] for call in asked if call[0] == "debootstrap"], "no base was made"
+    (build,) = (call for call in asked if call[1] == "bud")
+    assert {"--target=cuda", "--build-arg=EXTRAS=video", str(ROOT)} <= set(build)
+    made, removed = ([call for call in asked if call[1] == word] for word in ("from", "rm"))
+    assert len(made) == len(removed)
+    if broken is None:
+        tried = [call[call.index("img2img") + 1 :] for call in asked if call[1] == "run"]
+        assert tried == [*image.TRIALS, *image.TRIALS]

@@ -224,6 +224,19 @@ def test_help_and_import_load_nothing_heavy(code: str) -> None:
     assert not loaded_after(code) & HEAVY
 
 
+def test_the_help_of_every_command_loads_even_less() -> None:
+    """What a page of text needs, and the completion key: no console, no configuration."""
+    code = """
+from img2img.cli.main import COMMANDS, cli
+for name in COMMANDS:
+    try:
+        cli.main([name, "--help"])
+    except SystemExit:
+        pass"""
+    loaded = loaded_after(code)
+    assert not loaded & (HEAVY | {"rich", "yaml", "pydantic", "huggingface_hub"})
+
+
 @pytest.mark.parametrize("module", ["img2img.batch", "img2img.image", "img2img.processors"])
 @pytest.mark.sampled(1)
 def test_folders_and_operations_do_without_torch(module: str) -> None:

@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
+import venv
 import zipfile
 from pathlib import Path
 
@@ -78,8 +80,10 @@ def test_the_wheel_holds_configs_and_recipes_inside_the_package(checkout: Path, 
         for file in (ROOT / folder).rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts:
                 assert f"img2img/{package}/{file.relative_to(ROOT / folder).as_posix()}" in names
-    sources = [p.relative_to(ROOT).as_posix() for p in (ROOT / "img2img").rglob("*.py")]
-    assert set(sources) <= set(names), "a package is missing in setup.cfg"
+    files = [p for p in (ROOT / "img2img").rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+    assert {p.relative_to(ROOT).as_posix() for p in files} <= set(names), "a package is missing in setup.cfg"
+    assert {"img2img/weights/x4.safetensors", "img2img/weights/x4.md"} <= set(names)
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
 
 
 @pytest.mark.slow
@@ -105,6 +109,38 @@ def test_two_builds_are_the_same_to_the_byte(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     with zipfile.ZipFile(build(other, "build_wheel", tmp_path / "dated")) as archive:
         assert {entry.date_time for entry in archive.infolist()} == {(2023, 11, 14, 22, 13, 20)}
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_a_fresh_environment(checkout: Path, tmp_path: Path) -> None:
+    """Installed by pip, with the packages of this interpreter and nothing of a checkout."""
+    wheel = build(checkout, "build_wheel", tmp_path / "wheel")
+    home = tmp_path / "environment"
+    venv.create(home)
+    python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index"]
+    subprocess.run([*command, str(wheel)], check=True, capture_output=True)
+    where = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = Path(subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip())
+    (site / "required.pth").write_text(sysconfig.get_path("purelib"))  # last, and its own .pth are not read
+    assert (home / "share" / "man" / "man1" / "img2img-upscale.1").is_file()
+    shutil.copytree(ROOT / "datasets" / "sample", tmp_path / "photos")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
+
+    def run(*words: str) -> str:
+        done = subprocess.run([*words], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    found = run(str(python), "-c", "import img2img; print(img2img.__file__)")
+    assert Path(found.strip()).is_relative_to(site)
+    program = str(python.with_name("img2img"))
+    assert run(program, "--version").strip().endswith(img2img.__version__)
+    run(program, "process", "photos", "-o", "out", "--op", "clahe")
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 3
+    run(program, "demo", "-o", "demo")
+    assert (tmp_path / "demo" / "compare.png").is_file()
 
 
 @pytest.mark.slow
