@@ -50,6 +50,7 @@ RUNS = {
     "data expand": "photos -o out -m net.safetensors",
     "model blend": "net.safetensors net.safetensors -o out/blend.safetensors",
     "model download": None,
+    "model export": "net.safetensors --format pt2 -o out/net.pt2",
     "model import": "net.safetensors -o out/net.safetensors",
     "model info": "net.safetensors",
     "model list": "",
