@@ -144,7 +144,7 @@ def _run(
             if scores:
                 text = ", ".join(f"{key} {value:.4f}" for key, value in scores.items() if key != "step")
                 say(f"Held-out part, {name} (step {scores['step']:.0f}): {text}")
-        if summary.start and summary.best:
+        if summary.by in summary.start and summary.by in summary.best:
             gain, unit = summary.best[summary.by] - summary.start[summary.by], f"in {summary.by}"
             if summary.best["step"] > summary.start["step"]:
                 much = f"{gain:.2f} dB" if summary.by == "psnr" else f"{abs(gain):.4f} {unit}"
