@@ -122,6 +122,7 @@ def _run(
     from img2img.errors import display_path
     from img2img.training import train
     from img2img.training.processes import Places
+    from img2img.training.validation import listed
 
     settings = experiment.training
     first = Places.find(settings.devices, settings.nodes).is_first
@@ -142,8 +143,7 @@ def _run(
         say(f"Done: {summary.step} steps. Models in {display_path(folder)}: {names}.")
         for name, scores in (("start", summary.start), ("last", summary.last), ("best", summary.best)):
             if scores:
-                text = ", ".join(f"{key} {value:.4f}" for key, value in scores.items() if key != "step")
-                say(f"Held-out part, {name} (step {scores['step']:.0f}): {text}")
+                say(f"Held-out part, {name} (step {scores['step']:.0f}): {listed(scores)}")
         if summary.by in summary.start and summary.by in summary.best:
             gain, unit = summary.best[summary.by] - summary.start[summary.by], f"in {summary.by}"
             if summary.best["step"] > summary.start["step"]:

@@ -98,7 +98,8 @@ def side_by_side(places: Sequence[Path], names: Sequence[str] | None = None) -> 
         if left:
             examples = ", ".join(display_path(path.name) for path in left[:3])
             gallery.notes.append(
-                f"{len(left)} files of {display_path(titles[0])} or {display_path(title)} have no partner: "
+                f"{len(left)} file{'s' * (len(left) > 1)} of {display_path(titles[0])} or "
+                f"{display_path(title)} without a partner: "
                 f"{examples}{', ...' if len(left) > 3 else ''}."
             )
     return gallery

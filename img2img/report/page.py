@@ -84,7 +84,11 @@ def write_report(
         )
     with replacing(path) as file:
         file.write(data)
-    return [note for each in (*facts["runs"], *facts["galleries"]) for note in each["notes"]] + notes
+    several = len(runs) > 1
+    of_runs = [
+        (f"{run['name']}: " if several else "") + note for run in facts["runs"] for note in run["notes"]
+    ]
+    return [*of_runs, *(note for gallery in facts["galleries"] for note in gallery["notes"]), *notes]
 
 
 def _require_own(path: Path) -> None:

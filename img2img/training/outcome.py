@@ -26,7 +26,7 @@ from img2img.training.health import Health
 from img2img.training.log import Metrics, Watch
 from img2img.training.loop import Trainer
 from img2img.training.state import DiskError
-from img2img.training.validation import Scores, Validation
+from img2img.training.validation import Scores, Validation, listed
 from img2img.training.whole import of_any_size
 from img2img.types import Batch, ValueRange
 
@@ -156,7 +156,7 @@ class Outcome:
         better = self.scores.update(step, found)
         if metrics is not None:
             metrics.write(step, samples, "validation", found)
-        text = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+        text = listed(found)
         text += "".join(
             f" ({name} without {count} that {'is' if count == 1 else 'are'} equal to the truth)"
             for name, count in self.measure.equal.items()

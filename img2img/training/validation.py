@@ -60,6 +60,15 @@ class Scores:
         return {"best": self.best, "last": self.last, "start": self.start, "by": self.by}
 
 
+def listed(scores: Mapping[str, float]) -> str:
+    """Returns scores in a line for people; small ones, as KID is, with their first digits."""
+    return ", ".join(
+        f"{name} {value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{name} {value:.3g}"
+        for name, value in scores.items()
+        if name != "step"
+    )
+
+
 def is_better(name: str, value: float, other: float) -> bool:
     """Returns whether a score called `name` is better than another one."""
     higher = metrics[name].higher_is_better if name in metrics else name in COLUMNS or higher_is_better(name)

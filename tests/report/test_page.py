@@ -214,3 +214,15 @@ def test_an_empty_run_is_a_page_with_a_sentence(tmp_path: Path) -> None:
     (run / "samples").mkdir(parents=True)
     (run / "config.yaml").write_text("method: {name: cut}\n")
     assert any("logged nothing yet" in note for note in write_report(tmp_path / "r.html", [read_run(run)]))
+
+
+def test_of_several_runs_each_note_names_its_own(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text("no JSON\n")
+    runs = [read_run(tmp_path / name) for name in ("first", "second")]
+    notes = write_report(tmp_path / "two.html", runs)
+    assert "second: There is no config.yaml." in notes and all(
+        note.startswith(("first: ", "second: ")) for note in notes
+    )
+    assert "There is no config.yaml." in write_report(tmp_path / "one.html", runs[:1])

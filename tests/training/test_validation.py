@@ -17,7 +17,7 @@ from img2img.metrics import haarpsi, label_scores, metrics, psnr
 from img2img.metrics.confusion import COLUMNS
 from img2img.training.runtime import Runtime
 from img2img.training.settings import TrainingSettings
-from img2img.training.validation import Scores, Validation, is_better
+from img2img.training.validation import Scores, Validation, is_better, listed
 from img2img.types import SYMMETRIC, UNIT, Batch
 
 FIELDS = {"made": Picture(), "truth": Picture(like="made")}
@@ -77,6 +77,12 @@ def test_outputs_that_are_equal_to_the_truth_are_no_part_of_the_mean(runtime: Ru
     assert found["psnr"] == pytest.approx(sum(values) / 2) and validation.equal == {"psnr": 1}
     same, validation = measure(runtime, samples[2:])
     assert same["psnr"] == math.inf and not validation.equal and same["l1"] == 0
+
+
+def test_scores_are_told_with_the_digits_that_they_have() -> None:
+    assert listed({"psnr": 27.5, "kid": -0.00012345, "l1": 0.0, "step": 3}) == (
+        "psnr 27.5000, kid -0.000123, l1 0.0000"
+    )
 
 
 def test_a_metric_that_can_look_at_no_picture_is_told(runtime: Runtime) -> None:
