@@ -250,18 +250,7 @@ def open_model(path: str | PathLike[str]) -> tuple[Generator, ModelInfo]:
             raise ModelError(
                 f"contradicts itself: it says {name} {_short(facts[name])}, its network has {value}.", path
             )
-    if wrong := _misnamed(info.attributes, generator):
-        raise ModelError(
-            f"contradicts itself: its network takes no vector {_short(wrong)} of "
-            f"{len(info.attributes[wrong])} numbers.",
-            path,
-        )
-    if _unfit(info.labels, generator):
-        raise ModelError(
-            f"contradicts itself: it tells {len(info.labels or ())} classes apart, its network makes "
-            f"{generator.out_channels} channels.",
-            path,
-        )
+    check_names(info, generator, path)
     return generator, info
 
 
@@ -290,6 +279,26 @@ def read_header_of(text: Any, path: str | PathLike[str]) -> tuple[dict[str, Any]
         synthetic=facts.get("synthetic", False),
     )
     return facts, info
+
+
+def check_names(info: ModelInfo, generator: Generator, path: str | PathLike[str]) -> None:
+    """Makes sure that a network has what the names in its file are for.
+
+    Raises:
+        ModelError: It takes no such vector, or makes another number of classes.
+    """
+    if wrong := _misnamed(info.attributes, generator):
+        raise ModelError(
+            f"contradicts itself: its network takes no vector {_short(wrong)} of "
+            f"{len(info.attributes[wrong])} numbers.",
+            path,
+        )
+    if _unfit(info.labels, generator):
+        raise ModelError(
+            f"contradicts itself: it tells {len(info.labels or ())} classes apart, its network makes "
+            f"{generator.out_channels} channels.",
+            path,
+        )
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:

@@ -261,13 +261,14 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
     from img2img.models.pix2pixhd import style_count
 
     origin = dict(info.origin)
+    count = sum(parameter.numel() for parameter in generator.parameters())
     ranges = {"range": info.range, "target_range": info.target_range}
     return {
         "file": str(path),
         "layout": origin.pop("layout", ""),
         "architecture": generator.spec.name,
         "arguments": generator.spec.arguments,
-        "parameters": sum(parameter.numel() for parameter in generator.parameters()),
+        **({"parameters": count} if count else {}),  # an ONNX file does not say
         "scale": generator.scale,
         "input": f"{generator.in_channels} channels in [{_range(generator.input_range)}]",
         "output": f"{generator.out_channels} channels in [{_range(generator.output_range)}]",
@@ -278,7 +279,7 @@ def describe(path: Path, generator: Generator, info: ModelInfo) -> dict[str, Any
         **{name: _range(value) for name, value in ranges.items() if value is not None},
         **({"conditions": _conditions(generator, info)} if generator.conditions else {}),
         **({"use": use(str(path), generator, info)} if generator.conditions else {}),
-        **({"styles": count} if (count := style_count(generator)) else {}),
+        **({"styles": styles} if (styles := style_count(generator)) else {}),
         "trained_size": plain_size(info.size),
         **({"fit": info.fit} if info.size else {}),
         "multiple_of": generator.multiple_of,

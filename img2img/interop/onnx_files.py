@@ -15,7 +15,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from img2img.checkpoint import KEY, ModelInfo, read_header_of
+from img2img.checkpoint import KEY, ModelInfo, check_names, read_header_of
 from img2img.errors import ConfigError, ModelError, ProcessingError, UnknownModelError
 from img2img.fields import read_fields
 from img2img.files import file_digest, open_regular
@@ -158,7 +158,8 @@ def _own(path: Path, session: Session) -> tuple[Generator, ModelInfo]:
     if wrong:
         raise ModelError(f"has damaged metadata: {', '.join(wrong)} missing or wrong.", path)
     names = tuple(facts["inputs"])
-    if [entry.name for entry in session.inputs] != list(names):
+    kinds = {entry.type for entry in (*session.inputs, *session.outputs)}
+    if [entry.name for entry in session.inputs] != list(names) or kinds != {"tensor(float)"}:
         raise ModelError("contradicts itself: its metadata names other inputs than its graph has.", path)
     generator = OnnxNetwork(path, session, Interface(names), facts["noise"])
     for name in ("in_channels", "out_channels", "scale"):
@@ -173,6 +174,7 @@ def _own(path: Path, session: Session) -> tuple[Generator, ModelInfo]:
         raise ModelError("has damaged metadata: conditions wrong.", path) from None
     if set(names[1:]) != {*generator.conditions, *(["noise"] if facts["noise"] else [])}:
         raise ModelError("contradicts itself: its inputs are not what its conditions say.", path)
+    check_names(info, generator, path)
     generator.spec = ArchSpec(f"ONNX {facts['architecture']}", facts["arguments"])
     origin = {"layout": "ONNX, exported by img2img", **info.origin}
     return generator.eval(), replace(info, origin=origin)

@@ -297,7 +297,8 @@ def _offer(path: Path, changed: int, size: int) -> Offer:
 
 
 def _note(generator: Generator, info: ModelInfo, needs: tuple[tuple[str, Field], ...]) -> str:
-    parts = [f"{generator.spec.name}, {sum(p.numel() for p in generator.parameters()):,} parameters"]
+    count = sum(p.numel() for p in generator.parameters())
+    parts = [generator.spec.name + (f", {count:,} parameters" if count else "")]
     if generator.scale != 1:
         parts.append(f"enlarges by {generator.scale}")
     elif info.output == "labels":

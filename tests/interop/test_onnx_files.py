@@ -35,6 +35,7 @@ def graph(
     kind: int = FLOAT,
     metadata: dict[str, str] | None = None,
     further: Sequence[str] = (),
+    kind_made: int | None = None,
 ) -> Path:
     """Writes a graph from `x` to `y`; a node is (kind, inputs, output, attributes)."""
     from onnx import helper, numpy_helper
@@ -49,7 +50,7 @@ def graph(
             ],
             "g",
             inputs,
-            [helper.make_tensor_value_info("y", kind, made or [None] * len(given))],
+            [helper.make_tensor_value_info("y", kind_made or kind, made or [None] * len(given))],
             [numpy_helper.from_array(value, name) for name, value in (numbers or {}).items()],
         ),
         opset_imports=[helper.make_opsetid("", 17)],
@@ -252,11 +253,20 @@ def test_metadata_of_ours_is_believed(tmp_path: Path) -> None:
         {"multiple_of": 2**31 - 1}, {"minimum_size": 10**6}, {"noise": 10**9}, {"scale": -2}, {"scale": 2.0},
         {"inputs": ["z"]}, {"inputs": None}, {"inputs": []}, {"tiling": "no"}, {"input_range": [1, 0]},
         {"output_range": None}, {"conditions": {"mask": {"kind": "mask"}}}, {"conditions": 3}, {"noise": 1},
+        {"attributes": {"attributes": ["Male"]}},
+        {"format": 4, "output": "labels", "labels": {"palette": [[0], [1]], "names": [], "ignore": None}},
     ],
 )  # fmt: skip
 def test_metadata_that_is_wrong_is_a_sentence(tmp_path: Path, changed: dict[str, Any]) -> None:
     path = graph(tmp_path / "m.onnx", **doubling(), metadata=own(**changed))
     with pytest.raises(ModelError):
+        open_checkpoint(path)
+
+
+def test_a_graph_that_makes_no_numbers_is_a_sentence(tmp_path: Path) -> None:
+    nodes = [("Shape", ("x",), "y")]
+    path = graph(tmp_path / "m.onnx", nodes, metadata=own(), made=[None], kind_made=INT64)
+    with pytest.raises(ModelError, match="contradicts itself"):
         open_checkpoint(path)
 
 
