@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-_AT_ONCE = 16  # tests; fewer, and what a file prepares for its tests is prepared more often
+_AT_ONCE = 40  # tests; fewer, and what a file prepares for its tests is prepared more often
 _NUMBER = struct.Struct("I")
 
 
