@@ -199,9 +199,9 @@ def plan(
     """
     output = place(output)
     sequences = [path for path in inputs if is_pattern(path)]
-    if len(inputs) == 1 and (sequences or is_pattern(output)):
+    if len(inputs) == 1 and (sequences or (is_pattern(output) and not _is_picture(inputs[0], rules))):
         return _plan_numbered(place(inputs[0]), output, rules, companions, fields, variants)
-    if sequences or is_pattern(output):
+    if sequences or (len(inputs) > 1 and is_pattern(output)):
         name = display_path(sequences[0] if sequences else output)
         raise PlanError(f"{name} stands for an image sequence, which is converted alone; give one input.")
     if rules.video is not None and rules.video.fps is not None:
@@ -441,6 +441,11 @@ def _one_by_one(
         shared=frozenset(company.files),
         video=rules.video or AS_USUAL,
     )
+
+
+def _is_picture(source: Path, rules: Rules) -> bool:
+    """Returns whether a file is no clip: its output may be called 50%done.png."""
+    return os.path.isfile(source) and not rules.takes_clip(source)  # noqa: PTH113  whatever its name is
 
 
 def _moves(rules: Rules) -> bool:

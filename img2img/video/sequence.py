@@ -24,8 +24,11 @@ _SRGB = Colours(primaries=1, transfer=13, matrix=RGB, range=FULL)
 
 
 def is_pattern(path: Path) -> bool:
-    """Returns whether `path` stands for numbered files: one %d or %04d is in its name, and it is no file."""
-    return len(_NUMBER.findall(path.name)) == 1 and not os.path.lexists(path)
+    """Returns whether `path` stands for numbered files.
+
+    One %d or %04d is in its name, which has an extension, and no such file is there.
+    """
+    return len(_NUMBER.findall(path.name)) == 1 and path.suffix != "" and not os.path.lexists(path)
 
 
 def numbered(path: Path) -> list[tuple[int, Path]]:

@@ -164,3 +164,38 @@ def test_ctrl_c_in_a_terminal_keeps_what_is_finished(tmp_path):
     done = programs.run(["-m", "img2img", *command[3:], "--report", report])
     assert done.returncode == 0, done.stderr
     assert json.loads(report.read_text())["video"]["resumed"] >= 100
+
+
+LONG = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from clips import Invert, convert
+
+held = []
+
+class Measuring(Invert):
+    def __call__(self, images):
+        before = sum(self.batches)
+        made = super().__call__(images)
+        if before // 500 < sum(self.batches) // 500:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            held.append(pages * os.sysconf("SC_PAGE_SIZE") / 2**20)
+        return made
+
+source, output, _, extension = sys.argv[1:]
+(result,) = convert(Path(source), Path(output), Measuring(), extension=extension, animated=True).values()
+print(result.status, result.video.get("frames"), *held)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not pathlib.Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+@pytest.mark.parametrize("extension", ["mkv", "gif", "apng"])
+def test_memory_does_not_grow_with_the_length(tmp_path, extension):
+    """The last 1500 of these frames would be 41 MiB."""
+    source = make_clip(tmp_path / "in" / "clip.mkv", frames=2000, size=(112, 84))
+    done = programs.run(["-c", LONG, source, tmp_path / "out", HERE, extension], timeout=600)
+    status, count, *held = done.stdout.split()
+    assert (status, count) == ("done", "2000"), (done.stdout, done.stderr)
+    assert float(held[-1]) - float(held[0]) < 7, held
