@@ -78,7 +78,7 @@ class SetScores:
             try:
                 network(example.clamp(*value_range), value_range)
             except ValueError as error:
-                raise ConfigError(f"{_listed(self.columns)} cannot be measured: {error}.") from error
+                raise ConfigError(f"{', '.join(self.columns)} cannot be measured: {error}.") from error
         fewest = min(made, true)
         for name in self.columns:
             if fewest < (least := LEAST[KNOWN[name][0]]):
@@ -90,7 +90,7 @@ class SetScores:
         if fewest >= FEW:
             return None
         return (
-            f"{_listed(self.columns)} will be of {made} pictures that were made and {true} true ones. Of "
+            f"{', '.join(self.columns)} will be of {made} pictures that were made and {true} true ones. Of "
             f"fewer than {FEW}, chance decides which of two models is the better one: hold out more of them "
             "(data.validation, data.validation_fraction)."
         )
@@ -174,7 +174,3 @@ class _Seen:
         self._waiting = []
         for network, parts in zip(self._networks, self._parts, strict=True):
             parts.append(network(pictures, self._range))
-
-
-def _listed(names: Sequence[str] | dict[str, str]) -> str:
-    return ", ".join(names)

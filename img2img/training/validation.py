@@ -98,7 +98,7 @@ class Validation:
         self._name, self._export = next(iter(method.exports().items()))
         self.method, self.labels = method, self._export.output == "labels"
         made = fields.get(self._export.makes)
-        self.alone = self._export.makes != self._export.reads and made is not None and made.like is None
+        self._unpaired = self._export.makes != self._export.reads and made is not None and made.like is None
         asked = tuple(dict.fromkeys((*settings.metrics, *filter(None, [settings.validate_by]))))
         for name in asked:
             self._require(name)
@@ -108,8 +108,8 @@ class Validation:
             self.sets = SetScores(of_sets, settings.feature_weights, settings.allow_download)
         elif settings.feature_weights is not None:
             raise ConfigError("training.feature_weights belongs to fid and its kin, which are not measured.")
-        usual = () if self.alone else USUAL
-        by = settings.validate_by or (asked[0] if self.alone and asked else "psnr")
+        usual = () if self._unpaired else USUAL
+        by = settings.validate_by or (asked[0] if self._unpaired and asked else "psnr")
         if self.labels and settings.validate_by is None:
             by = COLUMNS[0]
         self.by = by if self.sets is None else self.sets.columns.get(by, by)
@@ -130,7 +130,7 @@ class Validation:
             raise ConfigError(f"validation: {unknown('metric', name, known)}")
         if self.labels and name in KNOWN:
             raise ConfigError(f"{name} compares sets of pictures, and the method makes label maps.")
-        if self.alone and name in metrics and metrics[name].needs == "pair":
+        if self._unpaired and name in metrics and metrics[name].needs == "pair":
             raise ConfigError(
                 f"{name} compares an output with its own true picture, and here pictures have no partners. "
                 "Without pairs fid, kid, is, precision and recall can be measured, and niqe."
@@ -168,7 +168,7 @@ class Validation:
                         "method makes, and it learns from none."
                     )
                 example = pair[1]
-            found = new(batch) if self.alone else (True, True)
+            found = new(batch) if self._unpaired else (True, True)
             counts = [count + each for count, each in zip(counts, found, strict=True)]
         if example is None:
             raise ConfigError(f"{', '.join(self.sets.columns)}: no held-out picture can be read.")
@@ -190,7 +190,7 @@ class Validation:
             samples: One by one.
             runtime: Whose precision they compute in.
         """
-        if self.alone and self.sets is None and not self.names:
+        if self._unpaired and self.sets is None and not self.names:
             return {}
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
@@ -201,7 +201,7 @@ class Validation:
         if self.sets is not None:
             self.sets.begin()
         for batch in samples:
-            fresh = new(batch) if self.alone else (True, True)
+            fresh = new(batch) if self._unpaired else (True, True)
             pair = self._pair(batch, generators, runtime)
             if pair is None:
                 return {}
@@ -214,7 +214,7 @@ class Validation:
                     self.sets.add_made(made, truth.value_range)
                 if fresh[1]:
                     self.sets.add_true(real, truth.value_range)
-            if not fresh[0] or (not self.alone and min(real.shape[-2:]) < WINDOW):
+            if not fresh[0] or (not self._unpaired and min(real.shape[-2:]) < WINDOW):
                 continue  # SSIM has no window in it
             if self.labels:
                 found = _tally(made, real)
@@ -222,7 +222,7 @@ class Validation:
             for name in self.names:
                 try:
                     # what looks at a picture alone takes no notice of the second
-                    values = metrics[name].measure(made, made if self.alone else real, truth.value_range)
+                    values = metrics[name].measure(made, made if self._unpaired else real, truth.value_range)
                 except ValueError as error:
                     if name in USUAL:
                         raise
@@ -260,7 +260,7 @@ class Validation:
     ) -> tuple[Column, Column] | None:
         """Returns an output and the truth; without partners, a true picture of the kind."""
         with runtime.autocast():
-            if not self.alone:
+            if not self._unpaired:
                 return self.method.compare(batch, generators)
             made = generators[self._name](batch[self._export.reads])
         field = self._export.makes
