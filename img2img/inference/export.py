@@ -153,9 +153,10 @@ def check_request(path: Path, format: str | None, precision: str, overwrite: boo
     if not path.parent.is_dir():
         raise ConfigError(f"the folder of {path} does not exist.")
     for file in _files(path, format):
-        if file.is_dir() or (file.exists() and not overwrite):
-            more = "" if file.is_dir() else " `overwrite` replaces it."
-            raise ConfigError(f"{file} is there already.{more}")
+        if file.is_dir():
+            raise ConfigError(f"{file} is a folder; name a file that does not exist.")
+        if file.exists() and not overwrite:
+            raise ConfigError(f"{file} is there already. `overwrite` replaces it.")
     if format == "onnx":
         require(*PACKAGES)
     if format == "openvino" and openvino.version() is None:

@@ -66,7 +66,7 @@ class OnnxNetwork(Generator):
 
     Attributes:
         assumed: A sentence about what the file does not say and was taken for granted, else "".
-        digest: Its SHA-256, in place of weights.
+        digest: SHA-256 of it, and of the files beside it that its weights lie in; in place of weights.
     """
 
     half_precision = False
@@ -78,7 +78,7 @@ class OnnxNetwork(Generator):
         self.path, self.interface = path, interface
         self._session = session
         self.noise = NoiseField(noise)
-        sha256 = bytes.fromhex(file_digest(path))
+        sha256 = b"".join(bytes.fromhex(file_digest(file)) for file in (path, *data_files(path)))
         self.register_buffer("digest", torch.frombuffer(bytearray(sha256), dtype=torch.uint8))
 
     def placed(self, top: int, left: int, height: int, width: int) -> dict[str, Tensor]:
@@ -222,9 +222,24 @@ def _of_others(path: Path, session: Session) -> tuple[Generator, ModelInfo]:
     return generator, ModelInfo(origin=origin)
 
 
+def data_files(path: Path) -> list[Path]:
+    """Returns the files beside an ONNX file that its weights lie in, in the order of their names."""
+    model = _graph_of(path)
+    graphs = (model.graph, *model.functions)
+    constants = [attribute.t for graph in graphs for node in graph.node for attribute in node.attribute]
+    entries = [entry for each in (*model.graph.initializer, *constants) for entry in each.external_data]
+    places = {entry.value for entry in entries if entry.key == "location"}
+    return [path.parent / place for place in sorted(places)]
+
+
+def _graph_of(path: Path) -> Any:
+    """Returns what stands in a file, without what lies beside it."""
+    return importlib.import_module("onnx").load_model(path, load_external_data=False)
+
+
 def _operators(path: Path) -> set[str]:
     """Returns the names of all operators in a file."""
-    model = importlib.import_module("onnx").load_model(path, load_external_data=False)
+    model = _graph_of(path)
     return {node.op_type for graph in (model.graph, *model.functions) for node in graph.node}
 
 

@@ -81,7 +81,7 @@ def read_pickled(path: Path) -> Pickled:
         raise ModelError(f"is truncated or damaged and cannot be opened ({reason}).", path) from None
     raise UnknownModelError(
         "is neither a PyTorch checkpoint nor a safetensors file, nor a .param of ncnn or a .bin with its "
-        ".param beside it; models in other formats (ONNX, TensorFlow) are not read.",
+        ".param beside it, nor an ONNX file; models in other formats (TensorFlow, OpenVINO) are not read.",
         path,
     )
 

@@ -20,6 +20,7 @@ from img2img.video.segments import Segment
 from img2img.video.stills import StillSettings
 
 _SHORTEST = {"gif": 10}  # milliseconds of a frame
+_LONGEST = {"gif": 0xFFFF * 10, "webp": 0xFFFFFF, "apng": 0xFFFF * 1000}
 _OPAQUE = 128  # of 255: from where on a pixel of a GIF file is seen
 
 
@@ -44,10 +45,15 @@ def animate(
     """
     lost = _other_streams(clip, stored)
     write = {"gif": _write_gif, "webp": _write_webp, "apng": _write_png}[stored.encoder]
+    frames = _Frames(segments, stored.encoder, clip)
     try:
-        return lost + write(_Frames(segments, stored.encoder, clip), clip.plays, options, file)
-    except (ValueError, struct.error) as error:
+        warnings = lost + write(frames, clip.plays, options, file)
+    except (ValueError, RuntimeError, struct.error) as error:
         raise ImageWriteError(f"the animation cannot be put together: {error}") from error
+    if frames.shortened:
+        longest = _LONGEST[stored.encoder] / 1000
+        warnings.append(f"{frames.shortened} of its frames are shown for {longest:g} seconds, and not longer")
+    return warnings
 
 
 def _other_streams(clip: Clip, stored: StillSettings) -> list[str]:
@@ -68,6 +74,7 @@ class _Frames:
 
     Attributes:
         ticks: Of each, how long it is shown: in milliseconds, for GIF in whole hundredths of a second.
+        shortened: How many are shown longer in the source than such files can say.
     """
 
     def __init__(self, segments: Sequence[Segment], kind: str, clip: Clip) -> None:
@@ -75,11 +82,15 @@ class _Frames:
         unit = Fraction(_SHORTEST.get(kind, 1), 1000)
         shown = [pts * clip.time_base for segment in segments for pts in segment.pts]
         last = segments[-1].duration * clip.time_base
-        shown.append(shown[-1] + (last or (shown[-1] - shown[-2] if len(shown) > 1 else Fraction(1, 10))))
+        if not last and clip.read is None:  # a container that does not say it; an animation says 0
+            last = shown[-1] - shown[-2] if len(shown) > 1 else Fraction(1, 10)
+        shown.append(shown[-1] + last)
         if shown[0] == shown[-1]:  # a file that says nothing about time
             shown = [shown[0]] * len(shown)
         at = [round((each - shown[0]) / unit) for each in shown]
-        self.ticks = [(after - before) * _SHORTEST.get(kind, 1) for before, after in pairwise(at)]
+        ticks = [(after - before) * _SHORTEST.get(kind, 1) for before, after in pairwise(at)]
+        self.ticks = [min(each, _LONGEST[kind]) for each in ticks]
+        self.shortened = sum(each > _LONGEST[kind] for each in ticks)
 
     def __len__(self) -> int:
         return len(self.ticks)
@@ -177,7 +188,7 @@ def _write_webp(frames: _Frames, plays: int, options: EncodeOptions, file: Binar
     kept = prepare(first, ".webp", options)
     moving = Moving()
     moving.show_frame(first)
-    words: dict[str, Any] = {"duration": frames.ticks, "loop": plays, "method": 4}
+    words: dict[str, Any] = {"duration": frames.ticks, "loop": min(plays, 0xFFFF), "method": 4}
     words |= {"lossless": bool(options.lossless), "quality": 100 if options.lossless else options.quality}
     for name, value in (("icc_profile", kept.icc), ("exif", kept.exif), ("xmp", kept.metadata.xmp)):
         if value:
@@ -200,9 +211,10 @@ def _write_png(frames: _Frames, plays: int, options: EncodeOptions, file: Binary
             file.write(_chunk(name, body))
     number = 0
     for index, (data, ticks) in enumerate(zip(frames.encoded(), frames.ticks, strict=True)):
-        delay = min(ticks, 0xFFFF)
+        unit = next(unit for unit in (1000, 100, 10, 1) if ticks * unit // 1000 < 0xFFFF or unit == 1)
+        delay = round(ticks * unit / 1000)
         control = struct.pack(
-            ">IIIIIHHBB", number, first.width, first.height, 0, 0, delay, 1000, 0, 0
+            ">IIIIIHHBB", number, first.width, first.height, 0, 0, delay, unit, 0, 0
         )  # nothing is disposed of, and the frame replaces everything
         file.write(_chunk(b"fcTL", control))
         number += 1

@@ -85,13 +85,14 @@ def open_animation(path: Path, limits: Limits, extension: str) -> tuple[Clip, Im
     except (ValueError, LookupError, OverflowError, struct.error) as error:
         raise ImageReadError(f"the header of the {kind.name} file is truncated or broken", path) from error
     check(header, len(data), limits)
-    plays, alpha, count, ticks, depth = 1, False, 0, 0.0, 8
+    plays, alpha, count, ticks, depth, hidden = 1, False, 0, 0.0, 8, False
     problems: list[str] = []
     first = None
     for pixels, opacity, duration, info in _frames(data, kind.name, header.frames, problems):
         first = (pixels, opacity) if first is None else first
         if count == 0:
             plays, depth = _plays(kind.name, info), pixels.dtype.itemsize * 8
+            hidden = bool(info.get("default_image", False))
         alpha |= opacity is not None and (kind.name != "GIF" or not bool((opacity == 255).all()))
         count, ticks = count + 1, ticks + (duration or _UNTIMED)
         if kind.name != "GIF":  # the others say at once whether there is transparency
@@ -106,7 +107,7 @@ def open_animation(path: Path, limits: Limits, extension: str) -> tuple[Clip, Im
     least, in_srgb = 0 if extension == ".gif" else _UNTIMED, extension in (*CONTAINERS, ".gif")
     read = partial(_raws, data, kind.name, header.frames, alpha, template, least, in_srgb)
     image = next(read([])).frame
-    whole = count if kind.name == "GIF" else header.frames
+    whole = count if kind.name == "GIF" else header.frames - hidden
     notes = ["its 16 bits were read as 8"] if kind.name == "PNG" and header.sample_bytes > depth // 8 else []
     clip = Clip(
         path,
@@ -171,7 +172,7 @@ def _frames(
         with opened as picture:
             skipped = int(bool(getattr(picture, "default_image", False)))  # which is no part of it
             if kind == "PNG":  # of a file that is cut off, what it announces
-                count = max(count, picture.n_frames - skipped)
+                count = max(count, picture.n_frames) - skipped
             for index in range(skipped, count + skipped):
                 with quiet:
                     picture.seek(index)

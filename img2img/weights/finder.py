@@ -9,6 +9,7 @@ it).
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from img2img.errors import UnknownModelError, display_path
@@ -30,15 +31,19 @@ def folders() -> list[Path]:
     ]
 
 
-def available() -> dict[str, Path]:
-    """Returns every model that has a name, with its path; of two with one name the one found first."""
+def available(extensions: Sequence[str] = EXTENSIONS) -> dict[str, Path]:
+    """Returns every model that has a name, with its path; of two with one name the one found first.
+
+    Args:
+        extensions: Of the files that count; in one folder the first of them wins.
+    """
     found: dict[str, Path] = {}
     for folder in folders():
         try:
             files = sorted(file for file in folder.iterdir() if file.is_file())
         except OSError:
             continue
-        for extension in EXTENSIONS:
+        for extension in extensions:
             for file in files:
                 if file.suffix.lower() == extension:
                     found.setdefault(file.stem, file)
@@ -48,8 +53,8 @@ def available() -> dict[str, Path]:
 def find_model(name: str | os.PathLike[str]) -> Path:
     """Returns the file of a model given by its path or its name.
 
-    What exists or has a folder in it is a path; a name may come with its extension, and hf:owner/name is
-    downloaded from Hugging Face, unless it is in its cache.
+    What exists or has a folder in it is a path; a name with an extension is that of such a file alone, and
+    hf:owner/name is downloaded from Hugging Face, unless it is in its cache.
 
     Raises:
         UnknownModelError: There is no such file or name; the message offers the nearest names.
@@ -62,8 +67,9 @@ def find_model(name: str | os.PathLike[str]) -> Path:
         return huggingface.find_model(os.fspath(name), EXTENSIONS)
     if path.exists() and not path.is_dir():
         raise UnknownModelError("this is a pipe, socket or device, not a model file.", path)
-    models = available() if is_name(path) else {}
-    stem = path.stem if path.suffix.lower() in EXTENSIONS else path.name
+    extension = path.suffix.lower() if path.suffix.lower() in EXTENSIONS else ""
+    models = available((extension,) if extension else EXTENSIONS) if is_name(path) else {}
+    stem = path.stem if extension else path.name
     if stem not in models and path.is_dir():
         raise UnknownModelError(_is_a_folder(path), path)
     if not is_name(path):
@@ -71,8 +77,8 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     if stem not in models:
         places = ", ".join(display_path(folder) for folder in folders()[1:])
         raise UnknownModelError(
-            f"{unknown('model', display_path(path.name), models)} A model is a path, or the name of a file "
-            f"({' or '.join(EXTENSIONS)}) in {places}."
+            f"{unknown('model', display_path(path.name), available())} A model is a path, or the name of a "
+            f"file ({' or '.join(EXTENSIONS)}) in {places}."
         )
     return models[stem]
 

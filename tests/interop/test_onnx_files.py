@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from img2img.checkpoint import fingerprint
 from img2img.errors import ConfigError, ModelError, ProcessingError, UnknownModelError
 from img2img.inference import load_model
 from img2img.inference.backends import choose_backend
@@ -222,7 +223,13 @@ def test_data_from_outside_of_the_folder_is_not_read(tmp_path: Path, place: str)
         path.write_bytes(model.SerializeToString())
 
     moved("beside")
-    assert open_checkpoint(path)[0].scale == 2
+    model, _ = open_checkpoint(path)
+    assert model.scale == 2
+    (folder / "beside").write_bytes((arguments["numbers"]["w"] / 2).tobytes())
+    other, _ = open_checkpoint(path)
+    assert fingerprint(model.state_dict()) != fingerprint(other.state_dict()), (
+        "a folder would not be done again"
+    )
     moved(str(tmp_path / "secret") if place == "absolute" else place)
     with pytest.raises(ModelError, match="no ONNX file, or a damaged one"):
         open_checkpoint(path)

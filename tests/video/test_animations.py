@@ -85,3 +85,34 @@ def test_an_animation_that_is_cut_off_is_named(tmp_path, name):
         assert "truncated" in result.reason or "cut" in result.reason, result.reason
     failed = convert(cut.parent, tmp_path / "failed", animated=True, broken_frames="fail")[name]
     assert failed.status == "failed" and not list((tmp_path / "failed").glob("a*"))
+
+
+def test_times_and_repetitions_that_one_kind_holds_and_another_does_not(tmp_path):
+    """Stands for slide shows, and for last frames without a time."""
+    place = tmp_path / "in"
+    moving(place / "a.apng", count=3, durations=(50, 70, 70_000), loop=70_000)
+    moving(place / "b.webp", count=2, durations=(50, 700_000), loop=3)
+    moving(place / "c.gif", count=3, durations=(50, 70, 0))
+    made = {}
+    for extension in ("apng", "webp", "gif"):
+        results = convert(place, tmp_path / extension, animated=True, extension=f".{extension}")
+        assert {result.status for result in results.values()} == {"done"}, results
+        made[extension] = {
+            name[0]: (*shown(result.output)[1:], result.warnings) for name, result in results.items()
+        }
+    assert [made[kind]["a"][:2] for kind in made] == [
+        ([50, 70, 70_000], 70_000),
+        ([50, 70, 70_000], 65_535),
+        ([50, 70, 70_000], 65_535),
+    ]
+    assert [made[kind]["b"][0] for kind in made] == [[50, 700_000], [50, 700_000], [50, 655_350]]
+    assert "1 of its frames are shown for 655.35 seconds, and not longer" in made["gif"]["b"][2]
+    assert made["gif"]["c"][0] == [50, 70, 0]
+
+
+def test_a_picture_before_the_animation_is_none_of_its_frames(tmp_path):
+    """PNG files may hold one for programs that show no animations."""
+    source = moving(tmp_path / "in" / "a.png", default_image=True, durations=(40, 70, 100, 200))
+    result = convert(source.parent, tmp_path / "out", animated=True, broken_frames="fail")["a.png"]
+    assert result.status == "done" and not result.warnings, (result.reason, result.warnings)
+    assert result.video["frames"] == 4

@@ -36,6 +36,15 @@ def test_the_first_folder_and_the_safer_format_win(places):
     assert "notes" not in found
 
 
+def test_a_name_with_an_extension_is_no_other_kind_of_file(places):
+    for name in ("a/x.safetensors", "b/x.onnx", "b/y.pth"):
+        (places / name).touch()
+    assert find_model("x") == places / "a" / "x.safetensors"
+    assert find_model("x.onnx") == places / "b" / "x.onnx"
+    with pytest.raises(UnknownModelError, match=r"no model 'y\.onnx'.*y"):
+        find_model("y.onnx")
+
+
 def test_a_path_is_a_path(places, monkeypatch):
     (places / "b" / "x.bin").touch()
     assert find_model(places / "b" / "x.bin") == places / "b" / "x.bin"
