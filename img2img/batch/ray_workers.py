@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from img2img.errors import UsageError, display_path
 
 HERE, RUNNING = "ray", "auto"
 """A cluster of this machine's own, or that of RAY_ADDRESS; the one that runs on this machine."""
+_PATIENCE = 10.0  # seconds for the head of a cluster to answer
 _CORES = 4  # of a worker where nobody says how many workers there are: more gain little in one process
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _SILENCE = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
@@ -68,11 +70,35 @@ def ray_workers(address: str, workers: int | None = None) -> Iterator[Crew]:
     if address == "local":
         cores = usable_cpus()
         own = {"num_cpus": max(cores, workers or 1), "include_dashboard": False}
+    _require_listening(address)
     _connect(ray, address, own)
     try:
         yield _crew(ray, workers)
     finally:
         ray.shutdown()
+
+
+def _require_listening(address: str) -> None:
+    """Makes sure that something answers at HOST:PORT, where Ray itself would try for many minutes.
+
+    Raises:
+        UsageError: Nothing does, or it is no address.
+    """
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise UsageError(
+            f"{display_path(address)!r} is no Ray cluster: `cluster` is {HERE}, {RUNNING} or HOST:PORT."
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UsageError(
+            f"nothing answers at {display_path(address)} ({reason}), where the head of a Ray cluster should. "
+            "See that it runs and can be reached; `cluster` ray starts one for this run alone."
+        ) from error
 
 
 def _connect(ray: Any, address: str, own: dict[str, Any]) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import re
+import socket
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -314,3 +316,26 @@ def test_what_cannot_be_shared_out_is_a_sentence(source, tmp_path, monkeypatch, 
     assert result.exit_code == 2
     assert re.search(said, " ".join(result.output.split())), result.output
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("{closed}", r"nothing answers at 127\.0\.0\.1:\d+ \(Connection refused\), where the head"),
+        ("no-such-host.invalid:6379", r"nothing answers at no-such-host\.invalid:6379"),
+        ("nonsense", r"'nonsense' is no Ray cluster: --cluster is ray, auto or HOST:PORT"),
+        ("10.0.0.5", r"'10\.0\.0\.5' is no Ray cluster"),
+        ("10.0.0.5:99999", r"'10\.0\.0\.5:99999' is no Ray cluster"),
+        ("", r"'' is no Ray cluster"),
+    ],
+)
+def test_a_wrong_address_is_told_at_once(source, tmp_path, monkeypatch, address, said):
+    """Ray itself tries for minutes."""
+    monkeypatch.setitem(sys.modules, "ray", ModuleType("ray"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = address.format(closed=f"127.0.0.1:{taken.getsockname()[1]}")
+        given = ["-o", str(tmp_path / "out"), "--op", "grayscale", "--cluster", address]
+        result = CliRunner().invoke(cli, ["process", str(source), *given])
+    assert result.exit_code == 2
+    assert re.search(said, " ".join(result.output.split())), result.output
