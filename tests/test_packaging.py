@@ -115,18 +115,18 @@ def test_two_builds_are_the_same_to_the_byte(
 def test_the_wheel_works_in_a_fresh_environment(checkout: Path, tmp_path: Path) -> None:
     """Installed by pip, with the packages of this interpreter and nothing of a checkout."""
     wheel = build(checkout, "build_wheel", tmp_path / "wheel")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     home = tmp_path / "environment"
     venv.create(home)
     python = home / ("Scripts" if os.name == "nt" else "bin") / "python"
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index"]
-    subprocess.run([*command, str(wheel)], check=True, capture_output=True)
+    subprocess.run([*command, str(wheel)], check=True, capture_output=True, env=environment)
     where = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = Path(subprocess.run(where, check=True, capture_output=True, text=True).stdout.strip())
     (site / "required.pth").write_text(sysconfig.get_path("purelib"))  # last, and its own .pth are not read
     assert (home / "share" / "man" / "man1" / "img2img-upscale.1").is_file()
     shutil.copytree(ROOT / "datasets" / "sample", tmp_path / "photos")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
 
     def run(*words: str) -> str:
         done = subprocess.run([*words], cwd=tmp_path, env=environment, capture_output=True, text=True)
