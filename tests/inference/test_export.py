@@ -118,7 +118,8 @@ def test_torch_alone_computes_the_network_on_any_shape(tmp_path: Path, name: str
     generator = network(name, **NETWORKS[name])
     export_model(generator, ModelInfo(), tmp_path / "m.pt2")
     further = {"img2img.json": ""}
-    module = torch.export.load(tmp_path / "m.pt2", extra_files=further).module()
+    program = torch.export.load(tmp_path / "m.pt2", extra_files=further)
+    module = program.module(check_guards=False)
     assert json.loads(further["img2img.json"])["architecture"] == name
     for shape in SHAPES:
         given = picture(generator, *shape)
