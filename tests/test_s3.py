@@ -139,13 +139,14 @@ def test_what_cannot_be_reached_is_a_sentence(s3):
 def test_the_command_over_a_cluster(s3):
     pytest.importorskip("ray", reason="the extra ray is not installed")
     fill(s3)
-    command = ["process", "s3://bucket/in", "-o", "s3://bucket/out", "--op", "invert", "--json"]
+    command = ["process", "s3://bucket/in", "-o", "s3://bucket/out", "--op", "grayscale", "--json"]
     for expected in ((4, 0), (0, 4)):
         done = subprocess.run(
             [sys.executable, "-m", "img2img", *command, "--cluster", "ray", "--workers", "2"],
             capture_output=True,
             text=True,
         )
+        assert done.stdout, done.stderr
         summary = json.loads(done.stdout)
         assert (summary["done"], summary["skipped"]) == expected, done.stderr
     assert sorted(outputs(s3)) == sorted(NAMES)

@@ -37,7 +37,9 @@ def expected(source):
 
 def start(source, output, *options):
     command = [sys.executable, "-m", "img2img", "process", source, "-o", output, *WORK, "--json", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
 
 
 def content(folder):
@@ -98,9 +100,10 @@ def test_workers_killed_from_outside_lose_nothing(source, expected, tmp_path):
 
 
 def test_ctrl_c_finishes_what_is_in_flight_and_the_same_command_goes_on(source, expected, tmp_path):
+    """As a terminal sends it: to all processes of the command, workers and those of Ray among them."""
     process = start(source, tmp_path / "out", "--cluster", "ray", "--workers", "2")
     wait_for(lambda: noted(tmp_path / "out")[0] >= 10, process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     said, complaints = process.communicate()
     assert process.returncode == 130, complaints
     done = json.loads(said)["done"]
