@@ -180,6 +180,20 @@ class OpenVino:
         return self._eager(x)
 
 
+def require_precision(generator: Generator, precision: str, backend: str) -> None:
+    """Makes sure that ONNX Runtime can compute in `precision`, which needs no picture.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if isinstance(generator, OnnxNetwork) and precision != "fp32":
+        raise ConfigError(
+            f"an ONNX file computes in what it was exported in, not in {precision}; leave `precision` out."
+        )
+    if backend == "onnxruntime" and precision == "bf16":
+        raise ConfigError("ONNX Runtime computes in fp32 or fp16, not in bf16.")
+
+
 def choose_backend(
     generator: Generator,
     precision: str,
@@ -206,11 +220,10 @@ def choose_backend(
     """
     if backend not in get_args(BackendChoice):
         raise ConfigError(unknown("backend", backend, get_args(BackendChoice)))
+    require_precision(generator, precision, backend)
     if isinstance(generator, OnnxNetwork):
         return _of_onnx_file(generator, precision, backend)
     if backend == "onnxruntime":
-        if precision == "bf16":
-            raise ConfigError("ONNX Runtime computes in fp32 or fp16, not in bf16.")
         try:
             return OnnxRuntime(generator, precision, cache)
         except ExportError as error:
@@ -290,11 +303,6 @@ def equal_blocks(generator: Generator) -> list[nn.Module]:
 
 
 def _of_onnx_file(generator: OnnxNetwork, precision: str, backend: str) -> Backend:
-    if precision != "fp32":
-        raise ConfigError(
-            f"an ONNX file computes in what it was exported in, whatever goes in; leave precision out, not "
-            f"{precision}."
-        )
     left_out = (
         "" if backend in ("auto", "onnxruntime") else f"{backend} is left out: ONNX Runtime runs ONNX files."
     )

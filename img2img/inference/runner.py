@@ -14,7 +14,7 @@ from torch import Tensor
 from img2img.errors import ProcessingError
 from img2img.image.image import Pixels
 from img2img.image.tensor import one_hot, to_pixels, to_tensor
-from img2img.inference.backends import Backend, Eager, choose_backend
+from img2img.inference.backends import Backend, Eager, choose_backend, require_precision
 from img2img.inference.conditions import Planes, stacked
 from img2img.inference.memory import budget, free_memory, keep_freed_memory
 from img2img.inference.precision import DTYPES, choose_precision
@@ -61,6 +61,7 @@ class Runner:
         half = generator.half_precision and backend != "onnxruntime"
         safe = precision if half or precision != "auto" else "fp32"
         self.precision = choose_precision(safe, device)
+        require_precision(generator, self.precision, backend)
         self._only_uint8 = precision == "auto"
         self._choice = backend
         self._backends: dict[str, Backend] = {}  # by precision

@@ -43,6 +43,8 @@ def interpolate(first: Generator, second: Generator, alpha: float) -> Generator:
 
 def differences(first: Generator, second: Generator) -> list[str]:
     """Returns in words what keeps two networks from being blended; nothing if they can be."""
+    if any(next(network.parameters(), None) is None for network in (first, second)):
+        return ["an ONNX file keeps its weights to itself, so take what it was made of"]
     if first.spec.name != second.spec.name:
         return [f"the first is a {first.spec.name}, the second a {second.spec.name}"]
     ours, theirs = first.spec.arguments, second.spec.arguments

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Size, Tensor
 
-from img2img.errors import ConfigError, display_path
+from img2img.errors import ConfigError, ModelError, display_path
 from img2img.interop import open_checkpoint
+from img2img.interop.onnx_files import OnnxNetwork
 from img2img.models import Generator
 from img2img.weights import find_model
 
@@ -111,4 +112,8 @@ def architecture(path: Path) -> tuple[dict[str, Any], int]:
 
 
 def _opened(path: Path) -> Generator:
-    return open_checkpoint(find_model(path))[0].exported()
+    path = find_model(path)
+    found, _ = open_checkpoint(path)
+    if isinstance(found, OnnxNetwork):
+        raise ModelError("is an ONNX file, which cannot be trained; start from what it was made of.", path)
+    return found.exported()

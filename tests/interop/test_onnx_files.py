@@ -19,6 +19,8 @@ from img2img.inference.backends import choose_backend
 from img2img.interop import open_checkpoint
 from img2img.interop.onnx_runtime import providers
 from img2img.models import Compact
+from img2img.models.interpolation import interpolate
+from img2img.training.initial import architecture, load_initial
 
 pytestmark = pytest.mark.skipif(
     not all(map(find_spec, ("onnx", "onnxruntime"))), reason="the extra `onnx` is not installed"
@@ -288,8 +290,19 @@ def test_other_backends_and_precisions_are_answered(tmp_path: Path) -> None:
     path = graph(tmp_path / "m.onnx", **doubling(), metadata=own())
     with pytest.warns(RuntimeWarning, match="compile is left out: ONNX Runtime runs ONNX files"):
         load_model(path, backend="compile")(PICTURE)
-    with pytest.raises(ConfigError, match="leave precision out"):
-        load_model(path, precision="fp16")(PICTURE)
+    with pytest.raises(ConfigError, match="leave `precision` out"):
+        load_model(path, precision="bf16")  # not first when a folder of pictures is under way
+
+
+def test_weights_of_an_onnx_file_are_neither_trained_nor_blended(tmp_path: Path) -> None:
+    path = graph(tmp_path / "m.onnx", **doubling(), metadata=own())
+    network = Compact(features=4, convs=1, scale=2)
+    for start in (lambda: architecture(path), lambda: load_initial(network, path)):
+        with pytest.raises(ModelError, match="is an ONNX file, which cannot be trained"):
+            start()
+    model, _ = open_checkpoint(path)
+    with pytest.raises(ConfigError, match="cannot be blended: an ONNX file"):
+        interpolate(model, model, 0.5)
 
 
 def test_without_onnx_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
