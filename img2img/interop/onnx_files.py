@@ -8,6 +8,7 @@ Nothing in an ONNX file is code that runs, and ONNX Runtime reads no data for it
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -76,7 +77,7 @@ class OnnxNetwork(Generator):
     def __init__(self, path: Path, session: Session, interface: Interface, noise: int = 0) -> None:
         super().__init__()
         self.path, self.interface = path, interface
-        self._session = session
+        self._session, self._moved = session, False
         self.noise = NoiseField(noise)
         sha256 = b"".join(bytes.fromhex(file_digest(file)) for file in (path, *data_files(path)))
         self.register_buffer("digest", torch.frombuffer(bytearray(sha256), dtype=torch.uint8))
@@ -114,10 +115,11 @@ class OnnxNetwork(Generator):
         return result
 
     def _on(self, device: torch.device) -> Session:
-        """Returns a session that computes on `device` where ONNX Runtime can."""
-        if device.type == "cuda" and self._session.device.type == "cpu":
-            moved = Session(self.path, device)
-            self._session = moved if moved.device.type == "cuda" else self._session
+        """Returns a session that computes on `device` where ONNX Runtime can; it is opened once."""
+        if device.type == "cuda" and not self._moved:
+            self._moved = True
+            with suppress(OnnxError):  # then the CPU computes
+                self._session = Session(self.path, device)
         return self._session
 
 

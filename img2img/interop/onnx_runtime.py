@@ -53,13 +53,14 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             given = model if isinstance(model, bytes) else str(model)
-            self._session = runtime.InferenceSession(given, options, providers=chosen)
-        except Exception as error:  # its classes have no other base
+            # its own way back to the CPU is told on stdout, where results are
+            self._session = runtime.InferenceSession(given, options, providers=chosen, enable_fallback=0)
+            self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+            self.inputs, self.outputs = list(self._session.get_inputs()), list(self._session.get_outputs())
+        except Exception as error:  # its classes have no other base; and UnicodeDecodeError
             raise OnnxError(first_line(error)) from error
         on_gpu = any(name.startswith("CUDA") for name in self._session.get_providers())
         self.device = device if on_gpu else torch.device("cpu")
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.inputs, self.outputs = list(self._session.get_inputs()), list(self._session.get_outputs())
 
     def __call__(self, given: Mapping[str, Tensor]) -> Tensor:
         """Returns what the first output becomes of the inputs by name, in fp32, on the device of the first.

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from img2img.checkpoint import fingerprint
 from img2img.errors import ConfigError, ModelError, ProcessingError, UnknownModelError
 from img2img.inference import load_model
 from img2img.inference.backends import choose_backend
 from img2img.interop import open_checkpoint
-from img2img.interop.onnx_runtime import providers
+from img2img.interop.onnx_runtime import OnnxError, providers
 from img2img.models import Compact
 from img2img.models.interpolation import interpolate
 from img2img.training.initial import architecture, load_initial
@@ -184,6 +185,30 @@ def test_what_is_called_onnx_and_is_not(tmp_path: Path, content: bytes, sentence
     path.write_bytes(content)
     with pytest.raises(ModelError, match=sentence):
         open_checkpoint(path)
+
+
+def test_words_that_are_no_utf_8_are_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = graph(tmp_path / "m.onnx", [("Identity", ("x",), "y")], metadata=own())
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"architecture", b"\xaarchitecture", 1))
+    with pytest.raises(ModelError, match="damaged"):
+        open_checkpoint(path)
+    assert capsys.readouterr().out == "", "stdout is for results"
+
+
+def test_a_device_that_onnx_runtime_does_not_have_is_tried_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, _ = open_checkpoint(graph(tmp_path / "m.onnx", **doubling(), metadata=own()))
+    tried: list[str] = []
+
+    def refuses(path: Path, device: torch.device) -> None:
+        tried.append(device.type)
+        raise OnnxError("no such device")
+
+    monkeypatch.setattr("img2img.interop.onnx_files.Session", refuses)
+    sessions = {model._on(torch.device("cuda")) for _ in range(3)}
+    assert tried == ["cuda"] and sessions == {model._session}
 
 
 @pytest.mark.slow
