@@ -242,7 +242,9 @@ def _on_cluster(work: Plan, options: BatchOptions, load: Load, stack: ExitStack)
     crew = stack.enter_context(ray_workers(options.cluster, options.workers))
     if not options.quiet:
         each = "a thread" if crew.threads == 1 else f"{crew.threads} threads"
-        say(f"{crew.size} workers of {each} each share out {_files(len(work.items))}.")
+        several = f"{crew.size} workers of {each} each share out"
+        who = f"One worker of {each} does" if crew.size == 1 else several
+        say(f"{who} {_files(len(work.items))}.")
 
     def start(given: Mapping[str, Any], show: object, **more: Any) -> Generator[Result, None, None]:
         job = ClusterJob.of(work, unwrap(load), crew.threads, given)  # a cache cannot be sent

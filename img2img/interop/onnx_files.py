@@ -178,7 +178,9 @@ def _own(path: Path, session: Session) -> tuple[Generator, ModelInfo]:
         raise ModelError("contradicts itself: its inputs are not what its conditions say.", path)
     check_names(info, generator, path)
     generator.spec = ArchSpec(f"ONNX {facts['architecture']}", facts["arguments"])
-    origin = {"layout": "ONNX, exported by img2img", **info.origin}
+    told = {name: facts[name] for name in ("license", "source") if isinstance(facts.get(name), str)}
+    stated = {name: text for name, text in told.items() if text}
+    origin = {"layout": "ONNX, exported by img2img", **stated, **info.origin}
     return generator.eval(), replace(info, origin=origin)
 
 

@@ -276,6 +276,12 @@ def own(**changed: Any) -> dict[str, str]:
     return {"img2img": json.dumps({name: value for name, value in facts.items() if value is not None})}
 
 
+def test_the_licence_in_the_metadata_is_told(tmp_path: Path) -> None:
+    path = graph(tmp_path / "m.onnx", **doubling(), metadata=own(license="Apache-2.0", source=""))
+    _, info = open_checkpoint(path)
+    assert info.origin == {"layout": "ONNX, exported by img2img", "license": "Apache-2.0"}
+
+
 def test_metadata_of_ours_is_believed(tmp_path: Path) -> None:
     model = load_model(graph(tmp_path / "m.onnx", **doubling(), metadata=own(), made=("n", 3, "a", "b")))
     np.testing.assert_array_equal(model(PICTURE), PICTURE.repeat(2, 0).repeat(2, 1))
