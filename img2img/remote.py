@@ -56,6 +56,19 @@ def is_remote(*texts: str | os.PathLike[str]) -> bool:
     return any(each is not None and each[1].lower() not in ("file", "local") for each in found)
 
 
+def require_local(path: Path, what: str) -> None:
+    """Makes sure that a path of this machine is meant, and not a store whose `//` became a `/` in it.
+
+    Raises:
+        UsageError: A store is.
+    """
+    scheme = path.parts[0] if path.parts else ""
+    if _SPELT.match(f"{scheme}//") and not Path(scheme).is_dir():
+        raise UsageError(
+            f"{what} lies on this machine and is named by a path, not by {display_path(scheme)}//."
+        )
+
+
 def place(text: str | os.PathLike[str]) -> Path:
     """Returns the path or the remote place that `text` names; file:///x is the path /x."""
     if isinstance(text, Path):

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from img2img.errors import UsageError, display_path
+from img2img.remote import require_local
 
 _START = re.compile(
     rb'\{"source": "(?:[^"\\]|\\.)*", "output": '
@@ -78,10 +79,11 @@ def check_report(path: Path) -> None:
 
     Raises:
         UsageError: It is neither a report nor empty: a slip of the keyboard could name a picture. Or it is
-            "-", which would be a file of that name.
+            "-", which would be a file of that name, or in a store, which would be a folder called "s3:".
     """
     if str(path) == "-":
         raise UsageError("`report` is a file and no stream; name it, such as report.jsonl.")
+    require_local(path, "`report`")
     try:
         if path.is_file():
             with path.open("rb") as file:

@@ -98,8 +98,11 @@ def train(
     assignments += tuple(f"training.{key}={value}" for key, value in machine.items() if value is not None)
     assignments += tuple(_initial(value) for value in initial)
     from img2img.errors import Img2ImgError
+    from img2img.remote import require_local
     from img2img.training.processes import Places
 
+    if folder is not None:
+        require_local(folder, "a run")
     try:
         experiment = _read(config, resume, given, assignments, method)
     except (Img2ImgError, click.UsageError):

@@ -315,6 +315,15 @@ def test_a_report_takes_the_place_of_no_table(tmp_path: Path) -> None:
         img2img.batch.check_report(table)
 
 
+@pytest.mark.parametrize("text", ["s3://bucket/report.jsonl", "file:///tmp/report.jsonl"])
+def test_a_report_is_no_folder_that_is_called_like_a_store(tmp_path: Path, monkeypatch, text: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"lies on this machine and is named by a path, not by (s3|file)://"):
+        img2img.batch.check_report(Path(text))
+    (tmp_path / "s3:").mkdir()  # somebody's own
+    img2img.batch.check_report(Path("s3:/report.jsonl"))
+
+
 def test_companions_of_a_table_that_lie_among_the_inputs_are_no_inputs(tmp_path: Path) -> None:
     """Unless the table has a row for them: pictures may be each other's companions."""
     source = fill(tmp_path / "in", ["a.png", "b.png", "c.png"])
