@@ -16,10 +16,11 @@ import numpy as np
 from img2img.errors import ImageError, ImageReadError
 from img2img.files import open_regular
 from img2img.image import Image, Limits, decode
-from img2img.image.codec import check
+from img2img.image.codec import check, upright
 from img2img.image.conversion import converted
 from img2img.image.files import read_bytes
 from img2img.image.formats import recognise
+from img2img.image.metadata import orientation
 from img2img.image.pillow import quiet, raster_of
 from img2img.video.clip import Clip, Raw
 from img2img.video.colour import FULL, RGB, Colours
@@ -105,7 +106,8 @@ def open_animation(path: Path, limits: Limits, extension: str) -> tuple[Clip, Im
         still = Image(first[0])
     template = still.replace(warnings=(), lossless=False)
     least, in_srgb = 0 if extension == ".gif" else _UNTIMED, extension in (*CONTAINERS, ".gif")
-    read = partial(_raws, data, kind.name, header.frames, alpha, template, least, in_srgb)
+    turn = header.orientation or orientation(header.exif, header.xmp)
+    read = partial(_raws, data, kind.name, header.frames, alpha, template, least, in_srgb, turn)
     image = next(read([])).frame
     whole = count if kind.name == "GIF" else header.frames - hidden
     notes = ["its 16 bits were read as 8"] if kind.name == "PNG" and header.sample_bytes > depth // 8 else []
@@ -141,6 +143,7 @@ def _raws(
     template: Image,
     least: int,
     in_srgb: bool,
+    turn: int,
     problems: list[str],
 ) -> Iterator[Raw]:
     """Yields all frames; `problems` receives why some are missing."""
@@ -153,7 +156,8 @@ def _raws(
         if pixels.shape[2] == 1:
             pixels = np.repeat(pixels, 3, 2)  # some frames of the same file have colours
         start, time = round(time), time + (duration or least)
-        image = template.replace(pixels=pixels, alpha=opacity, palette=None)
+        opacity = None if opacity is None else upright(opacity, turn)
+        image = template.replace(pixels=upright(pixels, turn), alpha=opacity, palette=None)
         if in_srgb:
             image = converted(image, role="its frames")
         yield Raw(index, start, round(time) - start, image)

@@ -116,3 +116,18 @@ def test_a_picture_before_the_animation_is_none_of_its_frames(tmp_path):
     result = convert(source.parent, tmp_path / "out", animated=True, broken_frames="fail")["a.png"]
     assert result.status == "done" and not result.warnings, (result.reason, result.warnings)
     assert result.video["frames"] == 4
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp"])
+def test_frames_of_an_animation_are_upright_as_the_first_picture_is(tmp_path, name):
+    """The tag says 1 in the result, so the pixels have to be turned."""
+    turned = PillowImage.Exif()
+    turned[274] = 6
+    more = {"lossless": True} if name == "a.webp" else {}
+    source = moving(tmp_path / "in" / name, exif=turned, **more)
+    result = convert(source.parent, tmp_path / "out", animated=True)[name]
+    before, after = shown(source)[0], shown(result.output)[0]
+    off = [np.abs(after.astype(int) - inverted(np.rot90(before, way, (1, 2)))).mean() for way in (-1, 1)]
+    assert off[0] == 0 or (name == "a.webp" and off[0] < 0.8 * off[1]), off  # which is stored with loss
+    with PillowImage.open(result.output) as file:
+        assert file.size == (21, 33) and file.getexif().get(274, 1) == 1
