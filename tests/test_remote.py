@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import threading
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,39 @@ def test_killed_between_an_output_and_its_row(store):
     again = convert()
     assert (again.done, again.failed) == (4, 0)
     assert state(store) == ["manifest"], "what the killed run was going to do is done"
+
+
+def killed(store, results):
+    """Leaves the store as a kill after the first of `results` does: with the object, without its row."""
+    next(results)
+    kept = {name: store.cat_file(name) for name in store.find("/out")}
+    results.close()
+    store.rm("/out", recursive=True)
+    for name, data in kept.items():
+        store.pipe_file(name, data)
+
+
+def test_what_others_put_there_before_a_run_is_killed_stays(store):
+    fill(store, NAMES)
+    store.pipe_file("/out/b.png", b"of somebody else")
+    planned = plan([place("memory://in")], place("memory://out"))
+    killed(store, (r for r in run(planned, Invert(), settings={}, jobs=1) if r.status == "done"))
+    again = convert()
+    assert (again.done, again.failed) == (3, 1)
+    assert store.cat_file("/out/b.png") == b"of somebody else"
+
+
+def test_a_killed_run_is_remembered_until_its_work_is_done(store):
+    """Also when the run after it is stopped at once."""
+    fill(store, NAMES)
+    planned = plan([place("memory://in")], place("memory://out"))
+    killed(store, run(planned, Invert(), settings={}, jobs=1))
+    stop = threading.Event()
+    stop.set()
+    assert list(run(planned, Invert(), settings={}, stop=stop)) == []
+    assert state(store) == ["begun"]
+    assert convert().done == 4
+    assert state(store) == ["manifest"]
 
 
 def state_of(kept):

@@ -280,13 +280,13 @@ class _Sharing:
         try:
             for _ in range(self._workers):
                 self._start(hands)
-            while self._pending:
+            while self._pending and not self._is_over():
                 if self._is_halted() and not told:
                     told = True
                     for hand in hands.values():
                         hand.worker.stop()
                     opening = [future for future, hand in self._pending.items() if hand.piece is None]
-                    for future in opening:  # they have nothing to do yet
+                    for future in opening:  # what is in their way is of no interest any more
                         del self._pending[future]
                 finished, _ = wait(self._pending, _POLL, FIRST_COMPLETED)
                 for future in finished:
@@ -322,6 +322,10 @@ class _Sharing:
 
     def _has_more(self) -> bool:
         return not self._is_halted() and bool(self._again or self._left < len(self._plan.items))
+
+    def _is_over(self) -> bool:
+        """Returns whether all is done; a worker for which the cluster has no room yet is not waited for."""
+        return not self._has_more() and all(hand.piece is None for hand in self._pending.values())
 
     def _start(self, hands: dict[int, _Hand]) -> None:
         self._number += 1

@@ -68,7 +68,7 @@ class Fingerprint:
         text = json.dumps([(name, each.to_json()) for name, each in files])
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
         size, time = sum(each.size for _, each in files), max(each.mtime_ns for _, each in files)
-        return cls(size, time, digest, others)
+        return cls(size, time, digest, companions=others)
 
     def matches(self, earlier: Fingerprint) -> bool:
         """Returns whether the content is that of `earlier`: by checksum if known, else by size and time.

@@ -184,7 +184,8 @@ def _why(ray: Any, error: BaseException) -> str:
         return "its machine had no memory left"
     if isinstance(error, kinds.RayTaskError):
         cause = getattr(error, "cause", None) or error
-        return f"of {type(cause).__name__}: {str(cause).strip().splitlines()[-1]}"
+        lines = str(cause).strip().splitlines()  # a MemoryError says nothing
+        return f"of {type(cause).__name__}" + (f": {lines[-1]}" if lines else "")
     text = str(error)
     if isinstance(error, kinds.RayActorError) and "process has died" in text:
         return "its process was killed or crashed"

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -139,15 +140,19 @@ class RemoteManifest(Manifest):
         there, done = self._there.get(name), self._done.get(name)
         if there is None:
             return OutputState.ABSENT, None
-        if done is not None and there.size == done.size:
-            if there.etag and done.etag and there.etag == done.etag:
-                return OutputState.OURS, done
-            if there.mtime_ns == done.mtime_ns:
-                return OutputState.OURS, done
+        if self._has_row(name):
+            return OutputState.OURS, done
         planned = {name, *(name.removesuffix(end) for end in FALLBACKS)}
         if any(names & planned for names in self._lists.values()):
             return OutputState.ABSENT, None  # a run was killed before it could say that this is its own
         return (OutputState.FOREIGN, None) if done is None else (OutputState.EDITED, done)
+
+    def _has_row(self, name: str) -> bool:
+        """Returns whether a row tells of the very object that stands under `name`."""
+        there, done = self._there[name], self._done.get(name)
+        if done is None or there.size != done.size:
+            return False
+        return bool(there.etag and there.etag == done.etag) or there.mtime_ns == done.mtime_ns
 
     def beside(self, planned: Path) -> Iterator[tuple[str, Facts]]:
         """Yields what stands where the result that the plan calls `planned` may be stored."""
@@ -157,13 +162,20 @@ class RemoteManifest(Manifest):
                 yield self.relative(path), self._there[self.relative(path)]
 
     def announce(self) -> None:
-        """Puts the list of all names, once."""
+        """Puts the list of all names, once: without those where something of others stands."""
         if self._announced:
             return
         self._announced = True
-        names = [self.relative(item.output) for item in self._plan.items]
+        planned = (self.relative(item.output) for item in self._plan.items)
+        names = [name for name in planned if not self._is_of_others(name)]
         self._own_list = f"{_NAMES}.{self._part}{self._run}.json"
         (self._place / self._own_list).write_whole(json.dumps(names).encode())
+
+    def _is_of_others(self, planned: str) -> bool:
+        """Returns whether something stands where a result may be stored that is not ours, or not any more."""
+        others = (OutputState.FOREIGN, OutputState.EDITED)
+        names = (planned + end for end in ("", *FALLBACKS))
+        return any(name in self._there and self.examine(self._root / name)[0] in others for name in names)
 
     def begin(self, record: OutputRecord) -> None:
         """See `Manifest`."""
@@ -176,6 +188,8 @@ class RemoteManifest(Manifest):
         assert isinstance(path, RemotePath)
         facts = path.lookup()
         self._there[record.output] = facts
+        if self._lists:
+            self._learn(replace(record, mtime_ns=facts.mtime_ns, etag=facts.etag))
         self.done(record, facts.mtime_ns, facts.etag)
 
     def lost(self) -> list[OutputRecord]:
@@ -212,15 +226,16 @@ class RemoteManifest(Manifest):
         """See `Manifest`; the rows of a worker that is lost come with the last object that it put."""
         number = "" if worker is None else f"{worker}."
         part = self._part + f"worker-{number}"
+        learns = worker is not None or (self._announced and bool(self._lists))  # what a listing did not tell
         stored: set[str] = set()
         with contextlib.suppress(OSError):
             for name, _ in list(self._place.below()):
                 if name.startswith(f"manifest.{part}"):
                     data = (self._place / name).read_bytes()
-                    if worker is not None:
-                        for record in parse_lines(iter(data.splitlines())):
-                            self._learn(record)
-                            self._there[record.output] = Facts(record.size, record.mtime_ns or 0, record.etag)
+                    for record in parse_lines(iter(data.splitlines() if learns else ())):
+                        self._learn(record)
+                        if record.mtime_ns is not None:  # else it may not be there
+                            self._there[record.output] = Facts(record.size, record.mtime_ns, record.etag)
                             stored.add(record.output)
                     self._write(data)
                     self.flush()
@@ -228,7 +243,7 @@ class RemoteManifest(Manifest):
         return stored
 
     def close(self) -> None:
-        """Puts what is left, all rows of this run into one object, and removes the lists that it has kept."""
+        """Puts what is left, all rows into one object; removes its list and those that it has worked off."""
         with contextlib.suppress(OSError):
             self.flush()
             if len(self._put) > 1:
@@ -239,7 +254,12 @@ class RemoteManifest(Manifest):
                     part.unlink()
             planned = {self.relative(item.output) for item in self._plan.items}
             for name, names in self._lists.items():
-                if names <= planned:
+                if names <= planned and not any(map(self._is_left, names)):
                     (self._place / name).unlink()
             if self._announced and hasattr(self, "_own_list"):
                 (self._place / self._own_list).unlink()
+
+    def _is_left(self, planned: str) -> bool:
+        """Returns whether something without a row stands where a result may be stored."""
+        names = (planned + end for end in ("", *FALLBACKS))
+        return any(name in self._there and not self._has_row(name) for name in names)

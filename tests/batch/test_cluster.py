@@ -8,7 +8,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +17,7 @@ from folders import Fake, convert, fill, picture, statuses
 from img2img.batch import Rules, Shard, claim, plan, run
 from img2img.batch.cluster import ClusterJob, ClusterWorker, Opened, WorkerLostError, share_out
 from img2img.batch.manifest import Manifest
+from img2img.batch.ray_workers import _why
 from img2img.batch.run import DEFAULT_RULES
 from img2img.cli.main import cli
 from img2img.errors import UsageError
@@ -166,6 +167,29 @@ def test_one_file_that_ends_its_workers_fails_alone(source, tmp_path):
 def test_all_workers_lost_is_an_end(source, tmp_path):
     with pytest.raises(Exception, match=r"24 workers were lost one after the other.*same command goes on"):
         over_workers(source, tmp_path / "out", lose=lambda number, piece: True, process=Broken())
+
+
+class Waiting(Local):
+    """A worker for which the cluster has no room."""
+
+    def open(self) -> Future:
+        return super().open() if self._number == 1 else Future()
+
+
+def test_a_worker_without_room_is_not_waited_for(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "Local", Waiting)
+    found, hired = over_workers(source, tmp_path / "out")
+    assert len(found) == 41 and len(hired) == 3 and not hired[1].pieces
+
+
+def test_errors_without_a_text_lose_a_worker():
+    kinds = {
+        name: type(name, (Exception,), {}) for name in ("OutOfMemoryError", "RayTaskError", "RayActorError")
+    }
+    error = kinds["RayTaskError"]("Traceback")
+    ray = SimpleNamespace(exceptions=SimpleNamespace(**kinds))
+    for error.cause, said in ((MemoryError(), "of MemoryError"), (OSError("a\nb"), "of OSError: b")):
+        assert _why(ray, error) == said
 
 
 class Broken(Fake):
