@@ -27,9 +27,9 @@ from img2img.batch.plan import Item, Plan
 from img2img.batch.remote_manifest import Known, known_of, open_manifest, open_part
 from img2img.batch.report import Result
 from img2img.batch.run import run, sweep_outputs
-from img2img.batch.stages import Processor
+from img2img.batch.stages import LOST, Processor
 from img2img.errors import Img2ImgError, ModelError, ProcessingError, UsageError, display_path
-from img2img.remote import RemotePath
+from img2img.remote import RemotePath, place
 from img2img.threads import wait_passively
 
 PIECE_SECONDS = 10.0  # what is lost with a worker, and how long a stop and the last worker may take
@@ -153,14 +153,15 @@ class ClusterWorker:
         assert job.plan.root is not None
         with contextlib.suppress(OSError):
             os.chdir(job.folder)
-        places = [job.example.parent, job.plan.root / STATE_FOLDER]
-        if not all(isinstance(place, RemotePath) for place in places):
-            places.insert(0, job.folder)
-        for place in places:
-            if not place.is_dir() or (place == job.folder and Path.cwd() != place):
+        folders = [job.example.parent, job.plan.root / STATE_FOLDER]
+        if not all(isinstance(folder, RemotePath) for folder in folders):
+            folders.insert(0, job.folder)
+        for folder in folders:
+            if not folder.is_dir() or (folder == job.folder and Path.cwd() != folder):
                 raise UsageError(
-                    f"the folder {display_path(place)} is not there. Workers find inputs, models and results "
-                    "at the same paths as the machine that starts them: on a file system that all share."
+                    f"the folder {display_path(folder)} is not there. Workers find inputs, models and "
+                    "results at the same paths as the machine that starts them: on a file system that all "
+                    "share."
                 )
 
     def do(self, piece: Piece) -> list[Result]:
@@ -310,7 +311,7 @@ class _Sharing:
             lost = self._manifest.lost()
             self._manifest.close()
         for record in lost:
-            yield Result(Path(record.source), None, "failed", "its result is gone again", lost=True)
+            yield Result(place(record.source), None, "failed", LOST, lost=True)
 
     def _count(self, result: Result) -> Result:
         self._failures += result.status == "failed"

@@ -24,7 +24,7 @@ from img2img.image.image import UNTOUCHED
 from img2img.video.stream import StoppedError
 
 _logger = logging.getLogger(__name__)
-_LOST = "its result was removed together with its folder while this ran; the same command makes it anew"
+LOST = "its result was removed together with its folder while this ran; the same command makes it anew"
 
 
 Inspect: TypeAlias = Callable[[Image], Mapping[str, Any]]
@@ -88,7 +88,7 @@ class Stages:
         named = {str(item.source.absolute()): item.source for item in self._plan.items} if lost else {}
         for record in lost:
             source = named.get(record.source, Path(record.source))
-            yield Result(source, None, "failed", _LOST, lost=True)
+            yield Result(source, None, "failed", LOST, lost=True)
 
     def close(self) -> None:
         """To be called when all loops have returned."""

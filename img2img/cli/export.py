@@ -39,14 +39,18 @@ def export(file: str, output: Path, format_: str | None, precision: str, overwri
     model first, on shapes that it was not exported with, and is not kept when it differs.
     """
     from img2img.cli.render import say
-    from img2img.errors import display_path
-    from img2img.inference.export import check_request, export_model
+    from img2img.errors import UsageError, display_path
+    from img2img.inference.export import check_request, export_model, files_of
     from img2img.interop import open_checkpoint
     from img2img.weights import find_model
     from img2img.weights.card import read_card
 
     format_ = check_request(output, format_, precision, overwrite)
     path = find_model(file)
+    read = [path, path.with_suffix(".bin")] if path.suffix.lower() == ".param" else [path]
+    for written in files_of(output, format_):
+        if written.exists() and any(each.exists() and written.samefile(each) for each in read):
+            raise UsageError(f"{display_path(written)} is the input, which stays; name another output.")
     card = read_card(path)
     generator, info = open_checkpoint(path)
     found = export_model(

@@ -152,7 +152,7 @@ def check_request(path: Path, format: str | None, precision: str, overwrite: boo
         raise ConfigError(unknown("precision", precision, PRECISIONS))
     if not path.parent.is_dir():
         raise ConfigError(f"the folder of {path} does not exist.")
-    for file in _files(path, format):
+    for file in files_of(path, format):
         if file.is_dir():
             raise ConfigError(f"{file} is a folder; name a file that does not exist.")
         if file.exists() and not overwrite:
@@ -278,7 +278,8 @@ def _write_openvino(generator: Generator, path: Path, precision: str, facts: dic
     return found
 
 
-def _files(path: Path, format: str) -> list[Path]:
+def files_of(path: Path, format: str) -> list[Path]:
+    """Returns the files that an export to `path` writes."""
     return [path, path.with_suffix(".bin")] if format == "openvino" else [path]
 
 

@@ -189,6 +189,19 @@ def img2img(*arguments: Any) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
+@pytest.mark.parametrize(
+    ("source", "output"), [("m.pt2", "m.pt2"), pytest.param("m.bin", "m.xml", marks=needs_openvino)]
+)
+def test_the_input_is_never_replaced(tmp_path: Path, source: str, output: str) -> None:
+    save_model(tmp_path / source, network("compact"), ModelInfo())
+    before = (tmp_path / source).read_bytes()
+    result = img2img("model", "export", tmp_path / source, "-o", tmp_path / output, "--overwrite")
+    assert result.exit_code == 2
+    assert "is the input" in result.output
+    assert (tmp_path / source).read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 @needs_onnx
 @pytest.mark.slow
 def test_the_command_and_the_file_as_a_model(tmp_path: Path) -> None:
