@@ -427,7 +427,9 @@ def _one_by_one(
             target = output.with_stem(output.stem + end)
             files.append(Item(source, target, source.name, {**own, **more}, clip))
     outputs = [(item.source, item.output) for item in files]
-    taken = check_outputs(outputs, places, [], [*company.files, *company.tables])
+    outputs += [(source, path) for source, output in outputs for path in _standing_for(output)]
+    read = [path for source, _ in pairs for path in _standing_for(source)]
+    taken = check_outputs(outputs, places, [], [*company.files, *company.tables, *read])
     shard = rules.shard
     return Plan(
         items=tuple(item for item in files if shard is None or shard.holds(item.relative)),
@@ -441,6 +443,16 @@ def _one_by_one(
         shared=frozenset(company.files),
         video=rules.video or AS_USUAL,
     )
+
+
+def _standing_for(path: Path) -> list[Path]:
+    """Returns the files that are there of those that a pattern stands for; none where it is a name."""
+    if not is_pattern(path):
+        return []
+    try:
+        return [each for _, each in numbered(path)]
+    except PlanError:
+        return []
 
 
 def _is_picture(source: Path, rules: Rules) -> bool:

@@ -228,7 +228,7 @@ class Validation:
                         raise
                     reasons[name] = str(error)
                     continue
-                finite = values[values.isfinite()]  # PSNR is infinite where both are equal
+                finite = values[~values.isinf()]  # PSNR is infinite where both are equal
                 equal[name] = equal.get(name, 0) + len(values) - len(finite)
                 sums[name] = sums.get(name, 0.0) + float(finite.sum())
                 counts[name] = counts.get(name, 0) + len(finite)

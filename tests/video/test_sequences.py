@@ -1,12 +1,14 @@
 """Image sequences (frame_%04d.png) into videos, and the frames of videos into them."""
 
 import importlib.util
+import json
 
 import numpy as np
 import pytest
 from clips import Invert, look, make_clip
 
 from img2img.batch import Rules, plan, run
+from img2img.batch.fingerprint import Fingerprint
 from img2img.errors import PlanError
 from img2img.image import Image, read_image, write_image
 from img2img.video import VideoOptions
@@ -90,6 +92,25 @@ def test_sequences_that_cannot_be_one_say_why(tmp_path):
         plan([mixed, sparse], tmp_path / "out")
     with pytest.raises(PlanError, match="`fps`"):
         plan([tmp_path / "mixed"], tmp_path / "out", Rules(video=VideoOptions(fps=24)))
+
+
+def test_no_picture_of_a_sequence_is_replaced_by_the_result(tmp_path):
+    """Stands for outputs that are called like one of the many inputs which a pattern stands for."""
+    source = pictures(tmp_path, [1, 2, 3])
+    for output in (tmp_path / "frame_0002.png", tmp_path / "frame_0003.png"):
+        with pytest.raises(PlanError, match="inputs are never written"):
+            plan([source], output, Rules(video=VideoOptions(animated=True)))
+    assert plan([source], tmp_path / "frame_0004.png", Rules(video=VideoOptions(animated=True))).items
+
+
+def test_a_sequence_is_another_one_with_another_companion(tmp_path):
+    source = pictures(tmp_path, [1, 2])
+    mask = tmp_path / "mask.png"
+    mask.write_bytes(b"one")
+    before = Fingerprint.of(source, companions={"mask": mask})
+    assert Fingerprint.from_json(json.loads(json.dumps(before.to_json()))) == before
+    mask.write_bytes(b"another")
+    assert not Fingerprint.of(source, companions={"mask": mask}).matches(before)
 
 
 def test_pictures_become_pictures_with_their_numbers(tmp_path):
