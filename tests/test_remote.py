@@ -254,6 +254,26 @@ def test_a_store_that_fails_is_told_by_name(store, monkeypatch):
     ]
 
 
+def test_an_object_that_cannot_be_looked_at_is_made_anew(store, monkeypatch):
+    fill(store, NAMES)
+    lookup = RemotePath.lookup
+
+    def fails_once(path):
+        if path.name == "2.png" and str(path).startswith("memory://out"):
+            raise OSError("503 Slow Down")
+        return lookup(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RemotePath, "lookup", fails_once)
+        first = convert()
+    assert (first.done, first.failed, state(store)) == (3, 1, ["begun", "manifest"])
+    store.pipe_file("/out/b.png", b"edited")
+    again = convert()
+    assert (again.done, again.failed) == (1, 0)
+    assert store.cat_file("/out/b.png") == b"edited"
+    assert set(state(store)) == {"manifest"}
+
+
 def test_a_place_that_cannot_be_written(store, monkeypatch):
     fill(store, NAMES)
     monkeypatch.setattr(type(store), "pipe_file", refuse)

@@ -8,6 +8,7 @@ them: an object of such a name without a row is not foreign, and is made anew.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import threading
 import time
@@ -72,6 +73,8 @@ class RemoteManifest(Manifest):
         self._lists: dict[str, set[str]] = {}  # of names that killed runs were going to store
         self._rows: list[bytes] = []
         self._put: list[str] = []  # names of the objects with rows of this run
+        self._numbers = itertools.count()  # of these
+        self._unsure: set[str] = set()  # names that something was begun for, and is not known to be stored
         self._since = time.monotonic()
         self._rows_lock = threading.Lock()
         self._announced = worker > 0
@@ -182,6 +185,7 @@ class RemoteManifest(Manifest):
         with self._rows_lock:
             self.announce()
         super().begin(record)
+        self._unsure.add(record.planned)
 
     def stored(self, record: OutputRecord, path: Path) -> None:
         """See `Manifest`."""
@@ -191,6 +195,7 @@ class RemoteManifest(Manifest):
         if self._lists:
             self._learn(replace(record, mtime_ns=facts.mtime_ns, etag=facts.etag))
         self.done(record, facts.mtime_ns, facts.etag)
+        self._unsure.discard(record.planned)
 
     def lost(self) -> list[OutputRecord]:
         """Returns nothing: a store has no folders that are removed with what is put into them afterwards."""
@@ -211,9 +216,7 @@ class RemoteManifest(Manifest):
         """
         with self._rows_lock:
             rows, self._rows, self._since = self._rows, [], time.monotonic()
-            name = f"manifest.{self._part}{self._run}-{len(self._put)}.jsonl"
-            if rows:
-                self._put.append(name)
+            name = f"manifest.{self._part}{self._run}-{next(self._numbers)}.jsonl"
         if rows:
             try:
                 (self._place / name).write_whole(b"".join(rows))
@@ -221,6 +224,7 @@ class RemoteManifest(Manifest):
                 with self._rows_lock:
                     self._rows = rows + self._rows
                 raise
+            self._put.append(name)
 
     def take_over(self, worker: int | None = None) -> set[str]:
         """See `Manifest`; the rows of a worker that is lost come with the last object that it put."""
@@ -254,10 +258,17 @@ class RemoteManifest(Manifest):
                     part.unlink()
             planned = {self.relative(item.output) for item in self._plan.items}
             for name, names in self._lists.items():
-                if names <= planned and not any(map(self._is_left, names)):
-                    (self._place / name).unlink()
+                if names <= planned:
+                    self._shorten(name, set(filter(self._is_left, names)))
             if self._announced and hasattr(self, "_own_list"):
-                (self._place / self._own_list).unlink()
+                self._shorten(self._own_list, self._unsure)
+
+    def _shorten(self, name: str, left: set[str]) -> None:
+        """Puts a list of names with those that are `left`, or removes it."""
+        if left:
+            (self._place / name).write_whole(json.dumps(sorted(left)).encode())
+        else:
+            (self._place / name).unlink()
 
     def _is_left(self, planned: str) -> bool:
         """Returns whether something without a row stands where a result may be stored."""

@@ -148,3 +148,11 @@ def test_a_picture_may_be_called_like_a_pattern(tmp_path):
     planned = plan([tmp_path / "a1.png"], tmp_path / "50%done.png")
     assert [item.output.name for item in planned.items] == ["50%done.png"]
     assert plan([tmp_path / "a1.png"], tmp_path / "100%done").items[0].output.parent.name == "100%done"
+
+
+def test_what_a_sequence_is_made_of_with_companions_is_remembered(tmp_path):
+    pattern = pictures(tmp_path, [1, 2])
+    write_image(Image(np.zeros((2, 2, 3), np.uint8), None), tmp_path / "style.png")
+    found = Fingerprint.of(pattern, companions={"style": tmp_path / "style.png", "age": (0.5,)})
+    assert Fingerprint.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert found.matches(found) and not found.matches(Fingerprint.of(pattern, companions={"age": (0.5,)}))
