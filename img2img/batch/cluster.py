@@ -308,6 +308,9 @@ class _Sharing:
             for hand in hands.values():
                 hand.worker.end()
             self._manifest.take_over()
+            begun = [hand.piece for hand in self._pending.values() if hand.piece is not None]
+            for item in (item for piece in (*self._again, *begun) for item in piece.items):
+                self._manifest.doubt(item.output)
             lost = self._manifest.lost()
             self._manifest.close()
         for record in lost:
@@ -389,6 +392,7 @@ class _Sharing:
         self._lost_in_a_row += 1
         reason = str(error) if isinstance(error, WorkerLostError) else f"{type(error).__name__}: {error}"
         if self._lost_in_a_row >= _LOST_IN_A_ROW:
+            self._again += [] if hand.piece is None else [hand.piece]
             raise ProcessingError(
                 f"{self._lost_in_a_row} workers were lost one after the other, the last one because "
                 f"{reason}. What they did is kept; the same command goes on."
@@ -402,5 +406,6 @@ class _Sharing:
             middle = len(items) // 2
             self._again += [Piece(half, attempts=_ATTEMPTS - 1) for half in (items[:middle], items[middle:])]
         else:
+            self._manifest.doubt(items[0].output)
             told = f"the worker that did it was lost every time, because {reason}"
             yield self._count(Result(items[0].source, None, "failed", told))

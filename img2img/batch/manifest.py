@@ -256,6 +256,9 @@ class Manifest:
     def announce(self) -> None:
         """Notes what is going to be stored, where outputs and notes cannot be written in one order."""
 
+    def doubt(self, planned: Path) -> None:
+        """Notes that a lost worker may have stored the result that the plan calls `planned` without a row."""
+
     def done(self, record: OutputRecord, mtime_ns: int, etag: str = "") -> None:
         """Notes that `record` stands under its final name. That this fails is no harm: `begin` is enough."""
         try:

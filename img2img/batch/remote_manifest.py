@@ -197,6 +197,11 @@ class RemoteManifest(Manifest):
         self.done(record, facts.mtime_ns, facts.etag)
         self._unsure.discard(record.planned)
 
+    def doubt(self, planned: Path) -> None:
+        """See `Manifest`."""
+        if not self._is_of_others(name := self.relative(planned)):
+            self._unsure.add(name)
+
     def lost(self) -> list[OutputRecord]:
         """Returns nothing: a store has no folders that are removed with what is put into them afterwards."""
         return []

@@ -20,7 +20,7 @@ from img2img.batch.manifest import Manifest
 from img2img.batch.ray_workers import _why
 from img2img.batch.run import DEFAULT_RULES
 from img2img.cli.main import cli
-from img2img.errors import UsageError
+from img2img.errors import ProcessingError, UsageError
 from img2img.image import Image, encode
 from img2img.remote import place
 
@@ -284,6 +284,30 @@ def test_a_store_is_shared_out_as_a_folder_is(tmp_path, monkeypatch):
     convert(tmp_path / "in", tmp_path / "out", Fake(invert))
     assert {name: files.cat_file(f"/out/{name}") for name in NAMES} == content(tmp_path / "out")
     assert [name.rpartition("/")[2].partition(".")[0] for name in files.find("/out/.img2img")] == ["manifest"]
+
+
+def test_what_lost_workers_put_into_a_store_is_not_foreign_to_the_next_run():
+    fsspec = pytest.importorskip("fsspec", reason="the extra remote is not installed")
+    files = fsspec.filesystem("memory", use_listings_cache=False)
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    for i in range(24):
+        files.pipe_file(f"/in/{i}.png", encode(picture(seed=i), ".png"))
+    files.pipe_file("/out/5.png", b"of somebody else")
+
+    def lose(number, piece):
+        for name in files.find("/out/.img2img"):
+            if "worker-" in name:
+                files.rm_file(name)
+        return True
+
+    source, output = place("memory://in"), place("memory://out")
+    with pytest.raises(ProcessingError, match="the same command goes on"):
+        over_workers(source, output, workers=2, lose=lose)
+    assert len(files.find("/out")) > 2
+    again, _ = over_workers(source, output)
+    assert [name for name, status in statuses(again).items() if status == "failed"] == ["5.png"]
+    assert files.cat_file("/out/5.png") == b"of somebody else"
 
 
 def of_nowhere(of):
