@@ -28,7 +28,7 @@ import benchmark_train
 import click
 import numpy as np
 import torch
-from benchmark_infer import NETWORKS, fitting
+from benchmark_infer import NETWORKS, conditions_of, fitting
 
 import img2img
 from img2img.checkpoint import ModelInfo, save_model
@@ -158,10 +158,13 @@ def inference(place: Place, network: str) -> dict[str, Any]:
     picture = rng.random((side, side, 3), np.float32)
     many = [Image((rng.random((side, side, 3)) * 255).astype(np.uint8)) for _ in range(count)]
     plain = fresh(spec)
+    given = conditions_of(plain, side)
+    own = {name: value[0].squeeze(0).numpy() for name, value in given.items()}  # as a Translator takes it
     with torch.no_grad():
         (expected,) = to_pixels(
-            plain(to_tensor([picture], plain.input_range)), plain.output_range, np.float32
+            plain(to_tensor([picture], plain.input_range), **given), plain.output_range, np.float32
         )
+    each = {name: [value] * count for name, value in own.items()}
     scale = float(expected.std())
     if not scale > 0:
         raise FailedError("the reference is constant, so nothing can be compared with it", {})
@@ -173,7 +176,7 @@ def inference(place: Place, network: str) -> dict[str, Any]:
     figures: dict[str, Any] = {"side": side, "baseline_images_per_second": 0.0}
     wrong = []
     for name, translator in translators.items():
-        found = np.asarray(translator(picture))
+        found = np.asarray(translator(picture, **own))
         error = float(np.sqrt(np.mean(np.square(found - expected))) / scale)
         figures[name] = {"error": round(error, 6)}
         if not error <= FARTHEST[name]:
@@ -181,7 +184,7 @@ def inference(place: Place, network: str) -> dict[str, Any]:
     speeds = paced(
         [
             lambda: plain_loop(baseline, place.device, many),
-            *(lambda t=t: t(many) for t in translators.values()),
+            *(lambda t=t: t(many, **each) for t in translators.values()),
         ],
         place,
     )
@@ -192,7 +195,7 @@ def inference(place: Place, network: str) -> dict[str, Any]:
             "ratio": round(speeds[0] / seconds, 2),
         }
         with place.peak(figures[name]):
-            translators[name](many)
+            translators[name](many, **each)
     if wrong:
         raise FailedError("; ".join(wrong), figures)
     return figures
@@ -513,7 +516,10 @@ def plain_loop(generator: Generator, device: torch.device, images: Sequence[Imag
     with torch.no_grad():
         for image in images:
             x = to_tensor([image.pixels], generator.input_range, device=device)
-            to_pixels(generator(x), generator.output_range)
+            given = {
+                name: value.to(device) for name, value in conditions_of(generator, len(image.pixels)).items()
+            }
+            to_pixels(generator(x, **given), generator.output_range)
 
 
 def paced(calls: Sequence[Any], place: Place, rounds: int = 3) -> list[float]:

@@ -30,8 +30,8 @@ from img2img.threads import wait_passively
 CHECKS = Path(__file__).with_name("device_checks.py")
 NETWORKS = (
     *("adain", "autoencoder", "compact", "cut_resnet", "dtn", "edsr", "edsr_paper", "flow_unet", "msrresnet"),
-    *("nafnet", "plksr_tiny", "realplksr", "resnet9", "rrdbnet", "spade_resnet", "span", "srresnet"),
-    *("style_resnet", "unet256"),
+    *("nafnet", "partial_unet", "pix2pixhd", "plksr_tiny", "realplksr", "resnet9", "rrdbnet", "spade_resnet"),
+    *("span", "srresnet", "stargan", "style_resnet", "unet256"),
 )
 BUDGETS = {  # seconds on a GPU, in the order of the run: what compiles comes last
     "machine": 30,
