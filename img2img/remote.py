@@ -233,7 +233,10 @@ class RemotePath(type(Path())):  # type: ignore[misc]  # of the system, before P
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self)) from error
         except OSError as error:
             said = error.strerror or _sentence(error)  # those of stores often have no number
-            raise type(error)(error.errno or errno.EIO, said, str(self)) from error
+            kind = (
+                type(error) if type(error).__module__ == "builtins" else OSError
+            )  # others take what they like
+            raise kind(error.errno or errno.EIO, said, str(self)) from error
         except Exception as error:  # of libraries for one store
             raise OSError(errno.EIO, _sentence(error), str(self)) from error
 

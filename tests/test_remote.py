@@ -274,6 +274,24 @@ def test_an_object_that_cannot_be_looked_at_is_made_anew(store, monkeypatch):
     assert set(state(store)) == {"manifest"}
 
 
+class UnreachableError(OSError):
+    """As libraries for the web raise it: with arguments of its own."""
+
+    def __init__(self, key, reason):
+        super().__init__(111, reason)
+
+
+def test_errors_of_libraries_are_told(store, monkeypatch):
+    fill(store, NAMES)
+
+    def cat_file(self, path, **options):
+        raise UnreachableError("key", "Connection refused")
+
+    monkeypatch.setattr(type(store), "cat_file", cat_file)
+    summary = convert()
+    assert {reason for _, reason in summary.failures} == {"the file cannot be opened: Connection refused"}
+
+
 def test_a_place_that_cannot_be_written(store, monkeypatch):
     fill(store, NAMES)
     monkeypatch.setattr(type(store), "pipe_file", refuse)
