@@ -45,7 +45,7 @@ def animate(
     """
     lost = _other_streams(clip, stored)
     write = {"gif": _write_gif, "webp": _write_webp, "apng": _write_png}[stored.encoder]
-    frames = _Frames(segments, stored.encoder, clip)
+    frames = _Frames(segments, stored, clip)
     try:
         warnings = lost + write(frames, clip.plays, options, file)
     except (ValueError, RuntimeError, struct.error) as error:
@@ -75,10 +75,12 @@ class _Frames:
     Attributes:
         ticks: Of each, how long it is shown: in milliseconds, for GIF in whole hundredths of a second.
         shortened: How many are shown longer in the source than such files can say.
+        source_type: What made them, where the file is to say that.
     """
 
-    def __init__(self, segments: Sequence[Segment], kind: str, clip: Clip) -> None:
-        self._segments = segments
+    def __init__(self, segments: Sequence[Segment], stored: StillSettings, clip: Clip) -> None:
+        self._segments, self.source_type = segments, stored.source_type
+        kind = stored.encoder
         unit = Fraction(_SHORTEST.get(kind, 1), 1000)
         shown = [pts * clip.time_base for segment in segments for pts in segment.pts]
         last = segments[-1].duration * clip.time_base
@@ -104,8 +106,12 @@ class _Frames:
         return map(decode, self.encoded())
 
     def first(self) -> Image:
-        """Returns the first, with everything that its file says."""
-        return next(iter(self))
+        """Returns the first, with everything that the file is to say."""
+        return self.telling(next(iter(self)))
+
+    def telling(self, image: Image) -> Image:
+        """Returns `image` with what made it, also where nothing else is to be said."""
+        return image.replace(metadata=image.metadata.replace(source_type=self.source_type))
 
 
 def _write_gif(frames: _Frames, plays: int, options: EncodeOptions, file: BinaryIO) -> list[str]:
@@ -117,6 +123,9 @@ def _write_gif(frames: _Frames, plays: int, options: EncodeOptions, file: Binary
     if plays != 1:
         again = plays - 1 if plays else 0
         file.write(b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", min(again, 0xFFFF), 0))
+    if frames.source_type is not None:
+        mark = f"DigitalSourceType: {frames.source_type}".encode()[:255]
+        file.write(b"!\xfe" + bytes((len(mark),)) + mark + b"\0")  # a comment
     reduced = 0
     for image, ticks in zip(frames, frames.ticks, strict=True):
         indices, palette, transparent, exact = _reduced(image)
@@ -164,7 +173,7 @@ def _write_webp(frames: _Frames, plays: int, options: EncodeOptions, file: Binar
     from PIL import Image as PillowImage
 
     reader = iter(frames)
-    first = next(reader)
+    first = frames.telling(next(reader))
 
     class Moving(PillowImage.Image):
         """What Pillow takes for a picture with several frames; each is read when it is asked for."""

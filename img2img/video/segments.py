@@ -109,9 +109,9 @@ class SegmentFolder:
             size = image.pixels.shape[:2] if clip.orientation < 5 else image.pixels.shape[1::-1]
             encoding: EncoderSettings | StillSettings
             encoding = choose(clip, options, extension, size, image.alpha is not None)
-            encoding = replace(encoding, source_type=image.metadata.source_type)
         else:
             encoding = choose_stills(clip, extension, image)
+        encoding = replace(encoding, source_type=image.metadata.source_type)
         self.encoding = encoding
         text = json.dumps({"key": self._key, "encoding": encoding.to_json()})
         write_bytes(text.encode(), self._folder / "encoding.json")

@@ -25,6 +25,7 @@ class StillSettings:
         width, height: Of each.
         bits: Of each number.
         alpha: Whether they have transparency.
+        source_type: What made the pictures, where the file is to say that; see `Metadata` of pictures.
         warnings: Sentences about what is stored otherwise than asked for.
     """
 
@@ -33,6 +34,7 @@ class StillSettings:
     height: int
     bits: int
     alpha: bool
+    source_type: str | None = None
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -102,4 +104,6 @@ def choose_stills(clip: Clip, extension: str, image: Image) -> StillSettings:
     else:
         deep = False
     bits = 16 if deep else 8
-    return StillSettings(name, image.width, image.height, bits, image.alpha is not None, tuple(warnings))
+    return StillSettings(
+        name, image.width, image.height, bits, image.alpha is not None, warnings=tuple(warnings)
+    )

@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
-from clips import convert
+from clips import Invert, convert
 from PIL import Image as PillowImage
 from PIL import ImageSequence
+
+from img2img.batch import Rules, plan, run
+from img2img.image import EncodeOptions
+from img2img.image.xmp import GENERATED
+from img2img.video import VideoOptions
 
 
 def moving(path, count=5, alpha=False, durations=(40, 70, 100, 200, 50), loop=0, size=(33, 21), **more):
@@ -59,6 +64,23 @@ def test_frames_times_and_repetitions_of_an_animation_stay(tmp_path, monkeypatch
         np.testing.assert_array_equal(after[0] * (after[0][..., 3:] > 0), inverted(before[0]))
     assert result.video["frames"] == 5
     assert convert(source.parent, tmp_path / "out", animated=True)[name].status == "skipped"
+
+
+@pytest.mark.parametrize("strip", [False, True])
+@pytest.mark.parametrize("name", ["r.gif", "r.webp", "r.png"])
+def test_what_a_network_made_says_so_without_other_metadata_too(tmp_path, name, strip):
+    class Marking(Invert):
+        def __call__(self, images):
+            return [
+                image.replace(metadata=image.metadata.replace(source_type=GENERATED))
+                for image in super().__call__(images)
+            ]
+
+    source = moving(tmp_path / "a.png", count=2)
+    planned = plan([source], tmp_path / name, Rules(video=VideoOptions(animated=True)))
+    (result,) = run(planned, Marking(), settings={"m": 1}, options=EncodeOptions(strip_metadata=strip))
+    assert result.status == "done" and len(shown(result.output)[0]) == 2, result.reason
+    assert GENERATED.encode() in result.output.read_bytes()
 
 
 def test_a_still_among_animations_and_an_animation_without_the_option(tmp_path):
