@@ -16,16 +16,16 @@ SMALL = {
     "memory": ["--few", "5", "--many", "50", "--maximum", "200"],
     "plan": ["--files", "600"],
     "evaluate": ["--pairs", "3", "--maximum", "1000"],
-    "cluster": ["--files", "40", "--workers", "2", "--minimum", "0.001"],
     "startup": ["--rounds", "1", "--only", "completion", "--only", "process", "--maximum", "1000"],
 }
 ELSEWHERE = {
+    "cluster",
     "degrade",
     "fidelity",
     "infer",
     "train",
     "video",
-}  # below, test_benchmark_infer.py, test_benchmark_train.py
+}  # below, test_benchmark_infer.py, test_benchmark_train.py, batch/test_ray.py, video/test_video_edges.py
 
 
 @pytest.fixture
@@ -43,8 +43,6 @@ def test_every_command_is_tried_somewhere(tool):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_run(tool, name, tmp_path):
-    if name == "cluster":
-        pytest.importorskip("ray", reason="Ray is not installed")
     done = CliRunner().invoke(tool.benchmark, [name, *SMALL[name], "--folder", str(tmp_path), "--json"])
     assert done.exit_code == 0, done.output
     numbers = json.loads(done.stdout)
@@ -52,7 +50,6 @@ def test_a_small_run(tool, name, tmp_path):
         "engine": lambda: numbers["engine_to_reference"] > 0 and numbers["images"] == 1,
         "memory": lambda: [entry["done"] for entry in numbers["files"].values()] == [5, 50],
         "plan": lambda: numbers["files"] == 600,
-        "cluster": lambda: numbers["files"] == 40,
         "evaluate": lambda: numbers["pairs"] == 3 and numbers["seconds_for_1000"] > 0,
         "startup": lambda: (
             set(numbers["ratios"]) == {"completion --help", "completion", "process --help", "process"}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -127,3 +128,24 @@ def test_everything_killed_at_once_is_gone_on_with(source, expected, tmp_path):
     summary = json.loads(process.communicate()[0])
     assert summary["skipped"] == len(stored) and summary["done"] == FILES - len(stored)
     assert content(tmp_path / "out") == expected[1]
+
+
+def test_the_benchmark_shares_tiny_pictures_out(tmp_path):
+    """In a process of its own, as it is meant: Ray leaves threads and files behind."""
+    tool = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
+    command = [
+        sys.executable,
+        tool,
+        "cluster",
+        "--files",
+        "40",
+        "--workers",
+        "2",
+        "--minimum",
+        "0.001",
+        "--json",
+    ]
+    done = subprocess.run([*command, "--folder", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["files"] == 40
+    assert not list(tmp_path.iterdir())
