@@ -65,7 +65,7 @@ def ray_workers(address: str, workers: int | None = None) -> Iterator[Crew]:
             f"a cluster needs Ray, which cannot be imported ({error}): pip install 'img2img[ray]'."
         ) from None
     if address == HERE:
-        address = os.environ.get("RAY_ADDRESS", "local")
+        address = os.environ.get("RAY_ADDRESS") or "local"
     own: dict[str, Any] = {}
     if address == "local":
         cores = usable_cpus()
