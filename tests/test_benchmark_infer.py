@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-import torch
 from click.testing import CliRunner
 
 import img2img
 from img2img.image import Image, read_image, write_image
 from img2img.inference.ceiling import matrix_ceilings
-from img2img.models import ArchSpec, build, generators
+from img2img.models import generators
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 TOOL = TOOLS / "benchmark.py"
@@ -37,11 +36,8 @@ def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(TOOL), *arguments], capture_output=True, text=True)
 
 
-def test_every_architecture_that_takes_a_picture_alone_has_an_entry(tool):
-    with torch.device("meta"):
-        tiny = {name: build(ArchSpec(name, generators[name].tiny)) for name in generators}
-    alone = {name for name, network in tiny.items() if not network.conditions}
-    assert {spec.name for spec, _ in tool.NETWORKS.values()} == alone
+def test_every_architecture_has_an_entry(tool):
+    assert {spec.name for spec, _ in tool.NETWORKS.values()} == set(generators)
 
 
 def test_operations_are_counted_without_memory_also_where_borders_are_reflected(tool):

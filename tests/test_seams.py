@@ -34,7 +34,7 @@ def test_strips_have_no_seams_and_tiles_do(seams: ModuleType, tmp_path: Path) ->
     psnr = {line[:36].strip(): line[36:45].strip() for line in result.output.splitlines()[2:]}
     assert float(psnr["tiles, each with its own statistics"]) < 40
     assert all(float(psnr[kept]) > 100 for kept in ("two maps", "one map", "nothing"))
-    assert read_image(tmp_path / "heat.png").pixels.shape == (2 * (192 + 8), 2 * (256 + 8), 3)
+    assert read_image(tmp_path / "heat.png").pixels.shape == (2 * (384 + 8), 2 * (512 + 8), 3)
 
 
 def test_peak_memory_is_printed(seams: ModuleType, tmp_path: Path) -> None:

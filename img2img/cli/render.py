@@ -150,7 +150,8 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def know_options(command: click.Command) -> None:
-    """Lets messages call the parameters of the library as the options of `command` are called."""
+    """Lets messages call the parameters of the library as the options of `command` are called, no other's."""
+    _flags.clear()
     for each in (command, *getattr(command, "commands", {}).values()):
         for option in each.params:
             if isinstance(option, click.Option) and option.name is not None:
