@@ -8,11 +8,12 @@ report    results -> JSON lines, a summary, an exit code
 from img2img.batch.claim import claim
 from img2img.batch.companions import Companion, Companions, Place, fields_of
 from img2img.batch.outputs import output_name
-from img2img.batch.plan import Item, Plan, Rules, Unreadable, plan, plan_files
+from img2img.batch.plan import plan, plan_files
 from img2img.batch.report import Report, Result, Summary, check_report, exit_code
 from img2img.batch.run import convert_folder, foresee, run
 from img2img.batch.shard import Shard, shard_from_environment
 from img2img.batch.stages import Processor
+from img2img.batch.work import Item, Plan, Rules, Unreadable
 
 __all__ = [
     "Companion",

@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from img2img.batch.manifest import STATE_FOLDER, Manifest
-from img2img.batch.plan import Plan
 from img2img.batch.remote_manifest import RemoteManifest
 from img2img.batch.shard import Shard
+from img2img.batch.work import Plan
 from img2img.errors import PlanError, display_path
 from img2img.files import LockedError, file_lock, lock_holder, part_beside
 from img2img.remote import RemotePath

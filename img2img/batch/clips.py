@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from img2img.batch.journal import Journal
 from img2img.batch.manifest import STATE_FOLDER
 from img2img.batch.numbered import NumberedPictures
-from img2img.batch.plan import Item, Plan
+from img2img.batch.work import Item, Plan
 from img2img.errors import ImageFitError, ImageWriteError, display_path
 from img2img.image import EncodeOptions, Image, Limits
 from img2img.image.image import UNTOUCHED

@@ -23,11 +23,11 @@ from typing import Any, Protocol
 from img2img import __version__
 from img2img.batch.manifest import STATE_FOLDER
 from img2img.batch.outputs import FALLBACKS
-from img2img.batch.plan import Item, Plan
 from img2img.batch.remote_manifest import Known, known_of, open_manifest, open_part
 from img2img.batch.report import Result
 from img2img.batch.run import run, sweep_outputs
 from img2img.batch.stages import LOST, Processor
+from img2img.batch.work import Item, Plan
 from img2img.errors import Img2ImgError, ModelError, ProcessingError, UsageError, display_path
 from img2img.remote import RemotePath, place
 from img2img.threads import wait_passively

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from img2img.batch.fingerprint import Fingerprint
-from img2img.batch.plan import Item
 from img2img.batch.report import Result
+from img2img.batch.work import Item
 from img2img.image import Image
 
 if TYPE_CHECKING:

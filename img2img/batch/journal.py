@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Literal
 
 from img2img.batch.fingerprint import Fingerprint, settings_keys
 from img2img.batch.manifest import Manifest, OutputRecord, OutputState
-from img2img.batch.plan import Item, Plan
 from img2img.batch.remote_manifest import open_manifest
+from img2img.batch.work import Item, Plan
 from img2img.errors import ImageWriteError, display_path
 from img2img.files import file_digest
 from img2img.image.files import write_file

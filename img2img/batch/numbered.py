@@ -10,7 +10,7 @@ from pathlib import Path
 
 from img2img.batch.fingerprint import Fingerprint
 from img2img.batch.journal import Journal
-from img2img.batch.plan import Item
+from img2img.batch.work import Item
 from img2img.errors import ImageWriteError
 from img2img.files import write_bytes
 from img2img.image import EncodeOptions, Image, encode, fit_reason, prepare

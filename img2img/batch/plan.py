@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from img2img.batch.companions import Companion, Companions, Place
 from img2img.batch.inputs import existing, file_problem, sources, taker
-from img2img.batch.outputs import OutputFolder, check_outputs, output_name, place_key
-from img2img.batch.shard import Shard
+from img2img.batch.outputs import OutputFolder, check_outputs
+from img2img.batch.work import DEFAULT_RULES, FORMATS, Item, Plan, Rules, Unreadable
 from img2img.errors import PlanError, display_path
 from img2img.fields import Fields
 from img2img.image import READABLE, WRITABLE, Passed
-from img2img.remote import is_remote, place, real_path
-from img2img.video import ANIMATIONS, AS_USUAL, CONTAINERS, VIDEOS, VideoOptions, clip_name, is_video
-from img2img.video.animation import is_animated
+from img2img.remote import is_remote, place
+from img2img.video import ANIMATIONS, AS_USUAL, CONTAINERS, VIDEOS
 from img2img.video.sequence import is_pattern, numbered
 from img2img.video.sequence import place as place_of
 
@@ -26,148 +25,13 @@ _ALONE: Mapping[str, Companion] = MappingProxyType({})
 _NOT_KNOWN: Fields = MappingProxyType({})
 _ONCE: Mapping[str, Mapping[str, Companion]] = MappingProxyType({"": {}})
 _NO_VIDEOS = "videos are read and stored in folders of this machine, not in stores; copy it to one first"
-_FORMATS = ", ".join(sorted(WRITABLE))
 _NO_RATE = "`fps` is for image sequences (frame_%04d.png) that become videos; these keep their times."
-_MOVE = frozenset(ANIMATIONS) - WRITABLE  # names of animations and of no picture that is written
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How inputs become outputs.
-
-    Attributes:
-        suffix: Goes before the extension: "_x4" makes `a.jpg` into `a_x4.jpg`.
-        extension: The format of all outputs, with or without its dot ("png"); None keeps that of each input.
-            One of videos ("mkv") is that of videos alone, and one of pictures that of pictures.
-        include: Patterns of which a file must match one (see `img2img.batch.inputs`); empty takes all.
-        exclude: Patterns of files and folders to leave out; they win over `include`.
-        recursive: Look into folders below the input folders.
-        follow_symlinks: Look into folders that symbolic links inside input folders lead to. A link to a file
-            is always followed, and so is one that is itself an input.
-        hidden: Take files and folders whose names begin with a dot.
-        shard: Do only this part of the files; the others are another machine's.
-        video: How videos are read and stored; None passes them over. Which files are animations, where these
-            are taken, is told by their first bytes.
-
-    Raises:
-        PlanError: The suffix or the extension cannot be part of a file name, or that format is not written.
-    """
-
-    suffix: str = ""
-    extension: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    recursive: bool = True
-    follow_symlinks: bool = False
-    hidden: bool = False
-    shard: Shard | None = None
-    video: VideoOptions | None = AS_USUAL
-
-    def __post_init__(self) -> None:
-        if any(c in self.suffix for c in "/\\\0"):
-            raise PlanError(f"the suffix {self.suffix!r} must be part of a name, without / or \\.")
-        if self.extension is not None:
-            extension = "." + self.extension.removeprefix(".").lower()
-            if extension in _MOVE and not (self.video and self.video.animated):
-                raise PlanError(f"{extension} files are animations; `animated` allows them.")
-            if extension not in WRITABLE and extension not in CONTAINERS and extension not in _MOVE:
-                raise PlanError(f"{extension} is not a format that img2img writes; these are: {_FORMATS}.")
-            object.__setattr__(self, "extension", extension)
-
-    def takes_clip(self, path: Path) -> bool:
-        """Returns whether a file is taken for a video: by its name, of an animation by its content."""
-        if self.video is None:
-            return False
-        return is_video(path.name) or (self.video.animated and is_animated(path))
-
-    def extension_of(self, name: str, clip: bool) -> str | None:
-        """Returns the chosen format of the result of the file called `name`; None keeps its own.
-
-        Args:
-            name: A bare file name.
-            clip: Whether it is a video or an animation.
-        """
-        of_clips = self.extension in CONTAINERS or self.extension in _MOVE
-        both = self.extension in ANIMATIONS and not is_video(name)  # an animation, or a picture
-        return self.extension if of_clips == clip or (both and clip) else None
-
-    def output_name(self, name: str, suffix: str, clip: bool) -> str:
-        """Returns what the result of the file called `name` is called; arguments as of `extension_of`."""
-        return (clip_name if clip else output_name)(name, suffix, self.extension_of(name, clip))
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One file to do.
-
-    Attributes:
-        source: The file to read.
-        output: Where its result goes, unless only the result shows that this format cannot hold it.
-        relative: The place of the source in the tree under the output, before renaming, written with "/".
-        companions: What it is processed with beside itself, by name.
-        is_video: Whether it is one, or an animation that is taken for one.
-    """
-
-    source: Path
-    output: Path
-    relative: str
-    companions: Mapping[str, Companion] = field(default_factory=dict)
-    is_video: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Something among the inputs that cannot be done; `run` reports it as failed."""
-
-    source: Path
-    reason: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What `run` will do.
-
-    Attributes:
-        items: The files of this shard, in natural order.
-        root: The output folder, or None when the output is a single file.
-        unreadable: Folders that could not be looked into, names that are too long, files without a companion.
-        reason: Why nothing matched, or None when something did (an empty shard of a full plan is no reason).
-        total: Number of files of all shards together.
-        shard: The part of the work that this is, or None for the whole.
-        taken: Comparison keys of all names in the output folder that this plan knows, of all shards: outputs,
-            their folders, and sources that lie there.
-        notes: Sentences about what was passed over and may have been meant.
-        conditions: The names of the companions that every item has.
-        shared: Companions that all items have in common: they are worth keeping.
-        video: How videos are read and stored.
-    """
-
-    items: tuple[Item, ...]
-    root: Path | None
-    unreadable: tuple[Unreadable, ...] = ()
-    reason: str | None = None
-    total: int = 0
-    shard: Shard | None = None
-    taken: frozenset[str] = field(default=frozenset(), repr=False)
-    notes: tuple[str, ...] = ()
-    conditions: tuple[str, ...] = ()
-    shared: frozenset[Path] = frozenset()
-    video: VideoOptions = AS_USUAL
-
-    def is_free(self, path: Path) -> bool:
-        """Returns whether `path`, in the output folder, is neither output, folder nor source in any shard."""
-        return self.key(path) not in self.taken
-
-    @staticmethod
-    def key(path: Path) -> str:
-        """Returns what stands for `path` in `taken`."""
-        return place_key(real_path(path.parent), path.name)
 
 
 def plan(
     inputs: Sequence[Path],
     output: Path,
-    rules: Rules = Rules(),
+    rules: Rules = DEFAULT_RULES,
     companions: Mapping[str, Place] = _ALONE,
     fields: Fields = _NOT_KNOWN,
     variants: Mapping[str, Mapping[str, Companion]] = _ONCE,
@@ -270,25 +134,13 @@ def plan(
         places.check_sources(item.source for item in items)
     pairs = [(item.source, item.output) for item in items]
     taken = check_outputs(pairs, places, links, [*company.files, *company.tables])
-    shard = rules.shard
-    notes, reason = [*company.notes, *passed.notes()], _why_nothing(inputs, refused, rules, passed)
+    notes, reason = passed.notes(), _why_nothing(inputs, refused, rules, passed)
     if left_out:
         files = "1 file is no input, but" if left_out == 1 else f"{left_out} files are no inputs, but"
-        notes.append(f"Passed over: {files} what the others are processed with.")
-        reason = notes[-1]
-    return Plan(
-        items=tuple(item for item in items if shard is None or shard.holds(item.relative)),
-        root=output,
-        unreadable=tuple(u for name, u in unreadable if shard is None or shard.holds(name)),
-        reason=None if items or unreadable else reason,
-        total=len(items),
-        shard=shard,
-        taken=taken,
-        notes=tuple(notes),
-        conditions=(*companions, *dict.fromkeys(name for more in variants.values() for name in more)),
-        shared=frozenset(company.files),
-        video=rules.video or AS_USUAL,
-    )
+        reason = f"Passed over: {files} what the others are processed with."
+        notes = [*notes, reason]
+    named = _names(companions, variants)
+    return _planned(items, unreadable, output, rules, company, named, taken, reason, notes)
 
 
 def plan_files(
@@ -296,7 +148,7 @@ def plan_files(
     files: Sequence[tuple[str, str, Mapping[str, Companion]]],
     output: Path,
     inside: bool = False,
-    rules: Rules = Rules(),
+    rules: Rules = DEFAULT_RULES,
     companions: Mapping[str, Place] = _ALONE,
     fields: Fields = _NOT_KNOWN,
 ) -> Plan:
@@ -336,15 +188,51 @@ def plan_files(
     taken = check_outputs(
         [(item.source, item.output) for item in items], places, [], [*company.files, *company.tables]
     )
+    left = [(broken.source.name, broken) for broken in unreadable]
+    nothing = "no file matches what was asked for."
+    return _planned(items, left, output, replace(rules, shard=None), company, tuple(names), taken, nothing)
+
+
+def _names(
+    companions: Mapping[str, Place], variants: Mapping[str, Mapping[str, Companion]]
+) -> tuple[str, ...]:
+    """Returns the names of the companions that every item has."""
+    return (*companions, *dict.fromkeys(name for more in variants.values() for name in more))
+
+
+def _planned(
+    items: Sequence[Item],
+    unreadable: Sequence[tuple[str, Unreadable]],
+    root: Path | None,
+    rules: Rules,
+    company: Companions,
+    names: tuple[str, ...],
+    taken: frozenset[str],
+    reason: str | None = None,
+    notes: Sequence[str] = (),
+) -> Plan:
+    """Returns the part of the work that `rules` ask for.
+
+    Args:
+        items, unreadable: Those of all shards, the latter with what tells their shard.
+        root, taken: As of `Plan`.
+        rules: Of the plan.
+        company: What the files are processed with.
+        names: The names of that.
+        reason: Why nothing matched, if nothing did.
+        notes: As of `Plan`, beside those of `company`.
+    """
+    shard = rules.shard
     return Plan(
-        items=tuple(items),
-        root=output,
-        unreadable=tuple(unreadable),
-        reason=None if items or unreadable else "no file matches what was asked for.",
+        items=tuple(item for item in items if shard is None or shard.holds(item.relative)),
+        root=root,
+        unreadable=tuple(broken for name, broken in unreadable if shard is None or shard.holds(name)),
+        reason=None if items or unreadable else reason,
         total=len(items),
+        shard=shard,
         taken=taken,
-        notes=tuple(company.notes),
-        conditions=tuple(names),
+        notes=(*company.notes, *notes),
+        conditions=names,
         shared=frozenset(company.files),
         video=rules.video or AS_USUAL,
     )
@@ -367,7 +255,7 @@ def _plan_numbered(
     if is_remote(output, source):
         raise PlanError("image sequences are read and stored on this machine, not in stores; copy it first.")
     if many and extension not in WRITABLE:
-        raise PlanError(f"{extension} is not a format that img2img writes; these are: {_FORMATS}.")
+        raise PlanError(f"{extension} is not a format that img2img writes; these are: {FORMATS}.")
     if not is_pattern(source):  # one video, whose frames become pictures
         if source.is_dir() or not rules.takes_clip(*existing([source])):
             raise PlanError(
@@ -430,19 +318,8 @@ def _one_by_one(
     outputs += [(source, path) for source, output in outputs for path in _standing_for(output)]
     read = [path for source, _ in pairs for path in _standing_for(source)]
     taken = check_outputs(outputs, places, [], [*company.files, *company.tables, *read])
-    shard = rules.shard
-    return Plan(
-        items=tuple(item for item in files if shard is None or shard.holds(item.relative)),
-        root=root,
-        unreadable=tuple(u for u in unreadable if shard is None or shard.holds(u.source.name)),
-        total=len(files),
-        shard=shard,
-        taken=taken,
-        notes=tuple(company.notes),
-        conditions=(*companions, *dict.fromkeys(name for more in variants.values() for name in more)),
-        shared=frozenset(company.files),
-        video=rules.video or AS_USUAL,
-    )
+    left = [(broken.source.name, broken) for broken in unreadable]
+    return _planned(files, left, root, rules, company, _names(companions, variants), taken)
 
 
 def _standing_for(path: Path) -> list[Path]:
@@ -480,7 +357,7 @@ def _plan_single(
     if not clip and extension not in WRITABLE:
         raise PlanError(
             f"the output {display_path(output)} looks like a file, and {extension} is not a format that "
-            f"img2img writes; these are: {_FORMATS}. A folder of that name must exist before."
+            f"img2img writes; these are: {FORMATS}. A folder of that name must exist before."
         )
     wanted = rules.extension_of(source.name, clip)
     if wanted not in (None, extension):
@@ -503,22 +380,11 @@ def _plan_single(
     ]
     matches = taker(rules.include, rules.exclude)(source.name, False)
     items = files if matches and problem is None else []
-    unreadable = (Unreadable(source, problem),) if matches and problem is not None else ()
+    unreadable = [(source.name, Unreadable(source, problem))] if matches and problem is not None else []
     pairs = [(source, item.output) for item in files]
     taken = check_outputs(pairs, places, [source], [*company.files, *company.tables])
-    return Plan(
-        items=tuple(item for item in items if rules.shard is None or rules.shard.holds(item.relative)),
-        root=None,
-        unreadable=unreadable,
-        reason=None if matches else _why_nothing([source], 1, rules, Passed()),
-        total=len(items),
-        shard=rules.shard,
-        taken=taken,
-        notes=tuple(company.notes),
-        conditions=(*companions, *dict.fromkeys(name for more in variants.values() for name in more)),
-        shared=frozenset(company.files),
-        video=rules.video or AS_USUAL,
-    )
+    nothing = _why_nothing([source], 1, rules, Passed())
+    return _planned(items, unreadable, None, rules, company, _names(companions, variants), taken, nothing)
 
 
 def _mixed(source: Path, output: Path, clip: bool) -> str:

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from img2img.batch.manifest import STATE_FOLDER, Manifest, OutputRecord, OutputState, parse_lines
 from img2img.batch.outputs import FALLBACKS
-from img2img.batch.plan import Item, Plan
+from img2img.batch.work import Item, Plan
 from img2img.errors import PlanError, display_path
 from img2img.remote import Facts, RemotePath
 

@@ -16,9 +16,10 @@ from img2img.batch.companions import Place, fields_of
 from img2img.batch.flow import Flow
 from img2img.batch.journal import UNCHANGED, Journal
 from img2img.batch.manifest import Manifest
-from img2img.batch.plan import Item, Plan, Rules, plan
+from img2img.batch.plan import plan
 from img2img.batch.report import Result, Summary
 from img2img.batch.stages import Inspect, Processor, Stages
+from img2img.batch.work import DEFAULT_RULES, Item, Plan, Rules
 from img2img.conditions import require_conditions
 from img2img.errors import ImageError, PlanError, UsageError
 from img2img.files import sweep_parts
@@ -28,9 +29,6 @@ from img2img.remote import RemotePath, place
 from img2img.video.encoding import check as check_codec
 
 _MAX_DEFAULT_JOBS = 16
-
-
-DEFAULT_RULES = Rules()
 NO_COMPANIONS: Mapping[str, Place] = MappingProxyType({})
 
 

@@ -13,8 +13,8 @@ from img2img.batch.clips import Clips
 from img2img.batch.flow import Condition, Flow, Task
 from img2img.batch.journal import UNCHANGED, Journal, left_as_edited
 from img2img.batch.outputs import FALLBACKS
-from img2img.batch.plan import Plan
 from img2img.batch.report import Result
+from img2img.batch.work import Plan
 from img2img.errors import ImageFitError, ImageWriteError, Img2ImgError, ProcessingError, display_path
 from img2img.image import EncodeOptions, Image, Limits, decode, encode, fit_reason, prepare
 from img2img.image.codec import check, is_copy

@@ -291,15 +291,9 @@ def discover(
         return None
 
     def found_folder(entry: os.DirEntry[str], is_link: bool) -> Found | None:
-        name = entry.name
-        if _is_system_folder(name):
-            if not name.startswith(".img2img"):
-                passed.add("system", entry.path)
-        elif name.startswith(".") and not hidden:
-            passed.add("hidden", entry.path)
-        elif not recursive:
-            passed.add("folder", entry.path)
-        elif is_link and not follow_symlinks:
+        if not _takes_folder(entry.name, entry.path, recursive, hidden, passed):
+            return None
+        if is_link and not follow_symlinks:
             passed.add("link", entry.path)
         elif not is_link or not _has_own_place(os.path.realpath(entry.path), root, hidden):
             problem = enter(entry.path)
@@ -308,16 +302,9 @@ def discover(
         return None
 
     def found_file(entry: os.DirEntry[str], is_link: bool) -> Found | None:
-        name = entry.name
-        extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
-        if extension not in candidates:
-            if not is_system_file(name):
-                passed.others[extension or "without any"] += 1
-        elif is_system_file(name):
-            pass
-        elif name[0] == "." and not hidden:
-            passed.add("hidden", entry.path)
-        elif entry.is_file():
+        if not _takes_file(entry.name, entry.path, candidates, hidden, passed):
+            return None
+        if entry.is_file():
             return Found(Path(entry.path), None, is_link)
         elif is_link and not os.path.exists(entry.path):  # noqa: PTH110
             target = display_path(os.readlink(entry.path))  # noqa: PTH115
@@ -358,40 +345,50 @@ def _discover_remote(
     def looks_into(inner: str) -> bool:
         if inner not in known:
             above, _, name = inner.rpartition("/")
-            known[inner] = looks_into(above) and takes_folder(inner, name)
+            known[inner] = looks_into(above) and _takes_folder(
+                name, str(folder / inner), recursive, hidden, passed
+            )
         return known[inner]
-
-    def takes_folder(inner: str, name: str) -> bool:
-        place = str(folder / inner)
-        if _is_system_folder(name):
-            if not name.startswith(".img2img"):
-                passed.add("system", place)
-        elif name.startswith(".") and not hidden:
-            passed.add("hidden", place)
-        elif not recursive:
-            passed.add("folder", place)
-        else:
-            return True
-        return False
 
     for relative, facts in objects:
         inner, _, name = relative.rpartition("/")
         if not looks_into(inner):
             continue
         path = folder / relative
-        extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
-        if extension not in candidates:
-            if not is_system_file(name):
-                passed.others[extension or "without any"] += 1
-        elif is_system_file(name):
-            pass
-        elif name[0] == "." and not hidden:
-            passed.add("hidden", str(path))
-        elif str(path) != f"{folder}/{relative}":
+        if not _takes_file(name, str(path), candidates, hidden, passed):
+            continue
+        if str(path) != f"{folder}/{relative}":
             yield Found(path, f"{display_path(relative)} is no name that a file can have; name it otherwise")
         else:
             path.facts = facts
             yield Found(path)
+
+
+def _takes_folder(name: str, place: str, recursive: bool, hidden: bool, passed: Passed) -> bool:
+    """Returns whether a folder is looked into, and notes it in `passed` where not."""
+    if _is_system_folder(name):
+        if not name.startswith(".img2img"):
+            passed.add("system", place)
+    elif name.startswith(".") and not hidden:
+        passed.add("hidden", place)
+    elif not recursive:
+        passed.add("folder", place)
+    else:
+        return True
+    return False
+
+
+def _takes_file(name: str, place: str, candidates: Collection[str], hidden: bool, passed: Passed) -> bool:
+    """Returns whether a file may be a picture by its name, and notes it in `passed` where not."""
+    extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    if extension not in candidates:
+        if not is_system_file(name):
+            passed.others[extension or "without any"] += 1
+    elif not is_system_file(name):
+        if hidden or not name.startswith("."):
+            return True
+        passed.add("hidden", place)
+    return False
 
 
 def _has_own_place(real: str, root: str, hidden: bool) -> bool:

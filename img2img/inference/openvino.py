@@ -23,10 +23,9 @@ from torch.export import ExportedProgram
 
 from img2img.checkpoint import fingerprint
 from img2img.inference.cache import ModelCache, key
+from img2img.inference.program import bound_to_a_picture
 from img2img.models import Generator
 from img2img.models.base import get_norm_stats
-from img2img.models.dropout import Dropout
-from img2img.models.norm import BatchNorm, InstanceNorm
 
 HINTS = {"fp32": "f32", "bf16": "bf16"}
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.1}  # of the output's norm; bf16 has 8 bits and many layers
@@ -78,12 +77,7 @@ def obstacle(generator: Generator, precision: str) -> str | None:
         return f"the model needs more than a picture ({', '.join(generator.conditions)})."
     if generator.steps is not None:
         return "it goes to its result in steps, from noise that depends on the size of the picture."
-    for layer in generator.modules():
-        if isinstance(layer, Dropout) and layer.seed is not None:
-            return "dropout is on, and its mask depends on the size of the picture."
-        if isinstance(layer, InstanceNorm | BatchNorm) and layer.statistics is not None:
-            return "the statistics of its norms are frozen for one picture."
-    return None
+    return bound_to_a_picture(generator)
 
 
 def open_network(generator: Generator, precision: str, cache: ModelCache) -> OpenVinoNetwork:

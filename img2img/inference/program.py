@@ -60,6 +60,11 @@ def obstacle(generator: Generator) -> str | None:
         return "it is an ONNX file already."
     if {PICTURE, RESULT} & set(generator.conditions):
         return f"a condition of it has the name of {PICTURE} or {RESULT}."
+    return bound_to_a_picture(generator)
+
+
+def bound_to_a_picture(generator: Generator) -> str | None:
+    """Returns a sentence about what holds `generator` to the picture that it has seen last, or None."""
     for layer in generator.modules():
         if isinstance(layer, Dropout) and layer.seed is not None:
             return "dropout is on, and its mask depends on the size of the picture."

@@ -18,7 +18,7 @@ from img2img.batch import Rules, Shard, claim, plan, run
 from img2img.batch.cluster import ClusterJob, ClusterWorker, Opened, WorkerLostError, share_out
 from img2img.batch.manifest import Manifest
 from img2img.batch.ray_workers import _why
-from img2img.batch.run import DEFAULT_RULES
+from img2img.batch.work import DEFAULT_RULES
 from img2img.cli.main import cli
 from img2img.errors import ProcessingError, UsageError
 from img2img.image import Image, encode
