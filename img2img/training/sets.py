@@ -112,9 +112,12 @@ class SetScores:
         """Returns the numbers by their columns, and why there are none, in sentences."""
         found: dict[str, float] = {}
         reasons: dict[str, str] = {}
-        made = self._seen[0].features()
+        try:
+            made, *others = [seen.features() for seen in self._seen]
+        except ValueError as error:  # a picture is too small for a network, say
+            return {}, dict.fromkeys(self.columns.values(), str(error))
         if len(self._seen) > 1:
-            true = self._seen[1].features()
+            (true,) = others
             try:
                 self._true = [(FeatureStatistics.of(each.vectors), each) for each in true]
             except ValueError as error:
@@ -147,6 +150,7 @@ class _Seen:
         self._networks = networks
         self._parts: list[list[PictureFeatures]] = [[] for _ in networks]
         self._waiting: list[Tensor] = []
+        self._trouble: ValueError | None = None
         self._range = ValueRange(0, 1)
 
     def add(self, picture: Tensor, value_range: ValueRange) -> None:
@@ -160,9 +164,15 @@ class _Seen:
         self._range = value_range
 
     def features(self) -> list[PictureFeatures]:
-        """Returns them by network, each of shape (N, ...)."""
+        """Returns them by network, each of shape (N, ...).
+
+        Raises:
+            ValueError: A network could not look at one of the pictures.
+        """
         if self._waiting:
             self._look()
+        if self._trouble is not None:
+            raise self._trouble
         empty = PictureFeatures(torch.zeros(0, 1), torch.zeros(0, 0))
         return [
             PictureFeatures(*(torch.cat([part[place] for part in parts or [empty]]) for place in range(2)))
@@ -173,4 +183,7 @@ class _Seen:
         pictures = torch.cat(self._waiting)
         self._waiting = []
         for network, parts in zip(self._networks, self._parts, strict=True):
-            parts.append(network(pictures, self._range))
+            try:
+                parts.append(network(pictures, self._range))
+            except ValueError as error:  # said at the end: the other scores go on
+                self._trouble = error

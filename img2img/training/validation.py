@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from img2img.errors import ConfigError
+from img2img.errors import ConfigError, display_path
 from img2img.fields import Fields
 from img2img.methods import Column, Method
 from img2img.metrics import metrics
@@ -25,6 +25,7 @@ from img2img.training.sets import SetScores
 from img2img.training.settings import TrainingSettings
 from img2img.types import Batch
 
+_NAMED = 3  # samples in a sentence
 USUAL = ("l1", "psnr", "ssim")
 """What is measured in any case."""
 
@@ -86,7 +87,8 @@ class Validation:
 
     Attributes:
         by: The score that decides: PSNR, for label maps mean IoU, or what the settings say.
-        missing: Why a score could not be had the last time, in sentences.
+        missing: Why a score could not be had the last time, in sentences; that of a network whose outputs are
+            not finite numbers is the only one.
         equal: How many outputs were equal to their true pictures the last time, by the scores that are
             infinite then, and whose means are over the others.
 
@@ -183,15 +185,19 @@ class Validation:
         Of label maps the scores are those of all pixels together, and numbers of sets are of all outputs and
         true pictures; `prepare` has to come before these. Pictures smaller than the window of SSIM are left
         out, and of each further metric those that it cannot look at. Empty where the method has no truth to
-        compare with, or no picture is large enough.
+        compare with, no picture is large enough, or an output holds values that are not finite numbers: means
+        over the others would speak for a network that fails.
 
         Args:
             generators: Those of the method, or their averages.
             samples: One by one.
             runtime: Whose precision they compute in.
         """
+        self.missing, self.equal = [], {}
         if self._unpaired and self.sets is None and not self.names:
             return {}
+        broken: list[str] = []
+        pictures = 0
         sums: dict[str, float] = {}
         counts: dict[str, int] = {}
         equal: dict[str, int] = {}
@@ -206,6 +212,10 @@ class Validation:
             if pair is None:
                 return {}
             output, truth = pair
+            pictures += 1
+            if not bool(output.values.isfinite().all()):
+                broken.append(", ".join(batch.keys) or "unnamed")
+                continue
             low, high = truth.value_range
             made = output.values.float().clamp(low, high)
             real = truth.values.float().clamp(low, high)
@@ -232,6 +242,9 @@ class Validation:
                 equal[name] = equal.get(name, 0) + len(values) - len(finite)
                 sums[name] = sums.get(name, 0.0) + float(finite.sum())
                 counts[name] = counts.get(name, 0) + len(finite)
+        if broken:
+            self.missing = [_not_finite(broken, pictures)]
+            return {}
         self.missing = [
             f"no held-out picture has {name}: {why}" for name, why in reasons.items() if name not in counts
         ]
@@ -285,6 +298,16 @@ class _Distinct:
             found.append(digest not in self._seen[name])
             self._seen[name].add(digest)
         return tuple(found)
+
+
+def _not_finite(keys: Sequence[str], pictures: int) -> str:
+    """Returns a sentence on outputs that cannot be measured."""
+    named = ", ".join(map(display_path, keys[:_NAMED])) + (", ..." if len(keys) > _NAMED else "")
+    return (
+        f"{len(keys)} of {pictures} held-out pictures ({named}) come out with values that are not finite "
+        "numbers (NaN or infinite): nothing is measured, and the best model stays that of before. If it goes "
+        "on, continue an earlier state with a smaller learning rate or precision=fp32"
+    )
 
 
 def _tally(made: Tensor, real: Tensor) -> Tensor:

@@ -195,6 +195,59 @@ def test_too_few_pictures_or_none_of_the_kind_are_told_before_the_first_step(
         validation.prepare({"generator": Darkening()}, held_out, runtime)
 
 
+class Failing(Darkening):
+    """Gives no numbers for some of its pictures."""
+
+    def __init__(self, worst: float, first: int) -> None:
+        self.worst, self.first, self.calls = worst, first, 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return darker(x) if self.calls < self.first else torch.full_like(x, self.worst)
+
+
+@pytest.mark.parametrize("worst", [torch.nan, torch.inf])
+@pytest.mark.parametrize("settings", [{"validate_by": "fid"}, {"validate_by": "psnr"}])
+def test_outputs_that_are_not_finite_are_a_sentence_and_no_score(
+    runtime: Runtime, colours: Colours, settings: dict[str, object], worst: float
+) -> None:
+    a, b = pictures(9, 1), pictures(9, 2)
+    network = Failing(worst, first=7)
+    method = Method()
+    method.compare = lambda batch, _: (  # type: ignore[method-assign, assignment, misc]
+        Column(network(batch.source), SYMMETRIC, "output"),
+        Column(batch.target, SYMMETRIC, "target"),
+    )
+    validation = made(method, PAIRED, **settings)
+    held_out = [
+        Batch({"source": x, "target": y}, (f"p{n}.png",)) for n, (x, y) in enumerate(zip(a, b, strict=True))
+    ]
+    validation.prepare({}, held_out, runtime)
+    network.calls = 0
+    assert validation({}, held_out, runtime) == {}
+    (sentence,) = validation.missing
+    assert "3 of 9 held-out pictures (p6.png, p7.png, p8.png)" in sentence and "not finite" in sentence
+    network.first = 100
+    assert validation.by in validation({}, held_out, runtime) and not validation.missing
+
+
+def test_a_picture_that_the_network_of_a_number_cannot_look_at_costs_that_number_alone(
+    runtime: Runtime, colours: Colours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validation = made(Method(), PAIRED, metrics=["fid"])
+    held_out = samples(pictures(9, 1), pictures(9, 2))
+    validation.prepare({}, held_out, runtime)
+
+    def look(images: Tensor) -> PictureFeatures:
+        raise ValueError("it needs at least 31x31 pixels, not 20x20")
+
+    monkeypatch.setattr(colours, "_look", look)
+    found = validation({}, held_out, runtime)
+    assert "psnr" in found and "fid" not in found
+    (sentence,) = validation.missing
+    assert sentence == "fid cannot be had: it needs at least 31x31 pixels, not 20x20"
+
+
 # runs
 
 
@@ -245,6 +298,26 @@ def test_a_run_without_pairs_keeps_the_best_by_fid_and_resumes_exactly(
     assert same(*(learnt(state) for state in states))
     run = read_run(tmp_path / "one")
     assert run.best() is not None and (run.best().metric, run.best().step) == ("fid", straight.best["step"])
+
+
+@pytest.mark.parametrize("score", ["fid", "kid"])
+def test_a_network_that_gives_nan_is_told_and_loses_no_state(
+    folders: list[str], tmp_path: Path, colours: Colours, monkeypatch: pytest.MonkeyPatch, score: str
+) -> None:
+    real, notes = Validation._pair, Notes()
+
+    def broken(self: Validation, batch: Batch, generators: Mapping, runtime: Runtime):
+        output, truth = real(self, batch, generators, runtime)
+        if (tmp_path / "states/state_00000001.pt").exists():
+            output.values[0, 0, 0, 0] = torch.nan
+        return output, truth
+
+    monkeypatch.setattr(Validation, "_pair", broken)
+    summary = go(folders, tmp_path, f"validate_by={score}", watch=notes)
+    assert summary.step == 3 and (tmp_path / "states/state_00000003.pt").exists()
+    assert summary.best["step"] == 1 and [row["step"] for row in validations(tmp_path)] == [1]
+    told = [text for text in notes.warned if "not finite" in text]
+    assert [text.partition(":")[0] for text in told] == ["step 2", "step 3"]
 
 
 @pytest.mark.slow
