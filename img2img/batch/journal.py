@@ -182,6 +182,21 @@ class Journal:
         if manifest is not None and record is not None:
             manifest.stored(record, path)
 
+    def withdraw(self, source: Path, path: Path) -> bool:
+        """Removes the file at `path` if an earlier run made it from `source` and nobody has changed it since.
+
+        Returns:
+            Whether it was removed; a file of anybody else is never touched.
+
+        Raises:
+            OSError: It cannot be removed.
+        """
+        state, record = self._examine(path)
+        if state is not OutputState.OURS or record is None or record.source != str(source.absolute()):
+            return False
+        path.unlink()
+        return True
+
     def _examine(self, path: Path) -> tuple[OutputState, OutputRecord | None]:
         if self._manifest is not None:
             return self._manifest.examine(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,14 +11,14 @@ from pathlib import Path
 from img2img.batch.fingerprint import Fingerprint
 from img2img.batch.journal import Journal
 from img2img.batch.work import Item
-from img2img.errors import ImageWriteError
+from img2img.errors import ImageWriteError, PlanError, display_path
 from img2img.files import write_bytes
 from img2img.image import EncodeOptions, Image, encode, fit_reason, prepare
 from img2img.image.colour import ColourSpace
 from img2img.image.image import Pixels
 from img2img.video import VideoOptions
 from img2img.video.clip import Clip
-from img2img.video.sequence import place
+from img2img.video.sequence import numbered, place
 
 _HDR = (16, 18)  # transfer characteristics of H.273: PQ, HLG
 _WIDE = (9, 11, 12)  # its primaries of BT.2020, and of displays for cinemas and computers
@@ -105,13 +105,47 @@ class NumberedPictures:
             self.held.append(held)
 
     def finish(self) -> None:
-        """Notes that all frames are there."""
+        """Notes that all frames are there, and removes those of an earlier result that had more."""
         if self.encoding is None:  # an earlier run had stored all, and could not say so
             self.encoding = _Kind(self._item.output.suffix.lower().removeprefix("."))
+        self._end_here()
         self._state.parent.mkdir(parents=True, exist_ok=True)
         facts = {"frames": self.frames, "source": self._source.to_json()}
         with suppress(OSError):  # then a rerun decodes once more
             write_bytes(json.dumps(facts).encode(), self._state)
+
+    def _end_here(self) -> None:
+        """Removes the pictures behind the last frame that an earlier run made of this video.
+
+        Whoever reads the sequence would take them for frames of this one. What others put there, or changed,
+        stays, and a sentence names it. (None of them is an input: the plan refuses that.)
+        """
+        removed: list[Path] = []
+        left: list[Path] = []
+        for path in self._behind():
+            try:
+                own = self._journal.withdraw(self._item.source, path)
+            except OSError:
+                own = False
+            (removed if own else left).append(path)
+        if removed:
+            self._warn(f"{_named(removed)} of an earlier, longer result {_was(removed)} removed")
+        if left:
+            self._warn(
+                f"{_named(left)} with higher numbers than the last frame {_was(left)} not touched, as this "
+                "program did not make them of this video, or somebody changed them; whoever reads the "
+                "sequence takes them for its end"
+            )
+
+    def _behind(self) -> list[Path]:
+        """Returns the files with numbers that are higher than that of the last frame."""
+        try:
+            return [path for number, path in numbered(self._item.output) if number > self.frames]
+        except PlanError:
+            return []
+
+    def _warn(self, sentence: str) -> None:
+        self.warnings[sentence] = None
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -144,3 +178,15 @@ class NumberedPictures:
             return int(facts["frames"]) if same else None
         except (OSError, KeyError, TypeError, ValueError):
             return None
+
+
+def _named(paths: Sequence[Path]) -> str:
+    """Returns how many pictures there are, with the first and the last."""
+    names = [display_path(path.name) for path in paths]
+    if len(names) == 1:
+        return f"the picture {names[0]}"
+    return f"{len(names)} pictures ({names[0]} to {names[-1]})"
+
+
+def _was(paths: Sequence[Path]) -> str:
+    return "was" if len(paths) == 1 else "were"

@@ -143,6 +143,44 @@ def test_frames_of_a_killed_run_are_not_made_again(tmp_path):
     assert result.video["resumed"] >= 8 and len(list((tmp_path / "out").glob("*.jpg"))) == 40
 
 
+@needs_av
+def test_frames_of_a_longer_result_of_before_do_not_stay_behind_the_last_one(tmp_path):
+    """Stands for a film that was cut shorter and converted again: old frames would be its end."""
+    source, back = tmp_path / "clip.mkv", tmp_path / "frames" / "f_%d.png"
+    result_of(pictures(tmp_path / "a", range(1, 13)), source, codec="ffv1")
+    assert result_of(source, back).video["frames"] == 12
+    at = lambda number: tmp_path / "frames" / f"f_{number}.png"  # noqa: E731
+    # edited, of somebody else, of another video, and not of the sequence
+    write_image(Image(np.zeros((3, 3, 3), np.uint8), None), at(10))
+    at(11).unlink()
+    write_image(Image(np.ones((3, 3, 3), np.uint8), None), at(11))
+    foreign = {at(10), at(11), at(40), at("07"), at("12b")}
+    for path in foreign - {at(10), at(11)}:
+        path.write_bytes(b"mine")
+    kept = {path: path.read_bytes() for path in foreign}
+    source.unlink()
+    result_of(pictures(tmp_path / "b", range(1, 6)), source, codec="ffv1")
+    result = result_of(source, back)
+    assert result.status == "done" and result.video["frames"] == 5
+    assert set((tmp_path / "frames").glob("*.png")) == {at(n) for n in range(1, 6)} | foreign
+    assert {path: path.read_bytes() for path in foreign} == kept
+    said = " ".join(result.warnings)
+    assert "5 pictures (f_6.png to f_12.png) of an earlier, longer result were removed" in said
+    assert "3 pictures (f_10.png to f_40.png) with higher numbers" in said and "not touched" in said
+    assert result_of(source, back).status == "skipped"
+
+
+@needs_av
+def test_frames_of_another_video_stay(tmp_path):
+    back = tmp_path / "frames" / "%03d.png"
+    for name, frames in (("long", 6), ("short", 3)):
+        result_of(pictures(tmp_path / name, range(1, 1 + frames)), tmp_path / f"{name}.mkv", codec="ffv1")
+    assert result_of(tmp_path / "long.mkv", back).status == "done"
+    result = result_of(tmp_path / "short.mkv", back, overwrite=True)
+    assert result.status == "done" and len(list((tmp_path / "frames").glob("*.png"))) == 6
+    assert any("3 pictures (004.png to 006.png) with higher numbers" in each for each in result.warnings)
+
+
 def test_a_picture_may_be_called_like_a_pattern(tmp_path):
     pictures(tmp_path, [1], name="a{}.png")
     planned = plan([tmp_path / "a1.png"], tmp_path / "50%done.png")
