@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -267,15 +268,43 @@ def _write_openvino(generator: Generator, path: Path, precision: str, facts: dic
         openvino.save(model, graph, precision == "fp16", {})
         found = compare(generator, openvino.reader(graph), precision)
         openvino.save(model, graph, precision == "fp16", {KEY: _text(facts, found)})
-        # whoever reads sees the old pair, none, or the new one
-        path.unlink(missing_ok=True)
-        graph.with_suffix(".bin").replace(path.with_suffix(".bin"))
-        graph.replace(path)
+        _exchange(folder, [path.with_suffix(".bin"), path])
     except RuntimeError as error:
         raise ExportError(f"OpenVINO cannot convert it ({first_line(error)}).") from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not (folder / "before").exists():  # else it holds what could not be put back
+            shutil.rmtree(folder, ignore_errors=True)
     return found
+
+
+def _exchange(folder: Path, files: Sequence[Path]) -> None:
+    """Gives new files that belong together, in `folder`, their final names in the place of those of before.
+
+    No two names are given in one step: the last of them, with which readers begin, is free until all others
+    are given, so that nobody opens a file of before with one of now. After a failure those of before are
+    back. Until they are, or are not needed any more, they lie in a folder "before" in `folder`.
+    """
+    for file in files:
+        with (folder / file.name).open("rb+") as made:  # whole on the disk before anything is taken away
+            os.fsync(made.fileno())
+    before = folder / "before"
+    before.mkdir()
+    try:
+        for file in reversed(files):
+            if os.path.lexists(file):
+                file.replace(before / file.name)
+        for file in files:
+            (folder / file.name).replace(file)
+    except BaseException:
+        for file in reversed(files):
+            if not (folder / file.name).exists():
+                file.unlink(missing_ok=True)
+        for file in files:
+            if os.path.lexists(before / file.name):
+                (before / file.name).replace(file)
+        before.rmdir()
+        raise
+    shutil.rmtree(before)
 
 
 def files_of(path: Path, format: str) -> list[Path]:

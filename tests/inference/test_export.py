@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from img2img.checkpoint import ModelInfo, save_model
 from img2img.cli.main import cli
-from img2img.errors import ConfigError
-from img2img.inference import load_model
+from img2img.errors import ConfigError, ModelError
+from img2img.inference import load_model, openvino
 from img2img.inference.backends import OnnxRuntime, choose_backend
 from img2img.inference.cache import ModelCache
 from img2img.inference.conditions import typical
@@ -183,6 +183,62 @@ def test_what_makes_no_sense_is_a_sentence(
         export_model(network("compact"), ModelInfo(), tmp_path / name, format, precision)
     assert (tmp_path / "there.pt2").read_bytes() == b"mine"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def converter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes a pair of files as OpenVINO does, with a number of its own in both."""
+    numbers = iter(range(1, 100))
+
+    def save(model: Generator, path: Path, half: bool, metadata: Any) -> None:
+        number = str(next(numbers))
+        path.write_text(number)
+        path.with_suffix(".bin").write_text(number)
+
+    made = network("compact")
+    monkeypatch.setattr(openvino, "version", lambda: "2026.1")
+    monkeypatch.setattr(openvino, "model_of", lambda program, names: made)
+    monkeypatch.setattr(openvino, "save", save)
+    monkeypatch.setattr(openvino, "reader", lambda path: lambda given: made(**{"x": given["input"]}))
+
+
+def pair_in(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("fails", [None, 1, 2, 3, 4])
+def test_a_pair_of_files_is_the_old_or_the_new_one_at_any_moment(
+    tmp_path: Path, converter: None, monkeypatch: pytest.MonkeyPatch, fails: int | None
+) -> None:
+    """Stands for a full disk, or a kill between two names; the .xml is what readers begin with."""
+    generator, path = network("compact"), tmp_path / "m.xml"
+    export_model(generator, ModelInfo(), path)
+    old = pair_in(tmp_path)
+    assert set(old) == {"m.xml", "m.bin"}
+    replace, moves = Path.replace, 0
+
+    def look() -> None:
+        found = pair_in(tmp_path)
+        assert "m.xml" not in found or found["m.xml"] == found.get("m.bin")
+
+    def move(self: Path, target: Path) -> Path:
+        nonlocal moves
+        moves += 1
+        if moves == fails:
+            raise OSError(28, "No space left on device")
+        result = replace(self, target)
+        look()
+        return result
+
+    monkeypatch.setattr(Path, "replace", move)
+    if fails is None:
+        export_model(generator, ModelInfo(), path, overwrite=True)
+        assert moves == 4 and set(pair_in(tmp_path)) == set(old) and pair_in(tmp_path) != old
+    else:
+        with pytest.raises(ModelError, match="No space left"):
+            export_model(generator, ModelInfo(), path, overwrite=True)
+        assert pair_in(tmp_path) == old
+    assert len(list(tmp_path.iterdir())) == 2  # and no folder
 
 
 def img2img(*arguments: Any) -> Result:
