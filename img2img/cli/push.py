@@ -31,7 +31,7 @@ _OF_THIS_MACHINE = ("file", "use")  # facts that hold its paths
     "--license",
     "licence",
     metavar="SPDX",
-    help="Of the weights, such as Apache-2.0; must be given where the card of MODEL states none.",
+    help="Of the weights, such as Apache-2.0; must be given where neither the file nor its card states one.",
 )
 @click.option("--private", is_flag=True, help="A repository that is made for it is seen by its owner only.")
 @click.option("--overwrite", is_flag=True, help="Replace files of the same names that are there.")
@@ -68,7 +68,7 @@ def push(
     generator, info = open_checkpoint(path)
     read_card(path)  # says what is wrong in it
     own = read_own_card(path)
-    licence, questions = _licence(licence, own, path)
+    licence, questions = _licence(licence, own, info, path)
     contents = _contents(path, place)
     planned = module.compare(place, contents, _look(place, dry_run))
     reference = module.short_reference(planned, EXTENSIONS)
@@ -92,17 +92,21 @@ def push(
     return 0
 
 
-def _licence(given: str | None, own: OwnCard, model: Path) -> tuple[str, list[str]]:
+def _licence(given: str | None, own: OwnCard, info: ModelInfo, model: Path) -> tuple[str, list[str]]:
     """Returns the licence of a model, asked for where nobody has stated it, and what else is to be asked.
+
+    What is given goes before what the card says, and that before the metadata of the file.
 
     Raises:
         click.UsageError: Nobody has, and nobody can be asked.
     """
     from img2img.cli.render import say, say_warning
     from img2img.errors import display_path
+    from img2img.hubs.cards import stated_license
 
-    stated, author = own.license, own.facts.get("author")
-    if given is None and stated is None:
+    stated = {"card": own.license, "file": stated_license(info.origin)}
+    author = own.facts.get("author")
+    if given is None and not any(stated.values()):
         if not sys.stdin.isatty():
             raise click.UsageError(
                 f"nobody has stated the licence of {display_path(model.name)}: --license states it, such as "
@@ -117,15 +121,16 @@ def _licence(given: str | None, own: OwnCard, model: Path) -> tuple[str, list[st
                 f"{display_path(given)[:100]!r} is no licence: write its SPDX identifier, such as MIT, or "
                 "its name."
             )
-    questions = []
-    if given and stated and given.lower() != stated.lower():
-        say_warning(f"its card says {stated}, and it is pushed under {given}.")
-        questions.append("the other licence")
+    licence = given or next(filter(None, stated.values()))
+    others = {place: text for place, text in stated.items() if text and text.lower() != licence.lower()}
+    for place, text in others.items():
+        say_warning(f"its {place} says {text}, and it is pushed under {licence}.")
+    questions = ["the other licence"] if others else []
     if author:
         names = ", ".join(map(str, author)) if isinstance(author, list) else str(author)
         say_warning(f"its card says that it is by {names}; it will be public under your name.")
         questions.append("publishing the work of others")
-    return given or stated or "", questions
+    return licence, questions
 
 
 def _contents(path: Path, place: HubReference) -> dict[str, Content]:

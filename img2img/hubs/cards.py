@@ -36,10 +36,15 @@ class OwnCard:
     @property
     def license(self) -> str | None:
         """The licence that it states, or None."""
-        found = self.facts.get("license")
-        if not isinstance(found, str) or found.strip().lower() in ("", UNSTATED):
-            return None
-        return " ".join(found.split())
+        return stated_license(self.facts)
+
+
+def stated_license(facts: Mapping[str, Any]) -> str | None:
+    """Returns the licence among facts of a card or a model file; None where none is stated."""
+    found = facts.get("license")
+    if not isinstance(found, str) or found.strip().lower() in ("", UNSTATED):
+        return None
+    return " ".join(found.split())
 
 
 def read_own_card(model: Path) -> OwnCard:

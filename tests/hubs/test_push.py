@@ -7,17 +7,21 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from hub import TOKEN, Hub, hub_site
 from web import Asked, Page
 
 from img2img.cli.main import cli
+from img2img.cli.push import _licence
 from img2img.config import front_matter
 from img2img.errors import UsageError
 from img2img.hubs import push as module
+from img2img.hubs.cards import OwnCard
 from img2img.hubs.huggingface import HubReference
 from img2img.hubs.licences import FREE, is_free, on_the_hub
 
@@ -175,6 +179,59 @@ def test_a_licence_is_never_made_up(hub: Hub, model: Path) -> None:
     result = push(model, "hf:me/tiny", "--license", "MIT")
     assert result.exit_code == 2 and "agrees to what is sent and the other licence" in said(result)
     assert "says CC-BY-NC-4.0, and it is pushed under MIT" in said(result) and not writes(hub)
+
+
+@pytest.mark.parametrize(
+    ("given", "card", "file", "found", "told"),
+    [
+        (None, None, "MIT", "MIT", []),
+        ("mit", None, "MIT", "mit", []),
+        ("0BSD", None, "MIT", "0BSD", ["its file says MIT, and it is pushed under 0BSD"]),
+        (None, "CC-BY-NC-4.0", "MIT", "CC-BY-NC-4.0", ["its file says MIT"]),
+        ("0BSD", "CC-BY-NC-4.0", "MIT", "0BSD", ["its card says CC-BY-NC-4.0", "its file says MIT"]),
+    ],
+)
+def test_a_licence_in_the_file_is_stated(
+    given: str | None,
+    card: str | None,
+    file: str,
+    found: str,
+    told: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As in ONNX files that img2img exported from a model with a card."""
+    from img2img.checkpoint import ModelInfo
+
+    own = OwnCard({"license": card} if card else {})
+    licence, questions = _licence(given, own, ModelInfo(origin={"license": file}), Path("m.onnx"))
+    assert licence == found and questions == (["the other licence"] if told else [])
+    text = " ".join(capsys.readouterr().err.split())
+    assert all(each in text for each in told) and bool(text) == bool(told)
+
+
+@pytest.mark.parametrize("file", ["", " ", "not stated", None])
+def test_a_file_that_states_no_licence_does_not(file: str | None) -> None:
+    from img2img.checkpoint import ModelInfo
+
+    info = ModelInfo(origin={} if file is None else {"license": file})
+    with pytest.raises(click.UsageError, match="nobody has stated the licence"):
+        _licence(None, OwnCard(), info, Path("m.onnx"))
+
+
+@pytest.mark.slow
+def test_a_model_whose_file_states_a_licence_is_pushed_under_it(
+    hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = model.with_name("net.onnx")
+    graph.write_bytes(b"x")
+    from img2img.checkpoint import open_model
+
+    network, info = open_model(model)
+    info = replace(info, origin={"license": "Apache-2.0"})
+    monkeypatch.setattr("img2img.interop.open_checkpoint", lambda path: (network, info))
+    result = push(graph, "hf:me/tiny", "--yes")
+    assert result.exit_code == 0, result.output
+    assert hub.repositories["me/tiny"]["README.md"].startswith(b"---\nlicense: apache-2.0\n")
 
 
 @pytest.mark.slow
