@@ -1,4 +1,4 @@
-"""Animated GIF, WebP and PNG files: whether a file is one, and its frames as they are seen, by Pillow."""
+"""Animated GIF, WebP and PNG files: whether a file is one, and its frames as they are seen."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from img2img.image.files import read_bytes
 from img2img.image.formats import recognise
 from img2img.image.metadata import orientation
 from img2img.image.pillow import quiet, raster_of
+from img2img.video import png_frames
 from img2img.video.clip import Clip, Raw
 from img2img.video.colour import FULL, RGB, Colours
 from img2img.video.options import CONTAINERS
@@ -86,13 +87,14 @@ def open_animation(path: Path, limits: Limits, extension: str) -> tuple[Clip, Im
     except (ValueError, LookupError, OverflowError, struct.error) as error:
         raise ImageReadError(f"the header of the {kind.name} file is truncated or broken", path) from error
     check(header, len(data), limits)
-    plays, alpha, count, ticks, depth, hidden = 1, False, 0, 0.0, 8, False
+    plays, alpha, count, ticks, hidden = 1, False, 0, 0.0, False
     problems: list[str] = []
     first = None
+    deep = kind.name == "PNG" and header.sample_bytes > 1
     for pixels, opacity, duration, info in _frames(data, kind.name, header.frames, problems):
         first = (pixels, opacity) if first is None else first
         if count == 0:
-            plays, depth = _plays(kind.name, info), pixels.dtype.itemsize * 8
+            plays = _plays(kind.name, info)
             hidden = bool(info.get("default_image", False))
         alpha |= opacity is not None and (kind.name != "GIF" or not bool((opacity == 255).all()))
         count, ticks = count + 1, ticks + (duration or _UNTIMED)
@@ -110,7 +112,6 @@ def open_animation(path: Path, limits: Limits, extension: str) -> tuple[Clip, Im
     read = partial(_raws, data, kind.name, header.frames, alpha, template, least, in_srgb, turn)
     image = next(read([])).frame
     whole = count if kind.name == "GIF" else header.frames - hidden
-    notes = ["its 16 bits were read as 8"] if kind.name == "PNG" and header.sample_bytes > depth // 8 else []
     clip = Clip(
         path,
         kind.name.lower(),
@@ -118,8 +119,8 @@ def open_animation(path: Path, limits: Limits, extension: str) -> tuple[Clip, Im
         kind.name.lower(),
         image.width,
         image.height,
-        "yuva420p" if alpha else "yuv420p",
-        8,
+        f"yuv{'a' if alpha else ''}420p{'16le' if deep else ''}",
+        16 if deep else 8,
         Fraction(1, _TICKS),
         (count * _TICKS / Fraction(ticks)).limit_denominator(1001),
         whole,
@@ -128,7 +129,7 @@ def open_animation(path: Path, limits: Limits, extension: str) -> tuple[Clip, Im
         1,
         None,
         _SRGB,
-        tuple(notes),
+        (),
         plays,
         read,
     )
@@ -174,16 +175,20 @@ def _frames(
         with quiet:
             opened = plugin(io.BytesIO(data))
         with opened as picture:
-            skipped = int(bool(getattr(picture, "default_image", False)))  # which is no part of it
-            if kind == "PNG":  # of a file that is cut off, what it announces
-                count = max(count, picture.n_frames) - skipped
-            for index in range(skipped, count + skipped):
-                with quiet:
-                    picture.seek(index)
-                    picture.load()
-                    raster = raster_of(picture.convert("RGBA") if kind == "GIF" else picture)
-                yield raster.pixels, raster.alpha, float(picture.info.get("duration", 0)), dict(picture.info)
-                done += 1
+            if kind == "PNG":  # of a file that is cut off, what it announces; a still picture is none of it
+                count = max(count, picture.n_frames) - bool(picture.default_image)
+                for pixels, alpha, duration in png_frames.seen(data):
+                    yield pixels, alpha, duration, dict(picture.info)
+                    done += 1
+            else:
+                for index in range(count):
+                    with quiet:
+                        picture.seek(index)
+                        picture.load()
+                        raster = raster_of(picture.convert("RGBA") if kind == "GIF" else picture)
+                    duration = float(picture.info.get("duration", 0))
+                    yield raster.pixels, raster.alpha, duration, dict(picture.info)
+                    done += 1
     except EOFError:
         pass
     except Exception as error:  # noqa: BLE001  Pillow raises what its parts raise
