@@ -346,6 +346,7 @@ def _to_stdout(
     inputs = existing(list(inputs))
     if len(inputs) != 1 or inputs[0].is_dir():
         raise UsageError("-o - takes one input file; several, or a folder, need a folder for the results.")
+    _require_still(inputs[0], options)
     if options.report is not None or options.as_json:
         raise UsageError("-o - writes the picture alone, without --report and --json.")
     extension = Path(output_name(inputs[0].name, extension=options.ext)).suffix
@@ -399,3 +400,21 @@ def _to_stdout(
         say_error(f"the picture cannot be written to stdout: {error.strerror or error}.")
         return 1
     return 0
+
+
+def _require_still(path: Path, options: BatchOptions) -> None:
+    """Refuses what would be more than the one picture that stdout gets.
+
+    An animation without --animated is a picture as everywhere, with a sentence on what is left out.
+    """
+    from img2img.video import is_video
+    from img2img.video.animation import is_animated
+
+    name = display_path(path)
+    if is_video(path.name):
+        raise UsageError(f"-o - writes one picture, and {name} is a video: name a file for the result.")
+    if options.animated and is_animated(path):
+        raise UsageError(
+            f"-o - writes one picture, and {name} is an animation: name a file for the result, or leave out "
+            "--animated to get its first picture."
+        )

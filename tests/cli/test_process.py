@@ -16,6 +16,7 @@ import numpy as np
 import programs
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image as PillowImage
 
 from img2img.cli.main import cli
 from img2img.image import EncodeOptions, Image, decode, read_image, write_image
@@ -223,6 +224,27 @@ def test_stdout_gets_nothing_in_a_dry_run(photos: Path) -> None:
     result = img2img("process", photos / "a.png", "-o", "-", "--op", "flip", "--dry-run")
     assert (result.exit_code, result.stdout_bytes) == (0, b"")
     assert "a.png -> stdout" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])
+def test_an_animation_to_stdout_is_one_picture_with_a_sentence_or_refused(tmp_path: Path, name: str) -> None:
+    first, *others = [PillowImage.new("RGB", (9, 7), (60 * index, 0, 0)) for index in range(3)]
+    first.save(tmp_path / name, save_all=True, append_images=others)
+    piped = img2img("process", tmp_path / name, "-o", "-", "--op", "flip", "--quiet")
+    assert piped.exit_code == 0 and decode(piped.stdout_bytes).width == 9
+    assert "holds 3 pictures; only the first was used" in piped.stderr
+    refused = img2img("process", tmp_path / name, "-o", "-", "--op", "flip", "--animated")
+    assert (refused.exit_code, refused.stdout_bytes) == (2, b"")
+    assert f"{name} is an animation: name a file for the result" in " ".join(refused.stderr.split())
+    first.save(tmp_path / "still.png")
+    assert img2img("process", tmp_path / "still.png", "-o", "-", "--op", "flip", "--animated").exit_code == 0
+
+
+def test_a_video_to_stdout_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    result = img2img("process", tmp_path / "a.mp4", "-o", "-", "--op", "flip")
+    assert (result.exit_code, result.stdout_bytes) == (2, b"")
+    assert "a.mp4 is a video: name a file for the result" in " ".join(result.stderr.split())
 
 
 def test_what_png_cannot_hold_goes_to_stdout_as_tiff(tmp_path: Path) -> None:
