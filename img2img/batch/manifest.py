@@ -224,7 +224,7 @@ class Manifest:
             if done is not None and (status.st_size, status.st_mtime_ns) == (done.size, done.mtime_ns):
                 return OutputState.OURS, done
             for record in (begun, done):
-                if record is not None and status.st_size == record.size and _has_digest(path, record.digest):
+                if record is not None and status.st_size == record.size and has_digest(path, record.digest):
                     self.done(record, status.st_mtime_ns)
                     self._done[name] = replace(record, mtime_ns=status.st_mtime_ns)
                     return OutputState.OURS, record
@@ -353,7 +353,8 @@ def _open_regular(path: Path, flags: int) -> int:
     return file
 
 
-def _has_digest(path: Path, digest: str) -> bool:
+def has_digest(path: Path, digest: str) -> bool:
+    """Returns whether the content of `path` has this SHA-256; not where it cannot be read."""
     try:
         return file_digest(path) == digest
     except OSError:

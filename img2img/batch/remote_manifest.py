@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from img2img.batch.manifest import STATE_FOLDER, Manifest, OutputRecord, OutputState, parse_lines
+from img2img.batch.manifest import STATE_FOLDER, Manifest, OutputRecord, OutputState, has_digest, parse_lines
 from img2img.batch.outputs import FALLBACKS
 from img2img.batch.work import Item, Plan
 from img2img.errors import PlanError, display_path
@@ -48,11 +48,11 @@ def open_part(plan: Plan, worker: int, known: Known) -> Manifest:
 
 def known_of(manifest: Manifest, items: Iterable[Item]) -> Known:
     """Returns what a worker has to know of the outputs of `items`."""
-    records = tuple(record for item in items for record in manifest.about(item.output))
+    items = list(items)
     there: tuple[tuple[str, Facts], ...] = ()
-    if isinstance(manifest, RemoteManifest):
+    if isinstance(manifest, RemoteManifest):  # what is found out by looking there is known to the records
         there = tuple(each for item in items for each in manifest.beside(item.output))
-    return records, there
+    return tuple(record for item in items for record in manifest.about(item.output)), there
 
 
 class RemoteManifest(Manifest):
@@ -77,7 +77,7 @@ class RemoteManifest(Manifest):
         self._unsure: set[str] = set()  # names that something was begun for, and is not known to be stored
         self._since = time.monotonic()
         self._rows_lock = threading.Lock()
-        self._announced = worker > 0
+        self._announced = self._is_worker = worker > 0
         part = "" if plan.shard is None else f"{plan.shard.index}-of-{plan.shard.count}."
         self._part = f"{part}{f'worker-{worker}.' if worker else ''}"
         self._run = uuid.uuid4().hex[:12]
@@ -138,7 +138,11 @@ class RemoteManifest(Manifest):
         return str(path).removeprefix(f"{self._root}/")
 
     def examine(self, path: Path) -> tuple[OutputState, OutputRecord | None]:
-        """See `Manifest`: by the listing that was made in the beginning, and by what was stored since."""
+        """See `Manifest`: by the listing that was made in the beginning, and by what was stored since.
+
+        An object that was begun and has no row is read: a worker that could not look at what it had put
+        leaves such behind.
+        """
         name = self.relative(path)
         there, done = self._there.get(name), self._done.get(name)
         if there is None:
@@ -148,6 +152,11 @@ class RemoteManifest(Manifest):
         planned = {name, *(name.removesuffix(end) for end in FALLBACKS)}
         if any(names & planned for names in self._lists.values()):
             return OutputState.ABSENT, None  # a run was killed before it could say that this is its own
+        begun = self._begun.get(name)
+        if begun is not None and there.size == begun.size and has_digest(path, begun.digest):
+            record = replace(begun, mtime_ns=there.mtime_ns, etag=there.etag)
+            self._learn(record)  # and nothing is put: whoever asks may only want to know
+            return OutputState.OURS, record
         return (OutputState.FOREIGN, None) if done is None else (OutputState.EDITED, done)
 
     def _has_row(self, name: str) -> bool:
@@ -252,7 +261,13 @@ class RemoteManifest(Manifest):
         return stored
 
     def close(self) -> None:
-        """Puts what is left, all rows into one object; removes its list and those that it has worked off."""
+        """Puts what is left, all rows into one object; removes its list and those that it has worked off.
+
+        Raises:
+            OSError: Rows of a worker cannot be put: its results would be foreign to the next run.
+        """
+        if self._is_worker:
+            self.flush()
         with contextlib.suppress(OSError):
             self.flush()
             if len(self._put) > 1:

@@ -22,7 +22,7 @@ from img2img.batch.work import DEFAULT_RULES
 from img2img.cli.main import cli
 from img2img.errors import ProcessingError, UsageError
 from img2img.image import Image, encode
-from img2img.remote import place
+from img2img.remote import RemotePath, place
 
 
 def invert(image: Image) -> Image:
@@ -308,6 +308,73 @@ def test_what_lost_workers_put_into_a_store_is_not_foreign_to_the_next_run():
     again, _ = over_workers(source, output)
     assert [name for name, status in statuses(again).items() if status == "failed"] == ["5.png"]
     assert files.cat_file("/out/5.png") == b"of somebody else"
+
+
+@pytest.fixture
+def store():
+    """A store with 12 pictures in /in."""
+    fsspec = pytest.importorskip("fsspec", reason="the extra remote is not installed")
+    files = fsspec.filesystem("memory", use_listings_cache=False)
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    for i in range(12):
+        files.pipe_file(f"/in/{i}.png", encode(picture(seed=i), ".png"))
+    yield files
+    files.store.clear()
+
+
+def fail_at(monkeypatch, method, start, times=1):
+    """Lets the first calls of a method of `RemotePath` fail, for places whose names begin so."""
+    real, failed = getattr(RemotePath, method), []
+
+    def call(path, *arguments):
+        if str(path).startswith(start) and len(failed) < times:
+            failed.append(path)
+            raise OSError("503 Slow Down")
+        return real(path, *arguments)
+
+    monkeypatch.setattr(RemotePath, method, call)
+
+
+@pytest.mark.parametrize("workers", [True, False], ids=["again by workers", "again by one"])
+def test_what_a_worker_could_not_look_at_any_more_is_known_to_the_next_run(store, monkeypatch, workers):
+    """Its PUT went well and its HEAD did not: the object is there, and has no row."""
+    source, output = place("memory://in"), place("memory://out")
+    with monkeypatch.context() as patch:
+        fail_at(patch, "lookup", "memory://out/5")
+        first, _ = over_workers(source, output)
+    assert {name for name, result in first.items() if result.status == "failed"} == {"5.png"}
+    assert "503" in first["5.png"].reason and store.exists("/out/5.png")
+    asked = []
+    read = RemotePath.read_bytes
+    monkeypatch.setattr(RemotePath, "read_bytes", lambda path: asked.append(str(path)) or read(path))
+    if workers:
+        again, _ = over_workers(source, output)
+    else:
+        alone = run(plan([source], output), Fake(invert), settings={})
+        again = {result.source.name: result for result in alone}
+    assert set(statuses(again).values()) == {"skipped"}, statuses(again)
+    assert asked.count("memory://out/5.png") == 1 and "memory://out/4.png" not in asked
+    store.pipe_file("/out/5.png", store.cat_file("/out/5.png")[:-1] + b"!")  # by somebody else
+    third, _ = over_workers(source, output)
+    assert {name for name, result in third.items() if result.status == "failed"} == {"5.png"}
+    assert "did not write stands" in third["5.png"].reason
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+def test_a_worker_that_cannot_put_its_rows_is_lost_and_nothing_becomes_foreign(store, monkeypatch, times):
+    source, output = place("memory://in"), place("memory://out")
+    with monkeypatch.context() as patch:
+        fail_at(patch, "write_whole", "memory://out/.img2img/manifest.worker-", times)
+        if times == 1:
+            first, hired = over_workers(source, output, workers=1)
+            assert set(statuses(first).values()) == {"done"} and len(first) == 12 and len(hired) == 2
+        else:
+            with pytest.raises(ProcessingError, match="the same command goes on"):
+                over_workers(source, output, workers=1)
+    assert store.exists("/out/0.png")
+    again, _ = over_workers(source, output)
+    assert set(statuses(again).values()) == {"skipped" if times == 1 else "done"}
 
 
 def of_nowhere(of):
