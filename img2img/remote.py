@@ -70,14 +70,31 @@ def require_local(path: Path, what: str) -> None:
 
 
 def place(text: str | os.PathLike[str]) -> Path:
-    """Returns the path or the remote place that `text` names; file:///x is the path /x."""
+    """Returns the path or the remote place that `text` names; file:///x is the path /x.
+
+    Raises:
+        UsageError: A part of it is empty or made of dots, which a path would take for another place.
+    """
     if isinstance(text, Path):
         return text
     text = os.fspath(text)
     found = _SPELT.match(text)
     if found is None:
         return Path(text)
-    return RemotePath(text) if is_remote(text) else Path(text[found.end() :])
+    if not is_remote(text):
+        return Path(text[found.end() :])
+    rest = text[found.end() :].lstrip("/").removesuffix("/")
+    if rest and not all(map(is_name, rest.split("/"))):
+        raise UsageError(
+            f"{display_path(text)} cannot be named by a path: between two slashes of a store, nothing, . and "
+            ".. are names of folders like others. Write one slash between two names, or rename the objects."
+        )
+    return RemotePath(text)
+
+
+def is_name(name: str) -> bool:
+    """Returns whether a part of a key between two slashes can be one of a path."""
+    return name not in ("", os.curdir, os.pardir)
 
 
 def real_path(text: str | os.PathLike[str]) -> str:

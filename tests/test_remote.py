@@ -6,10 +6,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 fsspec = pytest.importorskip("fsspec", reason="the extra remote is not installed")
 
 from img2img.batch import Rules, claim, convert_folder, plan, run  # noqa: E402
+from img2img.cli.main import cli  # noqa: E402
 from img2img.errors import PlanError, UsageError  # noqa: E402
 from img2img.image import Image, encode, read_image  # noqa: E402
 from img2img.remote import Facts, RemotePath, is_remote, place, real_path  # noqa: E402
@@ -209,11 +211,45 @@ def test_inputs_are_not_overwritten(store):
     assert names(store, "in") == sorted(NAMES)
 
 
-def test_names_that_no_file_can_have_are_told(store):
-    fill(store, ["b.png"])
-    store.store["/in/x//1.png"] = store.store["/in/b.png"]
-    summary = convert()
-    assert summary.done == 1
+@pytest.mark.parametrize("key", ["x//b.png", "/b.png", "../b.png", "x/../../b.png", "x/./b.png"])
+def test_names_that_no_file_can_have_are_told(store, tmp_path, key):
+    """They are never taken for another object, and lead to no place outside of the output folder."""
+    fill(store, ["b.png", "x/b.png"])
+    store.store[f"/in/{key}"] = store.store["/in/b.png"]
+    output = tmp_path / "deep" / "out"
+    for place_of_results in ("memory://out", output):
+        summary = convert(output=place_of_results, rules=Rules(hidden=True))
+        assert (summary.done, summary.failed) == (2, 1)
+        ((path, reason),) = summary.failures
+        assert reason == f"{key} is no name that a file can have; name it otherwise"
+        assert str(path).startswith("memory://in/")
+    assert names(store) == ["b.png", "x/b.png"]
+    assert sorted(path.relative_to(output).as_posix() for path in tmp_path.rglob("*.png")) == [
+        "b.png",
+        "x/b.png",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://b/x//y.png", "s3://b//x", "s3://b/x//", "s3://b/x/./y", "s3://b/x/../y"]
+)
+def test_a_place_that_would_become_another_one_is_refused(text):
+    with pytest.raises(UsageError, match=r"cannot be named by a path.*one slash between two names"):
+        place(text)
+
+
+def test_places_that_are_named_with_slashes_at_their_ends():
+    assert str(place("s3://b/x/")) == "s3://b/x"
+    assert [str(place(text)) for text in ("memory:///x", "memory://x/")] == ["memory://x", "memory://x"]
+    assert place("memory://") == RemotePath("memory://")
+
+
+def test_the_command_refuses_such_places(store, tmp_path):
+    fill(store, ["x/b.png"])
+    for source, output in (("memory://in//x", tmp_path / "out"), ("memory://in", "memory://out//x")):
+        result = CliRunner().invoke(cli, ["process", source, "-o", str(output), "--op", "flip"])
+        assert result.exit_code == 2 and "one slash between two names" in " ".join(result.output.split())
+    assert not names(store) and not (tmp_path / "out").exists()
 
 
 def test_one_object(store, tmp_path):

@@ -15,7 +15,7 @@ from img2img.errors import ImageFormatError, display_path
 from img2img.files import is_part
 from img2img.image.formats import READABLE, recognise
 from img2img.image.kinds import NOT_READ, RAW
-from img2img.remote import RemotePath
+from img2img.remote import RemotePath, is_name
 
 CANDIDATES = READABLE | frozenset(NOT_READ)
 
@@ -354,10 +354,10 @@ def _discover_remote(
         inner, _, name = relative.rpartition("/")
         if not looks_into(inner):
             continue
-        path = folder / relative
+        path = folder / relative.lstrip("/")
         if not _takes_file(name, str(path), candidates, hidden, passed):
             continue
-        if str(path) != f"{folder}/{relative}":
+        if str(path) != f"{folder}/{relative}" or not all(map(is_name, relative.split("/"))):
             yield Found(path, f"{display_path(relative)} is no name that a file can have; name it otherwise")
         else:
             path.facts = facts
