@@ -38,6 +38,7 @@ _LARGEST_PIECE = 1000
 _ATTEMPTS = 3  # of a piece; after that it is halved, down to the file that ends its worker
 _LOST_IN_A_ROW = 24  # losses without a piece that is done: something is wrong with all
 _POLL = 0.2  # seconds in which a stop is noticed
+_PATIENCE = 10.0  # seconds without a worker, until it is said what is waited for
 
 
 class WorkerLostError(Exception):
@@ -220,6 +221,7 @@ def share_out(
     max_failures: int | None = None,
     stop: threading.Event | None = None,
     say: Callable[[str], None] = lambda text: None,
+    waits: Callable[[], str] = lambda: "they are started, and open the model",
 ) -> Generator[Result, None, None]:
     """Does what `plan` lists by many workers, and yields results as `run` does.
 
@@ -232,12 +234,14 @@ def share_out(
         hire: Starts the worker with that number.
         workers: How many there are at a time, at most.
         max_failures, stop: See `run`.
-        say: Receives what opening the model told people, once.
+        say: Receives what opening the model told people, once, and what is waited for while there is no
+            worker.
+        waits: Returns why there is none, in words.
 
     Raises:
         UsageError, ProcessingError: A worker cannot do its work, or all are lost again and again.
     """
-    return _Sharing(plan, hire, max_failures, stop or threading.Event(), say).results(workers)
+    return _Sharing(plan, hire, max_failures, stop or threading.Event(), say, waits).results(workers)
 
 
 class _Sharing:
@@ -250,12 +254,17 @@ class _Sharing:
         max_failures: int | None,
         stop: threading.Event,
         say: Callable[[str], None],
+        waits: Callable[[], str],
     ) -> None:
         self._plan = plan
         self._hire = hire
         self._max_failures = max_failures
         self._stop = stop
-        self._say: Callable[[str], None] | None = say
+        self._say, self._waits = say, waits
+        self._is_model_told = False
+        self._without: float | None = (
+            time.monotonic()
+        )  # since when there is no worker; None: it has been said
         self._manifest = open_manifest(plan)
         self._left = 0  # position in the items of the plan
         self._again: deque[Piece] = deque()
@@ -290,6 +299,7 @@ class _Sharing:
                     for future in opening:  # what is in their way is of no interest any more
                         del self._pending[future]
                 finished, _ = wait(self._pending, _POLL, FIRST_COMPLETED)
+                self._tell_what_is_waited_for(bool(finished))
                 for future in finished:
                     hand = self._pending.pop(future)
                     error = future.exception()
@@ -315,6 +325,15 @@ class _Sharing:
             self._manifest.close()
         for record in lost:
             yield Result(place(record.source), None, "failed", LOST, lost=True)
+
+    def _tell_what_is_waited_for(self, has_news: bool) -> None:
+        """Says so once, where for a while no worker has been at work."""
+        if has_news or any(hand.piece is not None for hand in self._pending.values()):
+            self._without = time.monotonic()
+        elif self._without is not None and time.monotonic() - self._without > _PATIENCE:
+            self._without = None
+            if not self._is_halted():
+                self._say(f"No worker is ready yet: {self._waits()}.")
 
     def _count(self, result: Result) -> Result:
         self._failures += result.status == "failed"
@@ -363,9 +382,9 @@ class _Sharing:
         if isinstance(outcome, Opened):
             if outcome.problem is not None:
                 raise (UsageError if outcome.usage else ProcessingError)(outcome.problem)
-            if self._say is not None and outcome.said:
+            if outcome.said and not self._is_model_told:
                 self._say(outcome.said.rstrip())
-            self._say = None
+            self._is_model_told = True
             return
         assert hand.piece is not None
         self._lost_in_a_row = 0

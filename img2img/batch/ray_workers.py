@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ HERE, RUNNING = "ray", "auto"
 """A cluster of this machine's own, or that of RAY_ADDRESS; the one that runs on this machine."""
 _PATIENCE = 10.0  # seconds for the head of a cluster to answer
 _CORES = 4  # of a worker where nobody says how many workers there are: more gain little in one process
+_WORDS = {"CPU": ("core", "cores"), "GPU": ("GPU", "GPUs")}
 _SETTINGS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 _SILENCE = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}
 
@@ -38,11 +39,13 @@ class Crew:
         size: The number of workers.
         threads: Of each.
         hire: Starts the worker of that number for that job.
+        waits: Returns why none of them is ready, in words.
     """
 
     size: int
     threads: int
     hire: Callable[[int, ClusterJob], Remote]
+    waits: Callable[[], str]
 
 
 @contextmanager
@@ -133,13 +136,37 @@ def _crew(ray: Any, workers: int | None) -> Crew:
     cores, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
     size = workers or int(gpus) or max(1, cores // _CORES)
     threads = max(1, cores // size)
+    needs = {"CPU": min(threads, cores / size), "GPU": min(1.0, gpus / size)}
     actor = ray.remote(ClusterWorker).options(
-        num_cpus=min(threads, cores / size),
-        num_gpus=min(1.0, gpus / size),
+        num_cpus=needs["CPU"],
+        num_gpus=needs["GPU"],
         max_concurrency=2,  # `stop` comes while `do` runs
         scheduling_strategy="SPREAD",
     )
-    return Crew(size, threads, lambda number, job: _RayWorker(ray, actor.remote(number, job)))
+    hired: list[_RayWorker] = []
+
+    def hire(number: int, job: ClusterJob) -> Remote:
+        hired.append(_RayWorker(ray, actor.remote(number, job)))
+        return hired[-1]
+
+    return Crew(size, threads, hire, lambda: _waited_for(ray, hired, needs))
+
+
+def _waited_for(ray: Any, hired: Sequence[_RayWorker], needs: Mapping[str, float]) -> str:
+    """Returns why none of the workers is ready, in words."""
+    if any(worker.has_a_place() for worker in hired):
+        return "they have a place in the cluster, and open the model"
+    there, free = ray.cluster_resources(), ray.available_resources()
+    counts = [
+        (f"{need:g} {_WORDS[kind][need != 1]}", f"{free.get(kind, 0):g} of {there.get(kind, 0):g}")
+        for kind, need in needs.items()
+        if need
+    ]
+    each, left = (" and ".join(words) for words in zip(*counts, strict=True))
+    return (
+        f"the cluster has no room for one. Each needs {each} on one machine, and {left} are free. "
+        "The work begins when others make room, or machines join; Ctrl-C ends the waiting"
+    )
 
 
 class _RayWorker:
@@ -148,6 +175,12 @@ class _RayWorker:
     def __init__(self, ray: Any, actor: Any) -> None:
         self._ray = ray
         self._actor = actor
+        self._is_over = False
+        self._placed = actor.__ray_ready__.remote().future()
+
+    def has_a_place(self) -> bool:
+        """Returns whether its process runs."""
+        return not self._is_over and self._placed.done() and self._placed.exception() is None
 
     def open(self) -> Future[Opened]:
         return self._told(self._actor.open.remote())
@@ -159,6 +192,7 @@ class _RayWorker:
         self._actor.stop.remote()
 
     def end(self) -> None:
+        self._is_over = True
         with contextlib.suppress(Exception):  # it is gone already
             self._ray.kill(self._actor)
 

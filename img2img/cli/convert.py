@@ -249,7 +249,8 @@ def _on_cluster(work: Plan, options: BatchOptions, load: Load, stack: ExitStack)
     def start(given: Mapping[str, Any], show: object, **more: Any) -> Generator[Result, None, None]:
         job = ClusterJob.of(work, unwrap(load), crew.threads, given)  # a cache cannot be sent
         shown = say if not options.quiet else lambda text: None
-        return share_out(work, lambda number: crew.hire(number, job), crew.size, say=shown, **more)
+        more |= {"say": shown, "waits": crew.waits}
+        return share_out(work, lambda number: crew.hire(number, job), crew.size, **more)
 
     return start
 

@@ -5,6 +5,7 @@ import re
 import socket
 import sys
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from folders import Fake, convert, fill, picture, statuses
 from img2img.batch import Rules, Shard, claim, plan, run
 from img2img.batch.cluster import ClusterJob, ClusterWorker, Opened, WorkerLostError, share_out
 from img2img.batch.manifest import Manifest
-from img2img.batch.ray_workers import _why
+from img2img.batch.ray_workers import _waited_for, _why
 from img2img.batch.work import DEFAULT_RULES
 from img2img.cli.main import cli
 from img2img.errors import ProcessingError, UsageError
@@ -180,6 +181,46 @@ def test_a_worker_without_room_is_not_waited_for(source, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "Local", Waiting)
     found, hired = over_workers(source, tmp_path / "out")
     assert len(found) == 41 and len(hired) == 3 and not hired[1].pieces
+
+
+def test_what_is_waited_for_is_said_once_while_there_is_no_worker(source, tmp_path, monkeypatch):
+    """Stands for a cluster that is full: the workers have no place until others have done their work."""
+    monkeypatch.setattr("img2img.batch.cluster._PATIENCE", 0.3)
+    said, waiting = [], threading.Event()
+
+    def say(text):
+        said.append(text)
+        waiting.set()
+
+    class Full(Local):
+        def open(self) -> Future:
+            return self._pool.submit(lambda: (waiting.wait(20), time.sleep(0.5), self._worker.open())[-1])
+
+    monkeypatch.setattr(sys.modules[__name__], "Local", Full)
+    found, _ = over_workers(source, tmp_path / "out", say=say, waits=lambda: "all cores are taken")
+    assert len(found) == 41 and said == ["No worker is ready yet: all cores are taken."]
+
+
+def test_workers_that_are_ready_soon_are_not_waited_for_in_words(source, tmp_path):
+    said = []
+    over_workers(source, tmp_path / "out", say=said.append)
+    assert said == []
+
+
+def test_what_a_full_cluster_lacks_is_named():
+    there = {"CPU": 8.0, "GPU": 2.0}
+    ray = SimpleNamespace(cluster_resources=lambda: there, available_resources=lambda: {"GPU": 1.0})
+    worker = SimpleNamespace(has_a_place=lambda: False)
+    text = _waited_for(ray, [worker], {"CPU": 4, "GPU": 1.0})
+    assert (
+        "no room for one. Each needs 4 cores and 1 GPU on one machine, and 0 of 8 and 1 of 2 are free."
+        in text
+    )
+    assert "Each needs 1 core on one machine, and 0 of 8 are free." in _waited_for(
+        ray, [worker], {"CPU": 1, "GPU": 0.0}
+    )
+    placed = SimpleNamespace(has_a_place=lambda: True)
+    assert "open the model" in _waited_for(ray, [worker, placed], {"CPU": 4, "GPU": 0})
 
 
 def test_errors_without_a_text_lose_a_worker():

@@ -130,6 +130,48 @@ def test_everything_killed_at_once_is_gone_on_with(source, expected, tmp_path):
     assert content(tmp_path / "out") == expected[1]
 
 
+def test_a_full_cluster_is_waited_for_in_words(tmp_path):
+    """An actor of somebody else holds the only core, and lets go of it when that was said."""
+    program = """
+import sys, threading
+import img2img.batch.cluster as cluster
+from img2img.batch import claim, plan
+from img2img.batch.ray_workers import ray_workers
+from img2img.processors import parse_operations
+from img2img.remote import place
+import ray
+
+cluster._PATIENCE = 3.0
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+holder = ray.remote(num_cpus=1)(type("Holder", (), {"here": lambda self: None})).remote()
+ray.get(holder.here.remote())
+
+def load():
+    return parse_operations(["flip"]), {}
+
+def say(text):
+    print(text)
+    ray.kill(holder)
+
+import img2img.batch.ray_workers as workers
+workers._connect = lambda *_: None
+work = plan([place(sys.argv[1])], place(sys.argv[2]))
+with claim(work), ray_workers("local", 1) as crew:
+    job = cluster.ClusterJob.of(work, load, 1, {})
+    results = list(cluster.share_out(work, lambda n: crew.hire(n, job), 1, say=say, waits=crew.waits))
+print(len(results), {result.status for result in results})
+"""
+    source = fill(tmp_path / "in", ["1.png", "2.png"])
+    done = subprocess.run(
+        [sys.executable, "-c", program, source, tmp_path / "out"], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == [
+        "No worker is ready yet: the cluster has no room for one. Each needs 1 core on one machine, and 0 "
+        "of 1 are free. The work begins when others make room, or machines join; Ctrl-C ends the waiting.",
+        "2 {'done'}",
+    ], done.stderr
+
+
 def test_the_benchmark_shares_tiny_pictures_out(tmp_path):
     """In a process of its own, as it is meant: Ray leaves threads and files behind."""
     tool = Path(__file__).resolve().parents[2] / "tools" / "benchmark.py"
