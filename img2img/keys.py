@@ -97,3 +97,12 @@ def closest(name: str, known: Iterable[str] | Mapping[str, str]) -> str | None:
         return names[last]
     near = difflib.get_close_matches(name, names, n=1)
     return names[near[0]] if near else None
+
+
+def unknown(kind: str, name: str, known: object) -> str:
+    """Returns the sentence for a `name` that is not among `known` (an iterable of names)."""
+    names = sorted(known)  # type: ignore[call-overload]
+    near = closest(name, names)
+    hint = f"did you mean {near!r}?" if near else f"known are: {', '.join(names) or 'none'}."
+    shown = name if len(name) <= 80 else f"{name[:76]} ..."
+    return f"there is no {kind} {shown!r}; {hint}"

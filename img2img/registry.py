@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from img2img.errors import ConfigError, display_text
-from img2img.keys import closest
+from img2img.keys import unknown as unknown
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -135,12 +135,3 @@ def _points(group: str, path: tuple[str, ...]) -> dict[str, list[EntryPoint]]:
 def _package(point: EntryPoint) -> str:
     """Returns the name of the package that an entry point is of."""
     return str((point.dist and point.dist.name) or "without a name")
-
-
-def unknown(kind: str, name: str, known: object) -> str:
-    """Returns the sentence for a `name` that is not among `known` (an iterable of names)."""
-    names = sorted(known)  # type: ignore[call-overload]
-    near = closest(name, names)
-    hint = f"did you mean {near!r}?" if near else f"known are: {', '.join(names) or 'none'}."
-    shown = name if len(name) <= 80 else f"{name[:76]} ..."
-    return f"there is no {kind} {shown!r}; {hint}"

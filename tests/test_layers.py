@@ -243,6 +243,23 @@ def test_folders_and_operations_do_without_torch(module: str) -> None:
     assert not loaded_after(f"import {module}") & {"torch", "click", "rich"}
 
 
+@pytest.mark.parametrize("arguments", [["config", "list"], ["grid", "pictures", "-o", "sheet.png"]])
+def test_commands_without_a_network_do_without_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """It takes longer to load than they take for their work."""
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.ppm").write_bytes(b"P6 1 1 255 abc")
+    monkeypatch.chdir(tmp_path)
+    code = f"""
+from img2img.cli.main import cli
+try:
+    cli.main({arguments!r})
+except SystemExit as error:
+    assert not error.code, error.code"""
+    assert not loaded_after(code) & {"torch", "torchvision", "albumentations"}
+
+
 def test_files_of_tests_have_names_of_their_own() -> None:
     """Their folders are no packages: of two with one name `pytest` finds one, and stops."""
     names = [path.name for path in Path(__file__).parent.rglob("*.py") if path.name != "conftest.py"]

@@ -46,12 +46,13 @@ def init(name: str, output: Path | None, overwrite: bool) -> int:
     (`img2img config list`).
     """
     from img2img.cli.render import say
+    from img2img.config import shipped_configs
     from img2img.errors import ConfigError, display_path
     from img2img.files import write_bytes
     from img2img.methods import methods
     from img2img.registry import unknown
     from img2img.training.document import documented
-    from img2img.training.experiment import read_experiment, shipped_configs
+    from img2img.training.experiment import read_experiment
     from img2img.training.starts import places, start
 
     if output is not None and output.exists() and not overwrite:
@@ -124,7 +125,7 @@ def schema(as_json: bool, words: tuple[str, ...]) -> int:
 def list_() -> int:
     """List the configurations that ship."""
     from img2img.cli.render import print_facts
-    from img2img.training.experiment import find_config, shipped_configs
+    from img2img.config import find_config, shipped_configs
 
     facts = []
     for name in shipped_configs():

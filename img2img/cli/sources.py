@@ -315,8 +315,7 @@ def _and(names: Iterable[str]) -> str:
 
 def _tree(path: Path) -> Any:
     """Returns what a configuration holds: a file, or one that ships."""
-    from img2img.config import load_yaml
-    from img2img.training.experiment import find_config
+    from img2img.config import find_config, load_yaml
 
     return load_yaml(path if path.is_file() else find_config(path))
 

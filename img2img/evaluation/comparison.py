@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 
 from img2img.errors import UsageError
-from img2img.evaluation.matching import HIGH, LOW, File, find, match
 from img2img.evaluation.protocol import EvaluationProtocol, SuperResolutionProtocol
 from img2img.evaluation.result import Problem
+from img2img.image.matching import HIGH, LOW, File, find, match
 
 PathName = str | PathLike[str]
 _NO_WORDS: frozenset[str] = frozenset()

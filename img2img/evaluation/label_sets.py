@@ -9,10 +9,10 @@ from pathlib import Path
 
 from img2img.errors import ConfigError, ImageError, ProcessingError, display_path
 from img2img.evaluation.labels import LabelsProtocol
-from img2img.evaluation.matching import File
 from img2img.image import Image, read_image
 from img2img.image.channels import with_channels
 from img2img.image.image import Pixels
+from img2img.image.matching import File
 from img2img.image.palette import MOST, LabelSet, collect, with_levels
 from img2img.interop import open_checkpoint
 from img2img.tables import numbers_in, read_rows, shown

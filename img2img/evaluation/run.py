@@ -13,7 +13,6 @@ from img2img.evaluation.comparison import Comparison, PathName, plan
 from img2img.evaluation.contest import Contest
 from img2img.evaluation.label_sets import labels_protocol
 from img2img.evaluation.labels import LabelsProtocol
-from img2img.evaluation.matching import File
 from img2img.evaluation.predictor import Model, Predict, and_back, open_predictor, require_labels
 from img2img.evaluation.protocol import (
     EvaluationProtocol,
@@ -27,6 +26,7 @@ from img2img.evaluation.result import Evaluation, Problem, Score
 from img2img.image import Image, read_image
 from img2img.image.alpha import over_white
 from img2img.image.conversion import converted, meaning
+from img2img.image.matching import File
 from img2img.metrics import one_thread
 from img2img.registry import unknown
 from img2img.types import ValueRange

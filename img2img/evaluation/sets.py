@@ -19,13 +19,13 @@ from torch import Tensor
 from img2img import __version__
 from img2img.errors import ConfigError, ImageError, ProcessingError, UsageError
 from img2img.evaluation.comparison import PathName
-from img2img.evaluation.matching import File, find
 from img2img.evaluation.predictor import Model, Predict, and_back, open_predictor
 from img2img.evaluation.result import Problem, finite
 from img2img.files import user_cache
 from img2img.image import Image, read_image
 from img2img.image.alpha import over_white
 from img2img.image.conversion import as_rgb, converted
+from img2img.image.matching import File, find
 from img2img.image.tensor import to_tensor
 from img2img.inference.cache import ModelCache
 from img2img.metrics.features import INCEPTION, Extractor, PictureFeatures, open_extractor

@@ -14,7 +14,7 @@ from img2img.files import read_regular
 from img2img.report.run import is_higher_better
 
 if TYPE_CHECKING:
-    from img2img.evaluation.matching import File
+    from img2img.image.matching import File
 
 _LARGEST_JSON = 2**28  # bytes
 _NO_WORDS: frozenset[str] = frozenset()
@@ -72,7 +72,7 @@ class Gallery:
 
 
 def side_by_side(places: Sequence[Path], names: Sequence[str] | None = None) -> Gallery:
-    """Finds out which pictures of several folders go together, by the rules of `img2img.evaluation.matching`.
+    """Finds out which pictures of several folders go together, by the rules of `img2img.image.matching`.
 
     Args:
         places: Folders, or one file each. The first says which pictures there are and in which order.
@@ -81,7 +81,7 @@ def side_by_side(places: Sequence[Path], names: Sequence[str] | None = None) -> 
     Raises:
         UsageError: A place does not exist or has no picture, or there are not as many names.
     """
-    from img2img.evaluation.matching import find
+    from img2img.image.matching import find
 
     titles = named(places, names)
     first = find(places[0], "pictures", _NO_WORDS, _NO_WORDS)
@@ -108,7 +108,7 @@ def side_by_side(places: Sequence[Path], names: Sequence[str] | None = None) -> 
 def _partners(
     first: Sequence[File], others: Sequence[File], place: Path, other_place: Path
 ) -> tuple[list[tuple[File, File]], list[str], list[Path]]:
-    from img2img.evaluation.matching import match
+    from img2img.image.matching import match
 
     if place.is_file() and other_place.is_file():
         return [(first[0], others[0])], [], []
@@ -162,7 +162,7 @@ def measured(
     from img2img.evaluation import PlainProtocol, Problem, measure  # torch loads here
     from img2img.evaluation.comparison import Comparison
     from img2img.evaluation.extras import usable
-    from img2img.evaluation.matching import File
+    from img2img.image.matching import File
 
     ready, reasons = usable(extra)
     gallery.notes += reasons

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
-from img2img.config import dump_yaml, load_yaml, override, validate
+from img2img.config import dump_yaml, find_config, load_yaml, override, validate
 from img2img.data import SOURCES, DataConfig
 from img2img.data.compatibility import require_fit
 from img2img.data.config import guessed, keep_jitter, lay_places
@@ -28,7 +28,6 @@ from img2img.training.schedule import Linear, Position, Schedule
 from img2img.training.settings import TrainingSettings
 from img2img.weights import is_name
 
-_SUFFIX = ".yaml"
 SECTIONS = ("method", "data", "training")
 
 
@@ -170,32 +169,6 @@ def read_experiment(
         lines = [f"{name}: {each}" if each in own or not assignments else each for each in problems]
         raise ConfigError("\n".join(lines))
     return experiment
-
-
-def shipped_configs() -> list[str]:
-    """Returns the names of the configurations of trainings that ship, in alphabetical order."""
-    names = (entry.name for entry in files("img2img.configs").iterdir())
-    return sorted(
-        name.removesuffix(_SUFFIX)
-        for name in names
-        if name.endswith(_SUFFIX) and not name.startswith("recipe_")
-    )
-
-
-def find_config(name: str | PathLike[str]) -> Path:
-    """Returns the file of a configuration given by its path or by the name of one that ships.
-
-    Raises:
-        ConfigError: There is neither; the message offers the nearest names.
-    """
-    path = Path(name)
-    if path.exists():
-        return path
-    stem = path.name.removesuffix(_SUFFIX)
-    if path.parent != Path() or stem not in shipped_configs():
-        reason = "" if path.parent != Path() else f"; {unknown('configuration', stem, shipped_configs())}"
-        raise ConfigError(f"{display_path(path)}: there is no such file{reason}")
-    return Path(str(files("img2img.configs").joinpath(stem + _SUFFIX)))
 
 
 def method_config(tree: Mapping[str, Any]) -> type[MethodConfig]:

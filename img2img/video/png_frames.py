@@ -28,7 +28,7 @@ _OVER = 1  # how it is put there; 0 is in place of everything
 
 
 @dataclass
-class _Part:
+class _StoredFrame:
     """A frame as it is stored: its place, and its picture data."""
 
     width: int
@@ -41,7 +41,7 @@ class _Part:
     data: list[bytes] = field(default_factory=list)
 
     @classmethod
-    def of(cls, control: bytes) -> _Part:
+    def of(cls, control: bytes) -> _StoredFrame:
         width, height, left, top, delay, unit, leaves, blends = struct.unpack(">4x4I2H2B", control)
         return cls(width, height, left, top, 1000 * delay / (unit or 100), leaves, blends)
 
@@ -85,17 +85,17 @@ def seen(data: bytes) -> Iterator[tuple[Pixels, Pixels | None, float]]:
             there[:] = 0
 
 
-def _parts(data: bytes) -> Iterator[tuple[Mapping[bytes, bytes], _Part]]:
+def _parts(data: bytes) -> Iterator[tuple[Mapping[bytes, bytes], _StoredFrame]]:
     """Yields the chunks before the picture data, in order, and a frame."""
     head: dict[bytes, bytes] = {}
-    part: _Part | None = None
+    part: _StoredFrame | None = None
     for kind, body in _chunks(data):
         if kind in (b"IHDR", b"PLTE", b"tRNS"):
             head.setdefault(kind, body)
         elif kind == b"fcTL":
             if part is not None:
                 yield head, part
-            part = _Part.of(body)
+            part = _StoredFrame.of(body)
         elif part is not None and kind != b"IEND":  # else the still picture is none of the frames
             part.data.append(body if kind == b"IDAT" else body[4:])
     if part is not None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from img2img import keys
 from img2img.cli.main import cli
-from img2img.config import load_yaml
+from img2img.config import find_config, load_yaml, shipped_configs
 from img2img.data import DataConfig
 from img2img.errors import ConfigError
 from img2img.interop import open_checkpoint
@@ -22,7 +22,7 @@ from img2img.models import generators
 from img2img.models.discriminators import discriminators
 from img2img.training.document import documented, rows, schema
 from img2img.training.estimate import estimate, estimate_memory, usual_batch, usual_channels
-from img2img.training.experiment import find_config, read_experiment, shipped_configs
+from img2img.training.experiment import read_experiment
 from img2img.training.initial import load_initial
 from img2img.training.settings import TrainingSettings
 from img2img.training.starts import METHODS, places, start

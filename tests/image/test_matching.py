@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from img2img.errors import PlanError
-from img2img.evaluation.matching import HIGH, LOW, File, find, match
+from img2img.image.matching import HIGH, LOW, File, find, match
 
 NOTHING: frozenset[str] = frozenset()
 
