@@ -88,7 +88,8 @@ class IdentityLoss:
             seen = seen.expand(-1, 3, -1, -1)
         if self.input_size is not None and seen.shape[-2:] != (self.input_size, self.input_size):
             size = (self.input_size, self.input_size)
-            seen = F.interpolate(seen, size, mode="bilinear", align_corners=False, antialias=True)
+            # fp32: torch has no antialiased reduction in bf16 for CPUs
+            seen = F.interpolate(seen.float(), size, mode="bilinear", align_corners=False, antialias=True)
         try:
             features = self.network(seen)
         except (RuntimeError, TypeError, ValueError) as error:

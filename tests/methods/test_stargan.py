@@ -263,6 +263,8 @@ def test_identity_is_nought_for_the_same_and_the_network_is_frozen() -> None:
         assert value > 1e-3 and y.grad is not None and y.grad.any() and loss.network.scale.grad is None
         assert loss(x, x).abs() < 1e-6
         assert loss(x[:, :1], x[:, :1]).abs() < 1e-6, "grey, too"
+        half = loss(y.bfloat16(), x.bfloat16())
+        assert half.dtype == torch.float32 and half.item() == pytest.approx(value.item(), rel=0.02)
 
 
 @pytest.mark.usefixtures("_networks")

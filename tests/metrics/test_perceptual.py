@@ -327,7 +327,8 @@ def test_niqe_is_the_formula(parameters: Path) -> None:
     a, b = pair(2, 1, 200, 300)
     for x in (a, b):
         expected = [plain_niqe((each[0] * 255).round().numpy(), parameters) for each in x]
-        assert niqe(x, UNIT, parameters=parameters).tolist() == pytest.approx(expected, abs=1e-4)
+        # each shape is the nearest of a table in steps of 0.001: other roundings may choose the next one
+        assert niqe(x, UNIT, parameters=parameters).tolist() == pytest.approx(expected, abs=2e-3)
 
 
 def test_niqe_takes_what_it_can_look_at(parameters: Path) -> None:
