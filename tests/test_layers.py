@@ -243,7 +243,14 @@ def test_folders_and_operations_do_without_torch(module: str) -> None:
     assert not loaded_after(f"import {module}") & {"torch", "click", "rich"}
 
 
-@pytest.mark.parametrize("arguments", [["config", "list"], ["grid", "pictures", "-o", "sheet.png"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["config", "list"],
+        ["grid", "pictures", "-o", "sheet.png"],
+        ["report", "pictures", "-o", "page.html"],
+    ],
+)
 def test_commands_without_a_network_do_without_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
 ) -> None:

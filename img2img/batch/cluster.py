@@ -234,8 +234,8 @@ def share_out(
         hire: Starts the worker with that number.
         workers: How many there are at a time, at most.
         max_failures, stop: See `run`.
-        say: Receives what opening the model told people, once, and what is waited for while there is no
-            worker.
+        say: Receives what opening the model told people, once, and what is waited for where no worker is
+            at work for ten seconds.
         waits: Returns why there is none, in words.
 
     Raises:
@@ -262,9 +262,7 @@ class _Sharing:
         self._stop = stop
         self._say, self._waits = say, waits
         self._is_model_told = False
-        self._without: float | None = (
-            time.monotonic()
-        )  # since when there is no worker; None: it has been said
+        self._at_work: float | None = time.monotonic()  # when one was last, or it began; None: it was told
         self._manifest = open_manifest(plan)
         self._left = 0  # position in the items of the plan
         self._again: deque[Piece] = deque()
@@ -327,11 +325,11 @@ class _Sharing:
             yield Result(place(record.source), None, "failed", LOST, lost=True)
 
     def _tell_what_is_waited_for(self, has_news: bool) -> None:
-        """Says so once, where for a while no worker has been at work."""
+        """Says why no worker is at work where none has been for a while; again only after one has been."""
         if has_news or any(hand.piece is not None for hand in self._pending.values()):
-            self._without = time.monotonic()
-        elif self._without is not None and time.monotonic() - self._without > _PATIENCE:
-            self._without = None
+            self._at_work = time.monotonic()
+        elif self._at_work is not None and time.monotonic() - self._at_work > _PATIENCE:
+            self._at_work = None
             if not self._is_halted():
                 self._say(f"No worker is ready yet: {self._waits()}.")
 

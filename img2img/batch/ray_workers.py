@@ -162,10 +162,13 @@ def _waited_for(ray: Any, hired: Sequence[_RayWorker], needs: Mapping[str, float
         for kind, need in needs.items()
         if need
     ]
+    if not counts:
+        return "they are being started"
     each, left = (" and ".join(words) for words in zip(*counts, strict=True))
-    return (
-        f"the cluster has no room for one. Each needs {each} on one machine, and {left} are free. "
-        "The work begins when others make room, or machines join; Ctrl-C ends the waiting"
+    return (  # Ray does not tell one that is being started from one that has no place
+        f"none runs in the cluster. Each needs {each} on one machine, and {left} are free (one that is being "
+        "started holds its own). Where others hold them, the work begins when they make room, or machines "
+        "join; Ctrl-C ends the waiting"
     )
 
 

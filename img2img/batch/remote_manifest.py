@@ -50,7 +50,7 @@ def known_of(manifest: Manifest, items: Iterable[Item]) -> Known:
     """Returns what a worker has to know of the outputs of `items`."""
     items = list(items)
     there: tuple[tuple[str, Facts], ...] = ()
-    if isinstance(manifest, RemoteManifest):  # what is found out by looking there is known to the records
+    if isinstance(manifest, RemoteManifest):  # before the records: looking there adds to them
         there = tuple(each for item in items for each in manifest.beside(item.output))
     return tuple(record for item in items for record in manifest.about(item.output)), there
 

@@ -35,7 +35,7 @@ from torch.export import ExportedProgram
 
 from img2img import __version__
 from img2img.checkpoint import KEY, ModelInfo, fingerprint, header_of
-from img2img.errors import ConfigError, ModelError, ProcessingError
+from img2img.errors import ConfigError, ModelError, ProcessingError, display_path
 from img2img.files import replacing, write_bytes
 from img2img.inference import openvino
 from img2img.inference.program import (
@@ -283,6 +283,10 @@ def _exchange(folder: Path, files: Sequence[Path]) -> None:
     No two names are given in one step: the last of them, with which readers begin, is free until all others
     are given, so that nobody opens a file of before with one of now. After a failure those of before are
     back. Until they are, or are not needed any more, they lie in a folder "before" in `folder`.
+
+    Raises:
+        OSError: Those of before are there, unchanged.
+        ModelError: Those of before could not be put back; the message says where they are.
     """
     for file in files:
         with (folder / file.name).open("rb+") as made:  # whole on the disk before anything is taken away
@@ -296,15 +300,22 @@ def _exchange(folder: Path, files: Sequence[Path]) -> None:
         for file in files:
             (folder / file.name).replace(file)
     except BaseException:
-        for file in reversed(files):
-            if not (folder / file.name).exists():
-                file.unlink(missing_ok=True)
-        for file in files:
-            if os.path.lexists(before / file.name):
-                (before / file.name).replace(file)
-        before.rmdir()
+        try:
+            for file in reversed(files):
+                if not (folder / file.name).exists():
+                    file.unlink(missing_ok=True)
+            for file in files:
+                if os.path.lexists(before / file.name):
+                    (before / file.name).replace(file)
+            before.rmdir()
+        except OSError as error:
+            raise ModelError(
+                f"could not be replaced, and what was there not be put back ({error.strerror or error}): it "
+                f"lies in {display_path(before)}. Move it back from there.",
+                files[-1],
+            ) from error
         raise
-    shutil.rmtree(before)
+    shutil.rmtree(before, ignore_errors=True)
 
 
 def files_of(path: Path, format: str) -> list[Path]:

@@ -48,7 +48,7 @@ def niqe(
 
     On Y of BT.601 in whole levels (grey pictures: their own levels), in blocks of 96x96 pixels; what is left
     over at the right and bottom does not count. In float64, by BasicSR's procedure; it agrees with the
-    formula written with SciPy to 3 decimals.
+    formula written with SciPy to within 0.002.
 
     Args:
         images: (N, C, H, W), C = 1 or 3 (RGB), in `value_range`.

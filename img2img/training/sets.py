@@ -116,7 +116,7 @@ class SetScores:
             made, *others = [seen.features() for seen in self._seen]
         except ValueError as error:  # a picture is too small for a network, say
             return {}, dict.fromkeys(self.columns.values(), str(error))
-        if len(self._seen) > 1:
+        if others:
             (true,) = others
             try:
                 self._true = [(FeatureStatistics.of(each.vectors), each) for each in true]

@@ -305,8 +305,9 @@ def _not_finite(keys: Sequence[str], pictures: int) -> str:
     named = ", ".join(map(display_path, keys[:_NAMED])) + (", ..." if len(keys) > _NAMED else "")
     return (
         f"{len(keys)} of {pictures} held-out pictures ({named}) come out with values that are not finite "
-        "numbers (NaN or infinite): nothing is measured, and the best model stays that of before. If it goes "
-        "on, continue an earlier state with a smaller learning rate or precision=fp32"
+        "numbers (NaN or infinite): nothing is measured, and a best model of before stays. If it goes on, "
+        "end the run, remove from states/ those since this began, and `resume` it with a smaller learning rate "
+        "(`learning_rate=...`) or `precision=fp32`"
     )
 
 

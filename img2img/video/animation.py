@@ -167,7 +167,7 @@ def _raws(
 def _frames(
     data: bytes, kind: str, count: int, problems: list[str]
 ) -> Iterator[tuple[Any, Any, float, dict[Any, Any]]]:
-    """Yields what is seen: pixels (H, W, C), alpha, milliseconds, and what Pillow says of the frame."""
+    """Yields what is seen: pixels (H, W, C), alpha, milliseconds, and what Pillow says of it or the file."""
     module, _, name = _PLUGINS[kind].partition(".")
     plugin = getattr(importlib.import_module(f"PIL.{module}"), name)
     done = 0

@@ -18,6 +18,7 @@ import numpy as np
 from img2img.errors import ImageReadError
 from img2img.image.formats import recognise
 from img2img.image.formats.base import Raster
+from img2img.image.formats.png_metadata import chunk_of
 from img2img.image.image import Pixels
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -49,7 +50,7 @@ class _StoredFrame:
         """Returns the picture; `head` has the chunks before it, header, palette and transparent colours."""
         size = struct.pack(">II", self.width, self.height)
         chunks = {**head, b"IHDR": size + head[b"IHDR"][8:], b"IDAT": b"".join(self.data), b"IEND": b""}
-        alone = _SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks.items())
+        alone = _SIGNATURE + b"".join(chunk_of(kind, body) for kind, body in chunks.items())
         png = recognise(alone)
         return png.decode(alone, png.probe(alone))
 
@@ -118,7 +119,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = stop
         if kind not in _READ:
             continue
-        if data[stop - 4 : stop] != _chunk(kind, body)[-4:]:
+        if int.from_bytes(data[stop - 4 : stop], "big") != zlib.crc32(body, zlib.crc32(kind)):
             raise ImageReadError("a checksum is wrong")
         if kind in _NUMBERED:
             if body[:4] != struct.pack(">I", number):
@@ -139,7 +140,3 @@ def _over(frame: Pixels, there: Pixels) -> Pixels:
     colours /= np.where(both > 0, both, 1)
     made: Pixels = np.concatenate((colours, both * white), 2).round().astype(frame.dtype)
     return made
-
-
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))

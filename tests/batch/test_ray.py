@@ -166,8 +166,9 @@ print(len(results), {result.status for result in results})
         [sys.executable, "-c", program, source, tmp_path / "out"], capture_output=True, text=True
     )
     assert done.stdout.splitlines() == [
-        "No worker is ready yet: the cluster has no room for one. Each needs 1 core on one machine, and 0 "
-        "of 1 are free. The work begins when others make room, or machines join; Ctrl-C ends the waiting.",
+        "No worker is ready yet: none runs in the cluster. Each needs 1 core on one machine, and 0 of 1 are "
+        "free (one that is being started holds its own). Where others hold them, the work begins when they "
+        "make room, or machines join; Ctrl-C ends the waiting.",
         "2 {'done'}",
     ], done.stderr
 

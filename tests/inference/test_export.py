@@ -241,6 +241,27 @@ def test_a_pair_of_files_is_the_old_or_the_new_one_at_any_moment(
     assert len(list(tmp_path.iterdir())) == 2  # and no folder
 
 
+def test_a_pair_of_before_that_cannot_be_put_back_is_kept_and_named(
+    tmp_path: Path, converter: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator, path = network("compact"), tmp_path / "m.xml"
+    export_model(generator, ModelInfo(), path)
+    old, replace, moves = pair_in(tmp_path), Path.replace, 0
+
+    def move(self: Path, target: Path) -> Path:
+        nonlocal moves
+        moves += 1
+        if moves > 2:
+            raise OSError(5, "Input/output error")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", move)
+    with pytest.raises(ModelError, match=r"Input/output error.*it lies in \S+before\. Move it back"):
+        export_model(generator, ModelInfo(), path, overwrite=True)
+    (kept,) = tmp_path.glob("*/before")
+    assert pair_in(kept) == old and not pair_in(tmp_path)
+
+
 def img2img(*arguments: Any) -> Result:
     return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
