@@ -306,8 +306,8 @@ def _not_finite(keys: Sequence[str], pictures: int) -> str:
     return (
         f"{len(keys)} of {pictures} held-out pictures ({named}) come out with values that are not finite "
         "numbers (NaN or infinite): nothing is measured, and a best model of before stays. If it goes on, "
-        "end the run, remove from states/ those since this began, and `resume` it with a smaller learning rate "
-        "(`learning_rate=...`) or `precision=fp32`"
+        "end the run, remove from states/ those since this began, and `resume` it with a smaller "
+        "`learning_rate=...` or `precision=fp32`"
     )
 
 
