@@ -1,10 +1,10 @@
 """Measures a model and writes its card: `python tools/model_card.py COMMAND NAME`.
 
-`measure`, `restore`, `time` and `pictures` put what they find into docs/models/NAME.json, with the commands
-that did it. `write` makes img2img/weights/NAME.md of these numbers and of the words in tools/cards/NAME.md,
-where {{facts}}, {{results}}, {{restored}}, {{published}}, {{speed}}, {{pictures LABEL}} and {{table KEY}} (a
-list in its front matter) stand for what is filled in. No number is typed by hand but those of `published` and
-of such lists.
+`measure`, `restore`, `beside`, `time` and `pictures` put what they find into docs/models/NAME.json, with the
+commands that did it. `write` makes img2img/weights/NAME.md of these numbers and of the words in
+tools/cards/NAME.md, where {{facts}}, {{results}}, {{restored}}, {{beside}}, {{published}}, {{speed}},
+{{pictures LABEL}} and {{table KEY}} (a list in its front matter) stand for what is filled in. No number is
+typed by hand but those of `published` and of such lists.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ DAMAGES = {  # what a model that restores is measured on
     "noise 25": "denoise,sigma:25,grey:0,signal:0",
     "nothing": "",
 }
+PERCEPTUAL = ("haarpsi", "ssimulacra2", "niqe")
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 
 
@@ -153,6 +154,113 @@ def _commands(name: str, title: str, include: str | None, damage: str, words: st
 
 @model_card.command()
 @click.argument("name")
+@click.option("--set", "chosen", required=True, metavar="TITLE=DIR", help="BSD100=DIR, undamaged pictures.")
+@click.option("--include", help="Only files of the set that match: '*_HR.png'.")
+@click.option("--damage", default="second_order", show_default=True, help="The degradation, by its name.")
+@click.option("--seed", "seeds", type=int, multiple=True, default=(1, 2, 3), show_default=True)
+@click.option(
+    "--with",
+    "others",
+    multiple=True,
+    metavar="TITLE[=FILE]",
+    help="Another model, repeatable.",
+)
+@click.option(
+    "--photo",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    help="What they are timed on, at a quarter of 640 x 480.",
+)
+def beside(
+    name: str,
+    chosen: str,
+    include: str | None,
+    damage: str,
+    seeds: tuple[int, ...],
+    others: tuple[str, ...],
+    photo: Path,
+) -> None:
+    """Measure NAME, bicubic and other models on spoiled pictures, by metrics that need no large networks.
+
+    All numbers are means over the seeds, and over the pictures of each. NIQE takes its parameters from
+    IMG2IMG_WEIGHTS_DIR.
+    """
+    facts = read_facts(name)
+    scale = facts["model"]["scale"]
+    title, _, folder = chosen.partition("=")
+    models: dict[str, Any] = {"bicubic": "bicubic"}
+    for other in (*others, name):
+        label, _, path = other.partition("=")
+        models[label] = load_model(find_model(path or label))
+    found: dict[str, list[dict[str, float]]] = {label: [] for label in ("truth", *models)}
+    rules = Rules(include=(include,) if include else (), extension="png")
+    images = 0
+    with tempfile.TemporaryDirectory() as place:
+        truth = Path(place) / "truth"
+        convert_folder(folder, truth, parse_operations([]), rules=rules)
+        for seed in seeds:
+            spoiled = Path(place) / str(seed)
+            words = f"degrade={damage},scale:{scale},seed:{seed}"
+            convert_folder(folder, spoiled, parse_operations([words]), rules=rules)
+            for label, model in models.items():
+                result = evaluate(truth, model=model, inputs=spoiled, scale=scale, extra=PERCEPTUAL)
+                if result.problems or not result.scores:
+                    raise click.ClickException(f"{label}: {len(result.problems)} files were not measured.")
+                images = len(result.scores)
+                found[label].append(dict(result.mean()))
+                click.echo(json.dumps({"seed": seed, "model": label, **result.mean()}))
+        itself = evaluate(truth, pred=truth, scale=scale, extra=PERCEPTUAL).mean()
+        found["truth"] = [{"niqe": itself["niqe"]}]
+    picture = Image(resize(read_image(photo).pixels, 240, 320))
+    rows = []
+    for label, numbers in found.items():
+        row: dict[str, Any] = {"model": label}
+        for key in ("psnr_y", "ssim_y", *PERCEPTUAL):
+            if key in numbers[0]:
+                row[key] = round(statistics.mean(each[key] for each in numbers), 4)
+        if hasattr(models.get(label), "generator"):
+            row["seconds_per_megapixel"] = round(_seconds(models[label], picture) / (0.0768 * scale**2), 2)
+        rows.append(row)
+    options = "".join(f" --seed {seed}" for seed in seeds)
+    write_facts(
+        name,
+        {
+            **facts,
+            "beside": {
+                "set": title,
+                "images": images,
+                "damage": damage,
+                "seeds": list(seeds),
+                "machine": _machine(load_model(find_model(name))),
+                "rows": rows,
+                "command": f"python tools/model_card.py beside {name} --set {title}={title}"
+                + (f" --include '{include}'" if include else "")
+                + f" --damage {damage}{options}"
+                + "".join(f" --with {other}" for other in others),
+            },
+        },
+    )
+
+
+def _seconds(model: Any, picture: Image, runs: int = 3) -> float:
+    """Returns the median of several runs after one, loading not counted."""
+    seconds = []
+    for _ in range(runs + 1):
+        started = clock.perf_counter()
+        model([picture])
+        seconds.append(clock.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+
+def _machine(model: Any) -> str:
+    """Returns what a model computes on, in words."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    units = {"amx": "AMX", "avx512": "AVX-512 BF16", "none": "no bf16 units"}[cpu_bf16()]
+    return f"{cores} CPU cores, {units}" if model.device.type == "cpu" else str(model.device)
+
+
+@model_card.command()
+@click.argument("name")
 @click.option("--photo", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True)
 @click.option("--width", default=640, show_default=True)
 @click.option("--height", default=480, show_default=True)
@@ -162,19 +270,11 @@ def time(name: str, photo: Path, width: int, height: int, runs: int) -> None:
     facts = read_facts(name)
     model = load_model(find_model(name))
     picture = Image(resize(read_image(photo).pixels, height, width))
-    seconds = []
-    for _ in range(runs + 1):
-        started = clock.perf_counter()
-        model([picture])
-        seconds.append(clock.perf_counter() - started)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    units = {"amx": "AMX", "avx512": "AVX-512 BF16", "none": "no bf16 units"}[cpu_bf16()]
-    machine = f"{cores} CPU cores, {units}" if model.device.type == "cpu" else str(model.device)
     speed = {
         "input": f"{width} x {height}",
-        "machine": machine,
+        "machine": _machine(model),
         "precision": model.precision,
-        "seconds": round(statistics.median(seconds[1:]), 2),
+        "seconds": round(_seconds(model, picture, runs), 2),
     }
     kept = [
         s for s in facts.get("speed", []) if (s["input"], s["machine"]) != (speed["input"], speed["machine"])
@@ -336,6 +436,35 @@ def _restored(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str 
     return f"{table(rows)}\n\nPSNR in dB and SSIM, {protocols}. The commands:\n\n```sh\n{commands}\n```"
 
 
+BESIDE = {  # titles, and digits
+    "psnr_y": ("PSNR", 2),
+    "ssim_y": ("SSIM", 4),
+    "haarpsi": ("HaarPSI", 4),
+    "ssimulacra2": ("SSIMULACRA 2", 1),
+    "niqe": ("NIQE (lower)", 2),
+    "seconds_per_megapixel": ("s per megapixel", 2),
+}
+
+
+def _beside(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
+    found = facts["beside"]
+    rows = []
+    for row in found["rows"]:
+        label = row["model"]
+        cells = {"model": {"truth": "the photograph itself"}.get(label, label)}
+        for key, (title, digits) in BESIDE.items():
+            cells[title] = f"{row[key]:.{digits}f}" if key in row else "-"
+        rows.append(cells)
+    rows[-1] = {key: f"**{value}**" for key, value in rows[-1].items()}
+    seeds = ", ".join(map(str, found["seeds"]))
+    return (
+        f"{table(rows)}\n\n{found['set']}, {found['images']} pictures after `{found['damage']}` with the "
+        f"seeds {seeds}; PSNR in dB and SSIM of Y, the time for a megapixel of the result on "
+        f"{found['machine']}. "
+        f"The command:\n\n```sh\n{found['command']}\n```"
+    )
+
+
 def _published(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | None) -> str:
     sets = [score["name"] for score in facts["results"]]
     measured = {"source": "measured"}
@@ -373,6 +502,7 @@ FILLERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], str | None], 
     "facts": _facts,
     "results": _results,
     "restored": _restored,
+    "beside": _beside,
     "published": _published,
     "speed": _speed,
     "pictures": _pictures,

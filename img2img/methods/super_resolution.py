@@ -8,25 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from typing_extensions import Self
 
 from img2img.errors import ConfigError
 from img2img.fields import Fields, enlarging
 from img2img.image.resize import resize
 from img2img.image.tensor import to_pixels, to_tensor
+from img2img.interop import open_checkpoint
 from img2img.losses import PixelKind, pixel_losses
 from img2img.losses.vgg import FeaturesMissingError
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.base import Column, Export, Method, MethodConfig, Optimize, methods
 from img2img.methods.networks import DiscriminatorConfig, GeneratorConfig, InitConfig, make_generator
 from img2img.methods.terms import Terms, TermsConfig
-from img2img.models import Generator
+from img2img.models import Generator, generators
 from img2img.types import Batch, ValueRange
+from img2img.weights import find_model
 
 SHOWN = 256
 """Side of what the sample grid shows of a target: the middle of it."""
@@ -52,6 +56,19 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
     pixel_loss: PixelKind = Field("l1", description="The loss between output and truth.")
     pixel_weight: float = Field(
         1.0, ge=0, description="Its weight beside the other losses; alone it counts 1."
+    )
+    teacher: str | None = Field(
+        None,
+        min_length=1,
+        description="A trained model of the same scale, its name or file, whose results are learned: a "
+        "small network imitates a large one sooner and better than it learns from pictures.",
+    )
+    teacher_weight: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="The portion of the pixel loss that is against the teacher's results; the rest is "
+        "against the truth.",
     )
     discriminator: DiscriminatorConfig = Field(
         DiscriminatorConfig(name="vgg"),
@@ -147,6 +164,7 @@ class SuperResolution(Method):
         self.config = config
         self.objective: str = config.objective
         self.pixel_loss = pixel_losses[config.pixel_loss]
+        self.teacher = None if config.teacher is None else _Teacher(config.teacher, self.generator)
         self.adversary: Adversary | None = None
         if config.objective == "gan":
             self._build_adversary(config, channels["target"], self.generator.output_range)
@@ -195,6 +213,8 @@ class SuperResolution(Method):
     def check(self, batch: Batch) -> None:
         """Also in the stage psnr: that crops do not fit the stage gan should not come out days later."""
         super().check(batch)
+        if self.teacher is not None:
+            self.teacher.check(batch.source)
         if self.adversary is not None:
             self.adversary.check(batch.target)
             self.terms.check(batch.target)
@@ -213,7 +233,7 @@ class SuperResolution(Method):
     def step(self, batch: Batch, optimize: Optimize) -> None:
         """The generator; in the stage gan the discriminator after it."""
         fake = self.generator(batch.source)
-        pixel = {f"g_{self.config.pixel_loss}": self.pixel_loss(fake, batch.target)}
+        pixel = self._pixel_losses(fake, batch)
         if self.objective == "psnr" or self.adversary is None:
             optimize("generator", pixel)
             return
@@ -225,6 +245,17 @@ class SuperResolution(Method):
         }
         optimize("generator", losses)
         optimize("discriminator", self.adversary.discriminator_loss(batch.target, fake))
+
+    def _pixel_losses(self, fake: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The loss against the truth, and against what the teacher makes of the same sources."""
+        name = f"g_{self.config.pixel_loss}"
+        if self.teacher is None:
+            return {name: self.pixel_loss(fake, batch.target)}
+        weight = self.config.teacher_weight
+        losses = {"g_teacher": weight * self.pixel_loss(fake, self.teacher(batch.source))}
+        if weight < 1:
+            losses[name] = (1 - weight) * self.pixel_loss(fake, batch.target)
+        return losses
 
     def columns(self, batch: Batch, generators: Mapping[str, Generator]) -> dict[str, Column]:
         """The middle of each sample: bicubic (at scale 1 the source), output, target."""
@@ -265,6 +296,75 @@ class SuperResolution(Method):
 
         middle = {"source": cut(batch.source, 1), "target": cut(batch.target, self.scale)}
         return Batch({**batch.fields, **middle}, batch.keys)
+
+
+class _Teacher:
+    """A frozen network that shows another one what to make of its inputs: knowledge distillation.
+
+    It is no module of the method: no state holds it, and it follows its inputs to their device.
+
+    Raises:
+        ConfigError: Scale, channels or conditions are not those of the learner.
+        UnknownModelError, ModelError: There is no such model, or its file cannot be read.
+
+    References:
+        arXiv:1503.02531.
+    """
+
+    def __init__(self, model: str, learner: Generator) -> None:
+        architecture, arguments, weights = _weights_of(model)
+        network = generators[architecture](**arguments)
+        network.load_state_dict(weights)
+        for name in ("scale", "in_channels", "out_channels"):
+            theirs, ours = getattr(network, name), getattr(learner, name)
+            if theirs != ours:
+                raise ConfigError(
+                    f"method.teacher: {model} ({architecture}) has {name.replace('_', ' ')} {theirs}, and "
+                    f"what learns from it {ours}; name a model of the same kind."
+                )
+        self.name = model
+        self.network = network.requires_grad_(False).eval()
+        self._learner = (learner.input_range, learner.output_range)
+
+    def check(self, source: Tensor) -> None:
+        """Raises ConfigError unless the teacher takes inputs of this size."""
+        step, sides = self.network.multiple_of, source.shape[-2:]
+        if any(side % step for side in sides):
+            raise ConfigError(
+                f"method.teacher: {self.name} takes inputs whose sides are multiples of {step} pixels, not "
+                f"{sides[1]}x{sides[0]}; change data.crop_size."
+            )
+
+    @torch.no_grad()
+    def __call__(self, source: Tensor) -> Tensor:
+        """Returns what it makes of inputs (N, C, H, W), fp32, both in the ranges of the learner."""
+        self.network.to(source.device)
+        taken, made = self._learner
+        return _brought(
+            self.network(_brought(source, taken, self.network.input_range)).float(),
+            self.network.output_range,
+            made,
+        )
+
+
+def _brought(x: Tensor, own: ValueRange, other: ValueRange) -> Tensor:
+    """Returns values of one range in another."""
+    if own == other:
+        return x
+    return (x - own.low) * ((other.high - other.low) / (own.high - own.low)) + other.low
+
+
+@unset_fake_temporarily()
+def _weights_of(model: str) -> tuple[str, dict[str, Any], Mapping[str, Tensor]]:
+    """Returns architecture, arguments and weights of a model; for real, where a dry run pretends the rest."""
+    generator, _ = open_checkpoint(find_model(model))
+    if generator.conditions:
+        raise ConfigError(
+            f"method.teacher: {model} takes more than a picture, and a teacher a picture alone."
+        )
+    if generator.spec.name not in generators:
+        raise ConfigError(f"method.teacher: {model} is a {generator.spec.name}, which no training can run.")
+    return generator.spec.name, dict(generator.spec.arguments), generator.state_dict()
 
 
 def bicubic(source: Column, scale: int) -> Column:
