@@ -12,12 +12,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from img2img.errors import ConfigError
+from img2img.checkpoint import ModelInfo, save_model
+from img2img.errors import ConfigError, Img2ImgError
 from img2img.image import Image, write_image
 from img2img.image.resize import resize
 from img2img.losses.vgg import FeaturesMissingError
 from img2img.methods import SuperResolution, SuperResolutionConfig
+from img2img.models import Generator, generators
 from img2img.training import Runtime, Trainer, Watch, read_experiment, train
+from img2img.training.estimate import estimate_memory
 from img2img.training.settings import TrainingSettings
 from img2img.types import Batch
 
@@ -156,6 +159,88 @@ def test_vgg_can_be_insisted_on(tmp_path: Path) -> None:
         make(**ESRGAN, perceptual={}, perceptual_fallback=False)
     with pytest.raises(ConfigError, match=r"gone\.pth, named as the file"):  # named, so it is meant
         make(**ESRGAN, perceptual={"weights": str(tmp_path / "gone.pth")})
+
+
+# --- a teacher
+
+
+def saved(path: Path, network: Generator) -> str:
+    save_model(path, network, ModelInfo())
+    return str(path)
+
+
+@pytest.fixture
+def larger(tmp_path: Path) -> tuple[str, Generator]:
+    """A teacher of another architecture, with colours from -1 to 1, and its file."""
+    torch.manual_seed(5)
+    network = generators["srresnet"](features=4, blocks=1, scale=2)
+    return saved(tmp_path / "teacher.safetensors", network), network.eval()
+
+
+def test_a_network_learns_what_its_teacher_makes(larger: tuple[str, Generator]) -> None:
+    path, network = larger
+    samples, method = batch(), make(teacher=path, teacher_weight=0.75)
+    found = losses_of(method, samples)["generator"]
+    made = method.generator(samples.source)
+    low, high = network.output_range
+    with torch.no_grad():
+        taken = (
+            samples.source * (network.input_range.high - network.input_range.low) + network.input_range.low
+        )
+        taught = (network(taken) - low) / (high - low)
+    assert found.keys() == {"g_teacher", "g_l1"}
+    torch.testing.assert_close(found["g_teacher"], 0.75 * (made - taught).abs().mean())
+    torch.testing.assert_close(found["g_l1"], 0.25 * (made - samples.target).abs().mean())
+    alone = losses_of(make(teacher=path), samples)["generator"]
+    assert list(alone) == ["g_teacher"]
+    found["g_teacher"].backward()
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_teacher_is_in_no_state_and_learns_nothing(larger: tuple[str, Generator]) -> None:
+    path, network = larger
+    method = make(teacher=path)
+    assert method.state_dict().keys() == make().state_dict().keys()
+    one = trainer(method)
+    first = None
+    for _ in range(60):
+        one.step(batch())
+        first = first or one.means()["g_teacher"]
+    assert one.means()["g_teacher"] < 0.8 * first
+    assert method.teacher is not None
+    for name, value in method.teacher.network.state_dict().items():
+        assert torch.equal(value, network.state_dict()[name])
+
+
+def test_the_stage_gan_imitates_too(larger: tuple[str, Generator]) -> None:
+    found = losses_of(make(**ESRGAN, teacher=larger[0]), batch())["generator"]
+    assert found.keys() == {"g_teacher", "g_gan"} and found["g_teacher"] < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        ("x4", r"x4 \(edsr\) has scale 4, and what learns from it 2; name a model of the same kind"),
+        ("no-such-model", "no-such-model"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_a_sentence(teacher: str, said: str) -> None:
+    with pytest.raises(Img2ImgError, match=said):
+        make(teacher=teacher)
+
+
+def test_a_teacher_says_which_sizes_it_takes(tmp_path: Path) -> None:
+    network = generators["rrdbnet"](features=4, blocks=1, growth=2, scale=2, unshuffle=2)
+    method = make(teacher=saved(tmp_path / "t.safetensors", network))
+    method.check(batch(16))
+    with pytest.raises(ConfigError, match=r"multiples of 2 pixels, not 7x7; change data\.crop_size"):
+        method.check(batch(14))
+
+
+def test_a_dry_run_counts_the_teacher(larger: tuple[str, Generator]) -> None:
+    experiment = read_experiment("smoke_srresnet", [f"method.teacher={larger[0]}", "method.scale=2"])
+    _, memory = estimate_memory(experiment)
+    assert "Memory of a process" in memory
 
 
 # --- sizes and ranges
