@@ -169,8 +169,9 @@ def _commands(name: str, title: str, include: str | None, damage: str, words: st
     "--photo",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     required=True,
-    help="What they are timed on, at a quarter of 640 x 480.",
+    help="What they are timed on, at 320 x 240.",
 )
+@click.option("--metric", "metrics", multiple=True, default=PERCEPTUAL, show_default=True)
 def beside(
     name: str,
     chosen: str,
@@ -179,6 +180,7 @@ def beside(
     seeds: tuple[int, ...],
     others: tuple[str, ...],
     photo: Path,
+    metrics: tuple[str, ...],
 ) -> None:
     """Measure NAME, bicubic and other models on spoiled pictures, by metrics that need no large networks.
 
@@ -203,19 +205,21 @@ def beside(
             words = f"degrade={damage},scale:{scale},seed:{seed}"
             convert_folder(folder, spoiled, parse_operations([words]), rules=rules)
             for label, model in models.items():
-                result = evaluate(truth, model=model, inputs=spoiled, scale=scale, extra=PERCEPTUAL)
+                result = evaluate(truth, model=model, inputs=spoiled, scale=scale, extra=metrics)
                 if result.problems or not result.scores:
                     raise click.ClickException(f"{label}: {len(result.problems)} files were not measured.")
                 images = len(result.scores)
                 found[label].append(dict(result.mean()))
                 click.echo(json.dumps({"seed": seed, "model": label, **result.mean()}))
-        itself = evaluate(truth, pred=truth, scale=scale, extra=PERCEPTUAL).mean()
-        found["truth"] = [{"niqe": itself["niqe"]}]
+        itself = evaluate(truth, pred=truth, scale=scale, extra=metrics).mean()
+        found["truth"] = [{key: itself[key] for key in metrics if key == "niqe"}]
     picture = Image(resize(read_image(photo).pixels, 240, 320))
     rows = []
     for label, numbers in found.items():
+        if not any(numbers):
+            continue
         row: dict[str, Any] = {"model": label}
-        for key in ("psnr_y", "ssim_y", *PERCEPTUAL):
+        for key in ("psnr_y", "ssim_y", *metrics):
             if key in numbers[0]:
                 row[key] = round(statistics.mean(each[key] for each in numbers), 4)
         if hasattr(models.get(label), "generator"):
@@ -236,7 +240,7 @@ def beside(
                 "command": f"python tools/model_card.py beside {name} --set {title}={title}"
                 + (f" --include '{include}'" if include else "")
                 + f" --damage {damage}{options}"
-                + "".join(f" --with {other}" for other in others),
+                + "".join(f" --with {re.sub('=.*', '=FILE', other)}" for other in others),
             },
         },
     )

@@ -185,6 +185,31 @@ def test_a_card_of_a_model_that_restores(tool: ModuleType, tmp_path: Path) -> No
     assert card is not None and "Cup noise 25" in card.summary() and "(input " in card.summary()
 
 
+def test_a_card_beside_other_models(tool: ModuleType, tmp_path: Path) -> None:
+    """Nearest neighbour against itself under another name, and against bicubic, on what two seeds spoil."""
+    (tmp_path / "words" / "nearest.md").write_text(
+        "---\npurpose: tests\nlicense: CC0-1.0\ntraining_data: nothing\n---\n{{beside}}\n", encoding="utf-8"
+    )
+    photo = tmp_path / "photos" / "cup.png"
+    write_image(Image(np.tile(read_image(photo).pixels, (2, 2, 1))), photo)
+    options = ["--set", f"Cup={photo.parent}", "--seed", "3", "--seed", "4", "--photo", photo]
+    other = f"Other={tmp_path / 'nearest.safetensors'}"
+    output = run(tool, "beside", "nearest", *options, "--with", other, "--metric", "haarpsi")
+    run(tool, "write", "nearest")
+    said = [json.loads(line) for line in output.splitlines()]
+    assert [(row["seed"], row["model"]) for row in said] == [
+        (seed, model) for seed in (3, 4) for model in ("bicubic", "Other", "nearest")
+    ]
+    bicubic, same, ours = json.loads((tmp_path / "found" / "nearest.json").read_text())["beside"]["rows"]
+    for key in ("psnr_y", "ssim_y", "haarpsi"):
+        assert same[key] == ours[key] != bicubic[key]
+        assert ours[key] == pytest.approx(np.mean([said[2][key], said[5][key]]), abs=1e-4)
+    text = (tmp_path / "cards" / "nearest.md").read_text(encoding="utf-8")
+    assert f"| **nearest** | **{ours['psnr_y']:.2f}** |" in text and str(tmp_path) not in text
+    assert "beside nearest --set Cup=Cup --damage second_order --seed 3 --seed 4 --with Other=FILE\n" in text
+    assert "1 pictures after `second_order` with the seeds 3, 4" in text
+
+
 def test_numbers_of_another_file_are_refused(tool: ModuleType, tmp_path: Path) -> None:
     run(tool, "time", "nearest", "--photo", tmp_path / "photos" / "cup.png", "--width", "8", "--height", "8")
     save_model(tmp_path / "nearest.safetensors", EDSR(features=2, blocks=0, scale=2), ModelInfo())
