@@ -196,7 +196,7 @@ class Runner:
         window = _window(picture, 0, 0, *padded(self.generator, *picture.shape[:2]))
         x = self._tensor([window])
         for top, strip in in_strips(network, x, scheme):
-            if not torch.isfinite(strip).all():
+            if not _is_finite(strip):
                 return None
             strip = strip.float()[..., : max(0, height - top), :width]
             if strip.numel():
@@ -315,14 +315,19 @@ class Runner:
             backend.note = ""  # once is enough
         with torch.inference_mode():
             result = backend(x, **conditions)
-            if torch.isfinite(result).all():
+            if _is_finite(result):
                 return result
             if (backend.name, backend.precision) != ("eager", "fp32"):
                 notes.append(f"{backend.precision} overflowed; the part was computed again in fp32")
                 result = self.generator.infer(x, **conditions)
-            if not torch.isfinite(result).all():
+            if not _is_finite(result):
                 raise ProcessingError(NOT_FINITE)
         return result
+
+
+def _is_finite(x: Tensor) -> bool:
+    """Returns whether all values are finite; a sum of such values nearly always is, and is read off once."""
+    return bool(x.sum(dtype=torch.float32).isfinite() or x.isfinite().all())
 
 
 def _window(picture: Pixels, top: int, left: int, rows: int, columns: int) -> Pixels:

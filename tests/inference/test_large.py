@@ -117,3 +117,16 @@ def test_out_of_memory_in_strips_takes_thinner_ones(
     striped = Translator(generator, OWN, precision="fp32", size="native", memory=3_000_000)(image)
     assert schemes_used
     assert np.abs(striped.astype(int) - whole).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
+def test_one_value_that_is_not_finite_is_found_and_a_sum_that_overflows_is_none(
+    dtype: torch.dtype, wrong: float
+) -> None:
+    values = torch.full((1, 3, 8, 8), torch.finfo(dtype).max, dtype=dtype)
+    assert runner._is_finite(values) and runner._is_finite(-values)
+    values[0, 1, 3, 4] = wrong
+    assert not runner._is_finite(values) and not runner._is_finite(values.mul(0))
+    values[0, 1, 3, 5] = -wrong
+    assert not runner._is_finite(values)
