@@ -128,15 +128,20 @@ def test_the_name_of_a_model_stays_a_name(x4: Path, monkeypatch: pytest.MonkeyPa
         assert Path(written["data"]["images"][0]).is_absolute()
 
 
-def test_every_command_of_the_guides_fits_the_models_that_ship() -> None:
-    for config in ("edsr_x4", "edsr_x2"):
-        experiment = read_experiment(config, ["training.initial={generator: x4}"], source={"images": "x"})
-        network = methods[experiment.method.name](experiment.method, {"source": 3, "target": 3}).generators()[
-            "generator"
-        ]
-        assert load_initial(network, Path("x4")) == (
-            "" if config == "edsr_x4" else "all but last, for the file is for x4 and this is x2"
-        )
+@pytest.mark.parametrize(
+    ("config", "model", "source", "left_out"),
+    [
+        ("span_x4_cpu", "x4", {"images": "x"}, ""),
+        ("span_x2_cpu", "x4", {"images": "x"}, "all but last, for the file is for x4 and this is x2"),
+        ("photo_x4_cpu", "photo", {"paired": ["A", "B"]}, ""),
+    ],
+)
+def test_every_command_of_the_guides_fits_the_models_that_ship(
+    config: str, model: str, source: dict, left_out: str
+) -> None:
+    experiment = read_experiment(config, [f"training.initial={{generator: {model}}}"], source=source)
+    method = methods[experiment.method.name](experiment.method, {"source": 3, "target": 3})
+    assert load_initial(method.generators()["generator"], Path(model)) == left_out
 
 
 @pytest.mark.parametrize(
