@@ -26,6 +26,8 @@ def test_pairs_are_what_the_model_makes_of_spoiled_patches(sample: Path, tmp_pat
     result = CliRunner().invoke(taught_pairs.main, list(map(str, arguments)), catch_exceptions=False)
     assert result.exit_code == 0
     names = [f"{number:06d}.png" for number in range(4)]
+    again = CliRunner().invoke(taught_pairs.main, list(map(str, arguments)))
+    assert again.exit_code == 1 and "is not empty" in again.output
     for folder in "ABC":
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == names
     model, errors = load_model("x4"), []
@@ -35,3 +37,11 @@ def test_pairs_are_what_the_model_makes_of_spoiled_patches(sample: Path, tmp_pat
         assert np.array_equal(model(source), taught)
         errors.append(np.abs(resize(truth, 16, 16).astype(float) - source).mean())
     assert max(errors[0::2]) < 1 < min(errors[1::2]), "the first and third are reduced alone"
+
+
+def test_what_cannot_be_done_is_a_sentence(sample: Path, tmp_path: Path) -> None:
+    arguments = ["restore_photo_x4_cpu", "x4", "--images", str(sample), "-o", str(tmp_path / "pairs")]
+    for wrong, said in ((["--crop", "66"], "66"), (["--degradation", "rain"], "rain")):
+        result = CliRunner().invoke(taught_pairs.main, arguments + wrong)
+        assert result.exit_code and said in result.output and "Error: " in result.output
+    assert not (tmp_path / "pairs").exists()

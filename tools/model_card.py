@@ -14,6 +14,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import statistics
 import tempfile
 import time as clock
@@ -193,6 +194,8 @@ def beside(
     models: dict[str, Any] = {"bicubic": "bicubic"}
     for other in (*others, name):
         label, _, path = other.partition("=")
+        if label in models or label == "truth":
+            raise click.ClickException(f"--with {label}: there is one of that title; choose another.")
         models[label] = load_model(find_model(path or label))
     found: dict[str, list[dict[str, float]]] = {label: [] for label in ("truth", *models)}
     rules = Rules(include=(include,) if include else (), extension="png")
@@ -207,12 +210,14 @@ def beside(
             for label, model in models.items():
                 result = evaluate(truth, model=model, inputs=spoiled, scale=scale, extra=metrics)
                 if result.problems or not result.scores:
-                    raise click.ClickException(f"{label}: {len(result.problems)} files were not measured.")
+                    first = next((f": {each.path.name} {each.reason}" for each in result.problems), "")
+                    raise click.ClickException(f"{label}: {len(result.problems)} files not measured{first}.")
                 images = len(result.scores)
                 found[label].append(dict(result.mean()))
                 click.echo(json.dumps({"seed": seed, "model": label, **result.mean()}))
-        itself = evaluate(truth, pred=truth, scale=scale, extra=metrics).mean()
-        found["truth"] = [{key: itself[key] for key in metrics if key == "niqe"}]
+        if "niqe" in metrics:
+            itself = evaluate(truth, pred=truth, scale=scale, extra=("niqe",)).mean()
+            found["truth"] = [{"niqe": itself["niqe"]}]
     picture = Image(resize(read_image(photo).pixels, 240, 320))
     rows = []
     for label, numbers in found.items():
@@ -225,25 +230,21 @@ def beside(
         if hasattr(models.get(label), "generator"):
             row["seconds_per_megapixel"] = round(_seconds(models[label], picture) / (0.0768 * scale**2), 2)
         rows.append(row)
-    options = "".join(f" --seed {seed}" for seed in seeds)
-    write_facts(
-        name,
-        {
-            **facts,
-            "beside": {
-                "set": title,
-                "images": images,
-                "damage": damage,
-                "seeds": list(seeds),
-                "machine": _machine(load_model(find_model(name))),
-                "rows": rows,
-                "command": f"python tools/model_card.py beside {name} --set {title}={title}"
-                + (f" --include '{include}'" if include else "")
-                + f" --damage {damage}{options}"
-                + "".join(f" --with {re.sub('=.*', '=FILE', other)}" for other in others),
-            },
-        },
-    )
+    words = ["python", "tools/model_card.py", "beside", name, "--set", f"{title}={title}"]
+    words += ["--include", include] if include else []
+    words += ["--damage", damage, *(word for seed in seeds for word in ("--seed", str(seed)))]
+    words += [word for other in others for word in ("--with", re.sub("=.*", "=FILE", other))]
+    words += [word for key in metrics if metrics != PERCEPTUAL for word in ("--metric", key)]
+    beside = {
+        "set": title,
+        "images": images,
+        "damage": damage,
+        "seeds": list(seeds),
+        "machine": _machine(models[name]),
+        "rows": rows,
+        "command": shlex.join([*words, "--photo", photo.name]),
+    }
+    write_facts(name, {**facts, "beside": beside})
 
 
 def _seconds(model: Any, picture: Image, runs: int = 3) -> float:
@@ -462,7 +463,7 @@ def _beside(facts: Mapping[str, Any], front: Mapping[str, Any], argument: str | 
     rows[-1] = {key: f"**{value}**" for key, value in rows[-1].items()}
     seeds = ", ".join(map(str, found["seeds"]))
     return (
-        f"{table(rows)}\n\n{found['set']}, {found['images']} pictures after `{found['damage']}` with the "
+        f"{table(rows)}\n\n{found['set']}, pictures: {found['images']}, after `{found['damage']}` with the "
         f"seeds {seeds}; PSNR in dB and SSIM of Y, the time for a megapixel of the result on "
         f"{found['machine']}. "
         f"The command:\n\n```sh\n{found['command']}\n```"

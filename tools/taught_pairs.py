@@ -1,8 +1,8 @@
 """Makes pairs to imitate a slow model from: `python tools/taught_pairs.py CONFIG MODEL --images DIR -o DIR`.
 
 Of sharp pictures patches are cut and spoiled, as the training of CONFIG would; MODEL enlarges what is left.
-A/ holds the spoiled patches, B/ what the model made of them, C/ the sharp ones. `img2img train --paired` on
-the folder teaches a small network what the model does, without running it in each step (`method.teacher`
+A/ holds the spoiled patches, B/ what the model made of them, C/ the sharp ones. `img2img train --paired
+DIR/A DIR/B` teaches a small network what the model does, without running it in each step (`method.teacher`
 does, and suits models that are fast).
 """
 
@@ -16,10 +16,12 @@ import click
 import numpy as np
 
 from img2img.data import DataConfig, batches, open_data
+from img2img.errors import Img2ImgError
 from img2img.fields import enlarging
 from img2img.image import Image, write_image
 from img2img.image.tensor import to_pixels
 from img2img.inference import load_model
+from img2img.processors.degradations import DEGRADATIONS
 from img2img.training import read_experiment
 from img2img.types import UNIT, Batch
 from img2img.weights import find_model
@@ -43,6 +45,7 @@ _RANGES = {"source": UNIT, "target": UNIT}
 @click.option(
     "--degradation",
     "degradations",
+    type=click.Choice([*DEGRADATIONS, "none"]),
     multiple=True,
     default=("second_order", "real", "none"),
     show_default=True,
@@ -60,12 +63,20 @@ def main(
     seed: int,
 ) -> None:
     """Spoil patches of pictures, and let MODEL enlarge them: pairs to train on."""
-    teacher = load_model(find_model(model))
-    scale = teacher.generator.scale
-    turns = [
-        _patches(config, images, None if kind == "none" else kind, crop, scale, seed + place)
-        for place, kind in enumerate(degradations)
-    ]
+    if output.is_dir() and any(output.iterdir()):
+        raise click.ClickException(
+            f"{output} is not empty: its pairs would be mixed with these; name another."
+        )
+    try:
+        teacher = load_model(find_model(model))
+        scale = teacher.generator.scale
+        kinds = {
+            kind: _patches(config, images, None if kind == "none" else kind, crop, scale, seed + place)
+            for place, kind in enumerate(dict.fromkeys(degradations))
+        }
+    except Img2ImgError as error:
+        raise click.ClickException(str(error)) from error
+    turns = [kinds[kind] for kind in degradations]
     with click.progressbar(range(count), label="pairs") as bar:
         for number, turn in zip(bar, itertools.cycle(turns), strict=False):
             sample = next(turn)
@@ -87,6 +98,8 @@ def _patches(
     section = experiment.data.model_dump(mode="json")
     section |= {"degradation": kind, "crop_size": crop, "validation": None, "validation_fraction": 0}
     data = open_data(DataConfig.model_validate(section), fields=enlarging(scale), seed=seed)
+    for said in (*data.warnings, *data.notes):
+        click.echo(said, err=True)
     return iter(batches(data.train, batch_size=1, seed=seed, ranges=_RANGES))
 
 

@@ -7,28 +7,31 @@ Ledig et al.: Photo-Realistic Single Image Super-Resolution Using a Generative A
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from typing_extensions import Self
 
-from img2img.errors import ConfigError
+from img2img.checkpoint import fingerprint
+from img2img.errors import ConfigError, UnknownModelError, display_path
 from img2img.fields import Fields, enlarging
 from img2img.image.resize import resize
 from img2img.image.tensor import to_pixels, to_tensor
 from img2img.interop import open_checkpoint
+from img2img.interop.onnx_files import OnnxNetwork
 from img2img.losses import PixelKind, pixel_losses
 from img2img.losses.vgg import FeaturesMissingError
 from img2img.methods.adversary import AdversarialConfig, Adversary
 from img2img.methods.base import Column, Export, Method, MethodConfig, Optimize, methods
 from img2img.methods.networks import DiscriminatorConfig, GeneratorConfig, InitConfig, make_generator
 from img2img.methods.terms import Terms, TermsConfig
-from img2img.models import Generator, generators
+from img2img.models import Generator
 from img2img.types import Batch, ValueRange
 from img2img.weights import find_model
 
@@ -57,11 +60,10 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
     pixel_weight: float = Field(
         1.0, ge=0, description="Its weight beside the other losses; alone it counts 1."
     )
-    teacher: str | None = Field(
+    teacher: Path | None = Field(
         None,
-        min_length=1,
-        description="A trained model of the same scale, its name or file, whose results are learned: a "
-        "small network imitates a large one sooner and better than it learns from pictures.",
+        description="A trained model of the same scale, its name or file, whose results the pixel loss "
+        "compares with; a discriminator and further losses keep to the truth.",
     )
     teacher_weight: float = Field(
         1.0,
@@ -84,6 +86,14 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
         description="Where the weights of VGG19 are not at hand, compare the features of the discriminator "
         "instead, with the same weight; false makes that an error.",
     )
+
+    @model_validator(mode="after")
+    def _taught(self) -> Self:
+        if self.teacher is None and self.teacher_weight != 1:
+            raise ValueError("teacher_weight does nothing without a teacher; name one, or leave it out")
+        if self.teacher is not None and self.objective == "gan" and not self.pixel_weight:
+            raise ValueError("a teacher does nothing where pixel_weight is 0; leave one of them out")
+        return self
 
     def fitted(self, crop: tuple[int, int] | None, classes: Collection[str] = ()) -> Self:
         """The discriminator judges whole crops, so one that has a size has theirs."""
@@ -165,6 +175,11 @@ class SuperResolution(Method):
         self.objective: str = config.objective
         self.pixel_loss = pixel_losses[config.pixel_loss]
         self.teacher = None if config.teacher is None else _Teacher(config.teacher, self.generator)
+        if self.teacher is not None:
+            self.notes.append(
+                f"The teacher is {display_path(self.teacher.model)}, a {self.teacher.network.spec.name} "
+                f"(SHA-256 of its weights {self.teacher.fingerprint[:12]})."
+            )
         self.adversary: Adversary | None = None
         if config.objective == "gan":
             self._build_adversary(config, channels["target"], self.generator.output_range)
@@ -304,47 +319,61 @@ class _Teacher:
     It is no module of the method: no state holds it, and it follows its inputs to their device.
 
     Raises:
-        ConfigError: Scale, channels or conditions are not those of the learner.
-        UnknownModelError, ModelError: There is no such model, or its file cannot be read.
+        ConfigError: There is no such model, it is one that no step can run, or its scale, channels or
+            conditions are not those of the learner.
+        ModelError: Its file cannot be read.
 
     References:
-        arXiv:1503.02531.
+        arXiv:1503.02531, for classes; here the results are pictures.
     """
 
-    def __init__(self, model: str, learner: Generator) -> None:
-        architecture, arguments, weights = _weights_of(model)
-        network = generators[architecture](**arguments)
-        network.load_state_dict(weights)
+    def __init__(self, model: Path, learner: Generator) -> None:
+        network, self.fingerprint = _opened(model)
+        called = f"{display_path(model)} ({network.spec.name})"
         for name in ("scale", "in_channels", "out_channels"):
             theirs, ours = getattr(network, name), getattr(learner, name)
             if theirs != ours:
+                advice = "name a model of that scale"
+                if name != "scale":
+                    advice = (
+                        f"set data.source_channels={network.in_channels} and "
+                        f"data.target_channels={network.out_channels}, or name another model"
+                    )
                 raise ConfigError(
-                    f"method.teacher: {model} ({architecture}) has {name.replace('_', ' ')} {theirs}, and "
-                    f"what learns from it {ours}; name a model of the same kind."
+                    f"method.teacher: {called} has {name.replace('_', ' ')} {theirs}, and what learns from "
+                    f"it {ours}; {advice}."
                 )
-        self.name = model
+        self.model = model
         self.network = network.requires_grad_(False).eval()
-        self._learner = (learner.input_range, learner.output_range)
+        self._ranges = (learner.input_range, learner.output_range)
+        self._device: torch.device | None = None
 
     def check(self, source: Tensor) -> None:
         """Raises ConfigError unless the teacher takes inputs of this size."""
         step, sides = self.network.multiple_of, source.shape[-2:]
-        if any(side % step for side in sides):
+        smallest = max(step, self.network.minimum_size)
+        if any(side % step or side < smallest for side in sides):
+            scale = self.network.scale
             raise ConfigError(
-                f"method.teacher: {self.name} takes inputs whose sides are multiples of {step} pixels, not "
-                f"{sides[1]}x{sides[0]}; change data.crop_size."
+                f"method.teacher: {display_path(self.model)} takes inputs whose sides are multiples of "
+                f"{step} pixels, {smallest} at least, not {sides[1]}x{sides[0]}; set data.crop_size to a "
+                f"multiple of {step * scale}, {smallest * scale} at least."
             )
 
     @torch.no_grad()
     def __call__(self, source: Tensor) -> Tensor:
-        """Returns what it makes of inputs (N, C, H, W), fp32, both in the ranges of the learner."""
-        self.network.to(source.device)
-        taken, made = self._learner
-        return _brought(
-            self.network(_brought(source, taken, self.network.input_range)).float(),
-            self.network.output_range,
-            made,
-        )
+        """Returns what it makes of inputs (N, C, H, W), fp32, both in the ranges of the learner.
+
+        Values beyond black and white stay: the learner's are limited where they are used, as the teacher's.
+        """
+        if self._device != source.device:
+            self.network.to(source.device)
+            if source.is_contiguous(memory_format=torch.channels_last):
+                self.network.to(memory_format=torch.channels_last)  # several times as fast in bf16
+            self._device = source.device
+        taken, made = self._ranges
+        results = self.network(_brought(source, taken, self.network.input_range))
+        return _brought(results.float(), self.network.output_range, made)
 
 
 def _brought(x: Tensor, own: ValueRange, other: ValueRange) -> Tensor:
@@ -355,16 +384,24 @@ def _brought(x: Tensor, own: ValueRange, other: ValueRange) -> Tensor:
 
 
 @unset_fake_temporarily()
-def _weights_of(model: str) -> tuple[str, dict[str, Any], Mapping[str, Tensor]]:
-    """Returns architecture, arguments and weights of a model; for real, where a dry run pretends the rest."""
-    generator, _ = open_checkpoint(find_model(model))
-    if generator.conditions:
+def _opened(model: Path) -> tuple[Generator, str]:
+    """Returns the network of a model and its digest; for real, where a dry run pretends, and with no draws."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            network, _ = open_checkpoint(find_model(model))
+    except UnknownModelError as error:
+        raise ConfigError(f"method.teacher: {error}") from error
+    if isinstance(network, OnnxNetwork):
         raise ConfigError(
-            f"method.teacher: {model} takes more than a picture, and a teacher a picture alone."
+            f"method.teacher: {display_path(model)} is an ONNX file, which no step of a training can run; "
+            "name the model that it was made of."
         )
-    if generator.spec.name not in generators:
-        raise ConfigError(f"method.teacher: {model} is a {generator.spec.name}, which no training can run.")
-    return generator.spec.name, dict(generator.spec.arguments), generator.state_dict()
+    if network.conditions:
+        raise ConfigError(
+            f"method.teacher: {display_path(model)} takes more than a picture, and a teacher a picture alone."
+        )
+    network = network.exported()
+    return network, fingerprint(network.state_dict())
 
 
 def bicubic(source: Column, scale: int) -> Column:

@@ -86,6 +86,9 @@ class Experiment(_Seed):
         tree: dict[str, Any] = _with_whole_paths(self.model_dump(), self.model_dump(mode="json"))
         names = {key: str(path) for key, path in self.training.initial.items() if is_name(path)}
         tree["training"]["initial"] |= names  # such as x4: where it lies is another question on each machine
+        teacher = getattr(self.method, "teacher", None)
+        if teacher is not None and is_name(teacher):
+            tree["method"]["teacher"] = str(teacher)
         return tree
 
 

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from img2img.checkpoint import ModelInfo, save_model
+from img2img.checkpoint import ModelInfo, fingerprint, save_model
 from img2img.errors import ConfigError, Img2ImgError
 from img2img.image import Image, write_image
 from img2img.image.resize import resize
 from img2img.losses.vgg import FeaturesMissingError
-from img2img.methods import SuperResolution, SuperResolutionConfig
+from img2img.methods import SuperResolution, SuperResolutionConfig, super_resolution
 from img2img.models import Generator, generators
 from img2img.training import Runtime, Trainer, Watch, read_experiment, train
 from img2img.training.estimate import estimate_memory
@@ -220,7 +221,7 @@ def test_the_stage_gan_imitates_too(larger: tuple[str, Generator]) -> None:
 @pytest.mark.parametrize(
     ("teacher", "said"),
     [
-        ("x4", r"x4 \(\w+\) has scale 4, and what learns from it 2; name a model of the same kind"),
+        ("x4", r"x4 \(\w+\) has scale 4, and what learns from it 2; name a model of that scale"),
         ("no-such-model", "no-such-model"),
     ],
 )
@@ -233,14 +234,49 @@ def test_a_teacher_says_which_sizes_it_takes(tmp_path: Path) -> None:
     network = generators["rrdbnet"](features=4, blocks=1, growth=2, scale=2, unshuffle=2)
     method = make(teacher=saved(tmp_path / "t.safetensors", network))
     method.check(batch(16))
-    with pytest.raises(ConfigError, match=r"multiples of 2 pixels, not 7x7; change data\.crop_size"):
+    with pytest.raises(ConfigError, match=r"2 at least, not 7x7; set data\.crop_size to a multiple of 4"):
         method.check(batch(14))
 
 
-def test_a_dry_run_counts_the_teacher(larger: tuple[str, Generator]) -> None:
+def test_a_dry_run_steps_with_the_teacher(
+    larger: tuple[str, Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = []
+    ask = super_resolution._Teacher.__call__
+    monkeypatch.setattr(
+        super_resolution._Teacher, "__call__", lambda self, x: shapes.append(x.shape) or ask(self, x)
+    )
     experiment = read_experiment("smoke_srresnet", [f"method.teacher={larger[0]}", "method.scale=2"])
-    _, memory = estimate_memory(experiment)
-    assert "Memory of a process" in memory
+    said = "\n".join(estimate_memory(experiment))
+    assert "Memory of a process" in said and "The teacher is" in said and shapes
+
+
+def test_a_teacher_draws_no_random_numbers_and_is_told_with_its_weights(
+    larger: tuple[str, Generator],
+) -> None:
+    alone, taught = make(**ESRGAN), make(**ESRGAN, teacher=larger[0])
+    for name, value in alone.state_dict().items():
+        assert torch.equal(value, taught.state_dict()[name]), name
+    (note,) = taught.notes
+    assert "teacher.safetensors, a srresnet" in note and fingerprint(larger[1].state_dict())[:12] in note
+
+
+def test_what_a_teacher_cannot_do_is_refused(larger: tuple[str, Generator]) -> None:
+    with pytest.raises(ValidationError, match="does nothing without a teacher"):
+        make(teacher_weight=0.5)
+    with pytest.raises(ValidationError, match="nothing where pixel_weight is 0"):
+        make(**{**ESRGAN, "pixel_weight": 0}, teacher=larger[0])
+    with pytest.raises(ConfigError, match=r"set data\.source_channels=3 and data\.target_channels=3"):
+        make(1, teacher=larger[0])
+
+
+def test_a_run_keeps_the_name_of_a_teacher_and_the_whole_path_of_a_file(
+    larger: tuple[str, Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(larger[0]).parent)
+    for given, kept in (("x4", "x4"), ("teacher.safetensors", larger[0])):
+        experiment = read_experiment("smoke_srresnet", [f"method.teacher={given}"])
+        assert experiment.tree()["method"]["teacher"] == kept
 
 
 # --- sizes and ranges

@@ -206,8 +206,13 @@ def test_a_card_beside_other_models(tool: ModuleType, tmp_path: Path) -> None:
         assert ours[key] == pytest.approx(np.mean([said[2][key], said[5][key]]), abs=1e-4)
     text = (tmp_path / "cards" / "nearest.md").read_text(encoding="utf-8")
     assert f"| **nearest** | **{ours['psnr_y']:.2f}** |" in text and str(tmp_path) not in text
-    assert "beside nearest --set Cup=Cup --damage second_order --seed 3 --seed 4 --with Other=FILE\n" in text
-    assert "1 pictures after `second_order` with the seeds 3, 4" in text
+    options = "--damage second_order --seed 3 --seed 4 --with Other=FILE --metric haarpsi --photo cup.png\n"
+    assert f"beside nearest --set Cup=Cup {options}" in text
+    assert "pictures: 1, after `second_order` with the seeds 3, 4" in text
+    for title in ("bicubic", "truth", "nearest"):
+        wrong = ["beside", "nearest", "--set", f"Cup={photo.parent}", "--photo", str(photo), "--with", title]
+        result = CliRunner().invoke(tool.model_card, wrong)
+        assert result.exit_code == 1 and "choose another" in result.output
 
 
 def test_numbers_of_another_file_are_refused(tool: ModuleType, tmp_path: Path) -> None:
