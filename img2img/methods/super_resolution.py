@@ -385,7 +385,7 @@ def _brought(x: Tensor, own: ValueRange, other: ValueRange) -> Tensor:
 
 @unset_fake_temporarily()
 def _opened(model: Path) -> tuple[Generator, str]:
-    """Returns the network of a model and its digest; for real, where a dry run pretends, and with no draws."""
+    """Returns a network and its digest; for real, where a dry run pretends, and drawing nothing."""
     try:
         with torch.random.fork_rng(devices=[]):
             network, _ = open_checkpoint(find_model(model))
