@@ -131,8 +131,8 @@ def test_the_name_of_a_model_stays_a_name(x4: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("config", "model", "source", "left_out"),
     [
-        ("span_x4_cpu", "x4", {"images": "x"}, ""),
-        ("span_x2_cpu", "x4", {"images": "x"}, "all but last, for the file is for x4 and this is x2"),
+        ("span_x4_cpu", "x4-fast", {"images": "x"}, ""),
+        ("span_x2_cpu", "x4-fast", {"images": "x"}, "all but last, for the file is for x4 and this is x2"),
         ("photo_x4_cpu", "photo", {"paired": ["A", "B"]}, ""),
     ],
 )
