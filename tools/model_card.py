@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import re
 import shlex
 import statistics
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from img2img.batch import Rules, convert_folder
 from img2img.checkpoint import KEY, read_header
@@ -259,7 +259,7 @@ def _seconds(model: Any, picture: Image, runs: int = 3) -> float:
 
 def _machine(model: Any) -> str:
     """Returns what a model computes on, in words."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = torch.get_num_threads()
     units = {"amx": "AMX", "avx512": "AVX-512 BF16", "none": "no bf16 units"}[cpu_bf16()]
     return f"{cores} CPU cores, {units}" if model.device.type == "cpu" else str(model.device)
 

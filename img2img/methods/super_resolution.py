@@ -91,8 +91,6 @@ class SuperResolutionConfig(AdversarialConfig, TermsConfig):
     def _taught(self) -> Self:
         if self.teacher is None and self.teacher_weight != 1:
             raise ValueError("teacher_weight does nothing without a teacher; name one, or leave it out")
-        if self.teacher is not None and self.objective == "gan" and not self.pixel_weight:
-            raise ValueError("a teacher does nothing where pixel_weight is 0; leave one of them out")
         return self
 
     def fitted(self, crop: tuple[int, int] | None, classes: Collection[str] = ()) -> Self:

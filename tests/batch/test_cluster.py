@@ -325,30 +325,6 @@ def test_a_store_is_shared_out_as_a_folder_is(tmp_path, monkeypatch):
     assert [name.rpartition("/")[2].partition(".")[0] for name in files.find("/out/.img2img")] == ["manifest"]
 
 
-def test_what_lost_workers_put_into_a_store_is_not_foreign_to_the_next_run():
-    fsspec = pytest.importorskip("fsspec", reason="the extra remote is not installed")
-    files = fsspec.filesystem("memory", use_listings_cache=False)
-    files.store.clear()
-    files.pseudo_dirs[:] = [""]
-    for i in range(24):
-        files.pipe_file(f"/in/{i}.png", encode(picture(seed=i), ".png"))
-    files.pipe_file("/out/5.png", b"of somebody else")
-
-    def lose(number, piece):
-        for name in files.find("/out/.img2img"):
-            if "worker-" in name:
-                files.rm_file(name)
-        return True
-
-    source, output = place("memory://in"), place("memory://out")
-    with pytest.raises(ProcessingError, match="the same command goes on"):
-        over_workers(source, output, workers=2, lose=lose)
-    assert len(files.find("/out")) > 2
-    again, _ = over_workers(source, output)
-    assert [name for name, status in statuses(again).items() if status == "failed"] == ["5.png"]
-    assert files.cat_file("/out/5.png") == b"of somebody else"
-
-
 @pytest.fixture
 def store():
     """A store with 12 pictures in /in."""
@@ -360,6 +336,26 @@ def store():
         files.pipe_file(f"/in/{i}.png", encode(picture(seed=i), ".png"))
     yield files
     files.store.clear()
+
+
+def test_what_lost_workers_put_into_a_store_is_not_foreign_to_the_next_run(store):
+    for i in range(12, 24):
+        store.pipe_file(f"/in/{i}.png", encode(picture(seed=i), ".png"))
+    store.pipe_file("/out/5.png", b"of somebody else")
+
+    def lose(number, piece):
+        for name in store.find("/out/.img2img"):
+            if "worker-" in name:
+                store.rm_file(name)
+        return True
+
+    source, output = place("memory://in"), place("memory://out")
+    with pytest.raises(ProcessingError, match="the same command goes on"):
+        over_workers(source, output, workers=2, lose=lose)
+    assert len(store.find("/out")) > 2
+    again, _ = over_workers(source, output)
+    assert [name for name, status in statuses(again).items() if status == "failed"] == ["5.png"]
+    assert store.cat_file("/out/5.png") == b"of somebody else"
 
 
 def fail_at(monkeypatch, method, start, times=1):
