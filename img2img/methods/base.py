@@ -105,6 +105,9 @@ class Method(nn.Module):
         names: What the numbers of vectors are called, where that is known; whoever runs the method says it.
         notes: Sentences about choices that were made, for the run to say at its start.
         warnings: Sentences about what may not be meant so.
+        frozen_networks: Networks that it asks and that are in no state, as a teacher: they take memory.
+        facts: What beside the configuration decides how it learns, as the weights in a file that it names:
+            the same in all processes of a run, and in one that continues it.
     """
 
     fields: ClassVar[Fields]
@@ -135,6 +138,8 @@ class Method(nn.Module):
         super().__init__()
         self.notes: list[str] = []
         self.warnings: list[str] = []
+        self.frozen_networks: list[nn.Module] = []
+        self.facts: dict[str, str] = {}
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters that learn together, by the name that `optimize` is called with."""

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.nn import functional as F
 from typing_extensions import Self
 
 from img2img.checkpoint import fingerprint
@@ -178,6 +179,8 @@ class SuperResolution(Method):
                 f"The teacher is {display_path(self.teacher.model)}, a {self.teacher.network.spec.name} "
                 f"(SHA-256 of its weights {self.teacher.fingerprint[:12]})."
             )
+            self.frozen_networks.append(self.teacher.network)
+            self.facts["the teacher's weights"] = self.teacher.fingerprint[:12]
         self.adversary: Adversary | None = None
         if config.objective == "gan":
             self._build_adversary(config, channels["target"], self.generator.output_range)
@@ -226,8 +229,6 @@ class SuperResolution(Method):
     def check(self, batch: Batch) -> None:
         """Also in the stage psnr: that crops do not fit the stage gan should not come out days later."""
         super().check(batch)
-        if self.teacher is not None:
-            self.teacher.check(batch.source)
         if self.adversary is not None:
             self.adversary.check(batch.target)
             self.terms.check(batch.target)
@@ -346,23 +347,12 @@ class _Teacher:
         self._ranges = (learner.input_range, learner.output_range)
         self._device: torch.device | None = None
 
-    def check(self, source: Tensor) -> None:
-        """Raises ConfigError unless the teacher takes inputs of this size."""
-        step, sides = self.network.multiple_of, source.shape[-2:]
-        smallest = max(step, self.network.minimum_size)
-        if any(side % step or side < smallest for side in sides):
-            scale = self.network.scale
-            raise ConfigError(
-                f"method.teacher: {display_path(self.model)} takes inputs whose sides are multiples of "
-                f"{step} pixels, {smallest} at least, not {sides[1]}x{sides[0]}; set data.crop_size to a "
-                f"multiple of {step * scale}, {smallest * scale} at least."
-            )
-
     @torch.no_grad()
     def __call__(self, source: Tensor) -> Tensor:
         """Returns what it makes of inputs (N, C, H, W), fp32, both in the ranges of the learner.
 
         Values beyond black and white stay: the learner's are limited where they are used, as the teacher's.
+        Inputs of sides that it does not take are continued with their last rows and columns for it.
         """
         if self._device != source.device:
             self.network.to(source.device)
@@ -370,7 +360,13 @@ class _Teacher:
                 self.network.to(memory_format=torch.channels_last)  # several times as fast in bf16
             self._device = source.device
         taken, made = self._ranges
-        results = self.network(_brought(source, taken, self.network.input_range))
+        sides, step, scale = source.shape[-2:], self.network.multiple_of, self.network.scale
+        least = self.network.minimum_size
+        below, right = (-(-max(side, least) // step) * step - side for side in sides)
+        x = _brought(source, taken, self.network.input_range)
+        if below or right:
+            x = F.pad(x, (0, right, 0, below), mode="replicate")
+        results = self.network(x)[..., : sides[0] * scale, : sides[1] * scale]
         return _brought(results.float(), self.network.output_range, made)
 
 

@@ -134,7 +134,9 @@ def estimate_memory(
         weights = sum(tensor.numel() for tensor in (*method.parameters(), *method.buffers()))
         learned = sum(groups.values())
         averages = sum(p.numel() for g in method.generators().values() for p in g.parameters())
-        fixed = 4 * (weights + 2 * learned + (averages if settings.ema else 0))
+        state = 4 * (weights + 2 * learned + (averages if settings.ema else 0))
+        frozen = sum(4 * p.numel() for network in method.frozen_networks for p in network.parameters())
+        fixed = state + frozen
         batch = usual_batch(experiment, channels)
         if batch is None:
             yield (
@@ -158,7 +160,7 @@ def estimate_memory(
     yield (
         f"Memory of a process: about {(whole + _PROGRAM * on_cpu) / GIB:.2f} GiB, of which "
         f"{fixed / GIB:.2f} GiB are weights and optimizers and {peak / GIB:.2f} GiB what a step needs in "
-        f"{runtime.precision}; cached pictures come on top. A state takes {fixed / GIB:.2f} GiB on the disk."
+        f"{runtime.precision}; cached pictures come on top. A state takes {state / GIB:.2f} GiB on the disk."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -201,6 +202,7 @@ class _Run:
                 self.watch.warn(sentence)
             for stage in reversed(self.stages):  # the first one last; a name that does not exist is said now
                 self.method.begin(stage.name)
+        self._require_same_facts()
         self.total = self.stages[-1].last
         self.trainer = Trainer(self.method, self.settings, runtime, self._rate)
         for stage in self.stages:  # a name that does not exist is said now
@@ -423,13 +425,27 @@ class _Run:
             "precision": self.runtime.precision,
             "threads": torch.get_num_threads() if device == "cpu" else 0,
             "torch": str(torch.__version__),
+            **self.method.facts,
         }
+
+    def _require_same_facts(self) -> None:
+        """Ends the run unless what the method found beside the configuration is the same everywhere."""
+        found = self.runtime.gather(self.method.facts)
+        for key in dict.fromkeys(itertools.chain(*found)):
+            values = [facts.get(key, "missing") for facts in found]
+            if len(set(values)) > 1:
+                said = ", ".join(f"{value} in process {rank}" for rank, value in enumerate(values))
+                self.runtime.fail(
+                    TrainingError(f"{key} are not the same in all processes ({said}); give all one file.")
+                )
 
     def _differences(self, state: Mapping[str, Any]) -> Iterator[str]:
         """Yields a sentence if what `_facts` returns has changed."""
         now = self._facts()
         changed = [
-            f"{key} {old} is now {now[key]}" for key, old in state.get("facts", {}).items() if old != now[key]
+            f"{key} {old} is now {now.get(key, 'missing')}"
+            for key, old in state.get("facts", {}).items()
+            if old != now.get(key)
         ]
         if changed:
             yield f"{'; '.join(changed)}: the run goes on, but not exactly as it would have."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.functional import softplus
 
 from img2img.checkpoint import ModelInfo, fingerprint, save_model
@@ -20,7 +22,7 @@ from img2img.image.resize import resize
 from img2img.losses.vgg import FeaturesMissingError
 from img2img.methods import SuperResolution, SuperResolutionConfig, super_resolution
 from img2img.models import Generator, generators
-from img2img.training import Runtime, Trainer, Watch, read_experiment, train
+from img2img.training import Runtime, Trainer, TrainingError, Watch, read_experiment, train
 from img2img.training.estimate import estimate_memory
 from img2img.training.settings import TrainingSettings
 from img2img.types import Batch
@@ -230,12 +232,18 @@ def test_a_teacher_that_does_not_fit_is_a_sentence(teacher: str, said: str) -> N
         make(teacher=teacher)
 
 
-def test_a_teacher_says_which_sizes_it_takes(tmp_path: Path) -> None:
-    network = generators["rrdbnet"](features=4, blocks=1, growth=2, scale=2, unshuffle=2)
+def test_a_teacher_takes_any_size(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    network = generators["rrdbnet"](features=4, blocks=1, growth=2, scale=2, unshuffle=2).eval()
     method = make(teacher=saved(tmp_path / "t.safetensors", network))
-    method.check(batch(16))
-    with pytest.raises(ConfigError, match=r"2 at least, not 7x7; set data\.crop_size to a multiple of 4"):
-        method.check(batch(14))
+    assert method.teacher is not None
+    for height, width in ((8, 8), (7, 9), (1, 2)):
+        source = torch.rand(2, 3, height, width)
+        odd = F.pad(source, (0, width % 2, 0, height % 2), mode="replicate")
+        with torch.no_grad():
+            made = network(odd)[..., : 2 * height, : 2 * width]
+        torch.testing.assert_close(method.teacher(source), made)
+    method.check(batch(14))
 
 
 def test_a_dry_run_steps_with_the_teacher(
@@ -249,6 +257,59 @@ def test_a_dry_run_steps_with_the_teacher(
     experiment = read_experiment("smoke_srresnet", [f"method.teacher={larger[0]}", "method.scale=2"])
     said = "\n".join(estimate_memory(experiment))
     assert "Memory of a process" in said and "The teacher is" in said and shapes
+
+
+def test_a_dry_run_counts_what_the_teacher_weighs(tmp_path: Path) -> None:
+    large = generators["srresnet"](features=256, blocks=30, scale=2)
+    path = saved(tmp_path / "large.safetensors", large)
+
+    def weights(*sets: str) -> tuple[float, float]:
+        said = "\n".join(estimate_memory(read_experiment("smoke_srresnet", ["method.scale=2", *sets])))
+        found = re.search(r"([\d.]+) GiB are weights.* takes ([\d.]+) GiB on the disk", said)
+        assert found is not None
+        return float(found[1]), float(found[2])
+
+    (alone, state), (taught, same) = weights(), weights(f"method.teacher={path}")
+    size = 4 * sum(parameter.numel() for parameter in large.parameters()) / 2**30
+    assert taught - alone == pytest.approx(size, abs=0.011) and size > 0.1 and same == state
+
+
+def taught(teacher: Path, folder: Path, *sets: str) -> Any:
+    """A run with a teacher, on three pictures."""
+    (folder / "photos").mkdir(exist_ok=True)
+    for number in range(3):
+        write_image(Image(np.full((40, 40, 3), number, np.uint8)), folder / "photos" / f"{number}.png")
+    sets = (f"method.teacher={teacher}", "validate_every=0", *sets)
+    return read_experiment("smoke_srresnet", sets, source={"images": str(folder / "photos")})
+
+
+def test_another_teacher_is_told_when_a_run_goes_on(tmp_path: Path) -> None:
+    path, heard = tmp_path / "teacher.safetensors", []
+
+    class Listen(Watch):
+        def warn(self, text: str) -> None:
+            heard.append(text)
+
+    for seed, steps in ((5, 1), (6, 2)):
+        torch.manual_seed(seed)
+        saved(path, generators["srresnet"](features=4, blocks=1, scale=2))
+        experiment = taught(path, tmp_path, f"steps={steps}")
+        assert not heard
+        train(experiment, tmp_path / "run", resume=steps == 2, watch=Listen())
+    (said,) = (sentence for sentence in heard if "teacher" in sentence)
+    assert re.search(r"the teacher's weights \w{12} is now \w{12}: the run goes on, but not exactly", said)
+
+
+def test_processes_with_different_teachers_do_not_train(
+    larger: tuple[str, Generator], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gathered(self: Runtime, value: Any) -> list[Any]:
+        return [value, dict.fromkeys(value, "another")] if isinstance(value, dict) else [value]
+
+    monkeypatch.setattr(Runtime, "gather", gathered)
+    experiment = taught(Path(larger[0]), tmp_path)
+    with pytest.raises(TrainingError, match=r"teacher's weights.*\w{12} in process 0, another in process 1"):
+        train(experiment, tmp_path / "run")
 
 
 def test_a_teacher_draws_no_random_numbers_and_is_told_with_its_weights(
