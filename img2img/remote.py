@@ -84,7 +84,7 @@ def place(text: str | os.PathLike[str]) -> Path:
     if not is_remote(text):
         return Path(text[found.end() :])
     rest = text[found.end() :].lstrip("/").removesuffix("/")
-    if rest and not all(map(is_name, rest.split("/"))):
+    if rest and not all(map(is_plain_part, rest.split("/"))):
         raise UsageError(
             f"{display_path(text)} cannot be named by a path: between two slashes of a store, nothing, . and "
             ".. are names of folders like others. Write one slash between two names, or rename the objects."
@@ -92,7 +92,7 @@ def place(text: str | os.PathLike[str]) -> Path:
     return RemotePath(text)
 
 
-def is_name(name: str) -> bool:
+def is_plain_part(name: str) -> bool:
     """Returns whether a part of a key between two slashes can be one of a path."""
     return name not in ("", os.curdir, os.pardir)
 

@@ -114,14 +114,13 @@ def _licence(given: str | None, own: OwnCard, info: ModelInfo, model: Path) -> t
             )
         say("Under which licence may others use the weights? Such as Apache-2.0, MIT, CC-BY-NC-4.0.")
         given = str(click.prompt("Licence", err=True))
-    if given is not None:
-        given = " ".join(given.split())
-        if not re.fullmatch("[A-Za-z0-9][ -~]{0,99}", given):
-            raise click.UsageError(
-                f"{display_path(given)[:100]!r} is no licence: write its SPDX identifier, such as MIT, or "
-                "its name."
-            )
-    licence = given or next(filter(None, stated.values()))
+    licence = " ".join((given if given is not None else next(filter(None, stated.values()))).split())
+    if not re.fullmatch("[A-Za-z0-9][ -~]{0,99}", licence):
+        where = "" if given is not None else ", which stands with the model,"
+        raise click.UsageError(
+            f"{display_path(licence)[:100]!r}{where} is no licence: write its SPDX identifier, such as MIT, "
+            "or its name, with --license."
+        )
     others = {place: text for place, text in stated.items() if text and text.lower() != licence.lower()}
     for place, text in others.items():
         say_warning(f"its {place} says {text}, and it is pushed under {licence}.")

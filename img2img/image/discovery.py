@@ -15,7 +15,7 @@ from img2img.errors import ImageFormatError, display_path
 from img2img.files import is_part
 from img2img.image.formats import READABLE, recognise
 from img2img.image.kinds import NOT_READ, RAW
-from img2img.remote import RemotePath, is_name
+from img2img.remote import RemotePath, is_plain_part
 
 CANDIDATES = READABLE | frozenset(NOT_READ)
 
@@ -357,7 +357,7 @@ def _discover_remote(
         path = folder / relative.lstrip("/")
         if not _takes_file(name, str(path), candidates, hidden, passed):
             continue
-        if str(path) != f"{folder}/{relative}" or not all(map(is_name, relative.split("/"))):
+        if str(path) != f"{folder}/{relative}" or not all(map(is_plain_part, relative.split("/"))):
             yield Found(path, f"{display_path(relative)} is no name that a file can have; name it otherwise")
         else:
             path.facts = facts

@@ -218,6 +218,16 @@ def test_a_file_that_states_no_licence_does_not(file: str | None) -> None:
         _licence(None, OwnCard(), info, Path("m.onnx"))
 
 
+@pytest.mark.parametrize("strange", ["MIT\x1b[0m", "\u202eTIM", "x" * 200])
+def test_a_licence_in_a_file_is_one_line_of_plain_letters_too(strange: str) -> None:
+    from img2img.checkpoint import ModelInfo
+
+    info = ModelInfo(origin={"license": strange})
+    with pytest.raises(click.UsageError, match=r"which stands with the model, is no licence.*--license"):
+        _licence(None, OwnCard(), info, Path("m.onnx"))
+    assert _licence("MIT", OwnCard(), ModelInfo(origin={"license": "MIT"}), Path("m.onnx"))[0] == "MIT"
+
+
 @pytest.mark.slow
 def test_a_model_whose_file_states_a_licence_is_pushed_under_it(
     hub: Hub, model: Path, monkeypatch: pytest.MonkeyPatch
