@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
 from img2img.models.folding import plain_state
+from img2img.models.fused import conv_add, conv_relu
 from img2img.models.skip import addable, require_addable, shuffled
 from img2img.models.span import MeanColour, mean_colour, require_mean
 from img2img.models.srresnet import STEPS
@@ -32,8 +33,7 @@ class _EDSRBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
-        output: Tensor = x + self.conv2(F.relu(self.conv1(x), inplace=True))
-        return output
+        return conv_add(self.conv2, conv_relu(self.conv1, x), x)
 
 
 @generators.register("edsr")

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
+from img2img.models.fused import conv_add, conv_relu
 from img2img.models.skip import addable, require_addable
 from img2img.models.srresnet import STEPS
 
@@ -31,8 +32,7 @@ class MSRBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
-        output: Tensor = x + self.conv2(F.relu(self.conv1(x), inplace=True))
-        return output
+        return conv_add(self.conv2, conv_relu(self.conv1, x), x)
 
 
 @generators.register("msrresnet")
@@ -86,10 +86,10 @@ class MSRResNet(Generator):
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) to (N, out_channels, H*scale, W*scale), both in [0, 1]."""
         base = addable(x, self.out_channels)
-        y = self.blocks(F.leaky_relu(self.first(x), 0.1, inplace=True))
+        y = self.blocks(conv_relu(self.first, x, 0.1))
         for step, conv in zip(STEPS[self.scale], self.up, strict=True):
             y = F.leaky_relu(F.pixel_shuffle(conv(y), step), 0.1, inplace=True)
-        y = F.leaky_relu(self.before_last(y), 0.1, inplace=True)
+        y = conv_relu(self.before_last, y, 0.1)
         output: Tensor = self.last(y) + F.interpolate(
             base, scale_factor=self.scale, mode="bilinear", align_corners=False
         )

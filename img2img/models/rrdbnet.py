@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from img2img.errors import ConfigError
 from img2img.models.base import Generator, generators
+from img2img.models.fused import conv_relu
 from img2img.models.init import has_values
 from img2img.models.strips import Kept, StripCost, StripStep, overwrite, step, store, strips
 
+SLOPE = 0.2
 HALO = 2  # rows of the trunk's features beyond a strip that the tail sees of them
 BLOCK_HALO = 15  # three times five convolutions
 MOST_INDEXED = 2**31 - 1  # values that kernels with 32-bit indices reach in one tensor
@@ -28,10 +30,6 @@ MOST_INDEXED = 2**31 - 1  # values that kernels with 32-bit indices reach in one
 
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, padding=1)
-
-
-def _lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.2, inplace=True)
 
 
 class DenseBlock(nn.Module):
@@ -62,13 +60,13 @@ class DenseBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (N, features, H, W) to the same shape."""
-        seen = torch.cat((x, _lrelu(self.conv1(x))), 1)
-        second = _lrelu(self.conv2(seen))
+        seen = torch.cat((x, conv_relu(self.conv1, x, SLOPE)), 1)
+        second = conv_relu(self.conv2, seen, SLOPE)
         if self.conv1x1 is not None:
             second = second + self.conv1x1(x)
         seen = torch.cat((seen, second), 1)
-        seen = torch.cat((seen, _lrelu(self.conv3(seen))), 1)
-        fourth = _lrelu(self.conv4(seen))
+        seen = torch.cat((seen, conv_relu(self.conv3, seen, SLOPE)), 1)
+        fourth = conv_relu(self.conv4, seen, SLOPE)
         if self.conv1x1 is not None:
             fourth = fourth + second
         del second
@@ -234,6 +232,6 @@ class RRDBNet(Generator):
         """Turns the trunk's features into the image; a strip of it sees 2 rows of them beyond its own."""
         for number in range(1, self.upsamplings + 1):
             features = F.interpolate(features, scale_factor=2, mode="nearest")
-            features = _lrelu(self.get_submodule(f"conv_up{number}")(features))
-        image: Tensor = self.conv_last(_lrelu(self.conv_hr(features)))
+            features = conv_relu(getattr(self, f"conv_up{number}"), features, SLOPE)
+        image: Tensor = self.conv_last(conv_relu(self.conv_hr, features, SLOPE))
         return image
