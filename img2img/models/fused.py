@@ -35,8 +35,8 @@ def conv_add(conv: nn.Conv2d, x: Tensor, other: Tensor) -> Tensor:
     """Returns `other` and a convolution of (N, C, H, W), rounded once where two steps round twice."""
     kernel = _kernel(conv, x, "binary")
     if kernel is None or other.dtype != x.dtype:
-        result: Tensor = other + conv(x)
-        return result
+        y: Tensor = conv(x)
+        return y.add_(other) if y.dtype == other.dtype else y + other
     return kernel(x, other, *_layer(conv), "add", 1.0, None, [], None)
 
 
