@@ -9,7 +9,7 @@ import numpy as np
 from click.testing import CliRunner
 
 from img2img import load_model
-from img2img.image import read_image
+from img2img.image import Image, read_image, write_image
 from img2img.image.resize import resize
 
 PATH = Path(__file__).resolve().parent.parent / "tools" / "taught_pairs.py"
@@ -45,3 +45,17 @@ def test_what_cannot_be_done_is_a_sentence(sample: Path, tmp_path: Path) -> None
         result = CliRunner().invoke(taught_pairs.main, arguments + wrong)
         assert result.exit_code and said in result.output and "Error: " in result.output
     assert not (tmp_path / "pairs").exists()
+
+
+def test_what_goes_wrong_later_is_a_sentence_too(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write_image(Image(np.zeros((40, 40, 3), np.uint8)), tmp_path / "in" / "small.png")
+    arguments = ["smoke_srresnet", "x2", "--images", str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    for wrong, said in (
+        (["--crop", "500"], "small.png"),
+        (["--crop", "0"], "--crop"),
+        (["--count", "0"], "count"),
+    ):
+        result = CliRunner().invoke(taught_pairs.main, [*arguments, "--degradation", "none", *wrong])
+        assert result.exit_code and said in result.output and "Error: " in result.output
+        assert isinstance(result.exception, SystemExit)

@@ -40,8 +40,14 @@ _RANGES = {"source": UNIT, "target": UNIT}
     help="Sharp pictures; repeatable.",
 )
 @click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), required=True)
-@click.option("--count", default=1000, show_default=True, help="Pairs.")
-@click.option("--crop", default=384, show_default=True, help="Side of the sharp patches in pixels.")
+@click.option("--count", type=click.IntRange(min=1), default=1000, show_default=True, help="Pairs.")
+@click.option(
+    "--crop",
+    type=click.IntRange(min=8),
+    default=384,
+    show_default=True,
+    help="Side of the sharp patches in pixels.",
+)
 @click.option(
     "--degradation",
     "degradations",
@@ -71,23 +77,23 @@ def main(
         teacher = load_model(find_model(model))
         scale = teacher.generator.scale
         kinds = {
-            kind: _patches(config, images, None if kind == "none" else kind, crop, scale, seed + place)
-            for place, kind in enumerate(dict.fromkeys(degradations))
+            kind: _patches(config, images, None if kind == "none" else kind, crop, scale, seed + further)
+            for further, kind in enumerate(dict.fromkeys(degradations))
         }
+        turns = itertools.cycle([kinds[kind] for kind in degradations])
+        with click.progressbar(range(count), label="pairs") as bar:
+            for number in bar:
+                sample = next(next(turns))
+                source, truth = (
+                    Image(to_pixels(tensor, UNIT, np.uint8)[0]) for tensor in (sample.source, sample.target)
+                )
+                (taught,) = teacher([source])
+                for folder, picture in (("A", source), ("B", taught), ("C", truth)):
+                    place = output / folder / f"{number:06d}.png"
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    write_image(picture, place)
     except Img2ImgError as error:
         raise click.ClickException(str(error)) from error
-    turns = [kinds[kind] for kind in degradations]
-    with click.progressbar(range(count), label="pairs") as bar:
-        for number, turn in zip(bar, itertools.cycle(turns), strict=False):
-            sample = next(turn)
-            source, truth = (
-                Image(to_pixels(tensor, UNIT, np.uint8)[0]) for tensor in (sample.source, sample.target)
-            )
-            (taught,) = teacher([source])
-            for folder, picture in (("A", source), ("B", taught), ("C", truth)):
-                place = output / folder / f"{number:06d}.png"
-                place.parent.mkdir(parents=True, exist_ok=True)
-                write_image(picture, place)
 
 
 def _patches(

@@ -71,7 +71,7 @@ class Image:
         lossless: Whether it comes from a file without loss of a format that also has a lossy kind, as WebP.
             What becomes of it is stored without loss, too, unless a quality is chosen.
         jpeg_quality: 1 to 100 for a picture from a JPEG file, by its quantization table; else None. It tells
-            of the file, not of pictures that were compressed before and stored otherwise since.
+            of the file, not of pictures that were compressed before and stored otherwise since, or resized.
         warnings: Sentences about what could not be kept, for the report.
         palette: The colours of a label map, in the order of the numbers of its classes. A PNG file then holds
             these numbers; None for other pictures.

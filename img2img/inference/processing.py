@@ -177,7 +177,8 @@ class ImageProcessing:
         if image.alpha is not None and not ends_in_alpha(wanted, image.channels):
             continued = self.info.output == "like_input" and self.alpha != "drop"
             image = (bleed(image) if continued else over_white(image)).replace(alpha=None)
-        if wanted == self.generator.out_channels <= 2 and self.info.output == "like_input":
+        bandwise = wanted == self.generator.out_channels <= 2 and wanted != image.channels
+        if bandwise and self.info.output == "like_input":
             channels = (image.pixels[..., c : c + 1] for c in range(image.channels))
             return [with_channels(image.replace(pixels=channel), wanted) for channel in channels]
         return [with_channels(image, wanted)]

@@ -190,14 +190,19 @@ def _equations(layer: Layer, sources: list[Value]) -> Iterator[Key]:
             yield "concat", *sources
         case "Interp", [x] if (
             layer.number(0) == 1
+            and _is_whole(layer.number(1))
             and layer.number(1) == layer.number(2)
             and not (layer.number(3) or layer.number(4))
         ):
             yield "nearest", x, int(layer.number(1))
-        case "PixelShuffle", [x] if layer.number(1) == 0:
+        case "PixelShuffle", [x] if layer.number(1) == 0 and _is_whole(layer.number(0)):
             yield "shuffle", x, int(layer.number(0))
-        case "Reorg", [x] if layer.number(1) == 0:
+        case "Reorg", [x] if layer.number(1) == 0 and _is_whole(layer.number(0)):
             yield "unshuffle", x, int(layer.number(0))
+
+
+def _is_whole(number: float) -> bool:
+    return float(number).is_integer()
 
 
 def _is_plain(layer: Layer, side: int) -> bool:

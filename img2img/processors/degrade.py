@@ -124,4 +124,4 @@ class Degrade(Operation):
             alpha = resize(alpha[:height, :width, None], *pixels.shape[:2])[:, :, 0]
             alpha = np.clip(alpha, 0, image.white).astype(alpha.dtype)
         metadata = image.metadata.resized(1 / self.scale, 1 / self.scale)
-        return image.replace(pixels=pixels, alpha=alpha, metadata=metadata)
+        return image.replace(pixels=pixels, alpha=alpha, metadata=metadata, jpeg_quality=None)

@@ -102,7 +102,8 @@ class Resize(Operation):
             image = _every_plane(image, lambda pixels: resample(pixels, height, width, "nearest"))
         elif (height, width) != (image.height, image.width):
             image = through_opacity(image, lambda pixels: resample(pixels, height, width, self.kernel))
-        image = image.replace(metadata=image.metadata.resized(*factors))
+        quality = image.jpeg_quality if factors == (1, 1) else None  # other pixels than the file's
+        image = image.replace(metadata=image.metadata.resized(*factors), jpeg_quality=quality)
         if box is None or self.fit in ("inside", "stretch"):
             return image
         if self.fit == "cover":

@@ -82,7 +82,7 @@ def _parts(entry: object) -> tuple[str, list[object], list[tuple[str, object]]]:
             raise _ProblemsError("begins without the name of an operation; write name or name=value.")
         if not all(word.strip() for word in words):
             raise _ProblemsError("holds an empty value; write name=value or name=key:value,key:value.")
-        found = [re.fullmatch(r"\s*([a-z][a-z_-]*)\s*:(.*)", word, re.DOTALL) for word in words]
+        found = [re.fullmatch(r"\s*([a-z][a-z0-9_-]*)\s*:(.*)", word, re.DOTALL) for word in words]
         bare: list[object] = [word.strip() for word, keyed in zip(words, found, strict=True) if not keyed]
         return name, bare, [(keyed[1], keyed[2].strip()) for keyed in found if keyed]
     if isinstance(entry, Mapping) and len(entry) == 1:

@@ -85,6 +85,31 @@ def test_tables_of_other_encoders_get_the_nearest_quality():
     assert 70 <= decode(buffer.getvalue()).jpeg_quality <= 90
 
 
+def renumbered(data: bytes, places: dict[int, int]) -> bytes:
+    """The same JPEG with other numbers for its quantization tables."""
+    out, at = bytearray(data), 2
+    while out[at + 1] != 0xDA:
+        length = int.from_bytes(out[at + 2 : at + 4], "big")
+        if out[at + 1] == 0xDB:
+            for place in range(at + 4, at + 2 + length, 65):
+                out[place] = places[out[place]]
+        elif out[at + 1] == 0xC0:
+            for place in range(at + 12, at + 2 + length, 3):
+                out[place] = places[out[place]]
+        at += 2 + length
+    return bytes(out)
+
+
+@pytest.mark.parametrize("places", [{0: 1, 1: 0}, {0: 2, 1: 3}, {0: 3, 1: 0}])
+@pytest.mark.parametrize("quality", [35, 85])
+def test_the_table_that_luma_uses_tells_the_quality(quality, places):
+    pixels = np.rint(scene() * 255).astype(np.uint8)
+    data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+    other = renumbered(data, places)
+    assert other != data and np.array_equal(decode(other).pixels, decode(data).pixels)
+    assert decode(other).jpeg_quality == quality
+
+
 def test_other_formats_have_none():
     buffer = io.BytesIO()
     PillowImage.fromarray(np.rint(scene() * 255).astype(np.uint8)).save(buffer, "PNG")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -104,6 +106,21 @@ def test_a_translation_keeps_its_colours_for_grey() -> None:
     translator = Translator(generator, ModelInfo(output="own"), device="cpu", precision="fp32")
     (result,) = translator([Image(np.repeat(level(np.uint8), 3, 2))])
     assert result.channels == 3
+
+
+@pytest.mark.parametrize("settings", [{}, {"strength": 0.5}, {"color_fix": "lowfreq"}])
+def test_as_many_bands_as_a_model_has_go_in_together(settings: dict[str, Any]) -> None:
+    translator = network(2)
+    model = translator.generator
+    whole = Translator(model, ModelInfo(output="like_input"), device="cpu", precision="fp32", **settings)
+    pixels = np.random.default_rng(0).random((20, 18, 2), np.float32)
+    (made,) = whole([Image(pixels)])
+    assert made.pixels.shape == (40, 36, 2) and made.alpha is None
+    if not settings:
+        with torch.inference_mode():
+            expected = model(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].permute(1, 2, 0)
+        np.testing.assert_allclose(made.pixels, expected, atol=1e-5)
+    assert whole([Image(pixels[..., :1])])[0].channels == 1 and whole(pixels).shape == (40, 36, 2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -282,6 +282,8 @@ def spoiled(tmp_path: Path, change: str) -> Path:
         ("BinaryOp BinaryOp_9>Eltwise BinaryOp_9", "layer that is not known, Eltwise 'BinaryOp_9'"),
         ("PixelShuffle >Softmax ", "a layer that is not known, Softmax 'PixelShuffle_7'"),
         ("0=1 1=4.0>0=2 1=4.0", "not known, Interp 'Interp_8'"),
+        ("1=4.000000e+00 2=4.000000e+00>1=4.5 2=4.5", "not known, Interp 'Interp_8'"),
+        ("1=4.000000e+00 2=4.000000e+00>1=inf 2=inf", "'Interp_8'|line"),
         ("1=3 4=1>1=3 2=2 4=1", "not known, Convolution 'Convolution_2'"),
         ("1=3 4=1>1=3 11=1 4=1", "not known, Convolution 'Convolution_2'"),
         ("1=3 4=1>1=3 12=2 4=1", "not known, Convolution 'Convolution_2'"),

@@ -426,6 +426,19 @@ def test_a_range_that_is_none_says_what_one_is(text):
         parse_operations([f"degrade=denoise,{text}"])
 
 
+def test_shares_are_two_that_add_up_to_one_at_most():
+    text = "degrade=second_order,directions:0.7-0.2,directions2:0-1"
+    (operation,) = parse_operations([text]).operations
+    assert operation.damage.directions == (0.7, 0.2) and operation.damage.directions2 == (0.0, 1.0)
+    for wrong, said in (
+        ("directions:0.8-0.7", "add up to 1 at most"),
+        ("directions:0.8", "0.8"),
+        ("directions:1.2-0", "less than or equal to 1"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            parse_operations([f"degrade=second_order,{wrong}"])
+
+
 @pytest.mark.parametrize("text", ["sigma:-5", "sigma:1e30"])
 def test_a_range_beyond_its_limits_says_them(text):
     with pytest.raises(ConfigError, match="between 0 and 255"):

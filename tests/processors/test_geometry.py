@@ -189,3 +189,12 @@ def test_flips(picture):
     np.testing.assert_array_equal(run(image, "flip").pixels, picture[:, ::-1])
     np.testing.assert_array_equal(run(image, "flip=vertical").pixels, picture[::-1])
     np.testing.assert_array_equal(run(image, "flip=both").pixels, run(image, "rotate=180").pixels)
+
+
+@pytest.mark.parametrize(
+    ("operation", "kept"),
+    [("resize=50%", False), ("resize=150%,kernel:nearest", False), ("resize=100%", True), ("flip", True)],
+)
+def test_resized_pixels_are_not_those_that_the_tables_of_a_file_tell_of(operation, kept):
+    image = Image(np.zeros((8, 8, 3), np.uint8), jpeg_quality=30)
+    assert run(image, operation).jpeg_quality == (30 if kept else None)

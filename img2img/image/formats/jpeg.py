@@ -61,7 +61,8 @@ def probe(data: bytes) -> Header:
     """Reads the segments before the picture data."""
     header: Header | None = None
     head, said = [data[:2]], []
-    junk, at, adobe, quality = 0, 2, None, None
+    junk, at, adobe, luma = 0, 2, None, 0
+    tables: dict[int, list[int]] = {}
     for marker, start, stop in segments(data, 2):
         junk += len(data[at : start - 4].rstrip(b"\xff")) if start - 4 > at else 0
         at = stop
@@ -74,9 +75,9 @@ def probe(data: bytes) -> Header:
             raise ImageReadError("the JPEG file is broken: a second picture starts within its header")
         if marker in FRAMES and header is None:
             header = _frame(marker, segment[4:])
+            luma = segment[12] if len(segment) > 12 else 0  # the table of the first component
         elif marker == QUANTIZATION:
-            tables = quantization(segment[4:])
-            quality = quality_of(tables[0]) if 0 in tables else quality
+            tables |= quantization(segment[4:])
         elif marker == ADOBE and segment[4:9] == b"Adobe" and len(segment) >= 16:
             adobe = len(head)
         if marker in jpeg_metadata.MARKERS:
@@ -92,7 +93,7 @@ def probe(data: bytes) -> Header:
     if header is None:
         raise ImageReadError("the JPEG file names no size for its picture")
     jpeg_metadata.read(header, said)
-    header.jpeg_quality = quality
+    header.jpeg_quality = quality_of(tables[luma]) if luma in tables else None
     if adobe is not None and head[adobe][15] not in _TRANSFORMS.get(header.channels, range(256)):
         header.warnings.append(f"it names an unknown transform of colours ({head[adobe][15]})")
         usual = _TRANSFORMS[header.channels][-1]

@@ -78,6 +78,19 @@ def named_stream(name: str, seed: int = 0) -> np.random.Generator:
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
+def _two_shares(value: object) -> object:
+    if isinstance(value, str):
+        found = re.fullmatch(rf"\s*({_NUMBER})\s*-\s*({_NUMBER})\s*", value)
+        return found.groups() if found else value
+    return value
+
+
+def _no_more_than_all(value: tuple[float, float]) -> tuple[float, float]:
+    if sum(value) > 1 + 1e-9:
+        raise ValueError("two shares add up to 1 at most")
+    return value
+
+
 def _pair(value: object) -> object:
     """Reads a range as people write it: [1, 5], "1-5", or 3 for just that."""
     if isinstance(value, str):
@@ -111,6 +124,7 @@ def within(low: float, high: float) -> AfterValidator:
 
 
 Portion = Annotated[float, Field(ge=0, le=1)]
+Shares = Annotated[tuple[Portion, Portion], BeforeValidator(_two_shares), AfterValidator(_no_more_than_all)]
 Bounds = Annotated[tuple[float, float], BeforeValidator(_pair), AfterValidator(_upward)]
 Quality = Annotated[tuple[int, int], BeforeValidator(_pair), AfterValidator(_upward), within(1, 100)]
 Sigmas = Annotated[Bounds, within(0.05, 10)]

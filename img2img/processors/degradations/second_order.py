@@ -24,6 +24,7 @@ from img2img.processors.degradations.base import (
     Portion,
     Quality,
     Samplings,
+    Shares,
     Sigmas,
     chance,
     drawn,
@@ -82,7 +83,7 @@ class SecondOrder(Degradation):
     blur: Portion = Field(1.0, description="Portion of pictures that are blurred first.")
     sigma: Sigmas = Field((0.2, 3.0), description="Standard deviation of the first blur, in target pixels.")
     ringing: Portion = Field(0.1, description="Portion of blurs that are the sinc filter.")
-    directions: tuple[Portion, Portion] = Field(
+    directions: Shares = Field(
         (0.2, 0.7),
         description="Shares of first resizes that enlarge and that reduce; the others keep the size.",
     )
@@ -99,9 +100,7 @@ class SecondOrder(Degradation):
     sampling: Samplings = Field(("4:2:0",), description="Resolutions of the colours in JPEG, one is drawn.")
     blur2: Portion = Field(0.8, description="Portion of pictures that are blurred again.")
     sigma2: Sigmas = Field((0.2, 1.5), description="Standard deviation of the second blur.")
-    directions2: tuple[Portion, Portion] = Field(
-        (0.3, 0.4), description="Like directions, for the second resize."
-    )
+    directions2: Shares = Field((0.3, 0.4), description="Like directions, for the second resize.")
     factor2: Annotated[Bounds, within(0.05, 4)] = Field(
         (0.3, 1.2), description="Factors of the second resize, relative to the size of the result."
     )
