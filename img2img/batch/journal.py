@@ -25,6 +25,10 @@ _FOREIGN = (
     "a file that img2img did not write stands at {path}; it was not touched. Move it away, choose another "
     "output folder, or allow replacing it with `overwrite`"
 )
+_TAKEN = (
+    "there is {path} already, and of a single file as output nothing is remembered; it was not touched. Name "
+    "another, give a folder as output, or allow replacing it with `overwrite`"
+)
 _EDITED = (
     "{path} was changed after img2img wrote it, and would have to be made anew now; it was not touched. Move "
     "it away, or allow replacing it with `overwrite`"
@@ -116,7 +120,9 @@ class Journal:
             if current and not self._overwrite:
                 return "edited"
             return self._allowed(_EDITED, path)
-        return self._allowed(_FOREIGN, path) if state is OutputState.FOREIGN else "go"
+        if state is not OutputState.FOREIGN:
+            return "go"
+        return self._allowed(_TAKEN if self._manifest is None else _FOREIGN, path)
 
     def settings_of(self, item: Item) -> dict[str, str]:
         """Returns what tells that a result was made in another way, by the `made_by` of results."""

@@ -17,7 +17,7 @@ from img2img.batch.report import Result
 from img2img.batch.work import Plan
 from img2img.errors import ImageFitError, ImageWriteError, Img2ImgError, ProcessingError, display_path
 from img2img.image import EncodeOptions, Image, Limits, decode, encode, fit_reason, prepare
-from img2img.image.codec import check, is_copy
+from img2img.image.codec import check, is_copy, of_copy
 from img2img.image.files import read_bytes
 from img2img.image.formats import recognise
 from img2img.image.image import UNTOUCHED
@@ -276,6 +276,8 @@ class Stages:
                 else:
                     path, extension = self._destination(task)
                     data = self._copied(task, extension)
+                    if data is not None:
+                        task.warnings = of_copy(task.warnings)
                 if data is None:
                     image = prepare(task.image, extension, self._options)
                     task.warnings = tuple(dict.fromkeys((*task.warnings, *image.warnings)))
@@ -310,7 +312,7 @@ class Stages:
             return None
         data = read_bytes(task.item.source, self._limits)
         same = self._journal.fingerprint(task.item).matches(task.fingerprint)  # what was decoded
-        return data if same and is_copy(data, task.image, extension, self._options) else None
+        return data if same and is_copy(data, extension, self._options) else None
 
     def _store(
         self,

@@ -340,7 +340,7 @@ def _to_stdout(
     from img2img.batch.inputs import existing
     from img2img.batch.outputs import FALLBACKS, output_name
     from img2img.conditions import require_conditions
-    from img2img.image import decode, encode, fit_reason, is_copy, prepare, read_image
+    from img2img.image import decode, encode, fit_reason, is_copy, of_copy, prepare, read_image
     from img2img.image.files import read_bytes
     from img2img.image.image import UNTOUCHED
 
@@ -383,12 +383,13 @@ def _to_stdout(
         say_error(f"{display_path(inputs[0])}: {error}")
         return 1
     extension = next((e for e in (extension, *FALLBACKS) if fit_reason(result, e) is None), extension)
-    if result.made_by == UNTOUCHED and is_copy(source, result, extension, options.encoding()):
-        data = source
+    if result.made_by == UNTOUCHED and is_copy(source, extension, options.encoding()):
+        data, warnings = source, of_copy(result.warnings)
     else:
         result = prepare(result, extension, options.encoding())
         data = encode(result, extension, options.encoding())
-    for warning in dict.fromkeys((*image.warnings, *result.warnings)):
+        warnings = tuple(dict.fromkeys((*image.warnings, *result.warnings)))
+    for warning in warnings:
         say_warning(warning)
     try:
         sys.stdout.buffer.write(data)

@@ -242,7 +242,7 @@ def _card_lines(card: Card | None, path: Path) -> list[tuple[str, str]]:
         (
             score.name,
             f"{score.psnr_y:.2f} dB, SSIM {score.ssim_y:.4f} "
-            f"(bicubic {score.bicubic_psnr_y:.2f} dB, {score.bicubic_ssim_y:.4f})",
+            f"({card.before} {score.bicubic_psnr_y:.2f} dB, {score.bicubic_ssim_y:.4f})",
         )
         for score in card.results
     ]

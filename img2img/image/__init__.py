@@ -11,6 +11,7 @@ from img2img.image.codec import (
     encode,
     fit_reason,
     is_copy,
+    of_copy,
     prepare,
     upright,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "is_copy",
     "is_turned",
     "list_images",
+    "of_copy",
     "prepare",
     "read_image",
     "upright",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -169,14 +170,13 @@ def encode(image: Image, extension: str, options: EncodeOptions = DEFAULT_OPTION
     return data
 
 
-def is_copy(data: bytes, image: Image, extension: str, options: EncodeOptions = DEFAULT_OPTIONS) -> bool:
-    """Returns whether a file is, byte by byte, one of the pictures that `encode` may make of `image`.
+def is_copy(data: bytes, extension: str, options: EncodeOptions = DEFAULT_OPTIONS) -> bool:
+    """Returns whether a file may stand, byte by byte, for the picture that was decoded from it.
 
-    Then it need not be compressed once more.
+    Then it need not be compressed once more, and keeps what is not read of it, such as further pages.
 
     Args:
         data: The file.
-        image: What it was decoded to, unchanged.
         extension: Of the format that is wanted.
         options: Any that concern this format and are not the usual ones ask for a new file.
     """
@@ -185,7 +185,12 @@ def is_copy(data: bytes, image: Image, extension: str, options: EncodeOptions = 
     if options.lossless is False:  # a quality was chosen, and may be the usual one
         asked.add("quality")
     as_it_is = asked.isdisjoint(_CONCERN_ALL | _CONCERN.get(source.name, set()))
-    return extension.lower() in source.writes and as_it_is and not image.warnings  # of pages, for example
+    return extension.lower() in source.writes and as_it_is
+
+
+def of_copy(warnings: Sequence[str]) -> tuple[str, ...]:
+    """Returns what is said of a file that was copied, of what was said when it was read."""
+    return tuple(f"the file was copied as it is; of what was read of it: {each}" for each in warnings)
 
 
 def _target(extension: str) -> Format:
@@ -202,6 +207,7 @@ __all__ = [
     "encode",
     "fit_reason",
     "is_copy",
+    "of_copy",
     "prepare",
     "upright",
 ]

@@ -21,7 +21,7 @@ _BELOW = 0.91  # the deviation in the smoothest blocks, of that in all of them, 
 _CLIPPED = 0.1  # of the values in a block
 _GRID = 8  # pixels of a block of JPEG
 _MIDDLE = 1024  # pixels along a side of the part in which its borders are looked for
-_SMALLEST = 64  # side of a picture that tells of them
+_SMALLEST = 49  # side of a picture that tells of them; icons have up to 48
 _STEP, _EDGE = 8.0, 32.0  # levels that one place counts at most, and from which on it is an edge
 
 VisibleDamage = Literal["compression", "noise"]

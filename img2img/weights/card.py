@@ -44,13 +44,17 @@ class Card(BaseModel):
     training_data: str = Field(description="What it was trained on, with the licence of that.")
     results: tuple[CardScore, ...] = Field(default=(), description="Measured, the most usual set first.")
 
+    @property
+    def before(self) -> str:
+        """What its results are compared with: "bicubic", or the "input" of a model that keeps the size."""
+        return "input" if self.scale == 1 else "bicubic"
+
     def summary(self) -> str:
         """Returns one line for a list of models: "x4, clean photographs, Set5 31.95 dB (bicubic 28.43)"."""
         line = f"x{self.scale}, {self.purpose}"
         if self.results:
             first = self.results[0]
-            before = "input" if self.scale == 1 else "bicubic"
-            line += f", {first.name} {first.psnr_y:.2f} dB ({before} {first.bicubic_psnr_y:.2f})"
+            line += f", {first.name} {first.psnr_y:.2f} dB ({self.before} {first.bicubic_psnr_y:.2f})"
         return line
 
 

@@ -171,17 +171,40 @@ def test_options_of_other_formats_spoil_no_copy(
     assert ((tmp_path / "out" / source.name).read_bytes() == source.read_bytes()) == same
 
 
-def test_what_only_looks_untouched_is_stored_anew(clean: Path, tmp_path: Path) -> None:
-    """A file of several pages, of which one is read, and one whose name says another format."""
-    pages = [PIL.Image.fromarray(levels(scene())) for _ in range(2)]
+def test_what_is_not_read_of_untouched_files_is_kept(clean: Path, tmp_path: Path) -> None:
+    """Further pages and frames, and CMYK; what a warning said of reading is said of the copy."""
+    pages = [PIL.Image.fromarray(each) for each in (levels(scene()), 255 - levels(scene()))]
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
-    pages[0].save(tmp_path / "named.jpg", "PNG")
-    files = tmp_path / "pages.tif", tmp_path / "named.jpg"
-    result = img2img("restore", *files, "-o", tmp_path / "out")
-    assert result.exit_code == 0 and "2 files are as before" in result.stderr, result.output
-    with PIL.Image.open(tmp_path / "out" / "pages.tif") as stored:
-        assert stored.n_frames == 1
+    pages[0].save(tmp_path / "moves.webp", save_all=True, append_images=pages[1:], lossless=True)
+    pages[0].convert("CMYK").save(tmp_path / "print.jpg", quality=97)
+    files = [tmp_path / name for name in ("pages.tif", "moves.webp", "print.jpg")]
+    report = tmp_path / "report.jsonl"
+    result = img2img("restore", *files, "-o", tmp_path / "out", "--report", report)
+    assert result.exit_code == 0 and "3 files are as before" in result.stderr, result.output
+    assert made(result, report) == dict.fromkeys((file.name for file in files), "untouched")
+    for file in files:
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
+    for line in map(json.loads, report.read_text().splitlines()):
+        assert line["warnings"]
+        assert all(each.startswith("the file was copied as it is; of what") for each in line["warnings"])
+    alone = img2img("restore", tmp_path / "print.jpg", "-o", "-")
+    assert alone.stdout_bytes == (tmp_path / "print.jpg").read_bytes()
+    assert "the file was copied as it is" in alone.stderr
+
+
+def test_a_file_whose_name_says_another_format_is_stored_anew(clean: Path, tmp_path: Path) -> None:
+    PIL.Image.fromarray(levels(scene())).save(tmp_path / "named.jpg", "PNG")
+    result = img2img("restore", tmp_path / "named.jpg", "-o", tmp_path / "out")
+    assert result.exit_code == 0 and "1 file is as before" in result.stderr, result.output
     assert (tmp_path / "out" / "named.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_a_single_output_that_is_there_is_named_as_such(clean: Path, folder: Path, tmp_path: Path) -> None:
+    command = ("restore", folder / "web.jpg", "-o", tmp_path / "one.jpg")
+    assert img2img(*command).exit_code == 0
+    again = img2img(*command)
+    assert again.exit_code == 1 and "already, and of a single file as output nothing is remem" in again.stderr
+    assert img2img(*command, "--overwrite").exit_code == 0
 
 
 @pytest.mark.parametrize("task", ["denoise", "dejpeg", "deblur", "clean"])

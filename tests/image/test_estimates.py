@@ -48,6 +48,14 @@ def test_a_clean_picture_has_little_of_it_and_a_drawing_tells_nothing():
     assert noise(Image(np.zeros((9, 400, 3), np.uint8))) is None
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "seen"), [(60, 90, {"noise"}), (52, 600, {"noise"}), (48, 48, set())]
+)
+def test_small_pictures_are_judged_and_icons_are_not(height, width, seen):
+    assert damages(estimates(noisy(20, height=height, width=width))) == seen
+    assert not damages(estimates(noisy(0, height=height, width=width)))
+
+
 @pytest.mark.parametrize("height", [16, 37, 64])
 def test_grey_pictures_strips_and_large_ones(height):
     assert noise(noisy(10, height=height, width=2000, channels=1)) == pytest.approx(10, rel=0.25)
@@ -143,7 +151,7 @@ def test_without_a_grid_of_eight_pixels_there_is_no_compression():
     for pixels in (clean.pixels, noisy(25).pixels, enlarged, lines, np.zeros((99, 99, 1), np.uint8)):
         image = Image(pixels)
         assert blocks(image) < 0.2 and "compression" not in damages(estimates(image))
-    assert blocks(Image(np.zeros((63, 200, 3), np.uint8))) is None
+    assert blocks(Image(np.zeros((48, 200, 3), np.uint8))) is None
 
 
 @pytest.mark.parametrize(
