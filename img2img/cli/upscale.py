@@ -157,7 +157,7 @@ def _choose(factor: float, strength: float, quiet: bool) -> Path:
     """Returns the file of the model that ships for this factor, and says which it is."""
     own, path = upscaler(factor)
     if not quiet:
-        share = f" at strength {strength:g}" if strength < 1 else ""
+        share = f", at strength {strength:g}" if strength < 1 else ""
         say(f"Enlarging by {factor:g} with the model {path.stem}, {origin(path)}{share}.")
         if factor > own:
             say(f"From {own} times on it is bicubic, which adds no detail.", "yellow")

@@ -176,7 +176,7 @@ class SuperResolution(Method):
         self.teacher = None if config.teacher is None else _Teacher(config.teacher, self.generator)
         if self.teacher is not None:
             self.notes.append(
-                f"The teacher is {display_path(self.teacher.model)}, a {self.teacher.network.spec.name} "
+                f"The teacher is {display_path(self.teacher.model)}, architecture {self.teacher.network.spec.name} "
                 f"(SHA-256 of its weights {self.teacher.fingerprint[:12]})."
             )
             self.frozen_networks.append(self.teacher.network)

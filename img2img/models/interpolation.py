@@ -46,7 +46,7 @@ def differences(first: Generator, second: Generator) -> list[str]:
     if any(next(network.parameters(), None) is None for network in (first, second)):
         return ["an ONNX file keeps its weights to itself, so take what it was made of"]
     if first.spec.name != second.spec.name:
-        return [f"the first is a {first.spec.name}, the second a {second.spec.name}"]
+        return [f"the first has the architecture {first.spec.name}, the second {second.spec.name}"]
     ours, theirs = first.spec.arguments, second.spec.arguments
     found = [
         f"{name} is {_value(ours, name)} in the first and {_value(theirs, name)} in the second"

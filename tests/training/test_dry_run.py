@@ -46,8 +46,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("nowhere.safetensors", "nowhere.safetensors"),
         ("broken.safetensors", "broken.safetensors"),
-        ("other.safetensors", "is a resnet, the configuration has a unet"),
-        ("large.safetensors", "is a unet with features 16 (here 4)"),
+        ("other.safetensors", "has the architecture resnet, the configuration unet"),
+        ("large.safetensors", "has the architecture unet with features 16 (here 4)"),
         ("a2b=fits.safetensors", "there is no generator 'a2b'; there is generator."),
         ("fits.safetensors", None),
     ],

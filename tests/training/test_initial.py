@@ -87,7 +87,7 @@ def test_a_difference_that_no_weight_shows_is_said(tmp_path: Path) -> None:
     network = build(ArchSpec("compact", {**arguments, "activation": "relu"}))
     save_model(path, network, ModelInfo("like_input", None, {}))
     said = load_initial(build(ArchSpec("compact", {**arguments, "activation": "leakyrelu"})), path)
-    assert said == "which is a compact with activation relu (here leakyrelu)"
+    assert said == "which has the architecture compact with activation relu (here leakyrelu)"
 
 
 @pytest.mark.parametrize(("sets", "scale"), [([], 4), (["scale=2"], 2)])
