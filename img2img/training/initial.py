@@ -80,7 +80,9 @@ def load_initial(generator: Generator, path: Path) -> str:
         advice = _ADVICE
         if given:
             advice = f"the pictures decide on channels: set {' and '.join(given)}, which fits the file."
-        raise ConfigError(f"{display_path(path)} has the architecture {theirs.name} with {found_there}; {advice}")
+        raise ConfigError(
+            f"{display_path(path)} has the architecture {theirs.name} with {found_there}; {advice}"
+        )
     generator.load_state_dict(weights, strict=not left_out)
     try:
         generator.check_state()
@@ -91,7 +93,9 @@ def load_initial(generator: Generator, path: Path) -> str:
         if found.scale != generator.scale:
             return f"all but {layers}, for the file is for x{found.scale} and this is x{generator.scale}"
         return f"all but {layers}, for the file has {', '.join(differing.values())}"
-    return f"which has the architecture {theirs.name} with {', '.join(differing.values())}" if differing else ""
+    return (
+        f"which has the architecture {theirs.name} with {', '.join(differing.values())}" if differing else ""
+    )
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, Size]:

@@ -319,7 +319,10 @@ def test_a_teacher_draws_no_random_numbers_and_is_told_with_its_weights(
     for name, value in alone.state_dict().items():
         assert torch.equal(value, taught.state_dict()[name]), name
     (note,) = taught.notes
-    assert "teacher.safetensors, architecture srresnet" in note and fingerprint(larger[1].state_dict())[:12] in note
+    assert (
+        "teacher.safetensors, architecture srresnet" in note
+        and fingerprint(larger[1].state_dict())[:12] in note
+    )
 
 
 def test_what_a_teacher_cannot_do_is_refused(larger: tuple[str, Generator]) -> None:

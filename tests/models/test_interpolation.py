@@ -58,7 +58,9 @@ def test_the_blend_is_another_network() -> None:
 def test_differences_are_named() -> None:
     tiny = EDSR(**EDSR.tiny)
     assert differences(tiny, EDSR(**EDSR.tiny)) == []
-    assert differences(tiny, Compact(**Compact.tiny)) == ["the first has the architecture edsr, the second compact"]
+    assert differences(tiny, Compact(**Compact.tiny)) == [
+        "the first has the architecture edsr, the second compact"
+    ]
     with pytest.raises(ConfigError, match=r"blocks is 1 in the first and 2 in the second"):
         interpolate(tiny, EDSR(**(EDSR.tiny | {"blocks": 2, "scale": 4})), 0.5)
     for alpha in (-0.1, 1.1, float("nan")):

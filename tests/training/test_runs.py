@@ -455,7 +455,8 @@ def test_a_run_starts_with_the_weights_of_another(pairs: Path, straight: Path, t
         if name.startswith("generator.") and "running" not in name and "num_batches" not in name:
             torch.testing.assert_close(started[name], value)
     with pytest.raises(
-        ConfigError, match=r"has the architecture unet with features 4 \(here 8\); give method.generator the same"
+        ConfigError,
+        match=r"has the architecture unet with features 4 \(here 8\); give method.generator the same",
     ):
         go(pairs, tmp_path / "other", *sets, "generator.features=8")
     with pytest.raises(ConfigError, match=r"there is no generator 'a2b'; there is generator\."):
