@@ -175,8 +175,9 @@ class SuperResolution(Method):
         self.pixel_loss = pixel_losses[config.pixel_loss]
         self.teacher = None if config.teacher is None else _Teacher(config.teacher, self.generator)
         if self.teacher is not None:
+            architecture = self.teacher.network.spec.name
             self.notes.append(
-                f"The teacher is {display_path(self.teacher.model)}, architecture {self.teacher.network.spec.name} "
+                f"The teacher is {display_path(self.teacher.model)}, architecture {architecture} "
                 f"(SHA-256 of its weights {self.teacher.fingerprint[:12]})."
             )
             self.frozen_networks.append(self.teacher.network)
