@@ -57,7 +57,8 @@ def load_initial(generator: Generator, path: Path) -> str:
     own, theirs = generator.spec, found.spec
     if own.name != theirs.name:
         raise ConfigError(
-            f"{display_path(path)} has the architecture {theirs.name}, the configuration {own.name}; {_ADVICE}"
+            f"{display_path(path)} has the architecture {theirs.name}, the configuration {own.name}; "
+            f"{_ADVICE}"
         )
     weights, shapes = found.state_dict(), _shapes(generator.state_dict())
     differing = {
