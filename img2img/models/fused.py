@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_Kernel = Callable[..., Tensor]
+_FusedKernel = Callable[..., Tensor]
 
 
 def conv_relu(conv: nn.Conv2d, x: Tensor, slope: float = 0.0) -> Tensor:
@@ -44,7 +44,7 @@ def _layer(conv: nn.Conv2d) -> tuple[Any, ...]:
     return conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups
 
 
-def _kernel(conv: nn.Conv2d, x: Tensor, overload: str) -> _Kernel | None:
+def _kernel(conv: nn.Conv2d, x: Tensor, overload: str) -> _FusedKernel | None:
     """Returns the kernel for a layer and an input, or None where it takes two operations."""
     if (
         x.dtype != torch.bfloat16
@@ -63,7 +63,7 @@ def _kernel(conv: nn.Conv2d, x: Tensor, overload: str) -> _Kernel | None:
 
 
 @cache
-def _kernels() -> dict[str, _Kernel]:
+def _kernels() -> dict[str, _FusedKernel]:
     """Returns what torch's compiler calls, too; nothing where torch or the CPU does not have it."""
     operations = torch.ops.mkldnn
     try:
