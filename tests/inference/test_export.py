@@ -299,7 +299,7 @@ def test_the_command_and_the_file_as_a_model(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for dtype in (np.uint8, np.uint16):
         pixels = random.integers(0, np.iinfo(dtype).max, (61, 50, 3), dtype)
-        ours = load_model(source, backend="eager")(pixels)
+        ours = load_model(source, backend="eager", precision="fp32")(pixels)
         with pytest.warns(RuntimeWarning, match="eager is left out"):
             theirs = load_model(made, backend="eager")(pixels)
         difference = np.abs(ours.astype(int) - theirs.astype(int)).max()
