@@ -303,7 +303,7 @@ def test_the_command_and_the_file_as_a_model(tmp_path: Path) -> None:
         with pytest.warns(RuntimeWarning, match="eager is left out"):
             theirs = load_model(made, backend="eager")(pixels)
         difference = np.abs(ours.astype(int) - theirs.astype(int)).max()
-        assert difference <= np.iinfo(dtype).max * 1e-3
+        assert difference <= max(1, np.iinfo(dtype).max * 1e-3)  # a half may round either way
 
 
 @needs_onnx
