@@ -22,6 +22,7 @@ ELSEWHERE = {
     "cluster",
     "degrade",
     "fidelity",
+    "fused",
     "infer",
     "train",
     "video",
@@ -75,6 +76,20 @@ def test_a_small_run_of_degradations(tool):
     rows = json.loads(done.stdout)["degradations"]
     assert [row["kind"] for row in rows] == list(DEGRADATIONS)
     assert all(row["patches_per_second"] > 0 for row in rows)
+
+
+def test_a_small_run_of_one_pass(tool):
+    from img2img.models.fused import _kernels
+
+    done = CliRunner().invoke(
+        tool.benchmark, ["fused", "-m", "clean", "--size", "32", "--rounds", "1", "--json"]
+    )
+    if not _kernels():
+        assert done.exit_code == 1 and "no kernels" in done.output
+        return
+    assert done.exit_code == 0, done.output
+    (row,) = json.loads(done.stdout)
+    assert row["model"] == "clean" and row["ratio"] > 0 and max(row["error"].values()) < 3
 
 
 def test_a_small_run_of_videos(tool):

@@ -42,6 +42,7 @@ class Commands(click.Group):
         "degrade": "benchmark_degrade",
         "evaluate": "benchmark_evaluate",
         "fidelity": "benchmark_infer",
+        "fused": "benchmark_infer",
         "infer": "benchmark_infer",
         "startup": "benchmark_startup",
         "train": "benchmark_train",

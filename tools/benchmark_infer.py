@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import click
 import cv2
@@ -30,10 +31,13 @@ from img2img.batch.companions import Place
 from img2img.checkpoint import ModelInfo
 from img2img.fields import Vector
 from img2img.image import Image, discover, read_image, write_image
+from img2img.image.resize import resize
 from img2img.image.tensor import to_pixels, to_tensor
 from img2img.inference import Translator, load_model
 from img2img.inference.precision import DTYPES, choose_device
 from img2img.models import ArchSpec, Generator, build
+from img2img.models import fused as fused_kernels
+from img2img.weights import find_model
 
 NETWORKS = {  # every architecture at its usual arguments, with the usual side of its inputs
     "adain": (ArchSpec("adain"), 256),
@@ -487,3 +491,50 @@ def fidelity(
             )
     if min(row["psnr"] for row in rows) < minimum or min(row["within_4"] for row in rows) < within:
         raise click.ClickException(f"{precision} is not within {minimum:g} dB and {within:.1%} of fp32")
+
+
+@click.command()
+@click.option("-m", "--model", "models", multiple=True, default=("x4", "photo", "clean"), show_default=True)
+@click.option("--size", default=320, show_default=True, help="Side of the picture in pixels.")
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def fused(models: tuple[str, ...], size: int, rounds: int, as_json: bool) -> None:
+    """Compare bf16 with ReLUs and sums in one pass with the convolutions to two passes, on this CPU."""
+    kernels = fused_kernels._kernels()
+    if not kernels:
+        raise click.ClickException("this CPU or torch has no kernels for bf16 in one pass")
+    levels = np.random.default_rng(0).integers(0, 256, (size // 4, size // 4, 3), np.uint8)
+    picture = Image(resize(levels, size, size))
+    rows = []
+    for name in models:
+        file = find_model(name)
+        exact = load_model(file, device="cpu", precision="fp32", backend="eager")([picture])[0].pixels
+        model = load_model(file, device="cpu", precision="bf16", backend="eager")
+        seconds: dict[str, list[float]] = {"two": [], "one": []}
+        errors = {}
+        for number in range(rounds + 1):
+            for passes, own in (("two", {}), ("one", kernels)):
+                with mock.patch.object(fused_kernels, "_kernels", lambda own=own: own):
+                    started = time.perf_counter()
+                    (made,) = model([picture])
+                    took = time.perf_counter() - started
+                if number:  # the first is not counted
+                    seconds[passes].append(took)
+                errors[passes] = float(np.abs(made.pixels.astype(int) - exact.astype(int)).mean())
+        best = {passes: min(found) for passes, found in seconds.items()}
+        rows.append(
+            {
+                "model": file.stem,
+                "ratio": round(best["one"] / best["two"], 3),
+                "seconds": {passes: round(found, 4) for passes, found in best.items()},
+                "error": {passes: round(found, 4) for passes, found in errors.items()},
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    for row in rows:
+        click.echo(
+            f"{row['model']:20} {row['ratio']:.2f} of the time; mean difference from fp32 "
+            f"{row['error']['one']:.3f} levels, in two passes {row['error']['two']:.3f}"
+        )

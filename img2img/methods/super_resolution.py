@@ -181,7 +181,7 @@ class SuperResolution(Method):
                 f"(SHA-256 of its weights {self.teacher.fingerprint[:12]})."
             )
             self.frozen_networks.append(self.teacher.network)
-            self.facts["the teacher's weights"] = self.teacher.fingerprint[:12]
+            self.facts["SHA-256 of the teacher"] = self.teacher.fingerprint[:12]
         self.adversary: Adversary | None = None
         if config.objective == "gan":
             self._build_adversary(config, channels["target"], self.generator.output_range)

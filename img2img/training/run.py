@@ -436,7 +436,7 @@ class _Run:
             if len(set(values)) > 1:
                 said = ", ".join(f"{value} in process {rank}" for rank, value in enumerate(values))
                 self.runtime.fail(
-                    TrainingError(f"{key} are not the same in all processes ({said}); give all one file.")
+                    TrainingError(f"{key} is not the same in all processes ({said}); give all one file.")
                 )
 
     def _differences(self, state: Mapping[str, Any]) -> Iterator[str]:

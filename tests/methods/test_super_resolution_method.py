@@ -297,7 +297,7 @@ def test_another_teacher_is_told_when_a_run_goes_on(tmp_path: Path) -> None:
         assert not heard
         train(experiment, tmp_path / "run", resume=steps == 2, watch=Listen())
     (said,) = (sentence for sentence in heard if "teacher" in sentence)
-    assert re.search(r"the teacher's weights \w{12} is now \w{12}: the run goes on, but not exactly", said)
+    assert re.search(r"SHA-256 of the teacher \w{12} is now \w{12}: the run goes on, but not exactly", said)
 
 
 def test_processes_with_different_teachers_do_not_train(
@@ -308,7 +308,7 @@ def test_processes_with_different_teachers_do_not_train(
 
     monkeypatch.setattr(Runtime, "gather", gathered)
     experiment = taught(Path(larger[0]), tmp_path)
-    with pytest.raises(TrainingError, match=r"teacher's weights.*\w{12} in process 0, another in process 1"):
+    with pytest.raises(TrainingError, match=r"of the teacher is not.*\w{12} in process 0, another in"):
         train(experiment, tmp_path / "run")
 
 

@@ -78,11 +78,12 @@ def named_stream(name: str, seed: int = 0) -> np.random.Generator:
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
+_RANGE = re.compile(rf"\s*({_NUMBER})\s*(?:-\s*({_NUMBER}))?\s*")
+
+
 def _two_shares(value: object) -> object:
-    if isinstance(value, str):
-        found = re.fullmatch(rf"\s*({_NUMBER})\s*-\s*({_NUMBER})\s*", value)
-        return found.groups() if found else value
-    return value
+    found = _RANGE.fullmatch(value) if isinstance(value, str) else None
+    return found.groups() if found and found[2] else value
 
 
 def _no_more_than_all(value: tuple[float, float]) -> tuple[float, float]:
@@ -94,7 +95,7 @@ def _no_more_than_all(value: tuple[float, float]) -> tuple[float, float]:
 def _pair(value: object) -> object:
     """Reads a range as people write it: [1, 5], "1-5", or 3 for just that."""
     if isinstance(value, str):
-        found = re.fullmatch(rf"\s*({_NUMBER})\s*(?:-\s*({_NUMBER}))?\s*", value)
+        found = _RANGE.fullmatch(value)
         if not found:
             raise ValueError("it is one number, or a range such as 10-30")
         return found[1], found[2] or found[1]
